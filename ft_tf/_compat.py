@@ -1,0 +1,144 @@
+"""The one file that knows versions: it hands out TensorFlow and Keras 2, quietly, or says why not.
+
+TF Privacy needs Keras 2, which TensorFlow >= 2.16 serves from the package tf-keras when
+TF_USE_LEGACY_KERAS=1 is set before anything touches `tf.keras`. Everything in ft_tf takes
+`tf` and `keras` from here.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from ft_tf.errors import ModelError, StackError
+
+VERBOSE = os.environ.get("FT_TF_VERBOSE", "") not in ("", "0")
+"""FT_TF_VERBOSE=1 lets TensorFlow's start-up messages, warnings and tracebacks through."""
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keeps what C++ start-up code writes to stderr from the user, unless something fails."""
+    if VERBOSE:
+        yield
+        return
+    with tempfile.TemporaryFile() as sink:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+        except (OSError, ValueError, AttributeError):  # stderr closed, or not a file
+            yield
+            return
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _import_tensorflow() -> ModuleType:
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    if not VERBOSE:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    with _quiet_start():
+        try:
+            tensorflow = importlib.import_module("tensorflow")
+        except ImportError as error:
+            raise StackError(
+                f"TensorFlow cannot be imported ({error}): pip install ft_tf"
+            ) from None
+        tensorflow.config.list_physical_devices()  # the CUDA probe speaks once: here
+    if not VERBOSE:
+        tensorflow.get_logger().setLevel("ERROR")
+    return tensorflow
+
+
+def _import_keras() -> ModuleType:
+    try:
+        return importlib.import_module("tf_keras")
+    except ImportError as error:
+        raise StackError(f"Keras 2 cannot be imported ({error}): pip install tf-keras") from None
+
+
+tf = _import_tensorflow()
+keras = _import_keras()
+
+
+def require_tensorflow_privacy() -> ModuleType:
+    """Returns TF Privacy's DP Keras optimizer module, working around what TF 2.16 removed.
+
+    Raises:
+        StackError: tensorflow-privacy is not installed, or Keras 3 already serves `tf.keras`.
+    """
+    if "tf_keras" not in getattr(tf.keras.Model, "__module__", ""):
+        raise StackError(
+            "Keras 3 is already in use as tf.keras and TF Privacy needs Keras 2: "
+            "set TF_USE_LEGACY_KERAS=1, or import ft_tf before tf.keras is first used"
+        )
+    # Without it the package imports the Estimator API, which TensorFlow 2.16 removed.
+    sys.skip_tf_privacy_import = True
+    try:
+        return importlib.import_module("tensorflow_privacy.privacy.optimizers.dp_optimizer_keras")
+    except ImportError as error:
+        raise StackError(
+            f"tensorflow-privacy cannot be imported ({error}): pip install tensorflow-privacy==0.9.0"
+            " (on Python >= 3.12 with --no-deps --ignore-requires-python), or use engine='fast'"
+        ) from None
+
+
+def require_keras2_model(model: Any) -> Any:
+    """Returns `model` when it is a Keras 2 model.
+
+    Raises:
+        ModelError: it is not; the message says what it is and what to do.
+    """
+    if isinstance(model, keras.Model):
+        return model
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if type(model).__module__.split(".")[0] == "keras" or any(
+        base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
+    ):
+        raise ModelError(
+            f"model={kind} is a Keras 3 model and ft_tf works on Keras 2: build it with tf_keras "
+            "(pip install tf-keras; import tf_keras as keras)"
+        )
+    raise ModelError(f"model={kind} is not a Keras model")
+
+
+def set_threads(threads: int) -> None:
+    """Fixes TensorFlow's intra-op threads: results differ in the last bits with their number.
+
+    Raises:
+        StackError: TensorFlow has already started with another number.
+    """
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        raise StackError(
+            f"threads={threads} cannot be set: TensorFlow is already running; set it first"
+        ) from None
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that results depend on; None for one that is not installed."""
+    from importlib import metadata
+
+    names = (
+        "tensorflow", "tf-keras", "tensorflow-privacy", "tensorflow-datasets", "dp-accounting",
+        "numpy", "scipy", "scikit-learn", "pandas",
+    )  # fmt: skip
+    versions: dict[str, str | None] = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions

@@ -1,0 +1,89 @@
+"""Intervals for a proportion, for a mean of independent replicates, and for one further replicate."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from ft_tf.checks import check_probability
+from ft_tf.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A two-sided interval, with how it was made.
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        level: nominal coverage, such as 0.95.
+        method: name of the construction, such as "Clopper-Pearson".
+        unit: what was replicated, such as "test image", "trial" or "training seed".
+    """
+
+    low: float
+    high: float
+    level: float
+    method: str
+    unit: str
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+
+def proportion(
+    *, successes: int, trials: int, level: float = 0.95, unit: str = "test image"
+) -> Interval:
+    """Clopper-Pearson interval of a binomial proportion: its coverage is never below `level`.
+
+    >>> interval = proportion(successes=0, trials=10)
+    >>> round(interval.low, 4), round(interval.high, 4)  # 1 - 0.025 ** (1 / 10)
+    (0.0, 0.3085)
+    """
+    check_probability(level=level)
+    if not 0 <= successes <= trials or trials < 1:
+        raise ArgumentError(f"successes={successes} must lie in [0, trials={trials}], trials >= 1")
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = (
+        stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    )
+    return Interval(float(low), float(high), level, "Clopper-Pearson", unit)
+
+
+def _replicates(values: Sequence[float], level: float) -> np.ndarray:
+    check_probability(level=level)
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ArgumentError(f"values.shape={array.shape} must be one-dimensional and not empty")
+    return array
+
+
+def mean(values: Sequence[float], *, level: float = 0.95, unit: str) -> Interval:
+    """Student-t interval of the mean of independent replicates: mean +- t s / sqrt(n).
+
+    With one replicate the spread is unknown: the interval is infinite.
+    """
+    array = _replicates(values, level)
+    return _student(array, math.sqrt(1 / len(array)), level, "Student t, mean", unit)
+
+
+def prediction(values: Sequence[float], *, level: float = 0.95, unit: str) -> Interval:
+    """Interval for one further replicate: mean +- t s sqrt(1 + 1 / n).
+
+    It, not the interval of the mean, is what a single published run should be compared with.
+    """
+    array = _replicates(values, level)
+    return _student(array, math.sqrt(1 + 1 / len(array)), level, "Student t, prediction", unit)
+
+
+def _student(array: np.ndarray, scale: float, level: float, method: str, unit: str) -> Interval:
+    count = len(array)
+    if count < 2:
+        return Interval(-math.inf, math.inf, level, method, unit)
+    spread = stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale
+    return Interval(array.mean() - spread, array.mean() + spread, level, method, unit)
