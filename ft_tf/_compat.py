@@ -87,8 +87,9 @@ def require_tensorflow_privacy() -> ModuleType:
         return importlib.import_module("tensorflow_privacy.privacy.optimizers.dp_optimizer_keras")
     except ImportError as error:
         raise StackError(
-            f"tensorflow-privacy cannot be imported ({error}): pip install tensorflow-privacy==0.9.0"
-            " (on Python >= 3.12 with --no-deps --ignore-requires-python), or use engine='fast'"
+            f"tensorflow-privacy cannot be imported ({error}): pip install "
+            "tensorflow-privacy==0.9.0 (on Python >= 3.12 with --no-deps "
+            "--ignore-requires-python), or use engine='fast'"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The errors that ft_tf raises on purpose: each is one line that names what is wrong and what to do.
+"""The errors that ft_tf raises on purpose: one line that names what is wrong and what to do.
 
 Binaries print them without a traceback and exit with a code that is not 0.
 """

@@ -1,0 +1,126 @@
+"""What is measured on a trained model: accuracy, the generalization gap, parameter spread.
+
+All accuracies and gaps are fractions in [0, 1]; tables print percent.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_positive_integer
+from ft_tf.errors import ArgumentError
+
+_forward_passes: "weakref.WeakKeyDictionary[keras.Model, Callable[[tf.Tensor], tf.Tensor]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _forward_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model's compiled inference pass; one per model, so that repeated calls do not retrace."""
+    if model not in _forward_passes:
+        reference = weakref.ref(model)  # the cache must not keep its own key alive
+
+        @tf.function(reduce_retracing=True)
+        def forward(x: tf.Tensor) -> tf.Tensor:
+            return tf.cast(reference()(x, training=False), tf.float32)
+
+        _forward_passes[model] = forward
+    return _forward_passes[model]
+
+
+def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000) -> np.ndarray:
+    """Logits of `model` on `x` in inference mode, batch by batch.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...].
+        batch_size: results may differ in the last bits between batch sizes.
+
+    Returns:
+        float32 [n, classes].
+    """
+    check_positive_integer(batch_size=batch_size)
+    forward = _forward_pass(model)
+    parts = [
+        forward(tf.convert_to_tensor(x[start : start + batch_size])).numpy()
+        for start in range(0, len(x), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def predicted_labels(logits: np.ndarray) -> np.ndarray:
+    """Predicted classes: argmax over columns, or logit > 0 where there is one column."""
+    if logits.ndim != 2:
+        raise ArgumentError(f"logits.shape={logits.shape} must be [n, classes]")
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).astype(np.int64)
+    return logits.argmax(axis=1)
+
+
+def accuracy_from_logits(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows whose predicted class is the label.
+
+    >>> accuracy_from_logits(np.array([[2.0, 1.0], [0.0, 1.0]]), np.array([0, 0]))
+    0.5
+    >>> accuracy_from_logits(np.array([[0.3], [-0.3]]), np.array([1, 0]))  # one logit: threshold 0
+    1.0
+    """
+    if len(logits) != len(labels):
+        raise ArgumentError(f"labels.shape={labels.shape} must match logits.shape={logits.shape}")
+    return float(np.mean(predicted_labels(logits) == labels))
+
+
+def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int = 1000) -> float:
+    """Accuracy of `model` on the whole of (x, y), in inference mode."""
+    return accuracy_from_logits(predict_logits(model, x, batch_size=batch_size), y)
+
+
+def generalization_error(*, train_accuracy: float, test_accuracy: float) -> float:
+    """G_err = R_train - R_test (equation 2).
+
+    Both parts are accuracies on a whole split, un-augmented, in inference mode, after the last
+    epoch; never the running accuracy of fit.
+    """
+    return train_accuracy - test_accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterSpread:
+    """How a model's parameters are spread (section 4.3 of the paper).
+
+    Neither figure survives a rescaling that changes no prediction: one ReLU layer times 2^k and
+    the next divided by it moves both at will.
+
+    Attributes:
+        standard_deviation: sqrt(mean((theta - mean theta)^2)).
+        equation_10: sqrt(mean(|theta - mean theta|)), as printed: there is no square in the sum.
+        bin_edges: edges of the histogram's bins, one more than `bin_counts`.
+        bin_counts: parameters in each bin.
+    """
+
+    standard_deviation: float
+    equation_10: float
+    bin_edges: tuple[float, ...]
+    bin_counts: tuple[int, ...]
+
+
+def parameter_spread(parameters: Sequence[np.ndarray], *, bins: int = 101) -> ParameterSpread:
+    """Spread and histogram of all entries of `parameters`, such as model.get_weights().
+
+    >>> spread = parameter_spread([np.array([1.0, 3.0]), np.array([5.0])])
+    >>> round(spread.standard_deviation, 4), round(spread.equation_10, 4)
+    (1.633, 1.1547)
+    """
+    check_positive_integer(bins=bins)
+    values = np.concatenate([np.ravel(p).astype(np.float64) for p in parameters])
+    deviations = values - values.mean()
+    counts, edges = np.histogram(values, bins=bins)
+    return ParameterSpread(
+        standard_deviation=float(np.sqrt(np.mean(deviations**2))),
+        equation_10=float(np.sqrt(np.mean(np.abs(deviations)))),
+        bin_edges=tuple(float(edge) for edge in edges),
+        bin_counts=tuple(int(count) for count in counts),
+    )

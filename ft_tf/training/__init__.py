@@ -1,0 +1,1 @@
+"""Training: natural, Tikhonov, input noise, TRADES and DP-SGD."""

@@ -1,0 +1,144 @@
+"""What all trained models share: data that stays in memory, and randomness that is replayable.
+
+`ResidentModel.fit` on arrays puts the arrays on the device once. What goes through Keras's loop is
+an index batch per step; the compiled step gathers the examples itself. The order of an epoch is a
+function of (seed, step at which the epoch starts), so a run that resumes from a checkpoint of
+weights and optimizer sees the batches that it would have seen.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ft_tf import checks
+from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf.errors import ArgumentError
+
+ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
+"""Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
+
+
+class ResidentModel(keras.Model):
+    """A Keras model that trains another one by its own step, on data kept in memory.
+
+    Subclasses implement `gradient_step`. On anything but arrays (a tf.data.Dataset of (x, y), say)
+    `fit` is Keras's own.
+
+    Attributes:
+        model: the model that is trained; evaluation, prediction and saving use it.
+        seed: fixes data order, augmentation, input noise and attacks.
+    """
+
+    default_steps_per_execution: ClassVar[int] = 16
+
+    def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
+        super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
+        checks.check_non_negative_integer(seed=seed)
+        self.model = require_keras2_model(model)
+        self.seed = seed
+        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+        self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The trained model's logits."""
+        return self.model(inputs, training=training)
+
+    def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
+        """As Keras's `compile`; by default one call of the compiled program runs several steps."""
+        super().compile(
+            *args,
+            steps_per_execution=steps_per_execution or self.default_steps_per_execution,
+            **kwargs,
+        )
+
+    def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Updates the model on one batch; runs in graph mode.
+
+        Args:
+            x: examples [batch, ...].
+            y: labels [batch].
+            step: int64 scalar, steps taken before this one: the counter of all randomness.
+
+        Returns:
+            Logits on `x`, for the compiled metrics.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement gradient_step")
+
+    def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
+        """int64 [2] seed of one use of randomness at one step, for tf.random.stateless_*."""
+        # Odd multipliers of 2^32 keep streams apart; a step count stays far below 2^32.
+        return tf.stack([tf.constant(self.seed, tf.int64), step + (stream << 40)])
+
+    def index_batches(
+        self, size: int, batch_size: int, first_step: int
+    ) -> tuple[tf.data.Dataset, int]:
+        """Index batches of consecutive epochs from `first_step` on, and the steps of one epoch.
+
+        Each epoch is a permutation of all `size` examples, cut into batches; the last one may be
+        smaller.
+        """
+        steps = -(-size // batch_size)
+        full = size // batch_size * batch_size
+        seed = self.seed
+
+        def epoch(start: tf.Tensor) -> tf.data.Dataset:
+            key = tf.stack([tf.constant(seed, tf.int64), start + (ORDER_STREAM << 40)])
+            order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
+            batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
+            if full == size:
+                return batches
+            return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
+
+        starts = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max, steps)
+        return starts.flat_map(epoch).prefetch(4), steps
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """As Keras's `fit`; arrays x and y stay in memory and are drawn batch by batch.
+
+        Raises:
+            ArgumentError: arrays of different lengths, a batch larger than the data, or a Keras
+                argument that cannot be honoured on resident data.
+        """
+        if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+            self._examples = self._arrays = None
+            self.train_function = None
+            return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
+        for name in ("sample_weight", "class_weight", "validation_split", "steps_per_epoch"):
+            if kwargs.pop(name, None):
+                raise ArgumentError(f"{name} cannot be used with arrays in {type(self).__name__}")
+        kwargs.pop("shuffle", None)
+        batch_size = 32 if batch_size is None else batch_size
+        checks.check_positive_integer(batch_size=batch_size, epochs=epochs)
+        if len(x) != len(y):
+            raise ArgumentError(f"len(y)={len(y)} must equal len(x)={len(x)}")
+        if batch_size > len(x):
+            raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
+        self._keep(x, y)
+        batches, steps = self.index_batches(len(x), batch_size, int(self.optimizer.iterations))
+        return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
+
+    def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
+        if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
+            return
+        self._arrays = (x, y)
+        self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+        self.train_function = None  # the compiled loop holds the old examples
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of Keras's loop: gathers the batch, updates the model and the metrics."""
+        if self._examples is None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if sample_weight is not None:
+                raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+        else:
+            x, y = (tf.gather(part, data) for part in self._examples)
+        logits = self.gradient_step(x, y, tf.cast(self.optimizer.iterations, tf.int64))
+        self.compiled_metrics.update_state(y, logits)
+        return {metric.name: metric.result() for metric in self.metrics}
