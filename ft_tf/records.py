@@ -1,0 +1,227 @@
+"""Records: what a run leaves behind, as one JSON file that is written once and never edited.
+
+Tables and figures are built from records alone. Schema, version 1 (fractions in [0, 1], never
+percent; a figure that cannot be had is null; lists of equal length run in parallel):
+
+    schema_version  1
+    kind            "run" (one trained model) or "circles" (all replicates of Table 3)
+    name            the run's directory name
+    status          "finished" or "failed"
+    failure         null, or {"reason", "epoch", "step"} of a training that was stopped
+    rows            ids of the paper's rows that the run is meant for, such as
+                    "table_5/fmnist_dnn/trades" (ft_tf.report.paper knows them all)
+    config          the frozen configuration, as ft_tf.study.config.to_dict gives it
+    data            {"name", "source", "fingerprint", "train_examples", "test_examples", "notes"}
+    environment     {"python", "processor", "threads", "packages": {name: version}}
+    deviations      what differs from the paper's setting, in words: ["epochs 10 of 60", ...]
+    timing          {"seconds", "sessions"}: the one key that may differ between equal runs
+
+Of kind "run", besides:
+
+    model           {"architecture", "parameters"}
+    training        {"epochs", "steps"}
+    history         {column: [one value per epoch]}; "epoch" counts from 1, "accuracy" is the
+                    running training accuracy, "train_accuracy" and "test_accuracy" are measured
+                    after the epoch in inference mode where the configuration asks for it
+    accuracy        {"train", "test", "generalization_error", "test_interval": [low, high]}
+    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"}
+    faults          {target: {"rates", "faults", "mean", "standard_deviation", "low", "high",
+                    "trials", "images", "seed", "sites", "method", "unit", "level",
+                    "drop_50_to_90": {"drop", "at_50", "at_90"} or null,
+                    "epsilon_ft": [{"rate", "total_variation": {quantile: value},
+                    "half_margin": {quantile: value}}]}}, target "weights" or "units"
+    robustness      [{"attack", "epsilon", "steps", "images", "clean_accuracy",
+                    "robust_accuracy", "robust_interval": [low, high], "parameters",
+                    "warnings", "train_robust_accuracy"}]
+    privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
+                    on the gap and the "statement" in words
+
+Of kind "circles", besides:
+
+    replicates      number of replicates of each row
+    form            "fixed_data" or "redrawn_data"
+    results         {row id: {"noise", "sigma", "train": [per replicate], "test": [...]}}
+"""
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ft_tf.errors import RunError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+
+Record = dict[str, Any]
+
+_COMMON = {
+    "schema_version": int,
+    "kind": str,
+    "name": str,
+    "status": str,
+    "failure": (dict, type(None)),
+    "rows": list,
+    "config": dict,
+    "data": dict,
+    "environment": dict,
+    "deviations": list,
+    "timing": dict,
+}
+_OF_A_RUN = {
+    "model": dict,
+    "training": dict,
+    "history": dict,
+    "accuracy": (dict, type(None)),
+    "parameters": (dict, type(None)),
+    "faults": dict,
+    "robustness": list,
+    "privacy": (dict, type(None)),
+}
+_OF_CIRCLES = {"replicates": int, "form": str, "results": dict}
+_KINDS = {"run": _OF_A_RUN, "circles": _OF_CIRCLES}
+
+
+def validate(record: Any, *, where: str) -> Record:
+    """Returns `record` if it follows the schema.
+
+    Args:
+        record: what JSON gave.
+        where: the file, for the message.
+
+    Raises:
+        RunError: all that is wrong, in one line.
+    """
+    if not isinstance(record, dict):
+        raise RunError(f"{where} holds no record: a JSON object was expected")
+    version = record.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"{where} has schema_version={version!r}; this ft_tf reads {SCHEMA_VERSION}: "
+            "use the version that wrote it"
+        )
+    kind = record.get("kind")
+    if kind not in _KINDS:
+        raise RunError(f"{where} has kind={kind!r}; known are {', '.join(_KINDS)}")
+    problems = [
+        f"{key} is missing" if key not in record else f"{key}={record[key]!r} has a wrong type"
+        for key, types in {**_COMMON, **_KINDS[kind]}.items()
+        if not isinstance(record.get(key, ...), types)
+    ]
+    if record.get("status") not in ("finished", "failed"):
+        problems.append(f"status={record.get('status')!r} must be finished or failed")
+    if record.get("status") == "finished" and kind == "run" and not record.get("accuracy"):
+        problems.append("accuracy is missing from a finished run")
+    for name, low, high in _fractions(record):
+        if not 0 <= low <= high <= 1:
+            problems.append(f"{name} must lie in [0, 1]")
+    if problems:
+        raise RunError(f"{where} is no valid record: {'; '.join(problems)}")
+    return record
+
+
+def _fractions(record: Record) -> list[tuple[str, float, float]]:
+    """The accuracies of a record, as (name, least, greatest)."""
+    found = []
+    accuracy = record.get("accuracy") or {}
+    for split in ("train", "test"):
+        if isinstance(accuracy.get(split), int | float):
+            found.append((f"accuracy.{split}", accuracy[split], accuracy[split]))
+    for target, campaign in (record.get("faults") or {}).items():
+        means = campaign.get("mean") or []
+        if means:
+            found.append((f"faults.{target}.mean", min(means), max(means)))
+    return found
+
+
+def without_nan(value: Any) -> Any:
+    """Replaces NaN and infinities by None throughout, since JSON has neither."""
+    if isinstance(value, dict):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def comparable(record: Record) -> Record:
+    """The record without what may differ between two runs of the same configuration and seeds."""
+    return {key: value for key, value in record.items() if key != "timing"}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old or the new content, never a part.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def dumps(value: Any) -> str:
+    """JSON as all files of a run have it: sorted keys, one trailing newline, no NaN."""
+    return json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        RunError: the file cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}); it may be damaged") from None
+
+
+def write(directory: Path, record: Record) -> Path:
+    """Writes a record into a run's directory, once.
+
+    Raises:
+        RunError: there is a record already, or the record breaks the schema.
+    """
+    path = directory / FILE_NAME
+    if path.exists():
+        raise RunError(f"{path} exists: a record is written once; delete the run to repeat it")
+    write_text(path, dumps(validate(without_nan(record), where=str(path))))
+    return path
+
+
+def load(path: Path) -> Record:
+    """Reads and validates one record.json, or the one in a run's directory."""
+    path = path / FILE_NAME if path.is_dir() else path
+    return validate(read_json(path), where=str(path))
+
+
+def load_all(directory: Path) -> list[Record]:
+    """All records below a directory, sorted by name.
+
+    Raises:
+        RunError: the directory does not exist, or one of the records is not valid.
+    """
+    if not directory.is_dir():
+        raise RunError(f"{directory} is not a directory: no records there")
+    found = [load(path) for path in sorted(directory.rglob(FILE_NAME))]
+    return sorted(found, key=lambda record: record["name"])
