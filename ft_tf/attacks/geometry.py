@@ -1,0 +1,60 @@
+"""The ball that an attacker may move in, and the steepest way within it, as TensorFlow ops.
+
+A ball is {x' : |x' - x| <= epsilon} in the l_inf or the l_2 norm of each example, cut with the box
+of allowed inputs. Every function takes a batch [n, ...] of any float dtype and keeps both.
+"""
+
+from ft_tf._compat import tf
+
+DISTANCES = ("l_inf", "l_2")
+
+
+def _example_axes(x: tf.Tensor) -> list[int]:
+    return list(range(1, x.shape.rank))
+
+
+def l2_norm(x: tf.Tensor) -> tf.Tensor:
+    """Euclidean norm of each example, shape [n, 1, ...] so that it divides the batch."""
+    return tf.sqrt(tf.reduce_sum(tf.square(x), _example_axes(x), keepdims=True))
+
+
+def largest_entry(x: tf.Tensor) -> tf.Tensor:
+    """Largest absolute entry of each example, shape [n, 1, ...]."""
+    return tf.reduce_max(tf.abs(x), _example_axes(x), keepdims=True)
+
+
+def steepest_direction(gradient: tf.Tensor, distance: str) -> tf.Tensor:
+    """The unit step of steepest ascent: sign(g) for l_inf, g / |g| for l_2; zero stays zero.
+
+    >>> steepest_direction(tf.constant([[3.0, -4.0], [0.0, 0.0]]), "l_2").numpy().tolist()
+    [[0.6..., -0.8...], [0.0, 0.0]]
+    """
+    if distance == "l_inf":
+        return tf.sign(gradient)
+    # Divided by its largest entry first: the square of a gradient of 1e-25 is 0 in float32.
+    scaled = tf.math.divide_no_nan(gradient, largest_entry(gradient))
+    return tf.math.divide_no_nan(scaled, l2_norm(scaled))
+
+
+def project(
+    point: tf.Tensor,
+    x: tf.Tensor,
+    *,
+    epsilon: tf.Tensor | float,
+    distance: str,
+    bounds: tuple[tf.Tensor | float, tf.Tensor | float],
+) -> tf.Tensor:
+    """Brings `point` back into the ball around `x` and into the box `bounds`.
+
+    l_inf: the exact projection. l_2: clipped to the box, then the difference scaled to at most
+    epsilon (the order of the TRADES code); `x` lies in the box, so the result lies in both.
+    """
+    low, high = bounds
+    if distance == "l_inf":
+        floor = tf.maximum(x - epsilon, low)
+        ceiling = tf.minimum(x + epsilon, high)
+        return tf.minimum(tf.maximum(point, floor), ceiling)
+    delta = tf.minimum(tf.maximum(point, low), high) - x
+    epsilon = tf.cast(epsilon, x.dtype)
+    delta *= tf.minimum(tf.ones([], x.dtype), tf.math.divide_no_nan(epsilon, l2_norm(delta)))
+    return tf.minimum(tf.maximum(x + delta, low), high)

@@ -1,0 +1,133 @@
+"""What a model, images and labels must be before an attack or TRADES training means anything."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from ft_tf._compat import keras, require_keras2_model
+from ft_tf.checks import check_finite
+from ft_tf.errors import ArgumentError, ModelError
+
+BOUNDS_TOLERANCE = 1e-6
+"""How far outside the bounds float32 rounding may put an input, as a share of their width."""
+
+
+def check_logits_model(model: keras.Model) -> int:
+    """Returns the number of classes of a model that gives logits (2 for a single logit).
+
+    Raises:
+        ModelError: not a Keras 2 model; more than one input or output; an output that is not
+            [n, classes]; a last layer that turns logits into probabilities.
+    """
+    require_keras2_model(model)
+    if not model.built:
+        raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
+    shape = getattr(model, "output_shape", None)
+    if isinstance(shape, list | dict) or isinstance(model.input_shape, list | dict):
+        raise ModelError(f"model={model.name} must have one input and one output")
+    if len(shape) != 2 or not shape[-1]:
+        raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")
+    for layer in _output_layers(model):
+        activation = getattr(layer, "activation", None)
+        name = getattr(activation, "__name__", "")
+        if isinstance(layer, keras.layers.Softmax):
+            name = "softmax"
+        if name in ("softmax", "sigmoid"):
+            raise ModelError(
+                f"model={model.name} ends in {name} (layer {layer.name!r}) and gives "
+                f"probabilities: remove the {name} so that it gives logits"
+            )
+    return max(2, int(shape[-1]))
+
+
+def _output_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers whose output is, unchanged, the model's output; models within models opened."""
+    layers = model.layers
+    output = getattr(model, "output", None)
+    history = getattr(output, "_keras_history", None)
+    last = history.layer if history is not None else (layers[-1] if layers else None)
+    if isinstance(last, keras.Model):
+        yield from _output_layers(last)
+    elif last is not None:
+        yield last
+
+
+def check_logits(logits: npt.NDArray[np.floating], *, name: str = "model") -> None:
+    """Checks what a model gave for real inputs, [n, classes].
+
+    Raises:
+        ModelError: a value that is not finite, or rows that are all probability distributions.
+    """
+    finite = np.isfinite(logits).all(axis=-1)
+    if not finite.all():
+        raise ModelError(
+            f"model={name} gives logits that are not finite for {(~finite).sum()} of "
+            f"{len(logits)} images: its training has diverged"
+        )
+    sums = logits.sum(axis=-1, dtype=np.float64)
+    is_distribution = (logits >= 0).all() and (np.abs(sums - 1) < 1e-4).all()
+    if logits.shape[-1] > 1 and len(logits) > 1 and is_distribution:
+        raise ModelError(
+            f"model={name} gives probabilities (every row is >= 0 and sums to 1): "
+            "remove its softmax so that it gives logits"
+        )
+
+
+def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    """Returns `bounds` as two floats.
+
+    Raises:
+        ArgumentError: not two finite numbers, or the first not below the second.
+    """
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise ArgumentError(f"bounds={bounds!r} must be two numbers, lowest and highest input")
+    low, high = bounds
+    check_finite(**{"bounds[0]": low, "bounds[1]": high})
+    if not low < high:
+        raise ArgumentError(f"bounds={bounds!r} must have the lower number first")
+    return float(low), float(high)
+
+
+def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Returns `x` as float32 inside the bounds; what float32 rounding put outside is clipped.
+
+    Raises:
+        ArgumentError: no examples, values that are not finite numbers or lie outside the bounds.
+    """
+    low, high = check_bounds(bounds)
+    array = np.asarray(x)
+    if array.ndim < 2 or not array.size or array.dtype.kind not in "fiu":
+        raise ArgumentError(
+            f"x of shape {array.shape} and dtype {array.dtype} must be numbers [n, ...], n >= 1"
+        )
+    array = array.astype(np.float32, copy=False)
+    smallest, largest = float(array.min()), float(array.max())
+    slack = BOUNDS_TOLERANCE * (high - low)
+    if not (low - slack <= smallest and largest <= high + slack):
+        raise ArgumentError(
+            f"x lies in [{smallest:g}, {largest:g}], outside bounds=({low:g}, {high:g}): "
+            "rescale the images or pass their bounds"
+        )
+    return np.clip(array, np.float32(low), np.float32(high))
+
+
+def check_labels(y: npt.ArrayLike, *, classes: int, examples: int) -> npt.NDArray[np.int64]:
+    """Returns `y` as int64 [n].
+
+    Raises:
+        ArgumentError: not one integer per example, or a label outside 0 ... classes - 1.
+    """
+    array = np.asarray(y)
+    if array.shape != (examples,):
+        raise ArgumentError(
+            f"y of shape {array.shape} must have one integer per image, shape ({examples},)"
+        )
+    if array.dtype.kind not in "iu":
+        raise ArgumentError(f"y of dtype {array.dtype} must be integers")
+    if array.min() < 0 or array.max() >= classes:
+        raise ArgumentError(
+            f"y has labels from {array.min()} to {array.max()}, must lie in [0, {classes - 1}] "
+            f"for a model of {classes} classes"
+        )
+    return array.astype(np.int64)
