@@ -1,1 +1,7 @@
 """Training: natural, Tikhonov, input noise, TRADES and DP-SGD."""
+
+from ft_tf.training.natural import NaturalModel
+from ft_tf.training.noise import AdditiveGaussian, MultiplicativeGaussian
+from ft_tf.training.trades import TradesModel
+
+__all__ = ["AdditiveGaussian", "MultiplicativeGaussian", "NaturalModel", "TradesModel"]

@@ -1,0 +1,135 @@
+"""Natural training, with what may be added to it: Tikhonov, input noise, a Jacobian penalty."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ft_tf import checks
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
+from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
+from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
+from ft_tf.training.noise import InputNoise
+
+Augmentation = Callable[..., tf.Tensor]
+"""augmentation(images, seed=int64 [2]) -> images, in graph mode."""
+
+
+class SupervisedModel(ResidentModel):
+    """What natural and TRADES training share: the loss, augmentation, and the update.
+
+    compile() without a loss takes the cross-entropy from logits; any Keras loss may stand there.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        weight_decay: float,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> None:
+        super().__init__(model, seed=seed)
+        checks.check_non_negative(weight_decay=weight_decay)
+        if augmentation is not None and not callable(augmentation):
+            raise ArgumentError(f"augmentation={augmentation!r} must be callable(images, seed=...)")
+        self.weight_decay = weight_decay
+        self.augmentation = augmentation
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """As Keras's `compile`; the default loss is `losses.CrossEntropy`."""
+        super().compile(optimizer, CrossEntropy() if loss is None else loss, **kwargs)
+
+    def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """The batch as training sees it: augmented where asked, a function of (seed, step)."""
+        if self.augmentation is None:
+            return x
+        return self.augmentation(x, seed=self.stream_seed(AUGMENTATION_STREAM, step))
+
+    def penalized_loss(
+        self, y: tf.Tensor, logits: tf.Tensor, penalties: list[tf.Tensor]
+    ) -> tf.Tensor:
+        """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`."""
+        return self.compiled_loss(y, logits, regularization_losses=[*penalties, *self.model.losses])
+
+    def update(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        """One optimizer step; weight decay adds weight_decay * w to the gradient of each weight.
+
+        That is the coupled decay of torch.optim.SGD, biases and scales included: it goes through
+        momentum, unlike the decay of Keras's optimizers.
+        """
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        if self.weight_decay:
+            # Replicas' gradients are summed, and this term is the same on each of them.
+            decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
+            gradients = [
+                decay * v if g is None else g + decay * v
+                for g, v in zip(gradients, variables, strict=True)
+            ]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+class NaturalModel(SupervisedModel):
+    """Trains a Keras classifier on its loss; every addition is off by default.
+
+    The loss of a step is
+
+        mean loss(f(x'), y) + l2 * sum over kernels |W|^2 + Jacobian penalty,   x' = noise(x),
+
+    with fresh noise at each step, and none outside training.
+
+    Args:
+        model: a Keras 2 classifier that gives logits.
+        l2: Tikhonov coefficient in the convention of keras.regularizers.L2 (no 1/2), on kernels
+            only; for plain SGD it is a weight decay of 2 * l2.
+        weight_decay: added to gradients as weight_decay * w, for every trainable weight.
+        input_noise: AdditiveGaussian(sigma) or MultiplicativeGaussian(sigma).
+        jacobian_penalty: the noise whose second-order equivalent is added to the loss (Bishop 1995;
+            `losses.jacobian_penalty` has the formula). It costs a backward pass for each class.
+        augmentation: callable(images, seed=...), such as ft_tf.data.augment.crop_and_flip.
+        seed: fixes data order, augmentation and noise.
+
+    Raises:
+        ArgumentError: a negative coefficient, or something that is no noise.
+        ModelError: not a Keras 2 model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        l2: float = 0.0,
+        weight_decay: float = 0.0,
+        input_noise: InputNoise | None = None,
+        jacobian_penalty: InputNoise | None = None,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, weight_decay=weight_decay, augmentation=augmentation, seed=seed)
+        checks.check_non_negative(l2=l2)
+        for name, noise in (("input_noise", input_noise), ("jacobian_penalty", jacobian_penalty)):
+            if noise is not None and not isinstance(noise, InputNoise):
+                raise ArgumentError(
+                    f"{name}={noise!r} must be AdditiveGaussian or MultiplicativeGaussian"
+                )
+        self.l2 = l2
+        self.input_noise = input_noise
+        self.jacobian_penalty = jacobian_penalty
+
+    def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """One step of descent on the loss of the class's docstring; gives the logits."""
+        x = self.augment(x, step)
+        if self.input_noise is not None:
+            x = self.input_noise(x, self.stream_seed(NOISE_STREAM, step))
+        penalties = []
+        with tf.GradientTape() as tape:
+            if self.jacobian_penalty is None:
+                logits = self.model(x, training=True)
+            else:
+                logits, penalty = noise_penalty(self.model, x, self.jacobian_penalty)
+                penalties.append(penalty)
+            if self.l2:
+                penalties.append(l2_penalty(self.model, self.l2))
+            loss = self.penalized_loss(y, logits, penalties)
+        self.update(tape, loss)
+        return logits

@@ -1,0 +1,31 @@
+"""Whether a model's outputs depend on its mode or on the batch that an example is in."""
+
+from ft_tf._compat import keras
+
+_layers = keras.layers
+# Exact classes only: a subclass may do anything in its call.
+_PURE_LAYERS = frozenset({
+    _layers.InputLayer, _layers.Dense, _layers.Conv1D, _layers.Conv2D, _layers.Conv3D,
+    _layers.DepthwiseConv2D, _layers.SeparableConv2D, _layers.Conv2DTranspose,
+    _layers.MaxPooling1D, _layers.MaxPooling2D, _layers.AveragePooling1D, _layers.AveragePooling2D,
+    _layers.GlobalAveragePooling1D, _layers.GlobalAveragePooling2D, _layers.GlobalMaxPooling1D,
+    _layers.GlobalMaxPooling2D, _layers.Flatten, _layers.Reshape, _layers.Permute,
+    _layers.ZeroPadding1D, _layers.ZeroPadding2D, _layers.Cropping2D, _layers.UpSampling2D,
+    _layers.Activation, _layers.ReLU, _layers.LeakyReLU, _layers.ELU, _layers.PReLU,
+    _layers.Softmax, _layers.Add, _layers.Subtract, _layers.Multiply, _layers.Average,
+    _layers.Maximum, _layers.Minimum, _layers.Concatenate, _layers.Dot, _layers.Rescaling,
+    _layers.LayerNormalization, _layers.Embedding,
+})  # fmt: skip
+
+_GRAPH_MODELS = keras.Sequential.__mro__[:2]  # Sequential and Functional, which has no public name
+
+
+def passes_are_pure(model: keras.layers.Layer) -> bool:
+    """True when every layer is known to give the same in training and inference, alone or batched.
+
+    A layer that is not known (a subclass, a Lambda, a model with its own call) counts as impure:
+    that costs time and never correctness.
+    """
+    if type(model) not in _GRAPH_MODELS:
+        return type(model) in _PURE_LAYERS
+    return all(passes_are_pure(layer) for layer in model.layers)
