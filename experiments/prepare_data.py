@@ -1,0 +1,34 @@
+"""Turns local Fashion-MNIST or CIFAR-10 files into a TFDS directory, without any network.
+
+    python -m experiments.prepare_data --dataset=fashion_mnist --from=DIR --data_dir=DIR
+
+Fashion-MNIST: the four IDX files, .gz or plain. CIFAR-10: the batches of the binary version
+(or of the Python version, read without executing anything). Every other binary then takes the same
+--data_dir.
+"""
+
+from absl import flags
+
+from experiments import _app
+from ft_tf.data.specs import IMAGE_SPECS
+
+_DATASET = flags.DEFINE_enum("dataset", None, list(IMAGE_SPECS), "The data set.", required=True)
+_FROM = flags.DEFINE_string("from", None, "Directory with the published files.", required=True)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "TFDS data directory to write to; by default TFDS's own."
+)
+
+
+def main(_: list[str]) -> None:
+    """Prepares the directory and prints what a run will load from it."""
+    # Imported after the flags are known to be good: it brings TensorFlow.
+    from ft_tf.data import load
+    from ft_tf.data.prepare import prepare
+
+    directory = prepare(_DATASET.value, source_dir=_FROM.value, data_dir=_DATA_DIR.value)
+    print(f"wrote {directory}")
+    print(load(_DATASET.value, data_dir=directory.parent.parent).describe())
+
+
+if __name__ == "__main__":
+    _app.run(main)
