@@ -1,5 +1,31 @@
-"""Adversarial attacks on Keras classifiers that give logits."""
+"""Adversarial attacks on Keras classifiers that give logits, and warnings when not to trust them.
 
+`fgsm`, `pgd`, `apgd` and `transfer` take a model and a data set and return an `AttackResult`;
+`evaluate` runs one of the first three by name. `kl_attack` is the in-graph attack that TRADES
+trains on.
+"""
+
+from ft_tf.attacks.checks import sanity_checks
+from ft_tf.attacks.evaluations import ATTACKS, apgd, evaluate, fgsm, pgd, transfer
+from ft_tf.attacks.geometry import DISTANCES
 from ft_tf.attacks.kl import kl_attack, kl_divergence, start_noise
+from ft_tf.attacks.result import AttackResult
+from ft_tf.attacks.validation import check_images, check_labels, check_logits_model
 
-__all__ = ["kl_attack", "kl_divergence", "start_noise"]
+__all__ = [
+    "ATTACKS",
+    "DISTANCES",
+    "AttackResult",
+    "apgd",
+    "check_images",
+    "check_labels",
+    "check_logits_model",
+    "evaluate",
+    "fgsm",
+    "kl_attack",
+    "kl_divergence",
+    "pgd",
+    "sanity_checks",
+    "start_noise",
+    "transfer",
+]

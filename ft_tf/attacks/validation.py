@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ft_tf._compat import keras, require_keras2_model
+from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
 
@@ -13,8 +13,13 @@ BOUNDS_TOLERANCE = 1e-6
 """How far outside the bounds float32 rounding may put an input, as a share of their width."""
 
 
-def check_logits_model(model: keras.Model) -> int:
+def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None) -> int:
     """Returns the number of classes of a model that gives logits (2 for a single logit).
+
+    Args:
+        model: a built Keras model.
+        example: a batch of inputs; needed only for a subclassed model, whose output shape Keras
+            does not know.
 
     Raises:
         ModelError: not a Keras 2 model; more than one input or output; an output that is not
@@ -24,7 +29,13 @@ def check_logits_model(model: keras.Model) -> int:
     if not model.built:
         raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
     shape = getattr(model, "output_shape", None)
-    if isinstance(shape, list | dict) or isinstance(model.input_shape, list | dict):
+    several = isinstance(getattr(model, "input_shape", None), list | dict)
+    if shape is None and example is not None:
+        output = model(tf.convert_to_tensor(example), training=False)
+        shape = tuple(output.shape) if tf.is_tensor(output) else []
+    if shape is None:
+        raise ModelError(f"model={model.name} has an unknown output shape: pass an example batch")
+    if several or not isinstance(shape, tuple):
         raise ModelError(f"model={model.name} must have one input and one output")
     if len(shape) != 2 or not shape[-1]:
         raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")

@@ -1,0 +1,164 @@
+"""Warnings when a robust accuracy cannot be trusted.
+
+An attack only ever bounds robustness from above: a weak one flatters the model. The tests are
+those of Carlini et al. 2019, "On Evaluating Adversarial Robustness": many steps beat one, more
+steps and a larger ball never help the model, and in a ball that holds every image nothing survives.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ft_tf._compat import keras
+from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
+from ft_tf.checks import check_positive_integer
+
+STUCK_SHARE = 0.01
+"""Share of examples with a zero gradient from which on it is worth a warning."""
+SLACK_SHARE = 0.01
+"""Share of examples by which a stronger attack may fall behind a weaker one by chance."""
+LARGE_BALL_ACCURACY = 0.1
+"""Accuracy that should not survive a ball which holds every image."""
+_CHECK_STREAM = 1_000_003  # apart from the streams of the attacks themselves
+
+
+def whole_range_radius(problem: Problem) -> float:
+    """Radius at which the ball around any image holds the whole box of inputs."""
+    width = problem.bounds[1] - problem.bounds[0]
+    return width if problem.distance == "l_inf" else width * math.sqrt(problem.x[0].size)
+
+
+def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
+    """What an attack's own outcome gives away, at no further cost."""
+    warnings = []
+    attacked = int(worst.attacked.sum())
+    stuck = int(worst.stuck.sum())
+    if attacked and stuck >= STUCK_SHARE * attacked and problem.epsilon > 0:
+        warnings.append(
+            f"the gradient is exactly zero for {stuck} of {attacked} attacked images "
+            f"({stuck / attacked:.1%}): the attack cannot move there; try loss='margin' or apgd"
+        )
+    # Half of the whole range already reaches the one grey image in the middle from anywhere.
+    robust = float(np.mean(~worst.broken))
+    if problem.epsilon >= whole_range_radius(problem) / 2 and robust > LARGE_BALL_ACCURACY:
+        warnings.append(
+            f"epsilon={problem.epsilon:g} reaches the middle grey from every image, yet "
+            f"{robust:.1%} survive: the attack is too weak or the gradients are masked"
+        )
+    if problem.model.compute_dtype not in ("float32", "float64"):
+        warnings.append(
+            f"the model computes in {problem.model.compute_dtype}, which blurs the attack's "
+            "gradients: attack a float32 copy with the same weights"
+        )
+    return tuple(warnings)
+
+
+def sanity_checks(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    distance: str = "l_inf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    examples: int = 200,
+) -> tuple[str, ...]:
+    """Attacks the first `examples` images in five ways and says what does not add up.
+
+    One step of epsilon; 5 and 20 steps of PGD; 20 steps in a ball twice, and in one a whole range,
+    as large. Costs 66 gradient steps on the subset, whatever the size of the data.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        epsilon: radius of the ball in question.
+        distance: "l_inf" or "l_2".
+        bounds: lowest and highest input.
+        seed: of the random starts.
+        examples: size of the subset.
+
+    Returns:
+        One line per doubt; empty if there is none (which proves nothing).
+    """
+    check_positive_integer(examples=examples)
+    problem = checked_problem(
+        model,
+        np.asarray(x)[:examples],
+        np.asarray(y)[:examples],
+        epsilon=epsilon,
+        distance=distance,
+        bounds=bounds,
+        seed=seed,
+    )
+    if problem.epsilon == 0 or problem.misclassified.all():
+        return ()
+    return problem_checks(problem)
+
+
+def problem_checks(problem: Problem) -> tuple[str, ...]:
+    """`sanity_checks` on inputs that are checked already, on all of them."""
+    once = _attacked(problem, epsilon=problem.epsilon, steps=1)
+    few = _attacked(problem, epsilon=problem.epsilon, steps=5)
+    many = _attacked(problem, epsilon=problem.epsilon, steps=20)
+    twice = _attacked(problem, epsilon=2 * problem.epsilon, steps=20)
+    whole = _attacked(problem, epsilon=whole_range_radius(problem), steps=20)
+    warnings = []
+    total = len(problem.x)
+    stuck = int(once.stuck.sum())
+    attacked = int(once.attacked.sum())
+    if stuck >= STUCK_SHARE * attacked:
+        warnings.append(
+            f"the gradient of the cross-entropy is exactly zero for {stuck} of {attacked} images: "
+            "gradient attacks overstate robustness"
+        )
+    if _falls_behind(many, once):
+        warnings.append(
+            f"a single step beats many: accuracy {_accuracy(once)} after 1 step, "
+            f"{_accuracy(many)} after 20 ({total} images): gradients may be masked"
+        )
+    if _falls_behind(many, few):
+        warnings.append(
+            f"more steps do not lower accuracy: {_accuracy(few)} after 5 steps, "
+            f"{_accuracy(many)} after 20 ({total} images)"
+        )
+    if _falls_behind(twice, many) or _changes_nothing(twice, many):
+        warnings.append(
+            f"a larger ball does not lower accuracy: {_accuracy(many)} at epsilon="
+            f"{problem.epsilon:g}, {_accuracy(twice)} at twice that ({total} images)"
+        )
+    if np.mean(~whole.broken) > LARGE_BALL_ACCURACY:
+        warnings.append(
+            f"accuracy is {_accuracy(whole)} in a ball that holds every image, and should be near "
+            f"0 ({total} images): the attack does not find what is there"
+        )
+    return tuple(warnings)
+
+
+def _attacked(problem: Problem, *, epsilon: float, steps: int) -> WorstCase:
+    scaled = dataclasses.replace(problem, epsilon=epsilon)
+    worst = WorstCase(scaled)
+    stream = None if steps == 1 else (_CHECK_STREAM,)
+    step_size = epsilon if steps == 1 else 2.5 * epsilon / steps
+    worst.attack(scaled, Attempt("pgd", "cross_entropy", steps, step_size, stream))
+    return worst
+
+
+def _accuracy(worst: WorstCase) -> str:
+    return f"{np.mean(~worst.broken):.1%}"
+
+
+def _falls_behind(stronger: WorstCase, weaker: WorstCase) -> bool:
+    surplus = int((~stronger.broken).sum()) - int((~weaker.broken).sum())
+    return surplus > SLACK_SHARE * len(stronger.broken)
+
+
+def _changes_nothing(stronger: WorstCase, weaker: WorstCase) -> bool:
+    """No fewer survivors, and their losses not higher either: a tiny ball still moves those."""
+    left = ~stronger.broken
+    if not left.any() or left.sum() < (~weaker.broken).sum():
+        return False
+    return bool(stronger.loss[left].mean() <= weaker.loss[left].mean() * (1 + 1e-6))

@@ -1,0 +1,352 @@
+"""Attacks as functions of a model and a data set: FGSM, PGD, Auto-PGD, transfer.
+
+Each keeps, for every example, the worst point over all steps and restarts: an example counts as
+robust only if it is right on x and survives every try. Examples that are wrong on x count as
+broken and are not attacked. Random starts depend on (seed, restart, example) alone, so that the
+batch size changes results by float rounding at most. The model runs in inference mode, only
+gradients by the input are taken, and none of its weights or statistics is touched.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ft_tf._compat import keras
+from ft_tf.attacks.checks import outcome_warnings, sanity_checks
+from ft_tf.attacks.result import AttackResult, attack_result
+from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
+from ft_tf.checks import check_choice, check_positive, check_positive_integer
+from ft_tf.errors import ArgumentError
+from ft_tf.metrics import predict_logits, predicted_labels
+
+ATTACKS = ("fgsm", "pgd", "apgd")
+PGD_LOSSES = ("cross_entropy", "kl", "margin")
+APGD_LOSSES = ("ensemble", "cross_entropy", "margin", "dlr", "targeted_dlr")
+DEFAULT_STEPS = {"fgsm": 1, "pgd": 50, "apgd": 100}
+
+
+def fgsm(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Fast gradient sign method: x' = clip(x + epsilon sign(grad cross-entropy)).
+
+    Goodfellow et al. 2015. A single step, so a weak attack: a baseline, not a measure.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        epsilon: l_inf radius, in units of x.
+        bounds: lowest and highest input.
+        batch_size: examples attacked at a time.
+    """
+    problem = checked_problem(model, x, y, epsilon=epsilon, bounds=bounds, batch_size=batch_size)
+    worst = WorstCase(problem)
+    worst.attack(problem, Attempt("pgd", "cross_entropy", 1, problem.epsilon))
+    return _result("fgsm", problem, worst, loss="cross_entropy", num_steps=1)
+
+
+def pgd(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    step_size: float | None = None,
+    num_steps: int = 50,
+    loss: str = "cross_entropy",
+    distance: str = "l_inf",
+    random_start: bool = True,
+    restarts: int = 1,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Projected gradient ascent on a loss, Madry et al. 2018.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        epsilon: radius of the ball, in units of x.
+        step_size: length of a step; 2.5 * epsilon / num_steps if None, so that the far side of
+            the ball can be reached from any start.
+        num_steps: gradient steps.
+        loss: "cross_entropy", "kl" (to the clean output, as TRADES trains) or "margin".
+        distance: "l_inf" or "l_2".
+        random_start: start from a uniform point of the ball, not from x.
+        restarts: starts per example; those still right are attacked again.
+        seed: of the random starts.
+        bounds: lowest and highest input.
+        batch_size: examples attacked at a time.
+    """
+    options = {"loss": loss, "num_steps": num_steps, "step_size": step_size}
+    options |= {"random_start": random_start, "restarts": restarts}
+    problem = checked_problem(
+        model,
+        x,
+        y,
+        epsilon=epsilon,
+        distance=distance,
+        bounds=bounds,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    worst = WorstCase(problem)
+    parameters = _pgd_attempts(problem, worst, **options)
+    return _result("pgd", problem, worst, **parameters)
+
+
+def _pgd_attempts(
+    problem: Problem,
+    worst: WorstCase,
+    *,
+    loss: str,
+    num_steps: int,
+    step_size: float | None,
+    random_start: bool,
+    restarts: int,
+) -> dict[str, Any]:
+    """Runs all restarts; returns the parameters as they were used."""
+    check_choice(PGD_LOSSES, loss=loss)
+    check_positive_integer(num_steps=num_steps, restarts=restarts)
+    if step_size is None:
+        step_size = 2.5 * problem.epsilon / num_steps
+    else:
+        check_positive(step_size=step_size)
+    if not random_start and restarts > 1:
+        raise ArgumentError(f"restarts={restarts} repeats the same start: random_start=False")
+    if not random_start and loss == "kl":
+        raise ArgumentError("loss='kl' has gradient zero at x: it needs random_start=True")
+    for restart in range(restarts):
+        stream = (restart,) if random_start else None
+        worst.attack(problem, Attempt("pgd", loss, num_steps, float(step_size), stream))
+    return {
+        "loss": loss,
+        "num_steps": num_steps,
+        "step_size": float(step_size),
+        "random_start": random_start,
+        "restarts": restarts,
+    }
+
+
+def apgd(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    num_steps: int = 100,
+    loss: str = "ensemble",
+    restarts: int = 1,
+    targets: int = 9,
+    distance: str = "l_inf",
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Auto-PGD, Croce and Hein 2020: no step size to choose; see `ft_tf.attacks.loops.auto_pgd`.
+
+    "ensemble" runs cross-entropy, then targeted DLR on what is left: the two parts of AutoAttack
+    that decide nearly every case. With 3 classes its second part is the untargeted DLR, with 2
+    the margin, because the (targeted) DLR needs 3 (4) classes.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        epsilon: radius of the ball, in units of x.
+        num_steps: gradient steps of each run.
+        loss: "ensemble", "cross_entropy", "margin", "dlr" or "targeted_dlr".
+        restarts: runs per example and loss (and target); those still right are attacked again.
+        targets: for targeted DLR, how many classes to drive each example to, likeliest first.
+        distance: "l_inf" or "l_2".
+        seed: of the random starts.
+        bounds: lowest and highest input.
+        batch_size: examples attacked at a time.
+    """
+    problem = checked_problem(
+        model,
+        x,
+        y,
+        epsilon=epsilon,
+        distance=distance,
+        bounds=bounds,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    worst = WorstCase(problem)
+    parameters = _apgd_attempts(
+        problem, worst, loss=loss, num_steps=num_steps, restarts=restarts, targets=targets
+    )
+    return _result("apgd", problem, worst, **parameters)
+
+
+def _apgd_attempts(
+    problem: Problem, worst: WorstCase, *, loss: str, num_steps: int, restarts: int, targets: int
+) -> dict[str, Any]:
+    """Runs every loss, target and restart; returns the parameters as they were used."""
+    check_choice(APGD_LOSSES, loss=loss)
+    check_positive_integer(num_steps=num_steps, restarts=restarts, targets=targets)
+    classes = problem.classes
+    needed = {"dlr": 3, "targeted_dlr": 4}.get(loss, 2)
+    if classes < needed:
+        raise ArgumentError(
+            f"loss={loss!r} needs at least {needed} classes and the model has {classes}: "
+            "use 'cross_entropy' or 'margin'"
+        )
+    names = [loss]
+    if loss == "ensemble":
+        second = {2: "margin", 3: "dlr"}.get(classes, "targeted_dlr")
+        names = ["cross_entropy", second]
+    targets = min(targets, classes - 1)
+    for number, name in enumerate(names):
+        ranks = range(targets) if name == "targeted_dlr" else [None]
+        for rank in ranks:
+            towards = None if rank is None else _other_classes(problem)[:, rank]
+            for restart in range(restarts):
+                stream = (restart, number, rank or 0)
+                worst.attack(
+                    problem, Attempt("apgd", name, num_steps, stream=stream, targets=towards)
+                )
+    parameters = {"losses": names, "num_steps": num_steps, "restarts": restarts}
+    return parameters | ({"targets": targets} if "targeted_dlr" in names else {})
+
+
+def _other_classes(problem: Problem) -> npt.NDArray[np.int64]:
+    """All classes but the label, by falling clean logit, int64 [n, classes - 1]."""
+    order = np.argsort(-problem.clean_logits, axis=1, kind="stable")
+    return order[order != problem.y[:, None]].reshape(len(order), -1)
+
+
+def transfer(
+    source_model: keras.Model,
+    target_model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    step_size: float | None = None,
+    num_steps: int = 50,
+    loss: str = "cross_entropy",
+    distance: str = "l_inf",
+    restarts: int = 1,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Black-box attack: PGD on `source_model`, one point per example, tried on `target_model`.
+
+    The attacker of the paper's section 2.2, who only queries the target. All examples are
+    attacked on the source, also those that it gets wrong anyway. Accuracies are the target's.
+
+    Args:
+        source_model: the model that the attacker has.
+        target_model: the model that is attacked.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        epsilon: radius of the ball, in units of x.
+        step_size: see `pgd`.
+        num_steps: gradient steps on the source.
+        loss: see `pgd`.
+        distance: "l_inf" or "l_2".
+        restarts: starts per example on the source, until the source is wrong.
+        seed: of the random starts.
+        bounds: lowest and highest input.
+        batch_size: examples attacked at a time.
+    """
+    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
+    options = {"seed": seed, "batch_size": batch_size}
+    target = checked_problem(target_model, x, y, **ball, **options)
+    source = checked_problem(source_model, x, y, **ball, **options)
+    on_source = WorstCase(source, skip_misclassified=False)
+    parameters = _pgd_attempts(
+        source,
+        on_source,
+        loss=loss,
+        num_steps=num_steps,
+        step_size=step_size,
+        random_start=True,
+        restarts=restarts,
+    )
+    logits = predict_logits(target_model, on_source.point, batch_size=batch_size)
+    on_target = WorstCase(target)
+    on_target.broken |= predicted_labels(logits) != target.y
+    on_target.point = on_source.point
+    result = _result("transfer", target, on_target, source=source_model.name, **parameters)
+    source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
+    return dataclasses.replace(result, warnings=tuple(source_warnings))
+
+
+def evaluate(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    attack: str = "pgd",
+    epsilon: float,
+    steps: int | None = None,
+    sanity: bool = True,
+    **options: Any,
+) -> AttackResult:
+    """Runs one attack by its name: what the binary and the study call.
+
+    Args:
+        model: a Keras classifier that gives logits.
+        x: inputs [n, ...] inside the bounds.
+        y: integer labels [n].
+        attack: "fgsm", "pgd" or "apgd".
+        epsilon: radius of the ball, in units of x.
+        steps: gradient steps; 1, 50 and 100 if None.
+        sanity: run `sanity_checks` on the first 200 images too and add their warnings.
+        **options: the attack's own further arguments.
+
+    Raises:
+        ArgumentError: bad input; an argument that the attack does not have.
+        ModelError: the model does not give logits.
+    """
+    check_choice(ATTACKS, attack=attack)
+    steps = DEFAULT_STEPS[attack] if steps is None else steps
+    check_positive_integer(steps=steps)
+    run = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd}[attack]
+    unknown = sorted(set(options) - set(run.__kwdefaults__))
+    if unknown:
+        raise ArgumentError(f"{unknown[0]}={options[unknown[0]]!r} is no argument of {attack}")
+    if attack != "fgsm":
+        options["num_steps"] = steps
+    elif steps != 1:
+        raise ArgumentError(f"steps={steps} must be 1 for fgsm, which is a single step: use pgd")
+    result = run(model, x, y, epsilon=epsilon, **options)
+    if not sanity:
+        return result
+    shared = {name: options[name] for name in ("distance", "bounds", "seed") if name in options}
+    doubts = sanity_checks(model, x, y, epsilon=epsilon, **shared)
+    return dataclasses.replace(result, warnings=result.warnings + doubts)
+
+
+def _result(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
+    used = {
+        "attack": attack,
+        "epsilon": problem.epsilon,
+        "distance": problem.distance,
+        "bounds": list(problem.bounds),
+        "seed": problem.seed,
+        "batch_size": problem.batch_size,
+        "examples": len(problem.x),
+    }
+    return attack_result(
+        attack,
+        adversarial=worst.point,
+        misclassified=problem.misclassified,
+        success=worst.broken,
+        parameters=used | parameters,
+        warnings=outcome_warnings(problem, worst),
+    )

@@ -1,0 +1,40 @@
+"""Random starts inside the ball: each example's own, whatever batch it is attacked in."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def random_perturbations(
+    examples: Sequence[int] | npt.NDArray[np.int64],
+    shape: tuple[int, ...],
+    *,
+    epsilon: float,
+    distance: str,
+    stream: tuple[int, ...],
+) -> npt.NDArray[np.float32]:
+    """Perturbations drawn uniformly from the ball of radius epsilon, float32 [n, *shape].
+
+    An example's perturbation is a function of `stream` and of its index alone: a Philox generator
+    with the stream as its key and the index in its counter.
+
+    Args:
+        examples: indices of the examples in the data set.
+        shape: shape of one example.
+        epsilon: radius.
+        distance: "l_inf" or "l_2".
+        stream: seed and what else tells the draws of one run apart, such as the restart.
+    """
+    key = np.random.SeedSequence(stream).generate_state(2, np.uint64)
+    perturbations = np.empty((len(examples), *shape), np.float32)
+    for row, example in enumerate(examples):
+        philox = np.random.Philox(key=key, counter=[0, int(example), 0, 0])
+        generator = np.random.Generator(philox)
+        if distance == "l_inf":
+            perturbations[row] = 2 * generator.random(shape, np.float32) - 1
+        else:
+            direction = generator.standard_normal(shape)
+            radius = generator.random() ** (1 / direction.size)
+            perturbations[row] = radius / np.linalg.norm(direction) * direction
+    return np.float32(epsilon) * perturbations

@@ -1,0 +1,61 @@
+"""What an attack found."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ft_tf.intervals import Interval, proportion
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AttackResult:
+    """An attack's outcome on a data set; accuracies are fractions in [0, 1].
+
+    Attributes:
+        attack: name of the attack.
+        adversarial: for each example the worst point found, float32 [n, ...].
+        success: bool [n]: the classifier is wrong, on x itself or on a point of the ball.
+        clean_accuracy: share of examples that are right on x.
+        robust_accuracy: share that survived x and every try.
+        clean: 95% interval of the clean accuracy (test images are what is replicated).
+        robust: 95% interval of the robust accuracy.
+        parameters: all that is needed to run the attack again, for a JSON record.
+        warnings: why the result may not be trusted, one line each.
+    """
+
+    attack: str
+    adversarial: npt.NDArray[np.float32]
+    success: npt.NDArray[np.bool_]
+    clean_accuracy: float
+    robust_accuracy: float
+    clean: Interval
+    robust: Interval
+    parameters: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def attack_result(
+    attack: str,
+    *,
+    adversarial: npt.NDArray[np.float32],
+    misclassified: npt.NDArray[np.bool_],
+    success: npt.NDArray[np.bool_],
+    parameters: dict[str, Any],
+    warnings: tuple[str, ...],
+) -> AttackResult:
+    """Counts accuracies and their Clopper-Pearson intervals from the masks."""
+    examples = len(success)
+    right, robust = int((~misclassified).sum()), int((~success).sum())
+    return AttackResult(
+        attack=attack,
+        adversarial=adversarial,
+        success=success,
+        clean_accuracy=right / examples,
+        robust_accuracy=robust / examples,
+        clean=proportion(successes=right, trials=examples),
+        robust=proportion(successes=robust, trials=examples),
+        parameters=parameters,
+        warnings=warnings,
+    )

@@ -1,0 +1,275 @@
+"""Drives the ascents over a data set: compiled once per model, batch by batch, survivors only."""
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ft_tf._compat import keras, tf
+from ft_tf.attacks import losses
+from ft_tf.attacks.geometry import DISTANCES
+from ft_tf.attacks.kl import class_logits, kl_divergence
+from ft_tf.attacks.loops import Ball, Worst, apgd_windows, auto_pgd, projected_gradient
+from ft_tf.attacks.noise import random_perturbations
+from ft_tf.attacks.validation import (
+    check_bounds,
+    check_images,
+    check_labels,
+    check_logits,
+    check_logits_model,
+)
+from ft_tf.checks import (
+    check_choice,
+    check_non_negative,
+    check_non_negative_integer,
+    check_positive_integer,
+)
+from ft_tf.metrics import predict_logits, predicted_labels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """A model, data and a ball, checked.
+
+    Attributes:
+        model: the classifier that is attacked.
+        x: float32 inputs inside the bounds.
+        y: int64 labels [n].
+        clean_logits: float32 logits of x with a column per class.
+        epsilon: radius of the ball.
+        distance: "l_inf" or "l_2".
+        bounds: lowest and highest input.
+        seed: of all random starts.
+        batch_size: examples attacked at a time.
+    """
+
+    model: keras.Model
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.int64]
+    clean_logits: npt.NDArray[np.float32]
+    epsilon: float
+    distance: str
+    bounds: tuple[float, float]
+    seed: int
+    batch_size: int
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.clean_logits.shape[1]
+
+    @property
+    def misclassified(self) -> npt.NDArray[np.bool_]:
+        """Examples that are wrong without any attack."""
+        return predicted_labels(self.clean_logits) != self.y
+
+
+def checked_problem(
+    model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    distance: str = "l_inf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Problem:
+    """Checks every input of an attack and computes the clean logits.
+
+    Raises:
+        ArgumentError: inputs outside the bounds, labels out of range, epsilon < 0 and the like.
+        ModelError: the model does not give logits, or gives some that are not finite.
+    """
+    check_non_negative(epsilon=epsilon)
+    check_choice(DISTANCES, distance=distance)
+    check_non_negative_integer(seed=seed)
+    check_positive_integer(batch_size=batch_size)
+    bounds = check_bounds(bounds)
+    x = check_images(x, bounds)
+    classes = check_logits_model(model, x[:1])
+    y = check_labels(y, classes=classes, examples=len(x))
+    logits = predict_logits(model, x, batch_size=batch_size)
+    check_logits(logits, name=model.name)
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    return Problem(model, x, y, logits, float(epsilon), distance, bounds, int(seed), batch_size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attempt:
+    """One ascent from one start for each example.
+
+    Attributes:
+        method: "pgd" or "apgd".
+        loss: name of the loss, a key of LOSSES.
+        num_steps: gradient steps.
+        step_size: length of a step; apgd sets its own.
+        stream: tells this attempt's random start from others' under the same seed; None for a
+            start at x itself.
+        targets: for the targeted loss, the class that each example is driven to, int64 [n].
+    """
+
+    method: str
+    loss: str
+    num_steps: int
+    step_size: float = 0.0
+    stream: tuple[int, ...] | None = None
+    targets: npt.NDArray[np.int64] | None = None
+
+
+class WorstCase:
+    """For each example of a problem the worst point found so far, over all attempts.
+
+    Attributes:
+        point: float32 [n, ...]; x itself for an example that was not attacked.
+        broken: bool [n]: misclassified, with or without an attack.
+        loss: float32 [n]: the loss at `point`, -inf where not attacked; comparable only between
+            attempts on the same loss.
+        stuck: bool [n]: an attempt's first gradient was exactly zero.
+        attacked: bool [n].
+    """
+
+    def __init__(self, problem: Problem, *, skip_misclassified: bool = True) -> None:
+        examples = len(problem.x)
+        self.point = problem.x.copy()
+        self.broken = problem.misclassified if skip_misclassified else np.zeros(examples, bool)
+        self.loss = np.full(examples, -np.inf, np.float32)
+        self.stuck = np.zeros(examples, bool)
+        self.attacked = np.zeros(examples, bool)
+        self._loss_name: str | None = None
+
+    def attack(self, problem: Problem, attempt: Attempt) -> None:
+        """Makes one attempt at every example that is not broken yet, and keeps what is worse."""
+        survivors = np.flatnonzero(~self.broken)
+        comparable = self._loss_name in (None, attempt.loss)
+        self._loss_name = self._loss_name or attempt.loss
+        for start in range(0, len(survivors), problem.batch_size):
+            batch = survivors[start : start + problem.batch_size]
+            worst, stuck = _ascend(problem, attempt, batch)
+            loss, broken = worst.loss.numpy(), worst.broken.numpy()
+            kept = broken | (comparable & (loss > self.loss[batch]))
+            self.point[batch[kept]] = worst.point.numpy()[kept]
+            self.loss[batch[kept]] = loss[kept]
+            self.broken[batch] = broken
+            self.stuck[batch] |= stuck.numpy()
+            self.attacked[batch] = True
+
+
+def _ascend(
+    problem: Problem, attempt: Attempt, batch: npt.NDArray[np.int64]
+) -> tuple[Worst, tf.Tensor]:
+    x = problem.x[batch]
+    start = x
+    if attempt.stream is not None:
+        start = x + random_perturbations(
+            batch,
+            x.shape[1:],
+            epsilon=problem.epsilon,
+            distance=problem.distance,
+            stream=(problem.seed, *attempt.stream),
+        )
+        start = np.clip(start, *map(np.float32, problem.bounds))
+    targets = problem.y if attempt.targets is None else attempt.targets
+    if attempt.method == "pgd":
+        schedule = np.zeros(attempt.num_steps, np.int32)
+    else:
+        schedule = apgd_windows(attempt.num_steps)
+    ascent = _compiled_ascent(problem, attempt)
+    return ascent(
+        x,
+        start,
+        problem.y[batch],
+        targets[batch],
+        problem.clean_logits[batch],
+        np.float32(problem.epsilon),
+        np.float32(attempt.step_size),
+        np.float32(problem.bounds[0]),
+        np.float32(problem.bounds[1]),
+        schedule,
+    )
+
+
+LOSSES: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "cross_entropy": lambda logits, y, targets, natural: losses.cross_entropy(logits, y),
+    "kl": lambda logits, y, targets, natural: kl_divergence(natural, logits),
+    "margin": lambda logits, y, targets, natural: losses.margin(logits, y),
+    "dlr": lambda logits, y, targets, natural: losses.dlr(logits, y),
+    "targeted_dlr": lambda logits, y, targets, natural: losses.targeted_dlr(logits, y, targets),
+}
+"""From (logits, labels, targets, clean logits) to the loss of each example."""
+
+_ascents: "weakref.WeakKeyDictionary[keras.Model, dict[tuple, Callable]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:
+    """The ascent as a graph, traced once per model, loss and shape of an example.
+
+    Batch size, radius, step size and number of steps are arguments of the graph: changing them
+    traces nothing anew, nor does a smaller last batch. As with Keras' own evaluate, new weights
+    are seen and new Python code in a layer's call is not.
+    """
+    shape = problem.x.shape[1:]
+    key = (attempt.method, attempt.loss, problem.distance, shape, problem.classes)
+    cache = _ascents.setdefault(problem.model, {})
+    if key not in cache:
+        reference = weakref.ref(problem.model)  # the cache must not keep its own key alive
+        cache[key] = _build_ascent(reference, *key)
+    return cache[key]
+
+
+def _build_ascent(
+    model: Callable[[], keras.Model],
+    method: str,
+    loss: str,
+    distance: str,
+    shape: tuple[int, ...],
+    classes: int,
+) -> Callable:
+    images = tf.TensorSpec([None, *shape], tf.float32)
+    labels = tf.TensorSpec([None], tf.int64)
+    number = tf.TensorSpec([], tf.float32)
+
+    @tf.function(
+        input_signature=[
+            images,
+            images,
+            labels,
+            labels,
+            tf.TensorSpec([None, classes], tf.float32),
+            number,
+            number,
+            number,
+            number,
+            tf.TensorSpec([None], tf.int32),
+        ]
+    )
+    def ascent(
+        x: tf.Tensor,
+        start: tf.Tensor,
+        y: tf.Tensor,
+        targets: tf.Tensor,
+        clean_logits: tf.Tensor,
+        epsilon: tf.Tensor,
+        step_size: tf.Tensor,
+        low: tf.Tensor,
+        high: tf.Tensor,
+        schedule: tf.Tensor,
+    ) -> tuple[Worst, tf.Tensor]:
+        def objective(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = class_logits(tf.cast(model()(point, training=False), tf.float32))
+            value = LOSSES[loss](logits, y, targets, clean_logits)
+            return value, tf.not_equal(tf.argmax(logits, axis=-1), y)
+
+        ball = Ball(x, epsilon, low, high, distance)
+        if method == "apgd":
+            return auto_pgd(objective, ball, start, windows=schedule)
+        return projected_gradient(
+            objective, ball, start, step_size=step_size, num_steps=tf.shape(schedule)[0]
+        )
+
+    return ascent
