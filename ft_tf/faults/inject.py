@@ -1,0 +1,73 @@
+"""Faults for the length of a `with` block."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from ft_tf._compat import keras
+from ft_tf.faults.arming import Armament, guarded, without_compiled_functions
+from ft_tf.faults.models import FaultModel
+from ft_tf.faults.plan import make_plan
+from ft_tf.faults.sites import Select
+
+
+@dataclasses.dataclass(frozen=True)
+class Injection:
+    """What was injected.
+
+    Attributes:
+        target: "weights", "units" or "both".
+        rate: the rate asked for.
+        seed: seed of the faults.
+        trial: number of the trial.
+        faults: how many sites are faulty.
+        sites: how many could be.
+    """
+
+    target: str
+    rate: float
+    seed: int
+    trial: int
+    faults: int
+    sites: int
+
+
+@contextlib.contextmanager
+def inject(
+    model: keras.Model,
+    *,
+    target: str,
+    rate: float,
+    seed: int,
+    trial: int = 0,
+    fault: FaultModel | None = None,
+    allocation: str = "model",
+    select: Select | None = None,
+) -> Iterator[Injection]:
+    """Makes the model faulty while the block runs; its clean weights come back to the byte.
+
+    Inside the block the model can be called, evaluated and predicted with; to train or save it is
+    refused. The faults are those of `sweep` at the same seed, trial and rate.
+
+    Args:
+        model: any built Keras 2 model.
+        target: "weights" (any parameter), "units" (see `find_sites`) or "both".
+        rate: share of faulty sites, in [0, 1].
+        seed: fixes the faults, together with `trial`.
+        trial: number of the trial.
+        fault: what a faulty value becomes; stuck at 0 by default.
+        allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
+        select: which part of the model; all but the output layer's units by default.
+
+    Yields:
+        An `Injection`, with the realised number of faults.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+        ModelError: something asked for cannot be faulted.
+    """
+    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    masks = plan.trial(seed=seed, trial=trial).masks(rate)
+    armament = Armament(model, plan, masks)
+    with without_compiled_functions(model), armament.live(), guarded(model):
+        yield Injection(target, rate, seed, trial, masks.count, plan.sites)

@@ -1,0 +1,126 @@
+"""Which sites are faulty: exact counts and Bernoulli draws from counter-based 64-bit keys.
+
+Site i of a trial owns the 64-bit word number i of a Philox stream whose key is a hash of (seed,
+trial, stream). A site is faulty at a rate when its key is among the smallest (exact count) or below
+rate * 2^64 (Bernoulli). So faults at a rate are among those at any higher rate, two models with
+equally many sites have the same faulty sites, and no draw depends on any other.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+CHUNK = 1 << 20
+_RESIDENT = 1 << 24  # keys of up to this many sites are kept while a trial goes through its rates
+_WORD = 2**64
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteKeys:
+    """The keys of sites start, ..., start + size - 1 in one trial.
+
+    Attributes:
+        seed: the campaign's seed.
+        trial: number of the trial.
+        stream: keeps independent uses of the same seed and trial apart.
+        size: number of sites.
+        start: index of the first site.
+    """
+
+    seed: int
+    trial: int
+    stream: int
+    size: int
+    start: int = 0
+
+    def words(self, first: int, count: int) -> np.ndarray:
+        """uint64 keys of `count` sites, from the `first` of these on."""
+        position = self.start + first
+        generator = np.random.Philox(key=_philox_key(self.seed, self.trial, self.stream))
+        generator.advance(position // 4)  # Philox gives four words for each step of its counter
+        skipped = position % 4
+        drawn = np.random.Generator(generator).integers(
+            0, _WORD, size=skipped + count, dtype=np.uint64
+        )
+        return drawn[skipped:]
+
+    @functools.cached_property
+    def _all(self) -> np.ndarray:
+        return self.words(0, self.size)
+
+    def all_words(self) -> np.ndarray:
+        """uint64 keys of all sites."""
+        return self._all
+
+    def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Pairs of a first site and the keys from there on; bounded memory for any size."""
+        if self.size <= _RESIDENT:
+            yield 0, self._all
+            return
+        for first in range(0, self.size, CHUNK):
+            yield first, self.words(first, min(CHUNK, self.size - first))
+
+
+@functools.lru_cache(maxsize=64)
+def _philox_key(seed: int, trial: int, stream: int) -> np.ndarray:
+    return np.random.SeedSequence([seed, trial, stream]).generate_state(2, np.uint64)
+
+
+def fault_count(rate: float, sites: int) -> int:
+    """round(rate * sites), halves to the even neighbour.
+
+    >>> fault_count(0.5, 7), fault_count(0.5, 5), fault_count(1e-7, 100)
+    (4, 2, 0)
+    """
+    return round(rate * sites)
+
+
+def bernoulli_mask(keys: SiteKeys, rate: float) -> np.ndarray:
+    """Bool [size]: each site on its own with probability `rate`, to within 2^-64."""
+    mask = np.ones(keys.size, bool)
+    threshold = int(rate * _WORD)
+    if threshold < _WORD:
+        for first, words in keys.chunks():
+            np.less(words, np.uint64(threshold), out=mask[first : first + len(words)])
+    return mask
+
+
+def exact_mask(keys: SiteKeys, count: int) -> np.ndarray:
+    """Bool [size]: the `count` sites with the smallest keys, ties by lower index.
+
+    One pass marks the sites below a bracket around the expected threshold and collects those in
+    it; only these few are sorted. A bracket that misses (odds about 1e-9) is widened.
+    """
+    if count in (0, keys.size):
+        return np.full(keys.size, count > 0)
+    slack = 6.0
+    while True:
+        mask = np.zeros(keys.size, bool)
+        low, high = _bracket(count, keys.size, slack)
+        sites, values = _split(keys, low, high, mask)
+        missing = count - int(np.count_nonzero(mask))
+        if 0 <= missing <= len(sites):
+            order = np.argsort(values, kind="stable")
+            mask[sites[order[:missing]]] = True
+            return mask
+        slack *= 8
+
+
+def _bracket(count: int, size: int, slack: float) -> tuple[int, int]:
+    share = count / size
+    reach = slack * (math.sqrt(share * (1 - share) / size) + 1 / size)
+    return max(0, int((share - reach) * _WORD)), min(_WORD - 1, int((share + reach) * _WORD))
+
+
+def _split(keys: SiteKeys, low: int, high: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sites, values = [], []
+    for first, words in keys.chunks():
+        np.less(words, np.uint64(low), out=mask[first : first + len(words)])
+        # Subtraction wraps, so one comparison tests low <= key <= high.
+        inside = np.flatnonzero(words - np.uint64(low) <= np.uint64(high - low))
+        sites.append(inside + first)
+        values.append(words[inside])
+    return np.concatenate(sites), np.concatenate(values)

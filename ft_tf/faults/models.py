@@ -1,0 +1,129 @@
+"""Fault models: what a faulty value turns into. Which values are faulty is decided elsewhere.
+
+A fault model is a small frozen dataclass with one method, `corrupt`. A new one takes a few lines:
+
+    @dataclasses.dataclass(frozen=True)
+    class Halved(FaultModel):
+        def corrupt(self, values, words):
+            return values / 2
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_finite, check_positive
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultModel:
+    """Base of all fault models.
+
+    Attributes:
+        random: whether `corrupt` uses its random words; if not, none are drawn.
+    """
+
+    random: ClassVar[bool] = False
+
+    @property
+    def sites_per_value(self) -> int:
+        """Fault sites that one stored value holds: 1, or its bits where the rate is per bit."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """How reports call it: the class with its parameters."""
+        return repr(self)
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, for Keras's serialization."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FaultModel":
+        """The fault model that `get_config` described."""
+        return cls(**config)
+
+    def stored(self, values: tf.Tensor) -> tf.Tensor:
+        """The fault-free values as the memory in question holds them: by default unchanged."""
+        return values
+
+    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """What every entry of `values` would be, were it faulty.
+
+        Args:
+            values: float tensor, as stored.
+            words: uint32 tensor [..., 2], broadcastable to values.shape + [2]: 64 random bits for
+                each site, a function of seed, trial and site. None unless the class sets `random`.
+
+        Returns:
+            Tensor like `values`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement corrupt")
+
+    def apply(
+        self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """`values` with the entries under `mask` corrupted; a false mask leaves every bit alone."""
+        values = self.stored(values)
+        return tf.where(mask, tf.cast(self.corrupt(values, words), values.dtype), values)
+
+
+def uniform(words: tf.Tensor) -> tf.Tensor:
+    """float64 in (0, 1) from 64 random bits: (high 32 bits + 1/2 + low 32 bits / 2^32) / 2^32."""
+    high, low = tf.cast(words[..., 1], tf.float64), tf.cast(words[..., 0], tf.float64)
+    # Halved low bits keep the largest value below 1 after rounding to 53 bits.
+    return (high + 0.25 + 0.5 * low / 2.0**32) / 2.0**32
+
+
+@keras.saving.register_keras_serializable("ft_tf")
+@dataclasses.dataclass(frozen=True)
+class StuckAt(FaultModel):
+    """A faulty value reads as a constant: w -> value. The paper's faults are stuck at 0.
+
+    A faulty unit delivers that constant for every input, its bias notwithstanding.
+    """
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_finite(value=self.value)
+
+    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """The constant."""
+        return tf.constant(self.value, values.dtype)
+
+
+@keras.saving.register_keras_serializable("ft_tf")
+@dataclasses.dataclass(frozen=True)
+class SignFlip(FaultModel):
+    """A faulty value changes its sign: w -> -w."""
+
+    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """The negated values."""
+        return -values
+
+
+@keras.saving.register_keras_serializable("ft_tf")
+@dataclasses.dataclass(frozen=True)
+class GaussianNoise(FaultModel):
+    """A faulty value is off by a Gaussian: w -> w + scale * N(0, 1).
+
+    The normal variate is the inverse normal distribution function of 64 random bits; it stays the
+    same for all images of a trial.
+
+    Attributes:
+        scale: standard deviation, in the unit of the values.
+    """
+
+    scale: float
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive(scale=self.scale)
+
+    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """The values plus noise."""
+        normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(words) - 1.0)
+        return values + tf.cast(self.scale * normal, values.dtype)

@@ -1,0 +1,155 @@
+"""From a model, a rate, a seed and a trial to the faulty sites."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
+from ft_tf.errors import ArgumentError
+from ft_tf.faults.keys import SiteKeys, bernoulli_mask, exact_mask, fault_count
+from ft_tf.faults.models import FaultModel, StuckAt
+from ft_tf.faults.sites import Select, SiteGroup, find_sites
+
+ALLOCATIONS = ("model", "layer", "bernoulli")
+_SITE_STREAM = {"weights": 0, "units": 1}
+_WORD_STREAM = {"weights": 2, "units": 3}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaultPlan:
+    """Everything about a fault experiment but rate, seed and trial.
+
+    Attributes:
+        groups: the sites, weights first.
+        fault: what happens at a faulty site.
+        allocation: "model": exactly round(rate * sites) faults among all sites; "layer": exactly
+            round(rate * sites) in each layer; "bernoulli": each site on its own. With the target
+            "both", weights and units are two populations, each with its own count.
+    """
+
+    groups: tuple[SiteGroup, ...]
+    fault: FaultModel
+    allocation: str
+
+    def groups_of(self, target: str) -> tuple[SiteGroup, ...]:
+        """The groups of "weights" or of "units"."""
+        return tuple(group for group in self.groups if group.target == target)
+
+    @property
+    def sites(self) -> int:
+        """Number of fault sites."""
+        return self.fault.sites_per_value * sum(group.size for group in self.groups)
+
+    def trial(self, *, seed: int, trial: int) -> "Trial":
+        """The random part of one trial, at all rates."""
+        check_non_negative_integer(seed=seed, trial=trial)
+        return Trial(self, seed, trial)
+
+
+def make_plan(
+    model: keras.Model,
+    *,
+    target: str,
+    fault: FaultModel | None = None,
+    allocation: str = "model",
+    select: Select | None = None,
+) -> FaultPlan:
+    """Finds a model's sites and says what happens there; see `FaultPlan` for the arguments.
+
+    Raises:
+        ArgumentError: an argument is not one of its choices.
+        ModelError: something asked for cannot be faulted.
+    """
+    check_choice(ALLOCATIONS, allocation=allocation)
+    fault = StuckAt(0.0) if fault is None else fault
+    if not isinstance(fault, FaultModel):
+        raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
+    return FaultPlan(find_sites(model, target=target, select=select), fault, allocation)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaultMasks:
+    """The faults of one trial at one rate.
+
+    Attributes:
+        faulty: for "weights" and "units", bool [values * sites per value]: which sites are faulty,
+            group after group; empty for a target without sites.
+        words: the same for the fault model's random words, uint32 [values, 2]; empty unless used.
+        count: number of faulty sites.
+    """
+
+    faulty: dict[str, np.ndarray]
+    words: dict[str, np.ndarray]
+    count: int
+
+
+class Trial:
+    """Draws the faults of one trial; a higher rate adds faults to those of a lower one."""
+
+    def __init__(self, plan: FaultPlan, seed: int, trial: int) -> None:
+        self._plan = plan
+        self._seed = seed
+        self._trial = trial
+
+    def masks(self, rate: float) -> FaultMasks:
+        """The faults at `rate`, in [0, 1]."""
+        check_fraction(rate=rate)
+        faulty = {
+            target: np.concatenate([np.zeros(0, bool), *(_draw(k, rate, self._plan.allocation)
+                                                         for k in populations)])
+            for target, populations in self._keys.items()
+        }  # fmt: skip
+        count = sum(int(np.count_nonzero(mask)) for mask in faulty.values())
+        return FaultMasks(faulty, self._words, count)
+
+    @functools.cached_property
+    def _keys(self) -> dict[str, list[SiteKeys]]:
+        """For each target, the populations within which faults are counted."""
+        keys: dict[str, list[SiteKeys]] = {}
+        for target, stream in _SITE_STREAM.items():
+            sizes: dict[str, int] = {}
+            for group in self._plan.groups_of(target):
+                population = group.layer if self._plan.allocation == "layer" else ""
+                sites = group.size * self._plan.fault.sites_per_value
+                sizes[population] = sizes.get(population, 0) + sites
+            starts = np.cumsum([0, *sizes.values()])
+            keys[target] = [
+                SiteKeys(self._seed, self._trial, stream, size, int(start))
+                for size, start in zip(sizes.values(), starts[:-1], strict=True)
+            ]
+        return keys
+
+    @functools.cached_property
+    def _words(self) -> dict[str, np.ndarray]:
+        words = {}
+        for target, stream in _WORD_STREAM.items():
+            size = sum(group.size for group in self._plan.groups_of(target))
+            size = size if self._plan.fault.random else 0
+            keys = SiteKeys(self._seed, self._trial, stream, size)
+            words[target] = keys.all_words().view(np.uint32).reshape(size, 2)
+        return words
+
+
+def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
+    if allocation == "bernoulli":
+        return bernoulli_mask(keys, rate)
+    return exact_mask(keys, fault_count(rate, keys.size))
+
+
+def split_masks(
+    groups: tuple[SiteGroup, ...], fault: FaultModel, faulty: tf.Tensor, words: tf.Tensor
+) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+    """Cuts flat masks and words into one pair per group, each in the group's shape."""
+    pairs = []
+    start = 0
+    per_value = fault.sites_per_value
+    for group in groups:
+        stop = start + group.size
+        tail = (per_value,) if per_value > 1 else ()
+        mask = tf.reshape(faulty[start * per_value : stop * per_value], group.shape + tail)
+        word = tf.reshape(words[start:stop], (*group.shape, 2)) if fault.random else None
+        pairs.append((mask, word))
+        start = stop
+    return pairs

@@ -1,0 +1,286 @@
+"""Where faults can sit: every parameter of a Keras model, and every unit or activation.
+
+`find_sites` looks at a model once and lists groups of sites, in an order that depends on nothing
+but the model's structure, so that models of one shape have the same sites.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf.checks import check_choice
+from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.faults import forward
+
+TARGETS = ("weights", "units", "both")
+_layers = keras.layers
+UNIT_LAYERS = (
+    _layers.Dense,
+    _layers.Conv1D,  # Conv1DTranspose and SeparableConv1D among its subclasses; 2D and 3D alike
+    _layers.Conv2D,
+    _layers.Conv3D,
+    _layers.SeparableConv1D,
+    _layers.SeparableConv2D,
+    _layers.DepthwiseConv1D,
+    _layers.DepthwiseConv2D,
+    _layers.LocallyConnected1D,
+    _layers.LocallyConnected2D,
+)
+ACTIVATION_LAYERS = (
+    _layers.Activation,
+    _layers.ReLU,
+    _layers.LeakyReLU,
+    _layers.PReLU,
+    _layers.ELU,
+    _layers.ThresholdedReLU,
+    _layers.Softmax,
+)
+_PASSED = (_layers.BatchNormalization, _layers.Dropout, _layers.SpatialDropout2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class Select:
+    """Which part of a model faults may hit.
+
+    Attributes:
+        layers: names of layers (or of nested models, which stand for all their layers); None for
+            all. A layer with an output of one tensor [batch, ..., channels] may be named for unit
+            faults even if it is none of the layers that have units by default.
+        parameters: "all", "kernels" (embeddings among them) or "biases".
+        moving_statistics: whether parameters that training does not touch, such as a batch
+            normalization's moving mean and variance, are sites too.
+        output_layer: whether units of the output layer are sites; naming the layer asks for it.
+        units: "channels" (a Dense neuron, a convolution channel) or "positions" (every single
+            activation of one image).
+    """
+
+    layers: tuple[str, ...] | None = None
+    parameters: str = "all"
+    moving_statistics: bool = False
+    output_layer: bool = False
+    units: str = "channels"
+
+    def __post_init__(self) -> None:
+        check_choice(("all", "kernels", "biases"), parameters=self.parameters)
+        check_choice(("channels", "positions"), units=self.units)
+        if isinstance(self.layers, str):
+            raise ArgumentError(f"layers={self.layers!r} must be a tuple of layer names")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SiteGroup:
+    """Sites that lie in one variable, or in the output of one layer.
+
+    Attributes:
+        target: "weights" or "units".
+        layer: name of the layer that is faulty.
+        name: the variable's name, or that of the layer after whose activation the units sit.
+        shape: of the variable, or of the units as they broadcast over [batch, ...] activations.
+        variable: the faulted variable; None for units.
+        points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
+        source: the layer that owns the units; None for weights.
+    """
+
+    target: str
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    variable: tf.Variable | None = None
+    points: tuple[tuple[keras.layers.Layer, int], ...] = ()
+    source: keras.layers.Layer | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+def find_sites(
+    model: keras.Model, *, target: str, select: Select | None = None
+) -> tuple[SiteGroup, ...]:
+    """Lists the fault sites of a model.
+
+    Weights are the model's parameters in the order of its layers. Units sit after the activation:
+    at the output of a Dense or convolution layer that has an activation of its own, else at the
+    output of the activation layer that follows it directly or behind batch normalization or
+    dropout, else at its own output. The output layer (the last one with parameters on its path) is
+    left out unless asked for.
+
+    Args:
+        model: any Keras 2 model that has been built.
+        target: "weights", "units" or "both".
+        select: which part of the model; all of it by default.
+
+    Raises:
+        ModelError: something that was asked for cannot be faulted; the message names all of it.
+    """
+    require_keras2_model(model)
+    check_choice(TARGETS, target=target)
+    select = select or Select()
+    leaves = forward.leaf_layers(model)
+    chosen = _chosen(model, leaves, select.layers)
+    problems: list[str] = []
+    groups: list[SiteGroup] = []
+    if target != "units":
+        groups += _weight_groups(model, leaves, chosen, select, problems)
+    if target != "weights":
+        groups += _unit_groups(model, chosen, select, problems)
+    for kind in ("weights", "units") if target == "both" else (target,):
+        if not problems and not any(group.target == kind for group in groups):
+            problems.append(f"it has no {kind} to fault")
+    if problems:
+        raise ModelError(f"model={model.name!r} cannot be faulted: {'; '.join(problems)}")
+    return tuple(groups)
+
+
+def _chosen(
+    model: keras.Model, leaves: list[keras.layers.Layer], names: Sequence[str] | None
+) -> list[keras.layers.Layer]:
+    if names is None:
+        return leaves
+    by_name: dict[str, list[keras.layers.Layer]] = {}
+    for layer in leaves:
+        by_name.setdefault(layer.name, []).append(layer)
+    for nested in model.layers:
+        if isinstance(nested, keras.Model):
+            by_name[nested.name] = forward.leaf_layers(nested)
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ModelError(
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(by_name)}"
+        )
+    wanted = {id(layer) for name in names for layer in by_name[name]}
+    return [layer for layer in leaves if id(layer) in wanted]
+
+
+def _is_parameter_kind(variable: tf.Variable, kind: str) -> bool:
+    short = variable.name.split("/")[-1].split(":")[0]
+    if kind == "biases":
+        return "bias" in short
+    if kind == "kernels":
+        return "bias" not in short and variable.shape.rank is not None and variable.shape.rank >= 2
+    return True
+
+
+def _weight_groups(
+    model: keras.Model,
+    leaves: list[keras.layers.Layer],
+    chosen: list[keras.layers.Layer],
+    select: Select,
+    problems: list[str],
+) -> list[SiteGroup]:
+    owned = {id(variable) for layer in leaves for variable in layer.weights}
+    stray = [v for v in model.weights if id(v) not in owned] if select.layers is None else []
+    candidates = [(layer.name, v) for layer in chosen for v in layer.weights]
+    candidates += [(model.name, variable) for variable in stray]  # made by the model itself
+    groups: dict[int, SiteGroup] = {}
+    for layer_name, variable in candidates:
+        if not (variable.trainable or select.moving_statistics):
+            continue
+        if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
+            continue
+        if not variable.dtype.is_floating:
+            if variable.trainable:
+                problems.append(f"parameter {variable.name} is {variable.dtype.name}, not a float")
+            continue  # a seed or a counter beside the moving statistics
+        if not variable.shape.is_fully_defined():
+            problems.append(f"parameter {variable.name} has an open shape {variable.shape}")
+            continue
+        groups[id(variable)] = SiteGroup(
+            "weights", layer_name, variable.name, tuple(variable.shape), variable=variable
+        )
+    if select.layers is not None:
+        found = {group.layer for group in groups.values()}
+        problems += [
+            f"layer {layer.name} ({type(layer).__name__}) has no such parameters"
+            for layer in chosen
+            if layer.name not in found
+        ]
+    return list(groups.values())
+
+
+def _unit_groups(
+    model: keras.Model,
+    chosen: list[keras.layers.Layer],
+    select: Select,
+    problems: list[str],
+) -> list[SiteGroup]:
+    named = select.layers is not None
+    wanted = {id(layer) for layer in chosen if named or isinstance(unwrapped(layer), UNIT_LAYERS)}
+    flow = forward.trace(model)
+    calls: dict[int, list[forward.Call]] = {}
+    for call in flow.calls:
+        if id(call.layer) in wanted:
+            calls.setdefault(id(call.layer), []).append(call)
+    groups = []
+    for own in calls.values():
+        layer = own[0].layer
+        ends = [_after_activation(flow, call) for call in own]
+        if not (named or select.output_layer) and not any(flow.feeds_layer(e) for e in ends):
+            continue
+        shapes = {_unit_shape(end, layer, select.units) for end in ends}
+        if None in shapes or len(shapes) > 1:
+            problems.append(
+                f"layer {layer.name} ({type(layer).__name__}) has no units: its output is not one "
+                f"tensor with a known number of {select.units}"
+            )
+            continue
+        points = tuple((end.layer, end.index) for end in ends)
+        groups.append(
+            SiteGroup("units", layer.name, ends[0].layer.name, shapes.pop(), None, points, layer)
+        )
+    if named:
+        problems += [
+            f"layer {layer.name} is never called" for layer in chosen if id(layer) not in calls
+        ]
+    return groups
+
+
+def unwrapped(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The layer inside a fault wrapper, or the layer itself."""
+    return layer.layer if getattr(layer, "is_fault_wrapper", False) else layer
+
+
+def has_activation(layer: keras.layers.Layer) -> bool:
+    """Whether the layer applies an activation that is not the identity."""
+    activation = getattr(unwrapped(layer), "activation", None)
+    return activation is not None and activation is not keras.activations.linear
+
+
+def _after_activation(flow: forward.ForwardPass, call: forward.Call) -> forward.Call:
+    """The call at whose output the units of `call` have passed their activation."""
+    if not isinstance(unwrapped(call.layer), UNIT_LAYERS) or has_activation(call.layer):
+        return call
+    here = call
+    while True:
+        following = flow.only_consumer(here)
+        if following is None:
+            return call
+        if isinstance(unwrapped(following.layer), ACTIVATION_LAYERS):
+            return following
+        if not isinstance(unwrapped(following.layer), _PASSED):
+            return call
+        here = following
+
+
+def _unit_shape(
+    call: forward.Call, layer: keras.layers.Layer, units: str
+) -> tuple[int, ...] | None:
+    if not tf.is_tensor(call.outputs) or not call.outputs.dtype.is_floating:
+        return None
+    shape = call.outputs.shape
+    if shape.rank is None or shape.rank < 2:
+        return None
+    if units == "positions":
+        return tuple(shape[1:]) if shape[1:].is_fully_defined() else None
+    return channel_shape(layer, shape)
+
+
+def channel_shape(layer: keras.layers.Layer, output_shape: Any) -> tuple[int, ...] | None:
+    """Shape of one number per channel that broadcasts over outputs [batch, ...]; None if open."""
+    shape = tf.TensorShape(output_shape)
+    if getattr(unwrapped(layer), "data_format", None) == "channels_first":
+        return None if shape[1] is None else (shape[1],) + (1,) * (shape.rank - 2)
+    return None if shape[-1] is None else (shape[-1],)
