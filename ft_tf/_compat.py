@@ -8,6 +8,7 @@ TF_USE_LEGACY_KERAS=1 is set before anything touches `tf.keras`. Everything in f
 import contextlib
 import importlib
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -126,6 +127,20 @@ def set_threads(threads: int) -> None:
         raise StackError(
             f"threads={threads} cannot be set: TensorFlow is already running; set it first"
         ) from None
+
+
+def threads() -> int:
+    """Intra-op threads that TensorFlow computes with."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+
+
+def processor() -> str:
+    """The processor's model name, where the system tells it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def package_versions() -> dict[str, str | None]:

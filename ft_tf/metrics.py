@@ -4,7 +4,6 @@ All accuracies and gaps are fractions in [0, 1]; tables print percent.
 """
 
 import dataclasses
-import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,22 +12,20 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 
-_forward_passes: "weakref.WeakKeyDictionary[keras.Model, Callable[[tf.Tensor], tf.Tensor]]" = (
-    weakref.WeakKeyDictionary()
-)
+COMPILED_FORWARD = "_ft_tf_forward"
+"""Where a model keeps its compiled inference pass, as Keras keeps its own compiled functions."""
 
 
 def _forward_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The model's compiled inference pass; one per model, so that repeated calls do not retrace."""
-    if model not in _forward_passes:
-        reference = weakref.ref(model)  # the cache must not keep its own key alive
+    if vars(model).get(COMPILED_FORWARD) is None:
 
         @tf.function(reduce_retracing=True)
         def forward(x: tf.Tensor) -> tf.Tensor:
-            return tf.cast(reference()(x, training=False), tf.float32)
+            return tf.cast(model(x, training=False), tf.float32)
 
-        _forward_passes[model] = forward
-    return _forward_passes[model]
+        vars(model)[COMPILED_FORWARD] = forward  # past Keras's tracking: it is no part of the model
+    return vars(model)[COMPILED_FORWARD]
 
 
 def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000) -> np.ndarray:

@@ -15,10 +15,11 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
 from ft_tf.faults.plan import FaultMasks, FaultPlan, split_masks
+from ft_tf.metrics import COMPILED_FORWARD
 
 _GUARDED = ("fit", "train_on_batch", "save", "save_weights", "export", "get_config")
 _CHECKPOINTED = "_trackable_children"  # what tf.train.Checkpoint and SavedModel walk over
-_COMPILED = ("train_function", "test_function", "predict_function")
+_COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FORWARD)
 
 
 @contextlib.contextmanager

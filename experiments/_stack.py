@@ -1,0 +1,51 @@
+"""Flags that every binary on top of TensorFlow shares; `start` applies them before any work."""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from ft_tf import checks
+from ft_tf._compat import set_threads
+
+flags.DEFINE_integer(
+    "threads",
+    len(os.sched_getaffinity(0)),
+    "Threads of one TensorFlow operation; results differ in the last bits with it. The default is "
+    "what this machine has.",
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "TFDS directory with the data sets. Without it: TFDS's own default, then Debian's package "
+    "dataset-fashion-mnist, then, for Fashion-MNIST only, the embedded sample of 6,000 + 1,000.",
+)
+flags.DEFINE_bool("download", False, "Let TFDS fetch a data set that is not there.")
+
+
+def start() -> None:
+    """Fixes the number of threads."""
+    checks.check_positive_integer(threads=flags.FLAGS.threads)
+    set_threads(flags.FLAGS.threads)
+
+
+def keras_verbosity() -> int:
+    """Keras's progress bar on a terminal, a line per epoch in a pipe or a file."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+def run_directory(value: str | None) -> Path:
+    """The finished run that --run names.
+
+    Raises:
+        ArgumentError: the flag is not given or names no run.
+    """
+    from ft_tf.errors import ArgumentError
+
+    if not value:
+        raise ArgumentError("--run must name the directory of a finished run")
+    directory = Path(value)
+    if not (directory / "record.json").is_file():
+        raise ArgumentError(f"--run={value} holds no record.json: name a finished run's directory")
+    return directory

@@ -1,0 +1,105 @@
+"""Trains the paper's models, injects faults, and prints its tables with ours beside them.
+
+Examples:
+    python -m experiments.reproduce                        all tables whose data is there, quickly
+    python -m experiments.reproduce --tables=3,8
+    python -m experiments.reproduce --scale=paper --data_dir=DIR --seeds=5
+
+Ctrl-C is safe: the same command goes on from there. Records, tables and figures stand below
+--output_dir.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _app, _stack, presets
+from ft_tf import checks, data, report
+from ft_tf.errors import ArgumentError, DataError
+from ft_tf.study import circles, jobs, schedule
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper's tables to run.")
+flags.DEFINE_string(
+    "scale",
+    "quick",
+    "quick: minutes, fewer images and epochs; paper: the paper's epochs on all data, days.",
+)
+flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")
+flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
+
+_CIFAR10_HINT = (
+    "CIFAR-10 is not there. Get it with --download, or turn local files into a TFDS directory: "
+    "python -m experiments.prepare_data --dataset=cifar10 --from=DIR --data_dir=DIR; then "
+    "give --data_dir=DIR"
+)
+
+
+def _tables() -> list[int]:
+    tables = []
+    for text in FLAGS.tables:
+        if not text.isdigit() or int(text) not in presets.TABLES:
+            known = ",".join(map(str, presets.TABLES))
+            raise ArgumentError(f"tables={text!r} must be of {known}")
+        tables.append(int(text))
+    if not tables:
+        raise ArgumentError("tables='' must name at least one table")
+    return sorted(set(tables))
+
+
+def _load(name: str) -> data.Dataset:
+    loaded = data.load(name, data_dir=FLAGS.data_dir, download=FLAGS.download)
+    print(loaded.describe(), flush=True)
+    return loaded
+
+
+def _load_all(tables: list[int]) -> tuple[dict[str, data.Dataset], list[str]]:
+    """The data sets that the tables need, and why some exhibits cannot run."""
+    sets, missing = {}, []
+    if {5, 7, 8} & set(tables):
+        sets["fashion_mnist"] = _load("fashion_mnist")
+    if {4, 6} & set(tables):
+        try:
+            sets["cifar10"] = _load("cifar10")
+        except DataError as error:
+            exhibits = " and ".join(f"Table {t}" for t in tables if t in (4, 6))
+            missing.append(f"{exhibits} not run: {error}. {_CIFAR10_HINT}")
+    return sets, missing
+
+
+def main(argv: list[str]) -> None:
+    """Runs the binary."""
+    del argv
+    tables = _tables()
+    checks.check_choice(presets.SCALES, scale=FLAGS.scale)
+    checks.check_positive_integer(seeds=FLAGS.seeds)
+    _stack.start()
+    scale = presets.scale(FLAGS.scale)
+    output_dir = Path(FLAGS.output_dir or f"results/{scale.name}")
+    sets, missing = _load_all(tables)
+    for line in missing:
+        print(line, flush=True)
+    study = []
+    if 3 in tables:
+        study += [circles.job(settings, output_dir) for settings in presets.table_3(scale)]
+    study += [
+        jobs.training_job(config, sets[config.dataset], output_dir)
+        for config in presets.runs_of(tables, scale, seeds=FLAGS.seeds)
+        if config.dataset in sets
+    ]
+    found = schedule.execute(study)
+    written = report.build(output_dir)
+    exhibits = [f"table_{table}" for table in tables]
+    print()
+    print(report.render_terminal(found, exhibits))
+    for line in missing:
+        print(line)
+    figures = [path for path in written if path.suffix == ".png"]
+    print(f"{len(written)} files below {output_dir}, {len(figures)} of them figures:")
+    for path in sorted(written):
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    _app.run(main)

@@ -1,0 +1,119 @@
+"""Trains one model, evaluates it and leaves one record.
+
+Examples:
+    python -m experiments.train --architecture=fmnist_dnn --algorithm=natural --epochs=20
+    python -m experiments.train --architecture=fmnist_dnn --algorithm=trades --epsilon=0.1
+    python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd \
+        --noise_multiplier=1.1
+
+Run the same command again to go on after an interruption. The run's directory below --output_dir
+holds config.json, history.csv, checkpoints/, model.keras and record.json.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _app, _stack
+from ft_tf import architectures, checks, data, study
+from ft_tf.errors import ArgumentError
+from ft_tf.study import config as c
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("dataset", "fashion_mnist", "fashion_mnist or cifar10.")
+flags.DEFINE_string(
+    "architecture", None, f"One of {', '.join(architectures.NAMES)}; default: the data set's first."
+)
+flags.DEFINE_string("algorithm", "natural", f"One of {', '.join(c.ALGORITHMS)}.")
+flags.DEFINE_integer("epochs", 10, "Passes over the training data.")
+flags.DEFINE_integer("batch_size", 250, "Examples per step (expected examples for dpsgd).")
+flags.DEFINE_float("learning_rate", 0.15, "Learning rate.")
+flags.DEFINE_string("optimizer", "sgd", "sgd or adam.")
+flags.DEFINE_float("momentum", 0.0, "Momentum of SGD.")
+flags.DEFINE_float("weight_decay", 0.0, "Adds weight_decay * w to each gradient.")
+flags.DEFINE_integer("seed", 0, "Fixes initial weights, data order, input noise and attacks.")
+flags.DEFINE_bool("augment", False, "Random crop and flip (cifar10).")
+flags.DEFINE_string("precision", "float32", "float32 or mixed_bfloat16.")
+flags.DEFINE_float("dropout", 0.0, "Share of hidden Dense units dropped in training.")
+flags.DEFINE_string("output_dir", "runs", "The run's own directory is made below this one.")
+flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here.")
+flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
+flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
+flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
+flags.DEFINE_bool("curve", False, "Measure train and test accuracy after every epoch.")
+# Options of single algorithms; given to another one they are refused.
+flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
+flags.DEFINE_float("sigma", 0.1, "additive_gaussian, multiplicative_gaussian: noise scale.")
+flags.DEFINE_float("epsilon", 0.1, "trades: radius of the ball, in pixels of [0, 1].")
+flags.DEFINE_float("step_size", 0.02, "trades: length of an attack step.")
+flags.DEFINE_integer("num_steps", 10, "trades: attack steps.")
+flags.DEFINE_float("beta", 1.0, "trades: weight of the KL term.")
+flags.DEFINE_string("distance", "l_inf", "trades: l_inf or l_2.")
+flags.DEFINE_bool("normalized_example", False, "trades: the authors' normalised MNIST example.")
+flags.DEFINE_float("l2_norm_clip", 1.0, "dpsgd: greatest l2 norm of one example's gradient.")
+flags.DEFINE_float("noise_multiplier", 1.1, "dpsgd: noise sigma, in units of l2_norm_clip.")
+flags.DEFINE_string("sampling", "poisson", "dpsgd: poisson or shuffle.")
+flags.DEFINE_integer("noise_seed", None, "dpsgd: fixes batches and noise, for replication only.")
+flags.DEFINE_string("engine", "fast", "dpsgd: fast, or reference (TF Privacy's optimizer).")
+flags.DEFINE_float("delta", c.DEFAULT_DELTA, "dpsgd: delta at which epsilon is stated.")
+
+_OPTIONS = {
+    name: tuple(field.name for field in dataclasses.fields(algorithm))
+    for name, algorithm in c.ALGORITHMS.items()
+}
+_DEFAULT_ARCHITECTURE = {"fashion_mnist": "fmnist_dnn", "cifar10": "cifar10_cnn"}
+
+
+def _algorithm() -> c.Algorithm:
+    name = FLAGS.algorithm
+    checks.check_choice(c.ALGORITHMS, algorithm=name)
+    for option in sorted({option for options in _OPTIONS.values() for option in options}):
+        if FLAGS[option].present and option not in _OPTIONS[name]:
+            raise ArgumentError(
+                f"{option}={FLAGS[option].value!r} is not an option of algorithm={name!r}"
+            )
+    return c.ALGORITHMS[name](**{option: FLAGS[option].value for option in _OPTIONS[name]})
+
+
+def _config() -> c.RunConfig:
+    checks.check_choice(_DEFAULT_ARCHITECTURE, dataset=FLAGS.dataset)
+    shared = (
+        "dataset", "epochs", "batch_size", "learning_rate", "optimizer", "momentum",
+        "weight_decay", "seed", "augment", "precision", "dropout", "train_limit", "test_limit",
+    )  # fmt: skip
+    return c.RunConfig(
+        architecture=FLAGS.architecture or _DEFAULT_ARCHITECTURE[FLAGS.dataset],
+        algorithm=_algorithm(),
+        evaluation=c.Evaluation(fault_trials=FLAGS.fault_trials, curve=FLAGS.curve),
+        **{name: FLAGS[name].value for name in shared},
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Runs the binary."""
+    del argv
+    config = _config()
+    _stack.start()
+    dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
+    print(dataset.describe(), flush=True)
+    callbacks = []
+    if FLAGS.tensorboard_dir:
+        from ft_tf._compat import keras
+
+        callbacks.append(keras.callbacks.TensorBoard(FLAGS.tensorboard_dir))
+    record = study.run(
+        config,
+        dataset,
+        Path(FLAGS.output_dir),
+        verbose=_stack.keras_verbosity(),
+        callbacks=callbacks,
+    )
+    print(study.summary(record))
+    print(f"record: {study.directory_of(config, dataset, Path(FLAGS.output_dir)) / 'record.json'}")
+    return 1 if record["status"] == "failed" else 0
+
+
+if __name__ == "__main__":
+    _app.run(main)

@@ -1,0 +1,28 @@
+"""A run = frozen configuration -> data -> model -> training -> evaluation -> one record."""
+
+from ft_tf.study.config import (
+    DPSGD,
+    AdditiveGaussian,
+    Evaluation,
+    MultiplicativeGaussian,
+    Natural,
+    RunConfig,
+    Tikhonov,
+    Trades,
+)
+from ft_tf.study.describe import summary
+from ft_tf.study.execution import directory_of, run
+
+__all__ = [
+    "DPSGD",
+    "AdditiveGaussian",
+    "Evaluation",
+    "MultiplicativeGaussian",
+    "Natural",
+    "RunConfig",
+    "Tikhonov",
+    "Trades",
+    "directory_of",
+    "run",
+    "summary",
+]

@@ -1,0 +1,38 @@
+"""A record in a few lines of words, for the terminal."""
+
+from ft_tf.records import Record
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}%"
+
+
+def summary(record: Record) -> str:
+    """What a finished run found, or where a failed one stopped."""
+    lines = [record["name"]]
+    if record["status"] == "failed":
+        failure = record["failure"]
+        lines.append(
+            f"  FAILED: {failure['reason']} at epoch {failure['epoch']}, step {failure['step']}"
+        )
+        return "\n".join(lines)
+    accuracy = record["accuracy"]
+    lines.append(
+        f"  accuracy: train {_percent(accuracy['train'])}, test {_percent(accuracy['test'])}, "
+        f"generalization error {_percent(accuracy['generalization_error'])}"
+    )
+    for target, campaign in record["faults"].items():
+        levels = ", ".join(
+            f"{rate:.0%}: {_percent(mean)}"
+            for rate, mean in zip(campaign["rates"], campaign["mean"], strict=True)
+            if rate in (0.0, 0.1, 0.5, 0.9)
+        )
+        lines.append(f"  accuracy with {target} stuck at 0: {levels}")
+    for attack in record["robustness"]:
+        lines.append(
+            f"  accuracy under {attack['attack']}, epsilon {attack['epsilon']:.4g}: "
+            f"{_percent(attack['robust_accuracy'])}"
+        )
+    if record["privacy"]:
+        lines.append(f"  privacy: {record['privacy']['statement']}")
+    return "\n".join(lines)

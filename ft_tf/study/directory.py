@@ -1,0 +1,127 @@
+"""A run's directory: one configuration, one process at a time, nothing overwritten."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ft_tf import records
+from ft_tf.errors import RunError
+
+CONFIG = "config.json"
+HISTORY = "history.csv"
+MODEL = "model.keras"
+CHECKPOINTS = "checkpoints"
+EPOCHS_STARTED = "epochs_started.log"
+
+History = dict[str, list[float]]
+
+
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Holds a run's directory for this process; it is made if it does not exist.
+
+    Raises:
+        RunError: it cannot be written, or another process holds it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "w")  # noqa: SIM115 (held for the whole run)
+    except OSError as error:
+        raise RunError(
+            f"output_dir={str(directory)!r} cannot be written ({error.strerror}): choose another"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunError(
+            f"output_dir={str(directory)!r} is in use by another process: wait for it or choose "
+            "another"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def bind(directory: Path, identity: dict[str, Any]) -> None:
+    """Ties a directory to the configuration and data of its run.
+
+    Args:
+        directory: of the run.
+        identity: {"config": ..., "data": ...}.
+
+    Raises:
+        RunError: the directory belongs to another configuration, or to other data.
+    """
+    path = directory / CONFIG
+    if not path.exists():
+        records.write_text(path, records.dumps(identity))
+        return
+    found = records.read_json(path)
+    here = records.without_nan(identity)
+    if found == here:
+        return
+    differences = sorted(
+        f"{key}: {there!r} there, {wanted!r} here"
+        for part in ("config", "data")
+        for key, there, wanted in _differences(found.get(part), here[part])
+    )
+    raise RunError(
+        f"output_dir={str(directory)!r} belongs to another config "
+        f"({'; '.join(differences) or 'its config.json is damaged'}): choose another"
+    )
+
+
+def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    if not isinstance(found, dict):
+        return []
+    keys = sorted({*found, *wanted})
+    return [(k, found.get(k), wanted.get(k)) for k in keys if found.get(k) != wanted.get(k)]
+
+
+def write_history(directory: Path, history: History) -> None:
+    """Writes the per-epoch history as CSV, a row per epoch."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(history)
+    writer.writerows(zip(*history.values(), strict=True))
+    records.write_text(directory / HISTORY, buffer.getvalue())
+
+
+def read_history(directory: Path, *, epochs: int) -> History:
+    """The first `epochs` rows of the history; what a lost process wrote beyond is dropped.
+
+    Raises:
+        RunError: rows are missing that the checkpoint presupposes.
+    """
+    path = directory / HISTORY
+    if not epochs:
+        return {}
+    try:
+        header, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError):
+        raise RunError(f"{path} cannot be read, but {epochs} epochs are done") from None
+    if len(rows) < epochs:
+        raise RunError(f"{path} has {len(rows)} rows, but {epochs} epochs are done")
+    columns = zip(*rows[:epochs], strict=True)
+    return {name: [float(v) for v in column] for name, column in zip(header, columns, strict=True)}
+
+
+def note_epoch_started(directory: Path, epoch: int) -> None:
+    """Writes ahead that an epoch begins, so that its steps count even if the process is lost."""
+    with open(directory / EPOCHS_STARTED, "a", encoding="utf-8") as file:
+        file.write(f"{epoch}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def epochs_started(directory: Path) -> int:
+    """How many times an epoch was begun, over all processes that worked on the run."""
+    path = directory / EPOCHS_STARTED
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0

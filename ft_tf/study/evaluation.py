@@ -1,0 +1,178 @@
+"""What is measured on a trained model, as the parts of its record."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ft_tf import attacks, faults, intervals, metrics
+from ft_tf._compat import keras
+from ft_tf.data import Dataset
+from ft_tf.faults import tolerance
+from ft_tf.study import directory as runs
+from ft_tf.study import trainer
+from ft_tf.study.config import DPSGD, Evaluation, RunConfig
+from ft_tf.training.base import ResidentModel
+
+_NOTHING: dict[str, Any] = {"accuracy": None, "parameters": None, "faults": {}, "robustness": []}
+
+
+def evaluate(
+    config: RunConfig, data: Dataset, trained: ResidentModel, *, failed: bool
+) -> dict[str, Any]:
+    """The record's accuracy, parameters, faults and robustness; nothing for a failed training."""
+    if failed:
+        return dict(_NOTHING)
+    model = trainer.evaluation_model(config, trained.model)
+    measured = config.evaluation
+    return {
+        "accuracy": accuracy(model, data, batch_size=measured.batch_size),
+        "parameters": dataclasses.asdict(metrics.parameter_spread(model.get_weights())),
+        "faults": {
+            target: fault_campaign(model, data, target=target, evaluation=measured)
+            for target in measured.fault_targets
+        },
+        "robustness": robustness(model, data, config) if measured.attack else [],
+    }
+
+
+def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, Any]:
+    """R_train, R_test and their difference (equation 2), on the whole splits."""
+    train = metrics.accuracy(model, data.x_train, data.y_train, batch_size=batch_size)
+    test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=batch_size)
+    interval = intervals.proportion(
+        successes=round(test * len(data.x_test)), trials=len(data.x_test)
+    )
+    return {
+        "train": train,
+        "test": test,
+        "generalization_error": metrics.generalization_error(
+            train_accuracy=train, test_accuracy=test
+        ),
+        "test_interval": [interval.low, interval.high],
+    }
+
+
+def fault_campaign(
+    model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
+) -> dict[str, Any]:
+    """Test accuracy against the rate of stuck-at-0 faults, with intervals over trials."""
+    shared = {"target": target, "seed": evaluation.fault_seed}
+    frame = faults.sweep(
+        model,
+        data.x_test,
+        data.y_test,
+        rates=evaluation.fault_rates,
+        trials=evaluation.fault_trials,
+        batch_size=evaluation.batch_size,
+        **shared,
+    )
+    summary = faults.summarize(frame)
+    spread = frame.groupby("rate")["accuracy"].std(ddof=1)
+    levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
+    drop = None
+    if 0.5 in levels and 0.9 in levels:
+        drop = {"drop": levels[0.5] - levels[0.9], "at_50": levels[0.5], "at_90": levels[0.9]}
+    return {
+        "rates": summary["rate"].tolist(),
+        "faults": summary["faults"].tolist(),
+        "mean": summary["accuracy"].tolist(),
+        "standard_deviation": spread.tolist(),
+        "low": summary["low"].clip(0, 1).tolist(),
+        "high": summary["high"].clip(0, 1).tolist(),
+        "trials": evaluation.fault_trials,
+        "images": len(data.x_test),
+        "sites": faults.make_plan(model, target=target).sites,
+        "method": summary["method"].iloc[0],
+        "unit": summary["unit"].iloc[0],
+        "level": float(summary["level"].iloc[0]),
+        "drop_50_to_90": drop,
+        "epsilon_ft": [
+            epsilon_ft(model, data, rate=rate, batch_size=evaluation.batch_size, **shared)
+            for rate in _EPSILON_FT_RATES
+            if rate in levels
+        ],
+        **shared,
+    }
+
+
+_EPSILON_FT_RATES = (0.1, 0.5)
+_QUANTILES = (0.5, 0.9, 0.99)
+
+
+def epsilon_ft(
+    model: keras.Model, data: Dataset, *, target: str, rate: float, seed: int, batch_size: int
+) -> dict[str, Any]:
+    """Equation 1's epsilon_ft under the campaign's first fault set: quantiles over test images."""
+    clean = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    with faults.inject(model, target=target, rate=rate, seed=seed):
+        faulty = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    measures = {
+        "total_variation": tolerance.total_variation(clean, faulty),
+        "half_margin": tolerance.relative_logit_change(clean, faulty),
+    }
+    quantiles = {
+        name: {f"{q:g}": float(np.quantile(values, q)) for q in _QUANTILES}
+        for name, values in measures.items()
+    }
+    return {"rate": rate, **quantiles}
+
+
+def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
+    """Accuracy under the configured attack on the first test and training images."""
+    measured = config.evaluation
+    options = {} if measured.attack == "fgsm" else {"steps": measured.attack_steps}
+    bounds = trainer.attack_bounds(config)
+    results = {
+        split: attacks.evaluate(
+            model,
+            x[: measured.attack_images],
+            y[: measured.attack_images],
+            attack=measured.attack,
+            epsilon=measured.attack_epsilon,
+            seed=config.seed,
+            bounds=bounds,
+            sanity=split == "test",
+            **options,
+        )
+        for split, x, y in (
+            ("test", data.x_test, data.y_test),
+            ("train", data.x_train, data.y_train),
+        )
+    }
+    entry = attack_entry(results["test"])
+    return [{**entry, "train_robust_accuracy": results["train"].robust_accuracy}]
+
+
+def attack_entry(result: attacks.AttackResult) -> dict[str, Any]:
+    """An attack's outcome as records have it."""
+    return {
+        "attack": result.attack,
+        "epsilon": result.parameters["epsilon"],
+        "steps": result.parameters.get("num_steps", 1),
+        "images": len(result.success),
+        "clean_accuracy": result.clean_accuracy,
+        "clean_interval": [result.clean.low, result.clean.high],
+        "robust_accuracy": result.robust_accuracy,
+        "robust_interval": [result.robust.low, result.robust.high],
+        "parameters": result.parameters,
+        "warnings": list(result.warnings),
+    }
+
+
+def privacy(
+    config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path
+) -> dict[str, Any] | None:
+    """What a DP-SGD run may claim; None for the other algorithms.
+
+    Steps count as executed when their epoch began, also those that a lost process did not
+    finish: unless the noise was seeded, a repeated step is a new release.
+    """
+    if not isinstance(config.algorithm, DPSGD):
+        return None
+    steps = int(trained.optimizer.iterations)
+    if config.algorithm.noise_seed is None:
+        per_epoch = -(-steps // config.epochs)
+        steps = max(steps, per_epoch * runs.epochs_started(directory))
+    return trainer.privacy_record(config, examples=len(data.x_train), steps=steps)

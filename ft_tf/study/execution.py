@@ -1,0 +1,237 @@
+"""A run: frozen configuration -> data -> model -> training -> evaluation -> one record."""
+
+import dataclasses
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ft_tf import records
+from ft_tf._compat import keras, package_versions, processor, tf, threads
+from ft_tf.data import Dataset
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.study import config as configs
+from ft_tf.study import directory as runs
+from ft_tf.study import evaluation, trainer
+from ft_tf.study.config import RunConfig
+from ft_tf.training.base import ResidentModel
+from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss
+
+
+def directory_of(config: RunConfig, data: Dataset, output_dir: Path) -> Path:
+    """Where a run lives below `output_dir`."""
+    return output_dir / config.name(is_sample=data.is_sample)
+
+
+def run(
+    config: RunConfig,
+    data: Dataset,
+    output_dir: Path,
+    *,
+    verbose: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> records.Record:
+    """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
+
+    Args:
+        config: of the run.
+        data: the data set that `config.dataset` names.
+        output_dir: the run's own directory is made below it.
+        verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
+        callbacks: further Keras callbacks.
+
+    Returns:
+        The record; its status is "failed" if the training went wrong numerically.
+
+    Raises:
+        RunError: the directory cannot be written, is in use, or belongs to another config.
+        ArgumentError: the configuration does not fit the data.
+    """
+    if data.name != config.dataset:
+        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    data = _limited(data, config)
+    if config.batch_size > len(data.x_train):
+        raise ArgumentError(
+            f"batch_size={config.batch_size} must be at most the {len(data.x_train)} "
+            "training examples"
+        )
+    directory = directory_of(config, data, output_dir)
+    with runs.claimed(directory):
+        described = _describe_data(data)
+        runs.bind(directory, {"config": configs.to_dict(config), "data": described})
+        if (directory / records.FILE_NAME).exists():
+            return records.load(directory)
+        started = time.monotonic()
+        training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        record = {
+            "schema_version": records.SCHEMA_VERSION,
+            "kind": "run",
+            "name": directory.name,
+            "status": "failed" if training.failure else "finished",
+            "failure": training.failure,
+            "rows": list(config.rows),
+            "config": configs.to_dict(config),
+            "data": described,
+            "environment": environment(),
+            "deviations": list(config.deviations),
+            "model": {
+                "architecture": config.architecture,
+                "parameters": training.trainer.model.count_params(),
+            },
+            "training": {
+                "epochs": len(training.history.get("epoch", [])),
+                "steps": int(training.trainer.optimizer.iterations),
+            },
+            "history": training.history,
+            **evaluation.evaluate(config, data, training.trainer, failed=bool(training.failure)),
+            "privacy": evaluation.privacy(config, data, training.trainer, directory),
+        }
+        record["timing"] = {
+            "seconds": round(time.monotonic() - started, 1),
+            "sessions": training.sessions,
+        }
+        _save_model(
+            evaluation_model=trainer.evaluation_model(config, training.trainer.model),
+            directory=directory,
+        )
+        records.write(directory, record)
+        return records.load(directory)
+
+
+def environment() -> dict[str, Any]:
+    """What results depend on beside the configuration."""
+    return {
+        "python": platform.python_version(),
+        "processor": processor(),
+        "threads": threads(),
+        "packages": package_versions(),
+    }
+
+
+def _limited(data: Dataset, config: RunConfig) -> Dataset:
+    """The first examples of each split, as the configuration asks; the fingerprint stays."""
+    train = slice(config.train_limit or None)
+    test = slice(config.test_limit or None)
+    return dataclasses.replace(
+        data,
+        x_train=data.x_train[train],
+        y_train=data.y_train[train],
+        x_test=data.x_test[test],
+        y_test=data.y_test[test],
+    )
+
+
+def _describe_data(data: Dataset) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "source": data.source,
+        "fingerprint": data.fingerprint,
+        "train_examples": len(data.x_train),
+        "test_examples": len(data.x_test),
+        "notes": list(data.notes),
+    }
+
+
+def _save_model(*, evaluation_model: keras.Model, directory: Path) -> None:
+    temporary = directory / f".{runs.MODEL}.part.keras"
+    evaluation_model.save(temporary)
+    temporary.replace(directory / runs.MODEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    trainer: ResidentModel
+    history: runs.History
+    failure: dict[str, Any] | None
+    sessions: int
+
+
+class _Keeper(keras.callbacks.Callback):
+    """After each epoch writes the history, then the checkpoint that presupposes it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        history: runs.History,
+        manager: tf.train.CheckpointManager,
+        epochs: tf.Variable,
+    ) -> None:
+        super().__init__()
+        self._directory = directory
+        self._history = history
+        self._manager = manager
+        self._epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        runs.note_epoch_started(self._directory, epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in {"epoch": epoch + 1, **(logs or {})}.items():
+            self._history.setdefault(name, []).append(float(value))
+        runs.write_history(self._directory, self._history)
+        if not self.model.stop_training:
+            self._epochs.assign(epoch + 1)
+            self._manager.save(checkpoint_number=epoch + 1)
+
+
+def _train(
+    config: RunConfig,
+    data: Dataset,
+    directory: Path,
+    *,
+    verbose: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> _Training:
+    model = trainer.build(config)
+    model.optimizer.build(model.model.trainable_variables)
+    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
+    manager = tf.train.CheckpointManager(
+        trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
+    )
+    _restore(manager, directory)
+    done = int(epochs)
+    history = runs.read_history(directory, epochs=done)
+    sessions = _count_session(directory)
+    guard = NonFiniteLoss()
+    if done < config.epochs:
+        curve = [EpochAccuracy(data)] if config.evaluation.curve else []
+        model.fit(
+            data.x_train,
+            data.y_train,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            initial_epoch=done,
+            verbose=verbose,
+            callbacks=[
+                guard,
+                keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config)),
+                *curve,
+                _Keeper(directory, history, manager, epochs),
+                *callbacks,
+            ],
+        )
+    return _Training(model, history, guard.failure, sessions)
+
+
+def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
+    try:
+        manager.restore_or_initialize()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise RunError(
+            f"{directory / runs.CHECKPOINTS} cannot be restored ({str(error).splitlines()[0]}): "
+            "delete the run's directory to start it again"
+        ) from None
+
+
+def _count_session(directory: Path) -> int:
+    path = directory / ".sessions"
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    records.write_text(path, f"{count}\n")
+    return count
+
+
+def delete_checkpoints(directory: Path) -> None:
+    """Frees the space of a finished run's checkpoints; the model stays."""
+    shutil.rmtree(directory / runs.CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""The runs of a study as jobs, with what they are expected to cost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ft_tf import records
+from ft_tf._compat import keras
+from ft_tf.data import Dataset
+from ft_tf.records import Record
+from ft_tf.study.config import DPSGD, RunConfig, Trades
+from ft_tf.study.execution import directory_of, run
+from ft_tf.study.schedule import Job
+
+# Multiply-adds of one example's forward pass, in millions; an optimizer step costs three of them.
+_FORWARD_COST = {
+    "fmnist_dnn": 0.7,
+    "fmnist_cnn_1": 2.8,
+    "fmnist_cnn_2": 2.0,
+    "fmnist_cnn_2_tutorial": 0.6,
+    "cifar10_cnn": 20.0,
+}
+_CLIPPING_OVERHEAD = 1.5
+
+
+def cost(config: RunConfig, *, examples: int) -> float:
+    """Expected work of a training, in millions of multiply-adds of forward passes."""
+    passes = 3.0
+    if isinstance(config.algorithm, Trades):
+        passes = 7.0 + 2.0 * config.algorithm.num_steps
+    elif isinstance(config.algorithm, DPSGD):
+        passes *= _CLIPPING_OVERHEAD
+    return _FORWARD_COST[config.architecture] * passes * config.epochs * examples
+
+
+class _Share(keras.callbacks.Callback):
+    """Reports the finished share of a training, a few times an epoch."""
+
+    def __init__(self, epochs: int, report: Callable[[float], None]) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._report = report
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        steps = self.params.get("steps") or batch + 1
+        self._report((self._epoch + (batch + 1) / steps) / self._epochs)
+
+
+def training_job(config: RunConfig, data: Dataset, output_dir: Path) -> Job:
+    """A training and its evaluation as a job."""
+    directory = directory_of(config, data, output_dir)
+
+    def execute(report: Callable[[float], None]) -> Record:
+        return run(config, data, output_dir, callbacks=[_Share(config.epochs, report)])
+
+    return Job(
+        name=directory.name,
+        cost=cost(config, examples=config.train_limit or len(data.x_train)),
+        is_done=(directory / records.FILE_NAME).exists,
+        execute=execute,
+    )
