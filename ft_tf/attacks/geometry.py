@@ -55,6 +55,6 @@ def project(
         ceiling = tf.minimum(x + epsilon, high)
         return tf.minimum(tf.maximum(point, floor), ceiling)
     delta = tf.minimum(tf.maximum(point, low), high) - x
-    epsilon = tf.cast(epsilon, x.dtype)
-    delta *= tf.minimum(tf.ones([], x.dtype), tf.math.divide_no_nan(epsilon, l2_norm(delta)))
-    return tf.minimum(tf.maximum(x + delta, low), high)
+    norm = l2_norm(delta)
+    shrink = tf.where(norm > epsilon, epsilon * tf.math.reciprocal_no_nan(norm), tf.ones_like(norm))
+    return tf.minimum(tf.maximum(x + shrink * delta, low), high)
