@@ -123,7 +123,6 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
     """Accuracy under the configured attack on the first test and training images."""
     measured = config.evaluation
     options = {} if measured.attack == "fgsm" else {"steps": measured.attack_steps}
-    bounds = trainer.attack_bounds(config)
     results = {
         split: attacks.evaluate(
             model,
@@ -132,7 +131,6 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
             attack=measured.attack,
             epsilon=measured.attack_epsilon,
             seed=config.seed,
-            bounds=bounds,
             sanity=split == "test",
             **options,
         )

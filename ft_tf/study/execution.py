@@ -51,7 +51,7 @@ def run(
     """
     if data.name != config.dataset:
         raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
-    data = _limited(data, config)
+    data = limited(data, config)
     if config.batch_size > len(data.x_train):
         raise ArgumentError(
             f"batch_size={config.batch_size} must be at most the {len(data.x_train)} "
@@ -110,7 +110,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _limited(data: Dataset, config: RunConfig) -> Dataset:
+def limited(data: Dataset, config: RunConfig) -> Dataset:
     """The first examples of each split, as the configuration asks; the fingerprint stays."""
     train = slice(config.train_limit or None)
     test = slice(config.test_limit or None)

@@ -15,9 +15,11 @@ from ft_tf.study.config import (
     Tikhonov,
     Trades,
 )
-from ft_tf.training import DPSGDModel, NaturalModel, TradesModel, noise
+from ft_tf.training import noise
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.trades import normalized_mnist_example
+from ft_tf.training.dpsgd import DPSGDModel
+from ft_tf.training.natural import NaturalModel
+from ft_tf.training.trades import TradesModel, normalized_mnist_example
 
 
 def build(config: RunConfig) -> ResidentModel:

@@ -1,0 +1,233 @@
+"""Prints what a DP-SGD run costs in privacy, without TensorFlow and without any data.
+
+python -m experiments.compute_epsilon                                    the paper's four rows
+python -m experiments.compute_epsilon --noise_multiplier=1.1             one run
+python -m experiments.compute_epsilon --target_epsilon=3                 the noise for a budget
+"""
+
+import json
+import math
+from typing import Any
+
+from absl import flags
+
+from experiments import _app
+from ft_tf import privacy
+from ft_tf.checks import check_choice, check_positive, check_positive_integer, check_probability
+from ft_tf.errors import ArgumentError
+
+_PAPER_MULTIPLIERS = ("5", "1.1", "0.5", "0.05")
+_PAPER_EPOCHS = 60
+
+_CONTRACT = (
+    "epsilon_paper", "order_paper", "epsilon_rdp", "epsilon_pld", "epsilon_shuffled", "delta",
+    "steps", "sampling_probability", "theorem_1_as_printed", "gap_bound", "noise_multiplier",
+    "warnings",
+)  # fmt: skip
+_BESIDE = (
+    "epsilon_replace_one", "theorem_1_replace_one", "gap_bound_shuffled", "bound_says_something",
+    "reasons", "statement",
+)  # fmt: skip
+
+_N = flags.DEFINE_integer("n", 60_000, "Number of training examples.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 250, "Expected batch size: n times the sampling probability."
+)
+_EPOCHS = flags.DEFINE_float(
+    "epochs", None, f"Passes over the data: give this or --steps (neither: {_PAPER_EPOCHS})."
+)
+_STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
+_NOISE_MULTIPLIER = flags.DEFINE_list(
+    "noise_multiplier",
+    None,
+    "Standard deviation of the noise over the clip norm; several, separated by commas, give a "
+    "table. Neither this nor --target_epsilon: the paper's 5,1.1,0.5,0.05.",
+)
+_TARGET_EPSILON = flags.DEFINE_float(
+    "target_epsilon", None, "Find the least noise whose epsilon does not exceed this."
+)
+_ACCOUNTANT = flags.DEFINE_enum(
+    "accountant", "pld", privacy.ACCOUNTANTS, "Which epsilon --target_epsilon bounds."
+)
+_DELTA = flags.DEFINE_float("delta", 1e-5, "Delta, well below 1/n.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "text", ("text", "json"), "json: one object, or a list for several multipliers."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the binary."""
+    del argv
+    sampling_probability, steps, passes = _schedule()
+    multipliers = _multipliers(sampling_probability, steps)
+    rows = [_row(multiplier, sampling_probability, steps, passes) for multiplier in multipliers]
+    if _FORMAT.value == "json":
+        print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, allow_nan=False))
+    elif len(rows) > 1:
+        print(_table(rows))
+    else:
+        print(_report(rows[0]))
+
+
+def _schedule() -> tuple[float, int, int | None]:
+    """Sampling probability, steps, and the passes of a shuffled run where epochs give them."""
+    n, batch_size, epochs, steps = _N.value, _BATCH_SIZE.value, _EPOCHS.value, _STEPS.value
+    check_positive_integer(n=n, batch_size=batch_size)
+    check_probability(delta=_DELTA.value)
+    if batch_size > n:
+        raise ArgumentError(
+            f"batch_size={batch_size} must not exceed n={n}: a sampling probability is at most 1"
+        )
+    if epochs is not None and steps is not None:
+        raise ArgumentError(f"epochs={epochs:g} and steps={steps} exclude each other: give one")
+    if steps is not None:
+        check_positive_integer(steps=steps)
+        return batch_size / n, steps, None
+    epochs = _PAPER_EPOCHS if epochs is None else epochs
+    check_positive(epochs=epochs)
+    return batch_size / n, math.ceil(epochs * math.ceil(n / batch_size)), math.ceil(epochs)
+
+
+def _multipliers(sampling_probability: float, steps: int) -> list[float]:
+    given, target = _NOISE_MULTIPLIER.value, _TARGET_EPSILON.value
+    if given is not None and target is not None:
+        raise ArgumentError(
+            f"noise_multiplier={','.join(given)} and target_epsilon={target:g} exclude each "
+            "other: give one"
+        )
+    if target is not None:
+        sigma = privacy.noise_multiplier_for(
+            target_epsilon=target,
+            delta=_DELTA.value,
+            sampling_probability=sampling_probability,
+            steps=steps,
+            accountant=_ACCOUNTANT.value,
+        )
+        return [sigma]
+    return [_number(text) for text in (_PAPER_MULTIPLIERS if given is None else given)]
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ArgumentError(f"noise_multiplier={text!r} must be a number >= 0") from None
+    if not (math.isfinite(value) and value >= 0):
+        raise ArgumentError(f"noise_multiplier={text} must be a finite number >= 0")
+    return value
+
+
+def _row(
+    noise_multiplier: float, sampling_probability: float, steps: int, passes: int | None
+) -> dict[str, Any]:
+    cost = privacy.privacy_cost(
+        noise_multiplier=noise_multiplier,
+        sampling_probability=sampling_probability,
+        steps=steps,
+        delta=_DELTA.value,
+        passes=passes,
+        examples=_N.value,
+    )
+    record = privacy.to_record(cost)
+    return {name: record[name] for name in (*_CONTRACT, *_BESIDE)}
+
+
+def _figure(value: float | None, *, points: bool = False) -> str:
+    if value is None:
+        return "none"
+    if points:
+        return f"{100 * value:.1f}"
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    header = (
+        "noise_multiplier", "paper", "RDP", "PLD", "shuffled", "Theorem 1, printed",
+        "gap bound (points)",
+    )  # fmt: skip
+    lines = [
+        (
+            f"{row['noise_multiplier']:g}",
+            *(
+                _figure(row[name])
+                for name in ("epsilon_paper", "epsilon_rdp", "epsilon_pld", "epsilon_shuffled")
+            ),
+            _figure(row["theorem_1_as_printed"]),
+            _figure(row["gap_bound"], points=True),
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    body = "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in [header, *lines]
+    )
+    notes = "\n".join(
+        f"  {row['noise_multiplier']:g}: {note}"
+        for row in rows
+        for note in [*row["warnings"], *_absences(row)]
+    )
+    return f"{_setting(rows[0])}\n\nepsilon by accountant\n{body}\n\n{_LEGEND}" + (
+        f"\n\nnotes, by noise multiplier\n{notes}" if notes else ""
+    )
+
+
+_LEGEND = """\
+paper, RDP, PLD: upper bounds on the same epsilon (one example added or removed, Poisson batches);
+  the paper's conversion, today's, and the tight one by privacy loss distributions
+shuffled: what the same steps earn on shuffled fixed batches, the usual practice
+Theorem 1, printed: exp(epsilon) - 1 + delta from the paper's epsilon, as a fraction; its proof
+  needs the larger epsilon of replacing an example
+gap bound: most that expected training and test accuracy can differ (replace-one total variation);
+  100 points says nothing"""
+
+
+def _setting(row: dict[str, Any]) -> str:
+    return (
+        f"{row['steps']} steps, sampling probability {row['sampling_probability']:.6g} "
+        f"({_BATCH_SIZE.value} of {_N.value}), delta {row['delta']:g}"
+    )
+
+
+def _absences(row: dict[str, Any]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in row["reasons"].items():
+        if why not in row["warnings"]:
+            reasons.setdefault(why, []).append(name)
+    return [f"no {', '.join(names)}: {why}" for why, names in reasons.items()]
+
+
+def _report(row: dict[str, Any]) -> str:
+    order = "" if row["order_paper"] is None else f" (at order {row['order_paper']:g})"
+    says = row["bound_says_something"]
+    lines = [
+        _setting(row),
+        f"noise multiplier                {row['noise_multiplier']:.6g}",
+        "",
+        "epsilon, one example added or removed, Poisson batches (upper bounds on one quantity)",
+        f"  as the paper computes it      {_figure(row['epsilon_paper'])}{order}",
+        f"  RDP, today's conversion       {_figure(row['epsilon_rdp'])}",
+        f"  PLD, tight                    {_figure(row['epsilon_pld'])}",
+        "epsilon on shuffled fixed batches",
+        f"  one Gaussian a pass           {_figure(row['epsilon_shuffled'])}",
+        "expected gap of training and test accuracy, in points, at most",
+        f"  Theorem 1 as printed          {_figure(row['theorem_1_as_printed'], points=True)}"
+        f"{_verdict(says['theorem_1_as_printed'])}",
+        f"  Theorem 1, replace-one        {_figure(row['theorem_1_replace_one'], points=True)}"
+        f"{_verdict(says['theorem_1_replace_one'])}",
+        f"  total variation, replace-one  {_figure(row['gap_bound'], points=True)}"
+        f"{_verdict(says['gap_bound'])}",
+        "",
+        row["statement"],
+    ]
+    lines += [f"warning: {warning}" for warning in row["warnings"]]
+    lines += [f"note: {absence}" for absence in _absences(row)]
+    return "\n".join(lines)
+
+
+def _verdict(says_something: bool) -> str:
+    return "" if says_something else "  (says nothing: a gap is at most 100)"
+
+
+if __name__ == "__main__":
+    _app.run(main)

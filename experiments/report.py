@@ -1,0 +1,53 @@
+"""Builds tables and figures again from the records below a directory.
+
+python -m experiments.report --output_dir=DIR [--tables=3,5]
+"""
+
+import shutil
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _app
+from ft_tf import records, report
+from ft_tf.errors import ArgumentError
+from ft_tf.report import paper
+
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Directory of a study: records are read, and the report is written, there."
+)
+_TABLES = flags.DEFINE_list(
+    "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
+)
+
+
+def _exhibits(numbers: list[str]) -> list[str] | None:
+    exhibits = [f"table_{number.strip()}" for number in numbers]
+    for number, exhibit in zip(numbers, exhibits, strict=True):
+        if exhibit not in paper.EXHIBITS:
+            known = ", ".join(e.removeprefix("table_") for e in paper.EXHIBITS if "table" in e)
+            raise ArgumentError(f"--tables={number} is not in the paper; its tables are {known}")
+    return exhibits or None
+
+
+def main(argv: list[str]) -> None:
+    """Prints the tables, then the files that were written."""
+    del argv
+    if not _OUTPUT_DIR.value:
+        raise ArgumentError("--output_dir is needed: the directory that holds the records")
+    exhibits = _exhibits(_TABLES.value)
+    output_dir = Path(_OUTPUT_DIR.value)
+    found = records.load_all(output_dir)
+    if not found:
+        raise ArgumentError(
+            f"--output_dir={output_dir} holds no record.json: run experiments.reproduce first"
+        )
+    files = report.build(output_dir)
+    width = shutil.get_terminal_size(fallback=(100, 24)).columns
+    print(report.render_terminal(found, exhibits, width))
+    for path in files:
+        print(path)
+
+
+if __name__ == "__main__":
+    _app.run(main)

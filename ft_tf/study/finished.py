@@ -1,0 +1,69 @@
+"""A finished run, brought back: its record, its model, and the data that it was trained on."""
+
+import dataclasses
+from pathlib import Path
+
+from ft_tf import records
+from ft_tf._compat import keras
+from ft_tf.data import Dataset, load
+from ft_tf.errors import DataError, ModelError, RunError
+from ft_tf.study import config as configs
+from ft_tf.study import directory as runs
+from ft_tf.study.config import RunConfig
+from ft_tf.study.execution import limited
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run whose record says "finished".
+
+    Attributes:
+        directory: where it lives.
+        record: its record.
+        config: its configuration.
+        model: the trained classifier, float32.
+        data: the data set, cut as in the run.
+    """
+
+    directory: Path
+    record: records.Record
+    config: RunConfig
+    model: keras.Model
+    data: Dataset
+
+
+def load_run(
+    directory: Path, *, data_dir: str | None = None, download: bool = False
+) -> FinishedRun:
+    """Loads a finished run.
+
+    Raises:
+        RunError: there is no record, or the run failed.
+        DataError: the data here are not those of the run.
+        ModelError: the model file is damaged.
+    """
+    record = records.load(directory)
+    if record["kind"] != "run" or record["status"] != "finished":
+        raise RunError(f"run={str(directory)!r} is no finished training: there is no model to test")
+    config = configs.from_dict(record["config"])
+    model = load_model(directory / runs.MODEL)
+    data = load(config.dataset, data_dir=data_dir, download=download)
+    if data.fingerprint != record["data"]["fingerprint"]:
+        raise DataError(
+            f"run={str(directory)!r} was trained on {record['data']['source']}, but "
+            f"{data.source} was found: give the --data_dir of the run"
+        )
+    return FinishedRun(directory, record, config, model, limited(data, config))
+
+
+def load_model(path: Path) -> keras.Model:
+    """Loads a .keras file in safe mode: no code from the file runs.
+
+    Raises:
+        ModelError: the file is missing, damaged, or needs code to load.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its parts raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model={str(path)!r} cannot be loaded: {reason}") from None
