@@ -1,0 +1,79 @@
+"""From the records below a directory to the files of its report."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ft_tf import records as record_files
+from ft_tf.errors import RunError
+from ft_tf.records import Record
+from ft_tf.report import index, page, paper, render
+from ft_tf.report.document import compose, section
+from ft_tf.report.groups import OTHER, groups_by_row
+from ft_tf.report.verdict import summary_line
+
+
+def build(output_dir: Path) -> list[Path]:
+    """Writes tables/, figures/, report.md and report.html from all records below `output_dir`.
+
+    The same records give the same bytes. A file that is already there is replaced in one step.
+
+    Args:
+        output_dir: directory of a study; rows without a record are listed as not run.
+
+    Returns:
+        Paths of the files, report.md and report.html first.
+
+    Raises:
+        RunError: the directory does not exist, a record is not valid, or a file cannot be written.
+    """
+    document = compose(record_files.load_all(output_dir))
+    texts = {"report.md": index.markdown(document), "report.html": page.html(document)}
+    for part in document.sections:
+        texts[f"tables/{part.name}.csv"] = render.csv_text(part.frame)
+        texts[f"tables/{part.name}.md"] = f"# {part.view.title}\n\n{render.markdown(part.view)}"
+    for name, frame in document.data_frames.items():
+        texts[f"tables/{name}.csv"] = render.csv_text(frame)
+    for name, text in texts.items():
+        record_files.write_text(output_dir / name, text)
+    for name, png in document.images.items():
+        _write_bytes(output_dir / "figures" / name, png)
+    return [output_dir / name for name in texts] + [
+        output_dir / "figures" / name for name in document.images
+    ]
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".figure.", dir=path.parent) as place:
+            temporary = Path(place) / path.name
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def render_terminal(
+    records: Iterable[Record], exhibits: Sequence[str] | None = None, width: int = 100
+) -> str:
+    """The tables as aligned text, and the verdict's line.
+
+    Args:
+        records: any records.
+        exhibits: ids such as "table_5"; None for all exhibits, attacks and orderings.
+        width: columns of the terminal; narrower tables leave out what matters less.
+
+    Raises:
+        ArgumentError: the paper has no such exhibit.
+    """
+    records = list(records)
+    if exhibits is None:
+        is_other = any(row.startswith(f"{OTHER}/") for row in groups_by_row(records))
+        exhibits = [*paper.EXHIBITS, "robustness", "orderings", *([OTHER] if is_other else [])]
+    views = [section(records, exhibit).view for exhibit in exhibits]
+    parts = [render.terminal(view, width=width) for view in views]
+    notes = dict.fromkeys(note for view in views if view.rows for note in view.notes)
+    ends = [*notes, summary_line(records)]
+    return "\n".join([*parts, *(render.wrapped(text, width=width) for text in ends)])

@@ -1,0 +1,175 @@
+"""Which records are replicates of one another.
+
+A group holds what may be pooled: runs for the same row of the paper, on the same data, whose
+configurations differ in nothing but seeds. Everything else stays apart, as variants of the row.
+"""
+
+import collections
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ft_tf.records import Record
+from ft_tf.report import paper
+
+OTHER = "other"
+_MEASUREMENT_ONLY = ("curve",)  # more is written down; nothing that is measured changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Accuracies of a group's finished replicates, as parallel tuples of fractions."""
+
+    train: tuple[float, ...]
+    test: tuple[float, ...]
+    gap: tuple[float, ...]
+    unit: str
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Replicates of one variant of one row.
+
+    Attributes:
+        row: id of the paper's row, of a row that we added to an exhibit, or "other/..." of a run
+            that belongs to none.
+        key: canonical text of what the replicates share.
+        finished: records of finished runs, by name.
+        failed: records of failed runs, by name.
+        repeats: how many further copies of the same run, seed included, were left out.
+    """
+
+    row: str
+    key: str
+    finished: tuple[Record, ...]
+    failed: tuple[Record, ...]
+    repeats: int = 0
+
+    @property
+    def any_record(self) -> Record:
+        """One record, for what all of them share."""
+        return (self.finished + self.failed)[0]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Finished and failed records."""
+        return self.finished + self.failed
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the replicates share, as a dict."""
+        return json.loads(self.key)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The entry of a circles record for this row."""
+        record = self.any_record
+        return record["results"].get(self.row) if record["kind"] == "circles" else None
+
+    @property
+    def samples(self) -> Samples:
+        """Accuracies of the finished replicates."""
+        if self.any_record["kind"] == "circles":
+            results = [record["results"][self.row] for record in self.finished]
+            train = tuple(value for result in results for value in result["train"])
+            test = tuple(value for result in results for value in result["test"])
+            gap = tuple(a - b for a, b in zip(train, test, strict=True))
+            return Samples(train, test, gap, "replicate")
+        accuracies = [record["accuracy"] for record in self.finished]
+        return Samples(
+            tuple(accuracy["train"] for accuracy in accuracies),
+            tuple(accuracy["test"] for accuracy in accuracies),
+            tuple(accuracy["generalization_error"] for accuracy in accuracies),
+            "training seed",
+        )
+
+
+def without_seeds(config: Any) -> Any:
+    """A configuration without its seeds, at every depth.
+
+    >>> without_seeds({"seed": 1, "algorithm": {"name": "dpsgd", "noise_seed": 2}})
+    {'algorithm': {'name': 'dpsgd'}}
+    """
+    if isinstance(config, dict):
+        return {
+            key: without_seeds(value)
+            for key, value in config.items()
+            if key != "seed" and not key.endswith("_seed") and key not in _MEASUREMENT_ONLY
+        }
+    if isinstance(config, list):
+        return [without_seeds(value) for value in config]
+    return config
+
+
+def groups_by_row(records: Iterable[Record]) -> dict[str, list[Group]]:
+    """Groups under the id of the row they serve; variants of a row in a fixed order.
+
+    A run that names no row of a known exhibit comes under "other/NAME-WITHOUT-SEED".
+    """
+    collected: dict[tuple[str, str], list[Record]] = collections.defaultdict(list)
+    for record in sorted(records, key=lambda record: record["name"]):
+        for row in rows_of(record):
+            collected[row, _key(record)].append(record)
+    grouped: dict[str, list[Group]] = collections.defaultdict(list)
+    for (row, key), members in sorted(collected.items()):
+        distinct = _distinct(members)
+        grouped[row].append(
+            Group(
+                row=row,
+                key=key,
+                finished=tuple(r for r in distinct if r["status"] == "finished"),
+                failed=tuple(r for r in distinct if r["status"] == "failed"),
+                repeats=len(members) - len(distinct),
+            )
+        )
+    return {row: sorted(groups, key=_variant_order) for row, groups in sorted(grouped.items())}
+
+
+def rows_of(record: Record) -> list[str]:
+    """Ids of the rows that a record serves."""
+    named = list(record["results"]) if record["kind"] == "circles" else record["rows"]
+    if record["kind"] == "circles" and not named:  # failed before the first result
+        named = record["rows"]
+    known = [row for row in dict.fromkeys(named) if row.split("/")[0] in paper.EXHIBITS]
+    return known or [f"{OTHER}/{_stem(record)}"]
+
+
+def _stem(record: Record) -> str:
+    """The run's name without its seed, which ends it."""
+    name, _, seed = record["name"].rpartition("seed_")
+    return name.rstrip("-_") if name and seed.isdigit() else record["name"]
+
+
+def _key(record: Record) -> str:
+    shared = {
+        "config": without_seeds(record["config"]),
+        "fingerprint": record["data"].get("fingerprint"),
+        "form": record.get("form", ""),
+        "kind": record["kind"],
+    }
+    return json.dumps(shared, sort_keys=True)
+
+
+def _distinct(members: list[Record]) -> list[Record]:
+    """Leaves out second copies of a deterministic run: they are no further replicates."""
+    seen: set[str] = set()
+    distinct = []
+    for record in members:
+        algorithm = record["config"].get("algorithm") or {}
+        is_random = algorithm.get("name") == "dpsgd" and algorithm.get("noise_seed") is None
+        identity = json.dumps([record["config"], record["status"]], sort_keys=True)
+        if identity in seen and not is_random:
+            continue
+        seen.add(identity)
+        distinct.append(record)
+    return distinct
+
+
+def _variant_order(group: Group) -> tuple[str, str, str, str]:
+    config = group.any_record["config"]
+    form = group.any_record.get("form", "")
+    return config.get("label") or "", config.get("architecture") or "", form, group.key

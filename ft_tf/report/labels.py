@@ -1,0 +1,151 @@
+"""Names for people: what a row of the paper is called, what was run, what tells variants apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ft_tf.report.groups import Group
+from ft_tf.report.paper import PaperRow
+
+ALGORITHMS = {
+    "natural": "natural",
+    "tikhonov": "Tikhonov",
+    "additive_gaussian": "additive noise",
+    "multiplicative_gaussian": "multiplicative noise",
+    "trades": "TRADES",
+    "dpsgd": "DP-SGD",
+}
+ARCHITECTURES = {
+    "circles_mlp": "MLP",
+    "fmnist_dnn": "DNN",
+    "fmnist_cnn": "CNN",
+    "fmnist_cnn_1": "CNN 1",
+    "fmnist_cnn_2": "CNN 2",
+    "fmnist_cnn_2_tutorial": "CNN 2 (tutorial)",
+    "cifar10_cnn": "CNN",
+}
+FORMS = {
+    "fixed_data": "the paper's 100 points, new initial weights",
+    "redrawn_data": "points drawn anew",
+}
+_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
+
+
+def algorithm(name: str) -> str:
+    """Short name of an algorithm."""
+    return ALGORITHMS.get(name, name)
+
+
+def architecture(name: str) -> str:
+    """Short name of an architecture."""
+    return ARCHITECTURES.get(name, name)
+
+
+def of_paper_row(row: PaperRow) -> str:
+    """The paper's row, under the paper's parameter.
+
+    >>> from ft_tf.report import paper
+    >>> of_paper_row(paper.row("table_8/fmnist_dnn/dpsgd/2.97"))
+    'DNN DP-SGD (paper: epsilon 2.97)'
+    """
+    name = f"{architecture(row.architecture)} {algorithm(row.algorithm)}".strip()
+    if row.parameter in _PARAMETERS and row.value and row.algorithm != "natural":
+        source = "paper: " if row.algorithm == "dpsgd" else ""
+        name += f" ({source}{_PARAMETERS[row.parameter]} {row.value})"
+    return name
+
+
+def of_row_id(row: str) -> str:
+    """Name of a row that the paper lacks, from its id.
+
+    >>> of_row_id("table_3/circles_mlp/jacobian/0.1")
+    'MLP jacobian 0.1'
+    """
+    _, *parts = row.split("/")
+    if len(parts) > 1:
+        parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
+    return " ".join(parts)
+
+
+def of_run(group: Group) -> str:
+    """What was run: the algorithm with its options, then the architecture."""
+    result = group.result
+    if result is not None:
+        noise = algorithm(result["noise"])
+        run = f"{noise}, sigma {result['sigma']:g}" if result.get("sigma") else noise
+        return f"{run}; {FORMS.get(group.any_record['form'], group.any_record['form'])}"
+    config = group.any_record["config"]
+    name, options = _algorithm(config)
+    parts = [", ".join([name, *options]), config["architecture"]]
+    return "; ".join(parts + [config["label"]] * bool(config.get("label")))
+
+
+def short_run(group: Group) -> str:
+    """What was run, short enough for a figure's legend: no label of ours is the paper's epsilon."""
+    if group.result is not None:
+        return of_run(group).split(";")[0]
+    config = group.any_record["config"]
+    name, options = _algorithm(config)
+    text = ", ".join([name, *options[:1]])
+    return f"{text} ({config['label']})" if config.get("label") else text
+
+
+def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
+    options = config.get("algorithm") or {"name": "?"}
+    name = algorithm(options["name"])
+    if options["name"] == "tikhonov":
+        return name, [f"l2 {options['l2']:g}"]
+    if options["name"].endswith("_gaussian"):
+        return name, [f"sigma {options['sigma']:g}"]
+    if options["name"] == "trades":
+        space = " in normalised space" if options.get("normalized_example") else ""
+        return name, [
+            f"epsilon {options['epsilon']:.4g}{space}",
+            f"beta {options['beta']:g}",
+            f"{options['num_steps']} steps of {options['step_size']:.4g}",
+            *([options["distance"]] if options.get("distance", "l_inf") != "l_inf" else []),
+        ]
+    if options["name"] == "dpsgd":
+        return name, [
+            f"noise multiplier {options['noise_multiplier']:g}",
+            f"clip {options['l2_norm_clip']:g}",
+            *(["shuffled batches"] if options.get("sampling") == "shuffle" else []),
+            *(["reference engine"] if options.get("engine") == "reference" else []),
+        ]
+    return name, []
+
+
+def variants(groups: Sequence[Group]) -> list[str]:
+    """For each variant of a row, the settings in which it differs from the others.
+
+    A single variant needs no such words and gets "".
+    """
+    if len(groups) < 2:
+        return [""] * len(groups)
+    flat = [_flatten(group.shared) for group in groups]
+    keys = sorted({key for settings in flat for key in settings})
+    differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
+    shown = [key for key in differing if not key.startswith("rows")] or differing
+    return [", ".join(f"{key} {_text(s, key) or 'none'}" for key in shown) for s in flat]
+
+
+def _text(settings: dict[str, Any], key: str) -> str:
+    value = settings.get(key, "")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if key == "fingerprint":
+        return str(value)[:12]
+    return str(value)
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if key == "config" and not prefix:
+            flat.update(_flatten(item))
+        elif isinstance(item, dict):
+            flat.update(_flatten(item, f"{prefix}{key}."))
+        elif isinstance(item, list):
+            flat[prefix + key] = "; ".join(map(str, item))
+        else:
+            flat[prefix + key] = item
+    return flat

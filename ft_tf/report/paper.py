@@ -1,0 +1,162 @@
+"""The numbers that the paper prints, each under an id that records and tables refer to.
+
+An id reads exhibit/architecture/algorithm, with /value added where one algorithm has several
+rows: "table_5/fmnist_dnn/trades", "table_8/fmnist_dnn/dpsgd/2.97" and, with its slash replaced,
+"table_6/cifar10_cnn/trades/8_255". The architecture `fmnist_cnn` is the convolutional net of the
+row, whichever one was run.
+"""
+
+import collections
+import csv
+import dataclasses
+import decimal
+import functools
+import importlib.resources
+
+from ft_tf.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """A table or figure of the paper.
+
+    Attributes:
+        id: such as "table_5".
+        title: such as "Table 5".
+        caption: what it shows, in our words.
+        dataset: the data set that it needs, as ft_tf.data names it.
+    """
+
+    id: str
+    title: str
+    caption: str
+    dataset: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperRow:
+    """One printed row; accuracies are fractions, and what the paper does not print is None.
+
+    Attributes:
+        id: stable name of the row.
+        exhibit: id of the table or figure.
+        dataset: data set, "" where the paper does not say which.
+        architecture: architecture, "" where the paper does not say which.
+        algorithm: training algorithm.
+        parameter: what `value` is: "sigma", "epsilon_adv", "epsilon_dp", or the measure
+            "parameter_std" or "accuracy_drop_50_to_90_percent_faults" of Figures 2 and 3.
+        value: that value as printed, "" where the paper gives none.
+        train_accuracy: accuracy on the training split.
+        test_accuracy: accuracy on the test split.
+        generalization_error: their difference, as printed.
+        note: a remark on the row.
+    """
+
+    id: str
+    exhibit: str
+    dataset: str
+    architecture: str
+    algorithm: str
+    parameter: str
+    value: str
+    train_accuracy: float | None
+    test_accuracy: float | None
+    generalization_error: float | None
+    note: str
+
+    @property
+    def measure(self) -> float | None:
+        """The result of a row of Figure 2 (a standard deviation) or 3 (a drop, as a fraction)."""
+        if self.parameter == "parameter_std":
+            return float(self.value)
+        if self.parameter == "accuracy_drop_50_to_90_percent_faults":
+            return _fraction(self.value)
+        return None
+
+
+EXHIBITS: dict[str, Exhibit] = {
+    exhibit.id: exhibit
+    for exhibit in (
+        Exhibit("table_3", "Table 3", "Gaussian noise on the inputs, circles", "circles"),
+        Exhibit("table_4", "Table 4", "Robust and regularized training, CIFAR-10", "cifar10"),
+        Exhibit(
+            "table_5", "Table 5", "Robust and regularized training, Fashion-MNIST", "fashion_mnist"
+        ),
+        Exhibit("table_6", "Table 6", "Size of the adversary's ball, CIFAR-10", "cifar10"),
+        Exhibit("table_7", "Table 7", "Private training of a CNN, Fashion-MNIST", "fashion_mnist"),
+        Exhibit("table_8", "Table 8", "Private training of an MLP, Fashion-MNIST", "fashion_mnist"),
+        Exhibit("figure_1", "Figure 1", "Gap at the end of the training curves", "cifar10"),
+        Exhibit("figure_2", "Figure 2", "Spread of the trained parameters", "cifar10"),
+        Exhibit("figure_3", "Figure 3", "Accuracy lost between 50% and 90% faults", "cifar10"),
+    )
+}
+
+
+def _fraction(percent: str) -> float | None:
+    return float(decimal.Decimal(percent) / 100) if percent else None
+
+
+def _lines() -> list[dict[str, str]]:
+    source = importlib.resources.files("ft_tf.report") / "paper_numbers.csv"
+    return list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
+
+
+@functools.cache
+def all_rows() -> tuple[PaperRow, ...]:
+    """Every printed row, in the paper's order."""
+    lines = _lines()
+    stems = [
+        "/".join(filter(None, (line["exhibit"], line["architecture"], line["algorithm"])))
+        for line in lines
+    ]
+    repeats = collections.Counter(stems)
+    return tuple(
+        PaperRow(
+            id=stem if repeats[stem] == 1 else f"{stem}/{line['value'].replace('/', '_')}",
+            exhibit=line["exhibit"],
+            dataset=line["dataset"],
+            architecture=line["architecture"],
+            algorithm=line["algorithm"],
+            parameter=line["parameter"],
+            value=line["value"],
+            train_accuracy=_fraction(line["train_accuracy"]),
+            test_accuracy=_fraction(line["test_accuracy"]),
+            generalization_error=_fraction(line["generalization_error"]),
+            note=line["note"],
+        )
+        for stem, line in zip(stems, lines, strict=True)
+    )
+
+
+def rows(exhibit: str) -> tuple[PaperRow, ...]:
+    """The rows of one exhibit, in the paper's order.
+
+    >>> [row.id for row in rows("figure_3")]
+    ['figure_3/tikhonov', 'figure_3/trades']
+
+    Raises:
+        ArgumentError: the paper has no such exhibit.
+    """
+    if exhibit not in EXHIBITS:
+        raise ArgumentError(f"exhibit={exhibit!r} must be one of {', '.join(EXHIBITS)}")
+    return tuple(row for row in all_rows() if row.exhibit == exhibit)
+
+
+def row(id: str) -> PaperRow:
+    """The row with this id.
+
+    >>> row("table_8/fmnist_dnn/dpsgd/2.97").train_accuracy
+    0.857
+
+    Raises:
+        ArgumentError: the paper has no such row.
+    """
+    for candidate in all_rows():
+        if candidate.id == id:
+            return candidate
+    raise ArgumentError(f"row={id!r} is not in the paper; ft_tf.report.paper.all_rows() has them")
+
+
+def is_row(id: str) -> bool:
+    """Whether the paper has a row with this id."""
+    return any(candidate.id == id for candidate in all_rows())

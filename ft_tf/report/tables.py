@@ -1,0 +1,219 @@
+"""The accuracy tables: a line for each row of the paper and each variant of it that was run."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf import intervals
+from ft_tf.records import Record
+from ft_tf.report import labels, paper, privacy
+from ft_tf.report.groups import OTHER, Group, groups_by_row
+
+LEVEL = 0.95
+ACCURACY_EXHIBITS = tuple(e for e in paper.EXHIBITS if e not in ("figure_2", "figure_3"))
+
+COLUMNS = (
+    "row",
+    "paper_row",
+    "run",
+    "variant",
+    "status",
+    "paper_train",
+    "paper_test",
+    "paper_gap",
+    "train",
+    "test",
+    "gap",
+    "train_sd",
+    "test_sd",
+    "gap_sd",
+    "replicates",
+    "replication_unit",
+    "train_difference",
+    "test_difference",
+    "gap_difference",
+    "gap_prediction_low",
+    "gap_prediction_high",
+    "paper_gap_inside",
+    "noise_multiplier",
+    "epsilon",
+    "epsilon_accounting",
+    "epsilon_tight",
+    "delta",
+    "data",
+    "reduced",
+    "fitted",
+    "failures",
+    "command",
+    "note",
+)
+
+GET_CIFAR = (
+    "CIFAR-10 without a network: python -m experiments.prepare_data --dataset=cifar10 "
+    "--from=FOLDER --data_dir=DIR turns its binary files into what --data_dir=DIR takes."
+)
+
+
+def accuracy_frame(records: Iterable[Record], exhibit: str) -> pd.DataFrame:
+    """Paper beside ours for one exhibit.
+
+    Accuracies, gaps and differences (ours minus the paper's) are fractions. `gap` is the mean over
+    replicates, `gap_sd` their sample standard deviation, and gap_prediction_low to _high the 95%
+    prediction interval of one further replicate: what a single published run is to be held
+    against. With one replicate the interval is missing. `epsilon` is always the run's own.
+
+    Args:
+        records: any records; those for other exhibits are ignored.
+        exhibit: one of `ACCURACY_EXHIBITS`, or "other" for runs that belong to no exhibit.
+
+    Returns:
+        A frame with `COLUMNS`; status is "ran", "failed" or "not run".
+
+    Raises:
+        ArgumentError: the paper has no such exhibit.
+    """
+    grouped = groups_by_row(records)
+    rows = () if exhibit == OTHER else paper.rows(exhibit)
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        groups = find_groups(grouped, row)
+        lines += _lines(row, groups) if groups else [_not_run(row)]
+    known = {row.id for row in rows}
+    for row_id, groups in grouped.items():
+        if row_id.split("/")[0] == exhibit and row_id not in known:
+            lines += _lines(None, groups)
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def find_groups(grouped: Mapping[str, Sequence[Group]], row: paper.PaperRow) -> list[Group]:
+    """Groups for a row; the figures, whose runs are those of the tables, look there as well."""
+    groups = list(grouped.get(row.id, ()))
+    if groups or not row.exhibit.startswith("figure"):
+        return groups
+    seen: set[str] = set()
+    for candidate in paper.all_rows():
+        if candidate.exhibit.startswith("table") and _is_same_run(candidate, row):
+            for group in grouped.get(candidate.id, ()):
+                if group.key not in seen:
+                    seen.add(group.key)
+                    groups.append(group)
+    return groups
+
+
+def _is_same_run(table_row: paper.PaperRow, figure_row: paper.PaperRow) -> bool:
+    if table_row.algorithm != figure_row.algorithm or table_row.dataset == "circles":
+        return False
+    if figure_row.dataset and table_row.dataset != figure_row.dataset:
+        return False
+    if figure_row.architecture and table_row.architecture != figure_row.architecture:
+        return False
+    if figure_row.measure is not None:
+        return table_row.exhibit != "table_6" or table_row.value == "8/255"
+    return table_row.value == figure_row.value
+
+
+def command_for(row: paper.PaperRow) -> str:
+    """The command that runs a row, and gets its data where no sample is embedded."""
+    number = row.exhibit.removeprefix("table_") if row.exhibit.startswith("table") else "4"
+    command = f"python -m experiments.reproduce --tables={number}"
+    return command + (" --data_dir=DIR --download" if row.dataset == "cifar10" else "")
+
+
+def _paper_part(row: paper.PaperRow | None) -> dict[str, Any]:
+    if row is None:
+        return {}
+    return {
+        "row": row.id,
+        "paper_row": labels.of_paper_row(row),
+        "paper_train": row.train_accuracy,
+        "paper_test": row.test_accuracy,
+        "paper_gap": row.generalization_error,
+        "note": row.note,
+    }
+
+
+def _not_run(row: paper.PaperRow) -> dict[str, Any]:
+    return {**_paper_part(row), "status": "not run", "replicates": 0, "command": command_for(row)}
+
+
+def _lines(row: paper.PaperRow | None, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [
+        {
+            **(_paper_part(row) or _own_part(group)),
+            **_run_part(group),
+            "variant": variant,
+            **(_result_part(row, group) if group.finished else {"replicates": 0}),
+        }
+        for group, variant in zip(groups, labels.variants(groups), strict=True)
+    ]
+
+
+def _own_part(group: Group) -> dict[str, Any]:
+    return {
+        "row": group.row,
+        "paper_row": labels.of_row_id(group.row),
+        "note": "not in the paper",
+    }
+
+
+def _run_part(group: Group) -> dict[str, Any]:
+    epsilon = privacy.of_group(group)
+    return {
+        "run": labels.of_run(group),
+        "status": "ran" if group.finished else "failed",
+        "data": data_of(group),
+        "reduced": "; ".join(
+            dict.fromkeys(text for record in group.records for text in record["deviations"])
+        ),
+        "fitted": any(record["config"].get("fitted") for record in group.records),
+        "failures": failures_of(group),
+        **({} if epsilon is None else dataclasses.asdict(epsilon)),
+    }
+
+
+def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
+    samples = group.samples
+    part: dict[str, Any] = {"replicates": len(samples), "replication_unit": samples.unit}
+    for name in ("train", "test", "gap"):
+        values = getattr(samples, name)
+        part[name] = statistics.fmean(values)
+        part[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+    if len(samples) > 1:
+        interval = intervals.prediction(samples.gap, level=LEVEL, unit=samples.unit)
+        part |= {"gap_prediction_low": interval.low, "gap_prediction_high": interval.high}
+    if row is not None:
+        printed = (row.train_accuracy, row.test_accuracy, row.generalization_error)
+        for name, value in zip(("train", "test", "gap"), printed, strict=True):
+            part[f"{name}_difference"] = None if value is None else part[name] - value
+        if len(samples) > 1 and row.generalization_error is not None:
+            part["paper_gap_inside"] = interval.low <= row.generalization_error <= interval.high
+    return part
+
+
+def data_of(group: Group) -> str:
+    """The data source of a group, with its size, so that a sample is never taken for the set."""
+    data = group.any_record["data"]
+    size = data.get("train_examples")
+    counted = f", {size:,} training {_item(group)}" if isinstance(size, int) else ""
+    return f"{data.get('source') or data.get('name') or 'unknown source'}{counted}"
+
+
+def _item(group: Group) -> str:
+    return "points" if group.any_record["kind"] == "circles" else "images"
+
+
+def failures_of(group: Group) -> str:
+    """Each failed run with where and why it stopped; "" where none failed."""
+    told = []
+    for record in group.failed:
+        failure = record["failure"] or {}
+        where = ", ".join(
+            f"{unit} {failure[unit]}" for unit in ("epoch", "step") if failure.get(unit) is not None
+        )
+        reason = failure.get("reason") or "no reason on record"
+        seed = record["config"].get("seed")
+        told.append(f"seed {seed}: {reason}" + (f" ({where})" if where else ""))
+    return "; ".join(told)

@@ -1,0 +1,190 @@
+"""How far the paper's gaps and orderings are borne out, with several seeds behind each answer."""
+
+import dataclasses
+import itertools
+import statistics
+import warnings
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from scipy import stats
+
+from ft_tf.records import Record
+from ft_tf.report import labels, paper
+from ft_tf.report.groups import Group, groups_by_row
+from ft_tf.report.tables import accuracy_frame
+
+LEVEL = 0.05
+ORDERING_COLUMNS = (
+    "exhibit",
+    "smaller_in_paper",
+    "larger_in_paper",
+    "paper_difference",
+    "run_smaller",
+    "run_larger",
+    "difference",
+    "test",
+    "p_value",
+    "p_holm",
+    "verdict",
+)
+_TABLES = tuple(exhibit for exhibit in paper.EXHIBITS if exhibit.startswith("table"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Counts over all tables.
+
+    Attributes:
+        gaps_inside: printed gaps inside our 95% prediction interval.
+        gaps_compared: printed gaps with an interval of ours: lines of a table, a line per variant.
+        gaps_reduced: of the compared, those of runs with a deviation on their record.
+        rows_compared: rows of the paper that those lines belong to.
+        rows_total: rows that the paper's tables print.
+        fitted_left_out: lines left out since a setting was fitted to the paper's accuracy.
+        orderings_hold: orderings by gap that our runs confirm after Holm's correction.
+        orderings_reversed: orderings that our runs contradict after Holm's correction.
+        orderings_same_sign: orderings whose sign is the paper's, significant or not.
+        orderings_tested: orderings with at least two replicates on both sides.
+        level: of the family of orderings.
+    """
+
+    gaps_inside: int
+    gaps_compared: int
+    gaps_reduced: int
+    rows_compared: int
+    rows_total: int
+    fitted_left_out: int
+    orderings_hold: int
+    orderings_reversed: int
+    orderings_same_sign: int
+    orderings_tested: int
+    level: float
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: the i-th smallest of m times m - i + 1, made monotone, at most 1.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for place, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def ordering_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Every pair of rows that the paper orders by gap, tested on our replicates.
+
+    A pair lies within one table and one architecture of it; our two groups must have run the same
+    architecture on the same data, in the same form, and neither be fitted. Rows of one circles
+    record are paired replicate by replicate (paired t test); seeds of trained runs are not (Welch's
+    t test). p_holm corrects for all pairs of the frame together. verdict is "holds" or "reversed"
+    where p_holm is at most 0.05, else "undecided".
+    """
+    grouped = groups_by_row(records)
+    lines = []
+    for exhibit in _TABLES:
+        for one, other in itertools.combinations(paper.rows(exhibit), 2):
+            printed = (one.generalization_error, other.generalization_error)
+            if one.architecture != other.architecture or printed[0] == printed[1]:
+                continue
+            low, high = (one, other) if printed[0] < printed[1] else (other, one)
+            for a in grouped.get(low.id, ()):
+                lines += [_tested(low, high, a, b) for b in grouped.get(high.id, ()) if _fits(a, b)]
+    adjusted = holm([line["p_value"] for line in lines])
+    for line, p in zip(lines, adjusted, strict=True):
+        line["p_holm"] = p
+        outcome = "holds" if line["difference"] > 0 else "reversed"
+        line["verdict"] = outcome if p <= LEVEL else "undecided"
+    return pd.DataFrame(lines, columns=list(ORDERING_COLUMNS))
+
+
+def _fits(a: Group, b: Group) -> bool:
+    if min(len(a.finished), len(b.finished)) == 0 or min(len(a.samples), len(b.samples)) < 2:
+        return False
+    setting_a, setting_b = (_setting(group) for group in (a, b))
+    return setting_a == setting_b and not (_is_fitted(a) or _is_fitted(b))
+
+
+def _setting(group: Group) -> tuple[str, ...]:
+    shared = group.shared
+    config = shared["config"]
+    keys = ("architecture", "train_limit")
+    return shared["fingerprint"], shared["form"], *(str(config.get(key)) for key in keys)
+
+
+def _is_fitted(group: Group) -> bool:
+    return any(record["config"].get("fitted") for record in group.records)
+
+
+def _tested(
+    low: paper.PaperRow, high: paper.PaperRow, a: Group, b: Group
+) -> dict[str, str | float]:
+    smaller, larger = a.samples.gap, b.samples.gap
+    is_paired = a.finished == b.finished and a.any_record["kind"] == "circles"
+    with warnings.catch_warnings():  # replicates that are all equal: handled below
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if is_paired:
+            p = float(stats.ttest_rel(larger, smaller).pvalue)
+        else:
+            p = float(stats.ttest_ind(larger, smaller, equal_var=False).pvalue)
+    difference = statistics.fmean(larger) - statistics.fmean(smaller)
+    return {
+        "exhibit": low.exhibit,
+        "smaller_in_paper": labels.of_paper_row(low),
+        "larger_in_paper": labels.of_paper_row(high),
+        "paper_difference": high.generalization_error - low.generalization_error,
+        "run_smaller": labels.of_run(a),
+        "run_larger": labels.of_run(b),
+        "difference": difference,
+        "test": "paired t" if is_paired else "Welch t",
+        "p_value": 1.0 if p != p else p,
+    }
+
+
+def verdict(records: Iterable[Record]) -> Verdict:
+    """Counts how many printed gaps and orderings our records bear out; fitted rows never count."""
+    records = list(records)
+    lines = pd.concat([accuracy_frame(records, e) for e in _TABLES], ignore_index=True)
+    answered = lines[lines["paper_gap_inside"].notna()]
+    is_fitted = answered["fitted"].astype(bool)
+    compared = answered[~is_fitted]
+    orderings = ordering_frame(records)
+    return Verdict(
+        gaps_inside=int(compared["paper_gap_inside"].astype(bool).sum()),
+        gaps_compared=len(compared),
+        gaps_reduced=int((compared["reduced"].fillna("") != "").sum()),
+        rows_compared=compared["row"].nunique(),
+        rows_total=sum(len(paper.rows(exhibit)) for exhibit in _TABLES),
+        fitted_left_out=int(is_fitted.sum()),
+        orderings_hold=int((orderings["verdict"] == "holds").sum()),
+        orderings_reversed=int((orderings["verdict"] == "reversed").sum()),
+        orderings_same_sign=int((orderings["difference"] > 0).sum()),
+        orderings_tested=len(orderings),
+        level=LEVEL,
+    )
+
+
+def summary_line(records: Iterable[Record]) -> str:
+    """The verdict in one line of words; says so where one seed per row allows none."""
+    found = verdict(records)
+    if not found.gaps_compared and not found.orderings_tested:
+        left_out = f" ({found.fitted_left_out} fitted lines)" if found.fitted_left_out else ""
+        return (
+            "No verdict: an answer takes at least two seeds of a row that was not fitted"
+            f"{left_out}."
+        )
+    return (
+        f"{found.gaps_inside} of {found.gaps_compared} of the paper's gaps lie in our 95% "
+        f"prediction interval ({found.rows_compared} of its {found.rows_total} rows compared, "
+        f"each variant counted; {found.gaps_reduced} with deviations; {found.fitted_left_out} "
+        f"fitted, not counted); {found.orderings_hold} of {found.orderings_tested} of its "
+        f"orderings hold, {found.orderings_reversed} are reversed, the rest are undecided "
+        f"(Holm-corrected over seeds, level {found.level:g}; {found.orderings_same_sign} have "
+        "the paper's sign)."
+    )
