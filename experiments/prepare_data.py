@@ -20,14 +20,14 @@ _DATA_DIR = flags.DEFINE_string(
 
 
 def main(_: list[str]) -> None:
-    """Prepares the directory and prints what a run will load from it."""
+    """Prepares the directory and prints where it is and what is in it."""
     # Imported after the flags are known to be good: it brings TensorFlow.
-    from ft_tf.data import load
     from ft_tf.data.prepare import prepare
 
     directory = prepare(_DATASET.value, source_dir=_FROM.value, data_dir=_DATA_DIR.value)
-    print(f"wrote {directory}")
-    print(load(_DATASET.value, data_dir=directory.parent.parent).describe())
+    spec = IMAGE_SPECS[_DATASET.value]
+    print(f"wrote {spec.num_train} training + {spec.num_test} test images to {directory}")
+    print(f"use them with --data_dir={directory.parent.parent}")
 
 
 if __name__ == "__main__":

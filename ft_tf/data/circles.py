@@ -29,7 +29,7 @@ def circles(
         ArgumentError: a count, noise or seed that cannot be used.
 
     >>> circles().y_train[:8].tolist(), len(circles().x_test)
-    ([0, 1, 0, 1, 1, 1, 0, 1], 70)
+    ([1, 1, 0, 1, 1, 0, 0, 1], 70)
     """
     check_positive_integer(n_samples=n_samples, n_train=n_train)
     check_non_negative(noise=noise)

@@ -5,6 +5,7 @@ one difference: the rows keep the order of the files, where TFDS shuffles them b
 prepared directory and the files it was made from have the same fingerprint.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def prepare(
     if not source.is_dir():
         raise DataError(f"from={os.fspath(source_dir)!r} is not a directory")
     tfds = tfds_source.import_tfds()
-    version = str(tfds.builder_cls(name).version)
+    version = str(tfds.builder_cls(name).VERSION)
     target = tfds_root(data_dir) / name / version
     if target.exists():
         raise DataError(f"{target} exists and is never overwritten: remove it, or choose another")
@@ -66,8 +67,11 @@ def prepare(
     read = read_cifar_directory if name == CIFAR10.name else read_idx_directory
     arrays = read(source, spec)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix="incomplete.") as temporary:
+        with (
+            tfds_source.quiet(),
+            _new_parents(target),
+            tempfile.TemporaryDirectory(dir=target.parent, prefix="incomplete.") as temporary,
+        ):
             work = Path(temporary) / version
             work.mkdir()
             _write(work, arrays, spec)
@@ -77,6 +81,20 @@ def prepare(
         shown = os.fspath(tfds_root(data_dir))
         raise DataError(f"data_dir={shown!r} cannot be written ({first_line(error)})") from None
     return target
+
+
+@contextlib.contextmanager
+def _new_parents(target: Path) -> Iterator[None]:
+    """Makes the directories above `target`; when the block fails, none of them stays behind."""
+    made = [parent for parent in target.parents if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty: somebody else uses it by now
+                parent.rmdir()
+        raise
 
 
 def _write(work: Path, arrays: dict[str, np.ndarray], spec: ImageSpec) -> None:

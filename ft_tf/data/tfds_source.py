@@ -4,6 +4,7 @@ TFDS describes the directory; the records are read and decoded here, in batches,
 times faster than its general pipeline and lets an error name the file.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -14,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from absl import logging
 
-from ft_tf._compat import tf
+from ft_tf._compat import VERBOSE, tf
 from ft_tf.data.files import first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError, StackError
@@ -103,6 +105,18 @@ def import_tfds() -> ModuleType:
     return tfds
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TFDS's INFO and WARNING lines off the terminal, which absl binaries would show."""
+    before = logging.get_verbosity()
+    if not VERBOSE:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _builder_info(directory: Path):  # noqa: ANN202 (TFDS's DatasetInfo, imported lazily)
     """What TFDS knows of the directory, from its files alone: it never asks the network."""
     tfds = import_tfds()
@@ -112,7 +126,8 @@ def _builder_info(directory: Path):  # noqa: ANN202 (TFDS's DatasetInfo, importe
         except (OSError, ValueError) as error:
             raise DataError(f"{directory / name}: cannot be read ({first_line(error)})") from None
     try:
-        info = tfds.builder_from_directory(os.fspath(directory)).info
+        with quiet():
+            info = tfds.builder_from_directory(os.fspath(directory)).info
     except Exception as error:  # valid JSON of another kind fails in many ways inside TFDS
         raise DataError(
             f"{directory}: not a TFDS data set that this version reads ({first_line(error)})"
