@@ -8,9 +8,8 @@ from pathlib import Path
 from ft_tf import records as record_files
 from ft_tf.errors import RunError
 from ft_tf.records import Record
-from ft_tf.report import index, page, paper, render
-from ft_tf.report.document import compose, section
-from ft_tf.report.groups import OTHER, groups_by_row
+from ft_tf.report import index, page, render
+from ft_tf.report.document import compose, names_of, section
 from ft_tf.report.verdict import summary_line
 
 
@@ -62,7 +61,7 @@ def render_terminal(
 
     Args:
         records: any records.
-        exhibits: ids such as "table_5"; None for all exhibits, attacks and orderings.
+        exhibits: ids such as "table_5"; None for all that the report has.
         width: columns of the terminal; narrower tables leave out what matters less.
 
     Raises:
@@ -70,8 +69,7 @@ def render_terminal(
     """
     records = list(records)
     if exhibits is None:
-        is_other = any(row.startswith(f"{OTHER}/") for row in groups_by_row(records))
-        exhibits = [*paper.EXHIBITS, "robustness", "orderings", *([OTHER] if is_other else [])]
+        exhibits = names_of(records)
     views = [section(records, exhibit).view for exhibit in exhibits]
     parts = [render.terminal(view, width=width) for view in views]
     notes = dict.fromkeys(note for view in views if view.rows for note in view.notes)

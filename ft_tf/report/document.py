@@ -56,7 +56,7 @@ class Document:
 
 
 def section(records: Sequence[Record], name: str) -> Section:
-    """One table: an exhibit of the paper, "robustness", "orderings" or "other".
+    """One table: an exhibit of the paper, or another name that `names_of` gives.
 
     Raises:
         ArgumentError: no such exhibit.
@@ -70,6 +70,9 @@ def section(records: Sequence[Record], name: str) -> Section:
     if name == "robustness":
         frame = measures.robustness_frame(records)
         return Section(name, views.robustness(frame), frame)
+    if name == "privacy_bounds":
+        frame = privacy.bounds_frame(records)
+        return Section(name, views.privacy_bounds(frame), frame)
     if name == "orderings":
         frame = verdict.ordering_frame(records)
         return Section(name, views.orderings(frame), frame)
@@ -80,14 +83,17 @@ def section(records: Sequence[Record], name: str) -> Section:
     return Section(name, views.accuracy(frame, title=f"{exhibit.title}: {exhibit.caption}"), frame)
 
 
+def names_of(records: Iterable[Record]) -> list[str]:
+    """Names of all sections: the exhibits, then what the paper's tables lack."""
+    others = [OTHER] if any(row.startswith(f"{OTHER}/") for row in groups_by_row(records)) else []
+    return [*paper.EXHIBITS, "robustness", "privacy_bounds", "orderings", *others]
+
+
 def compose(records: Iterable[Record]) -> Document:
     """Builds everything from records; the same records give the same document."""
     records = sorted(records, key=lambda record: record["name"])
     images, skipped = figures.draw_all(records)
-    grouped = groups_by_row(records)
-    groups = [group for found in grouped.values() for group in found]
-    names = [*paper.EXHIBITS, "robustness", "orderings"]
-    names += [OTHER] if any(row.startswith(f"{OTHER}/") for row in grouped) else []
+    names = names_of(records)
     return Document(
         summary=verdict.summary_line(records),
         sections=tuple(_with_figures(section(records, name), images) for name in names),
@@ -97,7 +103,7 @@ def compose(records: Iterable[Record]) -> Document:
         },
         images=images,
         data_notes=_data_notes(records),
-        statements=tuple(privacy.statements(groups)),
+        statements=tuple(privacy.statements(records)),
         failures=_failures(records),
         skipped=tuple(skipped),
         records=tuple(records),
@@ -126,7 +132,7 @@ def _data_notes(records: Iterable[Record]) -> tuple[tuple[str, str], ...]:
 
 def _failures(records: Iterable[Record]) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (record["name"], (record["failure"] or {}).get("reason") or "no reason on record")
+        (record["name"], tables.failure_of(record))
         for record in records
         if record["status"] == "failed"
     )

@@ -5,6 +5,7 @@ the files carry no metadata. Colours are Okabe and Ito's, told apart by the colo
 styles and markers repeat what colours say, for print without colour.
 """
 
+import dataclasses
 import io
 import itertools
 import statistics
@@ -26,6 +27,7 @@ from ft_tf.report.tables import accuracy_frame
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _STYLE = {
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -68,15 +70,35 @@ def draw(kind: str, records: Iterable[Record], exhibit: str) -> bytes:
 _NOT_STYLE = ("interactive", "toolbar", "timezone", "webagg.port", "tk.window_focus")
 
 
-def _panels(count: int, *, title: str, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, *, title: str, height: float = 4.2, share_y: bool = True
+) -> tuple[Figure, list[Axes]]:
     columns = min(count, 2)
     rows = -(-count // columns)
     figure = Figure(figsize=(4.6 * columns + 0.4, height * rows + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10, fontweight="bold")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel().tolist()
+    for panel in axes[:count]:
+        panel.tick_params(labelleft=True)  # sharing would hide it
     for spare in axes[count:]:
         spare.set_axis_off()
     return figure, axes[:count]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """How a group is drawn: `place` chooses colour and marker, `name` goes into the legend."""
+
+    place: int
+    name: str
+
+    @property
+    def color(self) -> str:
+        return PALETTE[self.place % len(PALETTE)]
+
+    @property
+    def marker(self) -> str:
+        return MARKERS[self.place % len(MARKERS)]
 
 
 def _groups(records: Sequence[Record], exhibit: str) -> list[Group]:
@@ -100,8 +122,11 @@ def _by_architecture(groups: Sequence[Group]) -> dict[str, list[Group]]:
     return panels
 
 
-def _style(index: int) -> dict[str, str]:
-    return {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+def _looks(groups: Sequence[Group]) -> dict[str, _Look]:
+    """Key of each group -> its look; one algorithm and setting looks the same in all panels."""
+    names = labels.short_runs(groups)
+    places = {text: place for place, text in enumerate(dict.fromkeys(names.values()))}
+    return {key: _Look(places[text], text) for key, text in names.items()}
 
 
 def _legend(axes: Axes) -> None:
@@ -162,13 +187,14 @@ def curves(records: Sequence[Record], exhibit: str) -> Figure:
     Where a run did not measure accuracies after each epoch, the running training accuracy stands
     alone, and the legend says so. Several seeds: the mean, and the range as a band.
     """
-    panels = _by_architecture([g for g in _groups(records, exhibit) if _history(g)])
+    drawn = [group for group in _groups(records, exhibit) if _history(group)]
+    panels, looks = _by_architecture(drawn), _looks(drawn)
     if not panels:
         raise RunError(f"no training curves for {exhibit}: no finished run has a history")
-    figure, axes = _panels(len(panels), title=_title(exhibit, "Training curves"), height=4.2)
+    figure, axes = _panels(len(panels), title=_title(exhibit, "Training curves"))
     for panel, (architecture, groups) in zip(axes, panels.items(), strict=True):
-        for index, group in enumerate(groups):
-            _draw_curves(panel, group, PALETTE[index % len(PALETTE)])
+        for group in groups:
+            _draw_curves(panel, group, looks[group.key])
         panel.set_title(labels.architecture(architecture))
         panel.set_xlabel("epoch")
         panel.set_ylabel("accuracy, %")
@@ -194,7 +220,7 @@ def _history(group: Group) -> dict[str, np.ndarray]:
     return found
 
 
-def _draw_curves(axes: Axes, group: Group, color: str) -> None:
+def _draw_curves(axes: Axes, group: Group, look: _Look) -> None:
     for name, values in _history(group).items():
         epochs = np.arange(1, values.shape[1] + 1)
         is_test = name == "test_accuracy"
@@ -202,17 +228,17 @@ def _draw_curves(axes: Axes, group: Group, color: str) -> None:
         axes.plot(
             epochs,
             100 * values.mean(axis=0),
-            color=color,
+            color=look.color,
             linestyle="--" if is_test else "-",
             marker="." if len(epochs) < 8 else None,
-            label=f"{labels.short_run(group)}: {kind[name]}",
+            label=f"{look.name}: {kind[name]}",
         )
         if len(values) > 1:
             axes.fill_between(
                 epochs,
                 100 * values.min(axis=0),
                 100 * values.max(axis=0),
-                color=color,
+                color=look.color,
                 alpha=0.15,
                 linewidth=0,
             )
@@ -223,15 +249,14 @@ def parameters(records: Sequence[Record], exhibit: str) -> Figure:
 
     Of several seeds the first is drawn; the legend's sigma is the mean over all of them.
     """
-    panels = _by_architecture(
-        [g for g in _groups(records, exhibit) if _first_spread(g) is not None]
-    )
+    drawn = [group for group in _groups(records, exhibit) if _first_spread(group) is not None]
+    panels, looks = _by_architecture(drawn), _looks(drawn)
     if not panels:
         raise RunError(f"no parameter histograms for {exhibit}: no finished run has a histogram")
-    figure, axes = _panels(len(panels), title=_title(exhibit, "Trained parameters"), height=4.2)
+    figure, axes = _panels(len(panels), title=_title(exhibit, "Trained parameters"), share_y=False)
     for panel, (architecture, groups) in zip(axes, panels.items(), strict=True):
-        for index, group in enumerate(groups):
-            _draw_histogram(panel, group, index)
+        for group in groups:
+            _draw_histogram(panel, group, looks[group.key])
         panel.set_yscale("log")
         panel.set_ylim(bottom=_MIN_DENSITY)
         panel.set_title(labels.architecture(architecture))
@@ -249,7 +274,7 @@ def _first_spread(group: Group) -> dict[str, list[float]] | None:
     return None
 
 
-def _draw_histogram(axes: Axes, group: Group, index: int) -> None:
+def _draw_histogram(axes: Axes, group: Group, look: _Look) -> None:
     spread = _first_spread(group)
     counts = np.asarray(spread["bin_counts"], np.float64)
     edges = np.asarray(spread["bin_edges"], np.float64)
@@ -261,10 +286,10 @@ def _draw_histogram(axes: Axes, group: Group, index: int) -> None:
     axes.stairs(
         counts / counts.sum() / np.diff(edges),
         edges,
-        color=PALETTE[index % len(PALETTE)],
-        linestyle=("-", "--", "-.", ":")[index // len(PALETTE) % 4],
+        color=look.color,
+        linestyle=("-", "--", "-.", ":")[look.place % 4],
         linewidth=1.4,
-        label=f"{labels.short_run(group)}: sigma {sigma:.4g}",
+        label=f"{look.name}: sigma {sigma:.4g}",
     )
 
 
@@ -279,20 +304,22 @@ def faults_log(records: Sequence[Record], exhibit: str) -> Figure:
 
 
 def _fault_panels(records: Sequence[Record], exhibit: str, *, is_log: bool) -> Figure:
-    panels: dict[tuple[str, str], list[tuple[int, Group, pd.DataFrame]]] = {}
-    for architecture, groups in _by_architecture(_groups(records, exhibit)).items():
-        for index, group in enumerate(groups):
+    panels: dict[tuple[str, str], list[tuple[Group, pd.DataFrame]]] = {}
+    found = _groups(records, exhibit)
+    looks = _looks(found)
+    for architecture, groups in _by_architecture(found).items():
+        for group in groups:
             for target in measures.targets_of(group):
                 curve = _part(measures.fault_curve(group, target), is_log=is_log)
                 if len(curve):
-                    panels.setdefault((architecture, target), []).append((index, group, curve))
+                    panels.setdefault((architecture, target), []).append((group, curve))
     if not panels:
         wanted = f"{_MIN_LOG_RATES} rates in (0, {_LOG_RATE}]" if is_log else "two fault rates"
         raise RunError(f"no fault curves for {exhibit}: no finished run has {wanted}")
-    figure, axes = _panels(len(panels), title=_title(exhibit, "Stuck-at-0 faults"), height=4.2)
+    figure, axes = _panels(len(panels), title=_title(exhibit, "Stuck-at-0 faults"))
     for panel, ((architecture, target), drawn) in zip(axes, panels.items(), strict=True):
-        for index, group, curve in drawn:
-            _draw_faults(panel, group, curve, index, scale=1 if is_log else 100)
+        for group, curve in drawn:
+            _draw_faults(panel, group, curve, looks[group.key], scale=1 if is_log else 100)
         if is_log:
             panel.set_xscale("log")
         panel.set_title(f"{labels.architecture(architecture)}: {target}")
@@ -309,20 +336,18 @@ def _part(curve: pd.DataFrame, *, is_log: bool) -> pd.DataFrame:
     return low if len(low) >= _MIN_LOG_RATES else curve.iloc[:0]
 
 
-def _draw_faults(axes: Axes, group: Group, curve: pd.DataFrame, index: int, *, scale: int) -> None:
+def _draw_faults(axes: Axes, group: Group, curve: pd.DataFrame, look: _Look, *, scale: int) -> None:
     rates = scale * curve["rate"].astype(float)
-    style = _style(index)
     axes.plot(
         rates,
         100 * curve["mean"].astype(float),
-        label=f"{labels.short_run(group)}, n={len(group.finished)}",
-        **style,
+        label=f"{look.name}, n={len(group.finished)}",
+        color=look.color,
+        marker=look.marker,
     )
     low, high = curve["low"].astype(float), curve["high"].astype(float)
     if low.notna().any():
-        axes.fill_between(
-            rates, 100 * low, 100 * high, color=style["color"], alpha=0.18, linewidth=0
-        )
+        axes.fill_between(rates, 100 * low, 100 * high, color=look.color, alpha=0.18, linewidth=0)
 
 
 KINDS = {

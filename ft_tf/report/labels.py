@@ -79,14 +79,31 @@ def of_run(group: Group) -> str:
     return "; ".join(parts + [config["label"]] * bool(config.get("label")))
 
 
-def short_run(group: Group) -> str:
-    """What was run, short enough for a figure's legend: no label of ours is the paper's epsilon."""
-    if group.result is not None:
-        return of_run(group).split(";")[0]
-    config = group.any_record["config"]
-    name, options = _algorithm(config)
-    text = ", ".join([name, *options[:1]])
-    return f"{text} ({config['label']})" if config.get("label") else text
+def short_runs(groups: Sequence[Group]) -> dict[str, str]:
+    """For a figure's legend: key of each group -> the algorithm with its first option.
+
+    Where two groups of one architecture would get the same words, their labels are added, and
+    where these are equal too, a number.
+    """
+    short = {}
+    for group in groups:
+        name, options = _algorithm(group.any_record["config"])
+        short[group.key] = ", ".join([name, *options[:1]])
+    for addition in (_label, lambda group, place: f"variant {place}"):
+        seen: dict[tuple[str, str], list[Group]] = {}
+        for group in groups:
+            architecture = group.any_record["config"].get("architecture", "")
+            seen.setdefault((architecture, short[group.key]), []).append(group)
+        for same in seen.values():
+            for place, group in enumerate(same if len(same) > 1 else (), start=1):
+                added = addition(group, place)
+                short[group.key] += f" ({added})" if added else ""
+    return short
+
+
+def _label(group: Group, place: int) -> str:
+    del place
+    return group.any_record["config"].get("label") or ""
 
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ from ft_tf.report.document import Document, Section, alternative_text, title_of
 from ft_tf.report.views import Column, View
 
 _escape = markup.escape
+_WIDE_PIXELS = 1000
 
 
 def html(document: Document) -> str:
@@ -59,22 +60,27 @@ def _figure(name: str, caption: str, png: bytes) -> str:
     data = base64.b64encode(png).decode("ascii")
     text = _escape(alternative_text(name, caption))
     return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
+        f'<figure class="{_size(png)}"><div>'
+        f'<img alt="{text}" src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{_escape(caption)}</figcaption></figure>"
     )
 
 
+def _size(png: bytes) -> str:
+    """Figures with panels side by side take the whole width; the width stands in the header."""
+    return "wide" if int.from_bytes(png[16:20], "big") > _WIDE_PIXELS else "narrow"
+
+
 def _table(view: View) -> str:
     body = []
-    for cells, detail in zip(view.rows, view.details, strict=True):
-        state = _state(detail)
+    for cells, detail, state in zip(view.rows, view.details, view.states, strict=True):
         tail = "".join(
             _cell(column, text) for column, text in zip(view.columns[1:], cells[1:], strict=True)
         )
         name = f'<th scope="row">{_escape(cells[0])}</th>'
-        body.append(f'<tr class="cells{state}">{name}{tail}</tr>')
+        body.append(f'<tr class="cells {state}">{name}{tail}</tr>')
         body.append(
-            f'<tr class="detail{state}"><td colspan="{len(cells)}"><div>{_escape(detail)}</div>'
+            f'<tr class="detail {state}"><td colspan="{len(cells)}"><div>{_escape(detail)}</div>'
             "</td></tr>"
         )
     return (
@@ -85,16 +91,13 @@ def _table(view: View) -> str:
     )
 
 
-def _state(detail: str) -> str:
-    if "FAILED" in detail or "; failed: " in detail:
-        return " failed"
-    return " missing" if detail.startswith("not run") else ""
+def _tint(group: str) -> str:
+    return f" {group}" if group in ("paper", "ours") else ""
 
 
 def _kind(column: Column) -> str:
-    kinds = ["number"] * column.is_number
-    kinds += [column.group] * (column.group in ("paper", "ours"))
-    return f' class="{" ".join(kinds)}"' if kinds else ""
+    kinds = ("number" if column.is_number else "") + _tint(column.group)
+    return f' class="{kinds.strip()}"' if kinds else ""
 
 
 def _cell(column: Column, text: str) -> str:
@@ -114,7 +117,7 @@ def _head(view: View) -> str:
     if not any(group for group, _ in spans):
         return f"<tr>{names}</tr>"
     groups = "".join(
-        f'<th class="span{" " + group if group in ("paper", "ours") else ""}" '
+        f'<th class="{"span" if size > 1 else "number"}{_tint(group)}" '
         f'colspan="{size}">{_escape(group)}</th>'
         for group, size in spans
     )

@@ -1,9 +1,28 @@
-"""A DP-SGD run's own epsilon and statement, as its record has them."""
+"""A DP-SGD run's own epsilon, bounds and statement, as its record has them."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
-from ft_tf.report.groups import Group
+import pandas as pd
+
+from ft_tf.records import Record
+from ft_tf.report import labels
+from ft_tf.report.groups import Group, groups_by_row
+
+_FIGURES = (
+    "steps",
+    "noise_multiplier",
+    "delta",
+    "epsilon_paper",
+    "epsilon_rdp",
+    "epsilon_pld",
+    "epsilon_shuffled",
+    "theorem_1_as_printed",
+    "theorem_1_replace_one",
+    "gap_bound",
+)
+BOUND_COLUMNS = ("run", "rows", "replicates", "sampling", *_FIGURES, "gap")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,8 +33,9 @@ class OwnEpsilon:
         noise_multiplier: sigma of the run.
         epsilon: by the paper's accountant, or, for shuffled batches, unamplified; None where no
             finite figure can be had.
-        epsilon_accounting: how `epsilon` was had.
-        epsilon_tight: the smallest figure on the record (privacy loss distribution).
+        epsilon_accounting: how `epsilon` was had, or why there is none.
+        epsilon_tight: the smallest figure on the record (privacy loss distribution); None for
+            shuffled batches, to which it does not apply.
         delta: at which both are stated.
     """
 
@@ -27,41 +47,72 @@ class OwnEpsilon:
 
 
 def of_group(group: Group) -> OwnEpsilon | None:
-    """Own epsilon of a group's runs, None for runs without differential privacy."""
+    """Own epsilon of a group's runs, the largest of them; None for runs without DP."""
     algorithm = group.any_record["config"].get("algorithm") or {}
     if algorithm.get("name") != "dpsgd":
         return None
-    found = [record["privacy"] for record in group.records if record.get("privacy")]
-    stated: dict[str, Any] = max(found, key=_greatest_epsilon, default={})
-    is_shuffled = algorithm.get("sampling") == "shuffle"
-    tight = stated.get("epsilon_pld")
+    stated = _worst(group)
+    sampling = stated.get("sampling") or algorithm.get("sampling")
+    figure = "epsilon_shuffled" if sampling == "shuffle" else "epsilon_paper"
     return OwnEpsilon(
         noise_multiplier=algorithm.get("noise_multiplier"),
-        epsilon=stated.get("epsilon_shuffled" if is_shuffled else "epsilon_paper"),
-        epsilon_accounting=_accounting(algorithm, is_shuffled=is_shuffled),
-        epsilon_tight=None if is_shuffled else tight,
+        epsilon=stated.get(figure),
+        epsilon_accounting=(
+            _SAMPLING.get(sampling, sampling)
+            if stated.get(figure) is not None
+            else _reason(stated, figure)
+        ),
+        epsilon_tight=stated.get("epsilon_pld") if sampling == "poisson" else None,
         delta=stated.get("delta", algorithm.get("delta")),
     )
 
 
-def _greatest_epsilon(stated: dict[str, Any]) -> float:
-    return stated.get("epsilon_paper") or 0.0
+_SAMPLING = {
+    "poisson": "Poisson sampling, the paper's accountant",
+    "shuffle": "shuffled batches, unamplified",
+}
 
 
-def _accounting(algorithm: dict[str, Any], *, is_shuffled: bool) -> str:
-    if not algorithm.get("noise_multiplier"):
-        return "no noise: no guarantee"
-    if is_shuffled:
-        return "shuffled batches, unamplified"
-    return "Poisson sampling, the paper's accountant"
+def _worst(group: Group) -> dict[str, Any]:
+    """What the run with the largest epsilon states: lost steps can make seeds differ."""
+    found = [record["privacy"] for record in group.records if record.get("privacy")]
+    return max(found, key=lambda stated: stated.get("epsilon_paper") or 0.0, default={})
 
 
-def statements(groups: list[Group]) -> list[tuple[str, str]]:
-    """(run, statement) of each DP record that carries a statement in words, by name."""
-    found = {
-        record["name"]: record["privacy"]["statement"]
-        for group in groups
-        for record in group.records
+def _reason(stated: dict[str, Any], figure: str) -> str:
+    reason = (stated.get("reasons") or {}).get(figure)
+    return reason or "no figure on record"
+
+
+def bounds_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Epsilons of each DP-SGD group by every accountant, with the bounds on its gap.
+
+    theorem_1_as_printed is exp(epsilon) - 1 + delta with the paper's epsilon of the run, which
+    rests on the wrong adjacency; gap_bound, a total variation, holds. Above 1 either says nothing.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    for row, groups in groups_by_row(records).items():
+        for group in groups:
+            stated = _worst(group)
+            if group.key in lines:
+                lines[group.key]["rows"] += f" {row}"
+            elif stated:
+                gaps = group.samples.gap
+                lines[group.key] = {
+                    "run": labels.of_run(group),
+                    "rows": row,
+                    "replicates": len(gaps),
+                    "sampling": stated.get("sampling"),
+                    **{figure: stated.get(figure) for figure in _FIGURES},
+                    "gap": sum(gaps) / len(gaps) if gaps else None,
+                }
+    return pd.DataFrame(list(lines.values()), columns=list(BOUND_COLUMNS))
+
+
+def statements(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """(run, statement) of each record that carries a privacy statement in words, by name."""
+    return sorted(
+        (record["name"], record["privacy"]["statement"])
+        for record in records
         if (record.get("privacy") or {}).get("statement")
-    }
-    return sorted(found.items())
+    )

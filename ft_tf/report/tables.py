@@ -207,13 +207,16 @@ def _item(group: Group) -> str:
 
 def failures_of(group: Group) -> str:
     """Each failed run with where and why it stopped; "" where none failed."""
-    told = []
-    for record in group.failed:
-        failure = record["failure"] or {}
-        where = ", ".join(
-            f"{unit} {failure[unit]}" for unit in ("epoch", "step") if failure.get(unit) is not None
-        )
-        reason = failure.get("reason") or "no reason on record"
-        seed = record["config"].get("seed")
-        told.append(f"seed {seed}: {reason}" + (f" ({where})" if where else ""))
-    return "; ".join(told)
+    return "; ".join(
+        f"seed {record['config'].get('seed')}: {failure_of(record)}" for record in group.failed
+    )
+
+
+def failure_of(record: Record) -> str:
+    """Why and where a failed run stopped."""
+    failure = record["failure"] or {}
+    where = ", ".join(
+        f"{unit} {failure[unit]}" for unit in ("epoch", "step") if failure.get(unit) is not None
+    )
+    reason = failure.get("reason") or "no reason on record"
+    return f"{reason} ({where})" if where else reason

@@ -11,6 +11,7 @@ from ft_tf.report.tables import GET_CIFAR
 
 Line = Mapping[str, Any]
 NOTHING = "-"
+RAN, FAILED, MISSING = "ran", "failed", "missing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +40,15 @@ class View:
         columns: the first is the row's name.
         rows: cells as text.
         details: for each row what was run and reduced, in words; "" where there is nothing to say.
-        notes: sentences below the table.
+        states: for each row RAN, FAILED or MISSING.
+    notes: sentences below the table.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     details: tuple[str, ...]
+    states: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -284,6 +287,48 @@ def robustness(frame: pd.DataFrame) -> View:
     )
 
 
+_BOUNDS: tuple[tuple[Column, Callable[[Line], str]], ...] = (
+    (Column("run", is_number=False), lambda line: line["run"]),
+    (Column("paper's", "own epsilon"), lambda line: figure(line["epsilon_paper"])),
+    (Column("RDP", "own epsilon", 3), lambda line: figure(line["epsilon_rdp"])),
+    (Column("PLD", "own epsilon"), lambda line: figure(line["epsilon_pld"])),
+    (Column("shuffled", "own epsilon", 2), lambda line: figure(line["epsilon_shuffled"])),
+    (Column("as printed", "Theorem 1"), lambda line: _bound(line["theorem_1_as_printed"])),
+    (
+        Column("replace-one", "Theorem 1", 1),
+        lambda line: _bound(line["theorem_1_replace_one"]),
+    ),
+    (Column("that holds", "gap bound"), lambda line: _bound(line["gap_bound"])),
+    (Column("gap", "our"), lambda line: percent(line["gap"])),
+    (Column("n"), lambda line: count(line["replicates"])),
+)
+
+
+def privacy_bounds(frame: pd.DataFrame) -> View:
+    """View of `privacy.bounds_frame`."""
+    return _view(
+        frame,
+        _BOUNDS,
+        title="Own epsilons of the DP-SGD runs, and bounds on their gaps",
+        detail=lambda line: (
+            f"rows: {line['rows']}; {words(line['sampling'])} sampling, {count(line['steps'])} "
+            f"steps, delta {figure(line['delta'])}"
+        ),
+        notes=(
+            'Bounds and gaps in percent; "nothing" is a bound of 100 or more. The epsilon '
+            "columns but the shuffled one presuppose Poisson sampling. Theorem 1 as printed takes "
+            "an epsilon for adding or removing one example where it needs one for replacing it; "
+            "the bound that holds is a total variation.",
+        ),
+    )
+
+
+def _bound(value: Any) -> str:
+    if is_missing(value):
+        return NOTHING
+    return percent(value) if value < 1 else "nothing"
+
+
 _ORDERINGS: tuple[tuple[Column, Callable[[Line], str]], ...] = (
     (Column("smaller gap in the paper", is_number=False), lambda line: line["smaller_in_paper"]),
     (Column("larger gap in the paper", is_number=False), lambda line: line["larger_in_paper"]),
@@ -307,6 +352,12 @@ def orderings(frame: pd.DataFrame) -> View:
     )
 
 
+def _state(line: Line) -> str:
+    if words(line.get("failures")):
+        return FAILED
+    return MISSING if line.get("replicates") == 0 else RAN
+
+
 def _view(
     frame: pd.DataFrame,
     columns: tuple[tuple[Column, Callable[[Line], str]], ...],
@@ -321,5 +372,6 @@ def _view(
         columns=tuple(column for column, _ in columns),
         rows=tuple(tuple(cell(line) for _, cell in columns) for line in lines),
         details=tuple(detail(line) for line in lines),
+        states=tuple(_state(line) for line in lines),
         notes=notes,
     )

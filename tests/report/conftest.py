@@ -38,9 +38,16 @@ OF_A_RUN = (
 )
 PRIVACY = {
     "noise_multiplier": 1.1,
+    "sampling": "poisson",
+    "steps": 240,
     "epsilon_paper": 5.25,
+    "epsilon_rdp": 4.75,
     "epsilon_pld": 4.5,
     "epsilon_shuffled": 54.0,
+    "theorem_1_as_printed": 189.6,
+    "theorem_1_replace_one": None,
+    "gap_bound": 0.45,
+    "reasons": {"theorem_1_replace_one": "dp-accounting 0.4.3 refuses it"},
     "delta": 1e-5,
     "statement": "DP-SGD with Poisson sampling:\nepsilon 5.25 at delta 1e-05 <own>.",
 }
