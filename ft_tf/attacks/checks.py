@@ -47,12 +47,19 @@ def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
             f"epsilon={problem.epsilon:g} reaches the middle grey from every image, yet "
             f"{robust:.1%} survive: the attack is too weak or the gradients are masked"
         )
-    if problem.model.compute_dtype not in ("float32", "float64"):
+    low_precision = _low_precision(problem.model)
+    if low_precision:
         warnings.append(
-            f"the model computes in {problem.model.compute_dtype}, which blurs the attack's "
-            "gradients: attack a float32 copy with the same weights"
+            f"the model computes in {low_precision}, which blurs the attack's gradients: "
+            "attack a float32 copy with the same weights"
         )
     return tuple(warnings)
+
+
+def _low_precision(model: keras.Model) -> str | None:
+    layers = (part for part in model.submodules if isinstance(part, keras.layers.Layer))
+    dtypes = {layer.compute_dtype for layer in layers} & {"bfloat16", "float16"}
+    return min(dtypes, default=None)
 
 
 def sanity_checks(

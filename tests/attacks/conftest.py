@@ -15,7 +15,7 @@ def images():
     rng = np.random.default_rng(1)
     prototypes = rng.random((CLASSES, *SHAPE))
     y = rng.integers(0, CLASSES, 800)
-    x = 0.6 * prototypes[y] + 0.2 + 0.12 * rng.standard_normal((800, *SHAPE))
+    x = 0.6 * prototypes[y] + 0.2 + 0.2 * rng.standard_normal((800, *SHAPE))
     x = np.clip(x, 0, 1).astype(np.float32)
     return (x[:600], y[:600]), (x[600:], y[600:])
 

@@ -10,6 +10,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks import kl_attack, kl_divergence, start_noise
 from ft_tf.errors import ArgumentError
 
+PIXELS = st.floats(0, 1, width=32, allow_subnormal=False)  # TensorFlow flushes those to 0
 LOGITS = hnp.arrays(np.float64, (3, 4), elements=st.floats(-30, 30, width=32))
 
 
@@ -215,14 +216,14 @@ def test_on_a_linear_binary_model_it_goes_to_the_corners():
 
 
 @given(
-    x=hnp.arrays(np.float32, (4, 6), elements=st.floats(0, 1, width=32)),
+    x=hnp.arrays(np.float32, (4, 6), elements=PIXELS),
     epsilon=st.floats(0, 2),
     step_size=st.floats(0, 3),
     num_steps=st.integers(0, 3),
     distance=st.sampled_from(["l_inf", "l_2"]),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_points_stay_in_the_ball_and_in_the_box(x, epsilon, step_size, num_steps, distance, seed):
     w = tf.constant(np.random.default_rng(seed).normal(size=(6, 3)), tf.float32)
     x = tf.constant(x)

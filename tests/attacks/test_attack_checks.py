@@ -1,0 +1,95 @@
+"""Each warning on a model built to deserve it, and silence on one that does not."""
+
+import numpy as np
+import pytest
+
+from ft_tf import attacks
+from ft_tf._compat import keras, tf
+
+layers = keras.layers
+
+
+def test_an_honest_model_raises_no_doubt(classifier, images):
+    x, y = images[1]
+    for epsilon in (0.001, 0.05):
+        assert attacks.sanity_checks(classifier, x, y, epsilon=epsilon) == ()
+    assert attacks.sanity_checks(classifier, x, y, epsilon=0.3, distance="l_2") == ()
+    result = attacks.evaluate(classifier, x, y, attack="pgd", steps=5, epsilon=0.05)
+    assert result.warnings == ()
+
+
+def test_nothing_to_check(classifier, images):
+    x, y = images[1]
+    assert attacks.sanity_checks(classifier, x, y, epsilon=0.0) == ()
+    predicted = classifier.predict(x, verbose=0).argmax(axis=1)
+    assert attacks.sanity_checks(classifier, x, (predicted + 1) % 5, epsilon=0.1) == ()
+
+
+def test_quantised_inputs_have_no_gradient(classifier, images):
+    x, y = images[1]
+    quantise = layers.Lambda(lambda v: tf.round(v * 64) / 64)
+    model = keras.Sequential([layers.Input((6, 6, 1)), quantise, classifier])
+    found = " | ".join(attacks.sanity_checks(model, x, y, epsilon=0.05))
+    assert "the gradient of the cross-entropy is exactly zero for" in found
+    assert "in a ball that holds every image" in found
+    result = attacks.evaluate(model, x, y, attack="pgd", steps=5, epsilon=0.05)
+    assert "the gradient is exactly zero" in result.warnings[0]
+    assert len(result.warnings) >= 3
+
+
+def test_a_larger_ball_that_changes_nothing(classifier, images):
+    x = np.round(images[1][0] * 4) / 4
+    quantise = layers.Lambda(lambda v: tf.round(v * 4) / 4)
+    model = keras.Sequential([layers.Input((6, 6, 1)), quantise, classifier])
+    y = model.predict(x, verbose=0).argmax(axis=1)
+    found = attacks.sanity_checks(model, x, y, epsilon=0.01)
+    assert any(
+        "a larger ball does not lower accuracy: 100.0% at epsilon=0.01, 100.0%" in line
+        for line in found
+    )
+
+
+def test_saturated_logits_have_no_cross_entropy_gradient(classifier, images):
+    x, y = images[1]
+    scale = layers.Lambda(lambda v: 1e4 * v)
+    model = keras.Sequential([layers.Input((6, 6, 1)), classifier, scale])
+    assert "exactly zero" in attacks.sanity_checks(model, x, y, epsilon=0.05)[0]
+    fooled = attacks.pgd(model, x, y, epsilon=0.08)
+    assert any("try loss='margin'" in line for line in fooled.warnings)
+    # The scale-invariant loss is not fooled.
+    honest = attacks.apgd(classifier, x, y, epsilon=0.08, loss="targeted_dlr")
+    through = attacks.apgd(model, x, y, epsilon=0.08, loss="targeted_dlr")
+    assert through.robust_accuracy == pytest.approx(honest.robust_accuracy, abs=0.02)
+    assert fooled.robust_accuracy > honest.robust_accuracy + 0.2
+
+
+def test_a_single_step_that_beats_many():
+    # Each pixel u away from 0.5 adds sin(2 pi u / 0.08) + 5 u: maxima at 0.02 and, higher, at 0.1.
+    # One step of 0.1 lands on the second; small steps stop at the nearest.
+    def ripple(v):
+        u = tf.reshape(v, [-1, 16]) - 0.5
+        height = tf.reduce_mean(tf.sin(2 * np.pi * u / 0.08) + 5 * u, axis=1, keepdims=True)
+        return height - 1.35
+
+    model = keras.Sequential([layers.Input((4, 4, 1)), layers.Lambda(ripple)])
+    x, y = np.full((50, 4, 4, 1), 0.5), np.zeros(50, int)
+    found = attacks.sanity_checks(model, x, y, epsilon=0.1)
+    assert any("a single step beats many: accuracy 0.0% after 1 step" in line for line in found)
+
+
+def test_a_weak_attack_in_a_huge_ball_is_said(classifier, images):
+    x, y = images[1]
+    weak = attacks.pgd(classifier, x, y, epsilon=0.5, step_size=1e-4, random_start=False)
+    assert weak.robust_accuracy > 0.1
+    assert "epsilon=0.5 reaches the middle grey" in weak.warnings[0]
+    strong = attacks.apgd(classifier, x, y, epsilon=0.5)
+    assert strong.robust_accuracy == 0 and strong.warnings == ()
+
+
+def test_low_precision_is_said():
+    keras.utils.set_random_seed(0)
+    hidden = layers.Dense(8, "relu", dtype="mixed_bfloat16")
+    model = keras.Sequential([layers.Input((4,)), hidden, layers.Dense(3, dtype="float32")])
+    x = np.random.default_rng(0).random((10, 4))
+    result = attacks.fgsm(model, x, np.zeros(10, int), epsilon=0.1)
+    assert any("computes in bfloat16" in line for line in result.warnings)
