@@ -1,0 +1,202 @@
+"""The sum of clipped per-example gradients, exact, in one forward and one backward pass.
+
+For a batch of examples with gradients g_i over all trainable weights jointly it gives
+
+    sum_i w_i g_i / max(1, |g_i| / C)                      (Abadi et al. 2016, algorithm 1)
+
+with weights w_i of 0 or 1. The backward pass stops at the layers' pre-activations; the norms and
+the sum come from the layers' rules.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ft_tf import checks
+from ft_tf._compat import keras, tf
+from ft_tf.training.dpsgd.capture import LayerUse, captured
+from ft_tf.training.dpsgd.losses import PerExampleLoss, per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.plan import Plan, make_plan, trainable_variables
+from ft_tf.training.dpsgd.rules.fallback import fallback_gradients, one_at_a_time
+from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, from_materialized
+
+
+@dataclasses.dataclass(frozen=True)
+class ClippedSum:
+    """What one batch gives.
+
+    Attributes:
+        gradients: float32, one tensor per trainable variable in the order of the plan's layers:
+            the sum of the clipped gradients.
+        norms: float32 [batch]: l2 norms before clipping; not finite where a gradient was not.
+        finite: bool [batch]; a gradient that is not finite counts as zero.
+        losses: float32 [batch].
+        outputs: the model's outputs [batch, ...].
+    """
+
+    gradients: list[tf.Tensor]
+    norms: tf.Tensor
+    finite: tf.Tensor
+    losses: tf.Tensor
+    outputs: tf.Tensor
+
+
+def clip_weights(
+    squared_norms: tf.Tensor, weights: tf.Tensor, l2_norm_clip: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Scale of each example's gradient, its norm, and whether that is finite.
+
+    >>> scale, norms, finite = clip_weights(tf.constant([25.0, 1.0]), tf.ones(2), 2.0)
+    >>> scale.numpy().round(3).tolist(), norms.numpy().tolist()
+    ([0.4, 1.0], [5.0, 1.0])
+    """
+    norms = tf.sqrt(squared_norms)
+    finite = tf.math.is_finite(norms)
+    scale = l2_norm_clip / tf.maximum(norms, l2_norm_clip)
+    return tf.where(finite, weights * scale, 0.0), norms, finite
+
+
+def clipped_sum(
+    plan: Plan,
+    loss: PerExampleLoss,
+    x: Any,
+    y: tf.Tensor,
+    *,
+    weights: tf.Tensor,
+    l2_norm_clip: float,
+    training: bool = True,
+) -> ClippedSum:
+    """Sum of clipped gradients of one batch that fits in memory.
+
+    Args:
+        plan: of the model.
+        loss: gives one loss per example.
+        x: examples [batch, ...].
+        y: labels [batch, ...].
+        weights: float32 [batch], 0 for an example that only pads the batch, 1 for the others.
+        l2_norm_clip: C.
+        training: whether the model runs in training mode.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with captured(plan.layers, tape) as uses:
+            outputs = plan.model(x, training=training)
+        losses = loss(y, outputs)
+    gradients = tape.gradient(
+        losses,
+        [use.outputs for use in uses],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    parts = _layer_gradients(plan, uses, gradients)
+    squared_norms = tf.add_n([part.squared_norms for part in parts])
+    scale, norms, finite = clip_weights(squared_norms, weights, l2_norm_clip)
+
+    def without_the_bad() -> list[tf.Tensor]:
+        # 0 * inf is no zero: the rows themselves must go before anything is summed.
+        cleaned = [
+            dataclasses.replace(use, inputs=_zero_unless(finite, use.inputs)) for use in uses
+        ]
+        clean_parts = _layer_gradients(plan, cleaned, _zero_unless(finite, gradients))
+        return _weighted_sums(clean_parts, scale)
+
+    sums = tf.cond(tf.reduce_all(finite), lambda: _weighted_sums(parts, scale), without_the_bad)
+    return ClippedSum(sums, norms, finite, losses, outputs)
+
+
+def _weighted_sums(parts: list[PerExampleGradients], scale: tf.Tensor) -> list[tf.Tensor]:
+    return [tensor for part in parts for tensor in part.weighted_sum(scale)]
+
+
+def _zero_unless(keep: tf.Tensor, nest: Any) -> Any:
+    def zero(tensor: tf.Tensor) -> tf.Tensor:
+        rows = tf.reshape(keep, [-1] + [1] * (tensor.shape.rank - 1))
+        return tf.where(rows, tensor, tf.zeros([], tensor.dtype))
+
+    return tf.nest.map_structure(zero, nest)
+
+
+def _layer_gradients(
+    plan: Plan, uses: list[LayerUse], gradients: list[Any]
+) -> list[PerExampleGradients]:
+    """One PerExampleGradients per layer of the plan, in its order."""
+    return [
+        _one_layer(
+            plan,
+            layer,
+            [
+                (use, gradient)
+                for use, gradient in zip(uses, gradients, strict=True)
+                if use.layer is layer
+            ],
+        )
+        for layer in plan.layers
+    ]
+
+
+def _one_layer(
+    plan: Plan, layer: keras.layers.Layer, calls: list[tuple[LayerUse, Any]]
+) -> PerExampleGradients:
+    weights = layer.trainable_weights
+    if len(calls) == 1:
+        use, gradient = calls[0]
+        rule = plan.rule(layer)
+        if rule is not None and _has_known_shape(use.inputs):
+            return rule(layer, use.inputs, gradient)
+        return fallback_gradients(use.call, weights, use.inputs, gradient)
+    # The norm of a sum over several uses needs the gradients themselves.
+    written_out = [
+        one_at_a_time(use.call, weights, use.inputs, gradient) for use, gradient in calls
+    ]
+    return from_materialized([tf.add_n(parts) for parts in zip(*written_out, strict=True)])
+
+
+def _has_known_shape(inputs: Any) -> bool:
+    return isinstance(inputs, tf.Tensor) and inputs.shape[1:].is_fully_defined()
+
+
+def clipped_gradient_sum(
+    model: keras.Model,
+    loss: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    l2_norm_clip: float,
+    *,
+    training: bool = False,
+) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Sum of the clipped per-example gradients of a batch, for a look at what training does.
+
+    Args:
+        model: a built Keras model.
+        loss: as for `DPSGDModel.compile`.
+        x: examples [batch, ...].
+        y: labels [batch, ...].
+        l2_norm_clip: C.
+        training: whether the model runs in training mode.
+
+    Returns:
+        The sum, one float32 array per entry of `model.trainable_variables`; the l2 norms before
+        clipping [batch]; and how many examples' gradients were not finite and count as zero.
+
+    Raises:
+        ArgumentError: `l2_norm_clip` is not positive, or the loss cannot be used.
+        ModelError: the model cannot be served.
+    """
+    checks.check_positive(l2_norm_clip=l2_norm_clip)
+    plan = make_plan(model)
+    losses = per_example_loss(resolve_loss(loss, model))
+
+    @tf.function
+    def compute(x: tf.Tensor, y: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        weights = tf.ones([tf.shape(y)[0]])
+        result = clipped_sum(
+            plan, losses, x, y, weights=weights, l2_norm_clip=l2_norm_clip, training=training
+        )
+        return result.gradients, result.norms, tf.reduce_sum(tf.cast(~result.finite, tf.int32))
+
+    gradients, norms, nonfinite = compute(tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+    by_variable = {
+        id(variable): gradient.numpy()
+        for variable, gradient in zip(trainable_variables(plan), gradients, strict=True)
+    }
+    ordered = [by_variable[id(variable)] for variable in model.trainable_variables]
+    return ordered, norms.numpy(), int(nonfinite)

@@ -1,0 +1,345 @@
+"""DPSGDModel: differentially private SGD for any Keras Sequential or functional model."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ft_tf import checks
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
+from ft_tf.training.base import ResidentModel
+from ft_tf.training.dpsgd.accumulation import accumulated_sum
+from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
+from ft_tf.training.dpsgd.events import PrivacyEvent
+from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.noise import Secret, noise_like
+from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
+from ft_tf.training.dpsgd.sampling import Layout, poisson_batches, shuffled_batches
+
+DEFAULT_PHYSICAL_BATCH_SIZE = 512
+
+
+class DPSGDModel(ResidentModel):
+    """Trains a model by DP-SGD (Abadi et al. 2016, algorithm 1).
+
+    Each step
+
+    1. draws a batch: with sampling="poisson" every example enters independently with probability
+       q = batch_size / n, so its size varies and may be 0;
+    2. computes each example's gradient over all trainable weights jointly and clips it:
+       g_i / max(1, |g_i| / C);
+    3. adds N(0, sigma^2 C^2) to each coordinate of the sum, divides by the *expected* batch size,
+       and hands that to the optimizer.
+
+    What the guarantee rests on, case by case:
+
+    | case | what happens |
+    |---|---|
+    | empty batch | a step of noise alone |
+    | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | noise_multiplier 0 | clipping only: trains, and is not private |
+    | noise_seed given | replays exactly; private only while the seed is secret |
+    | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
+    | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
+    | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
+    | training metrics and losses | see the data without noise: outside the guarantee |
+
+    `seed` plays no part here: noise and sampling come from the operating system's entropy, or from
+    `noise_seed` alone. With `noise_seed` fixed, batches and noise are functions of (noise_seed,
+    optimizer.iterations), so a run that resumes with restored weights and optimizer goes on as if
+    it had not stopped.
+
+    Args:
+        model: a built Keras 2 Sequential or functional model with one output.
+        l2_norm_clip: C, of each example's whole gradient.
+        noise_multiplier: sigma: standard deviation of the noise over C.
+        sampling: "poisson", or "shuffle" for the original practice.
+        noise_seed: fixes sampling and noise; None takes the operating system's entropy.
+        engine: "fast", or "reference" for TF Privacy's DPKerasSGDOptimizer (only shuffled full
+            batches, and its own noise).
+        seed: of whatever is not sampling or noise.
+        weight_decay: lambda; lambda * w is added to the gradient of each weight w.
+        physical_batch_size: examples that are in work at once; larger batches are summed piece by
+            piece in the same memory.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+        ModelError: the model cannot be trained with per-example clipping; all reasons are listed.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        l2_norm_clip: float,
+        noise_multiplier: float,
+        sampling: Literal["poisson", "shuffle"] = "poisson",
+        noise_seed: int | None = None,
+        engine: Literal["fast", "reference"] = "fast",
+        seed: int = 0,
+        weight_decay: float = 0.0,
+        physical_batch_size: int | None = None,
+    ) -> None:
+        checks.check_positive(l2_norm_clip=l2_norm_clip)
+        checks.check_non_negative(noise_multiplier=noise_multiplier, weight_decay=weight_decay)
+        checks.check_choice(("poisson", "shuffle"), sampling=sampling)
+        checks.check_choice(("fast", "reference"), engine=engine)
+        if physical_batch_size is not None:
+            checks.check_positive_integer(physical_batch_size=physical_batch_size)
+        if engine == "reference":
+            _check_reference(
+                sampling=sampling,
+                noise_seed=noise_seed,
+                noise_multiplier=noise_multiplier,
+                weight_decay=weight_decay,
+            )
+        super().__init__(model, seed=seed)
+        self.l2_norm_clip = float(l2_norm_clip)
+        self.noise_multiplier = float(noise_multiplier)
+        self.sampling = sampling
+        self.engine = engine
+        self.weight_decay = float(weight_decay)
+        self.physical_batch_size = physical_batch_size or DEFAULT_PHYSICAL_BATCH_SIZE
+        self._secret = Secret.of(noise_seed)
+        self._plan = make_plan(model)
+        self._expected_batch_size: int | None = None
+        self._events: list[PrivacyEvent] = []
+        self._loss_metric = keras.metrics.Mean(name="loss")
+        self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
+
+    @property
+    def private(self) -> bool:
+        """Whether any noise is added: a clip-only run (sigma 0) has no guarantee."""
+        return self.noise_multiplier > 0
+
+    def privacy_events(self) -> tuple[PrivacyEvent, ...]:
+        """What this object executed so far; an interrupted `fit` counts what it did."""
+        return tuple(self._events)
+
+    def compile(
+        self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """As Keras's `compile`.
+
+        Args:
+            optimizer: any Keras optimizer; it gets the noisy average.
+            loss: a name, a keras.losses.Loss or a function that gives one loss per example. On a
+                model that ends in a linear layer, names of cross-entropies mean "from logits".
+            metrics: as in Keras; they see the training batches without noise.
+            **kwargs: what else Keras's `compile` takes, except `loss_weights`, `weighted_metrics`
+                and `jit_compile`.
+
+        Raises:
+            ArgumentError: an argument cannot be used; the message says which.
+        """
+        for name in ("loss_weights", "weighted_metrics", "jit_compile"):
+            if kwargs.pop(name, None):
+                raise ArgumentError(f"{name} cannot be used in DPSGDModel")
+        resolved = resolve_loss(loss, self.model)
+        self._per_example_loss = per_example_loss(resolved)
+        if self.engine == "reference":
+            optimizer = reference_optimizer(
+                optimizer,
+                l2_norm_clip=self.l2_norm_clip,
+                noise_multiplier=self.noise_multiplier,
+            )
+        super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        *,
+        num_examples: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """As Keras's `fit`; on arrays it draws the batches itself.
+
+        Args:
+            x: array of examples [n, ...], or a tf.data.Dataset of (x, y) batches.
+            y: array of labels [n, ...].
+            batch_size: expected batch size. With a tf.data input too it is what the noisy sum is
+                divided by.
+            epochs: passes of round(n / batch_size) steps each (n // batch_size shuffled).
+            num_examples: with a tf.data input, the number of examples that its batches are drawn
+                from by `sampling`. Without it the run is stated as unaccounted.
+            **kwargs: what else Keras's `fit` takes, except weights of examples and classes.
+
+        Raises:
+            ArgumentError: an argument cannot be used.
+        """
+        resident = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+        if batch_size is None:
+            raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
+        checks.check_positive_integer(batch_size=batch_size)
+        if resident and num_examples not in (None, len(x)):
+            raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={len(x)}")
+        if batch_size != self._expected_batch_size:
+            self._expected_batch_size = batch_size
+            self.train_function = None  # the compiled step holds the old one
+        before = int(self.optimizer.iterations)
+        try:
+            if resident:
+                return super().fit(x, y, batch_size, epochs, **kwargs)
+            return super().fit(x, y, None, epochs, **kwargs)
+        finally:
+            known = len(x) if resident else num_examples
+            self._record(int(self.optimizer.iterations) - before, known)
+
+    def _record(self, steps: int, num_examples: int | None) -> None:
+        if steps > 0:
+            self._events.append(
+                PrivacyEvent(
+                    noise_multiplier=self.noise_multiplier,
+                    sampling=self.sampling if num_examples is not None else "unknown",
+                    num_examples=num_examples,
+                    batch_size=self._expected_batch_size,
+                    steps=steps,
+                    seeded=self._secret.is_seed,
+                )
+            )
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: steps outside `fit` would not be counted.
+
+        Raises:
+            ArgumentError: always.
+        """
+        raise ArgumentError("train_on_batch would take steps that are not counted: use fit")
+
+    def index_batches(
+        self, size: int, batch_size: int, first_step: int
+    ) -> tuple[tf.data.Dataset, int]:
+        """Batches (indices [pieces, piece size], count) from `first_step` on, steps per epoch."""
+        draw = poisson_batches if self.sampling == "poisson" else shuffled_batches
+        return draw(
+            self._secret.sampling_key(),
+            size=size,
+            batch_size=batch_size,
+            first_step=first_step,
+            layout=self._layout(batch_size),
+        )
+
+    def _layout(self, batch_size: int) -> Layout:
+        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
+            return Layout(bucket=1, largest_piece=self.physical_batch_size)
+        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
+        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Mean loss of the examples seen, non-finite gradients, and the compiled metrics."""
+        return [self._loss_metric, self._nonfinite_metric, *super().metrics]
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of Keras's loop."""
+        if self._examples is None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if sample_weight is not None:
+                raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+            result, y = self._step_on_batch(x, y)
+        else:
+            result, y = self._step_on_indices(*data)
+        finite_losses = tf.boolean_mask(result.losses, tf.math.is_finite(result.losses))
+        self._loss_metric.update_state(finite_losses)
+        self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
+        self.compiled_metrics.update_state(y, result.outputs)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _step_on_indices(
+        self, indices: tf.Tensor, count: tf.Tensor
+    ) -> tuple[ClippedSum, tf.Tensor]:
+        all_x, all_y = self._examples
+        size = tf.shape(indices)[1]
+
+        def piece(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            chosen = indices[number]
+            real = number * size + tf.range(size) < count
+            return tf.gather(all_x, chosen), tf.gather(all_y, chosen), real
+
+        result = self._step(piece, tf.shape(indices)[0])
+        labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
+        return _first_rows(result, count), labels
+
+    def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
+        count, size = tf.shape(y)[0], self.physical_batch_size
+
+        def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+            rows = slice(number * size, (number + 1) * size)
+            part_y = y[rows]
+            real = tf.ones([tf.shape(part_y)[0]], tf.bool)
+            return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
+
+        return self._step(piece, tf.maximum(1, -(-count // size))), y
+
+    def _step(self, piece: Any, pieces: tf.Tensor) -> ClippedSum:
+        """Updates the model; `piece` gives (x, y, whether each row is an example)."""
+        if self.engine == "reference":
+            x, y, real = piece(0)
+            losses, outputs = reference_step(
+                self.model, self.optimizer, self._per_example_loss, x, y
+            )
+            return ClippedSum([], tf.zeros_like(losses), real, losses, outputs)
+
+        def clipped(number: tf.Tensor) -> ClippedSum:
+            x, y, real = piece(number)
+            return clipped_sum(
+                self._plan,
+                self._per_example_loss,
+                x,
+                y,
+                # Dividing here spares a pass over the sum.
+                weights=tf.cast(real, tf.float32) / self._expected_batch_size,
+                l2_norm_clip=self.l2_norm_clip,
+            )
+
+        variables = trainable_variables(self._plan)
+        result = accumulated_sum(clipped, pieces)
+        gradients = result.gradients
+        if self.private:
+            noise = noise_like(
+                variables,
+                self._secret,
+                tf.cast(self.optimizer.iterations, tf.int64),
+                standard_deviation=self.noise_multiplier
+                * self.l2_norm_clip
+                / self._expected_batch_size,
+            )
+            gradients = [a + b for a, b in zip(gradients, noise, strict=True)]
+        if self.weight_decay:
+            gradients = [
+                gradient + self.weight_decay * tf.cast(variable, tf.float32)
+                for gradient, variable in zip(gradients, variables, strict=True)
+            ]
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return result
+
+
+def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:
+    return ClippedSum(
+        result.gradients,
+        result.norms[:count],
+        result.finite[:count],
+        result.losses[:count],
+        result.outputs[:count],
+    )
+
+
+def _check_reference(
+    *, sampling: str, noise_seed: int | None, noise_multiplier: float, weight_decay: float
+) -> None:
+    if sampling == "poisson":
+        raise ArgumentError(
+            "sampling='poisson' is not possible with engine='reference', which raises on any "
+            "batch that is not full: use sampling='shuffle'"
+        )
+    if noise_seed is not None and noise_multiplier > 0:
+        raise ArgumentError(
+            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws "
+            "its own: use noise_seed=None or noise_multiplier=0"
+        )
+    if weight_decay:
+        raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")

@@ -1,0 +1,156 @@
+"""What the engine will do with each layer of a model, settled before training.
+
+All that cannot be served is collected and raised as one ModelError.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+
+from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf.errors import ModelError
+from ft_tf.training.dpsgd.rules import Rule, rule_for
+
+_MIXES_EXAMPLES = "it mixes the examples of a batch, so an example has no gradient of its own"
+_REFUSED = {
+    "BatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
+    "SyncBatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
+    "SpectralNormalization": "it updates its state from the data without noise: remove it",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the per-example gradients of a model are computed.
+
+    Attributes:
+        model: the model.
+        layers: its innermost layers with trainable weights, each once.
+        rules: one entry per layer: its rule, or None for the exact slower path.
+    """
+
+    model: keras.Model
+    layers: tuple[keras.layers.Layer, ...]
+    rules: tuple[Rule | None, ...]
+
+    def rule(self, layer: keras.layers.Layer) -> Rule | None:
+        """The rule of one of `layers`."""
+        return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]
+
+
+def is_graph_of_layers(model: keras.layers.Layer) -> bool:
+    """Whether `model` is a Sequential or functional model and not a subclass of its own call."""
+    if not isinstance(model, keras.Model):
+        return False
+    functional = type(keras.Model(inputs=(i := keras.Input((1,))), outputs=i))
+    return isinstance(model, keras.Sequential | functional) and type(model).call in (
+        keras.Sequential.call,
+        functional.call,
+    )
+
+
+def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model and of the models nested in it, each once, nested models opened."""
+    seen: set[int] = set()
+    stack = [model]
+    while stack:
+        layer = stack.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if is_graph_of_layers(layer):
+            stack.extend(reversed(layer.layers))
+        else:
+            yield layer
+
+
+def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
+    name = f"layer {layer.name!r} ({type(layer).__name__})"
+    for part in layer._flatten_layers():
+        where = name if part is layer else f"{name} contains {type(part).__name__}, which"
+        kinds = {base.__name__ for base in type(part).__mro__}
+        for kind in kinds & _REFUSED.keys():
+            if part.trainable:
+                yield f"{where} cannot be served: {_REFUSED[kind]}"
+                break
+        if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
+            yield f"{where} carries its state from batch to batch: set stateful=False"
+        if part.trainable_weights and part is not layer and getattr(part, "_callable_losses", None):
+            yield f"{where} has a weight regularizer: use weight_decay instead"
+    if getattr(layer, "_callable_losses", None):
+        yield f"{name} has a weight regularizer: use weight_decay instead"
+    if getattr(layer, "_activity_regularizer", None) is not None:
+        yield f"{name} has an activity regularizer, whose gradient would not be clipped: remove it"
+
+
+def _draws_randomness(layer: keras.layers.Layer) -> bool:
+    """Whether recomputing the layer would draw other random numbers."""
+    return any(
+        (isinstance(part, keras.layers.Dropout) and part.rate > 0)
+        or getattr(part, "dropout", 0)
+        or getattr(part, "recurrent_dropout", 0)
+        for part in layer._flatten_layers()
+        if isinstance(getattr(part, "dropout", 0), int | float)
+    )
+
+
+def _problems_of_sharing(layers: list[keras.layers.Layer]) -> Iterator[str]:
+    owners: dict[int, list[str]] = {}
+    for layer in layers:
+        for weight in layer.trainable_weights:
+            owners.setdefault(id(weight), []).append(layer.name)
+    for names in {tuple(names) for names in owners.values() if len(names) > 1}:
+        yield f"layers {', '.join(map(repr, names))} share a weight, which cannot be served"
+
+
+def make_plan(model: keras.Model) -> Plan:
+    """Chooses a rule for each layer of `model`.
+
+    Warns, by name, of each layer that takes the exact slower path.
+
+    Raises:
+        ModelError: the model cannot be served; the message lists everything that is in the way.
+    """
+    require_keras2_model(model)
+    problems: list[str] = []
+    if not model.built:
+        raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
+    if isinstance(model.output_shape, list | dict) and len(model.output_shape) > 1:
+        problems.append(f"model {model.name!r} has several outputs, and the loss needs one")
+    layers = []
+    for layer in innermost_layers(model):
+        problems.extend(_problems_of_layer(layer))
+        if layer.trainable_weights:
+            layers.append(layer)
+    problems.extend(_problems_of_sharing(layers))
+    rules = tuple(rule_for(layer) for layer in layers)
+    for layer, rule in zip(layers, rules, strict=True):
+        if rule is None and _draws_randomness(layer):
+            problems.append(
+                f"layer {layer.name!r} ({type(layer).__name__}) has no rule and draws its own "
+                "dropout: set that to 0 and use a Dropout layer"
+            )
+    known = {id(weight) for layer in layers for weight in layer.trainable_weights}
+    if any(id(weight) not in known for weight in model.trainable_weights):
+        problems.append(f"model {model.name!r} has trainable weights outside its layers")
+    if problems:
+        raise ModelError(f"model={model.name} cannot be trained: " + "; ".join(problems))
+    if not layers:
+        raise ModelError(f"model={model.name} has no trainable weights")
+    slow = [
+        f"{layer.name!r} ({type(layer).__name__})"
+        for layer, rule in zip(layers, rules, strict=True)
+        if rule is None
+    ]
+    if slow:
+        warnings.warn(
+            "no fast DP-SGD rule for layer " + ", ".join(slow) + ": its per-example gradients "
+            "are computed one example at a time, exact but slow; register_rule adds a rule",
+            stacklevel=3,
+        )
+    return Plan(model, tuple(layers), rules)
+
+
+def trainable_variables(plan: Plan) -> list[tf.Variable]:
+    """The variables that are trained, in the order of the plan's layers."""
+    return [weight for layer in plan.layers for weight in layer.trainable_weights]

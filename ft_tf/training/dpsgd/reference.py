@@ -1,0 +1,55 @@
+"""TF Privacy's DPKerasSGDOptimizer: what the fast engine is tested against, and its step."""
+
+from typing import Any
+
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
+from ft_tf.errors import ArgumentError
+from ft_tf.training.dpsgd.losses import PerExampleLoss
+
+
+def reference_optimizer(
+    optimizer: Any, *, l2_norm_clip: float, noise_multiplier: float
+) -> keras.optimizers.legacy.Optimizer:
+    """DPKerasSGDOptimizer with the settings of a plain SGD optimizer.
+
+    Every example is a microbatch of its own (num_microbatches=None), and full batches make the
+    batch size that it divides by the expected one.
+
+    Raises:
+        ArgumentError: `optimizer` is not SGD, or has settings that DPKerasSGDOptimizer lacks.
+        StackError: tensorflow-privacy cannot be imported.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
+    if type(optimizer) not in kinds:
+        raise ArgumentError(
+            f"optimizer={type(optimizer).__name__} must be SGD with engine='reference'"
+        )
+    config = optimizer.get_config()
+    extra = {"weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "decay", "use_ema"}
+    used = sorted(name for name in extra if config.get(name))
+    if used:
+        raise ArgumentError(f"optimizer option {used[0]}={config[used[0]]} needs engine='fast'")
+    return require_tensorflow_privacy().DPKerasSGDOptimizer(
+        l2_norm_clip=l2_norm_clip,
+        noise_multiplier=noise_multiplier,
+        num_microbatches=None,
+        learning_rate=config["learning_rate"],
+        momentum=config["momentum"],
+        nesterov=config["nesterov"],
+    )
+
+
+def reference_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.legacy.Optimizer,
+    loss: PerExampleLoss,
+    x: tf.Tensor,
+    y: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One step as TF Privacy takes it; gives losses [batch] and outputs [batch, ...]."""
+    with tf.GradientTape() as tape:
+        outputs = model(x, training=True)
+        losses = loss(y, outputs)
+    optimizer.minimize(losses, model.trainable_variables, tape=tape)
+    return losses, outputs

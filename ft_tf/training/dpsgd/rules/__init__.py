@@ -1,0 +1,22 @@
+"""Rules: how each layer type gives per-example gradients without writing them all out."""
+
+from ft_tf.training.dpsgd.rules import convolution, dense
+from ft_tf.training.dpsgd.rules.registry import (
+    PerExampleGradients,
+    Rule,
+    from_materialized,
+    register_rule,
+    rule_for,
+    unregister_rule,
+)
+
+__all__ = [
+    "PerExampleGradients",
+    "Rule",
+    "convolution",
+    "dense",
+    "from_materialized",
+    "register_rule",
+    "rule_for",
+    "unregister_rule",
+]
