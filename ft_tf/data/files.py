@@ -12,8 +12,9 @@ from ft_tf.errors import DataError
 
 def tfds_root(data_dir: str | os.PathLike | None) -> Path:
     """`data_dir`, or TFDS's own default: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(chosen).expanduser()
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(data_dir).expanduser()
 
 
 def find_tfds_version(root: Path, name: str) -> Path | None:
