@@ -14,7 +14,9 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
-from ft_tf.faults.plan import FaultMasks, FaultPlan, split_masks
+from ft_tf.faults.models import StuckAt
+from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
+from ft_tf.faults.sites import SiteGroup
 from ft_tf.metrics import COMPILED_FORWARD
 
 _GUARDED = ("fit", "train_on_batch", "save", "save_weights", "export", "get_config")
@@ -37,27 +39,48 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def silenced_groups(plan: FaultPlan) -> tuple[SiteGroup, ...]:
+    """The unit groups whose faults zeros among the weights express exactly: stuck-at-0 units."""
+    if not (isinstance(plan.fault, StuckAt) and plan.fault.value == 0.0):
+        return ()
+    return tuple(group for group in plan.groups_of("units") if group.silencers)
+
+
 class WeightFaults:
-    """Faulty values in the variables of a plan's weight groups, and the way back."""
+    """Faulty values in a model's variables, and the way back.
 
-    def __init__(self, plan: FaultPlan) -> None:
+    Args:
+        plan: weight groups are all served.
+        silenced: the unit groups to be served by zeros among the weights.
+    """
+
+    def __init__(self, plan: FaultPlan, silenced: tuple[SiteGroup, ...]) -> None:
         self._plan = plan
-        self._groups = plan.groups_of("weights")
+        self._silenced = silenced
+        faulted = [group.variable for group in plan.groups_of("weights")]
+        extra = [variable for group in silenced for variable in group.silencers]
+        self._variables = list({id(v): v for v in [*faulted, *extra]}.values())
         # Copies: nothing that happens to a variable reaches them.
-        self.clean = [tf.constant(group.variable.numpy()) for group in self._groups]
+        self.clean = [tf.constant(variable.numpy()) for variable in self._variables]
 
-    def values(self, faulty: tf.Tensor, words: tf.Tensor) -> list[tf.Tensor]:
-        """The faulty value of every variable, from flat masks and words."""
-        pairs = split_masks(self._groups, self._plan.fault, faulty, words)
-        return [
-            self._plan.fault.apply(clean, mask, word)
-            for clean, (mask, word) in zip(self.clean, pairs, strict=True)
-        ]
+    def values(self, draws: Draws) -> list[tf.Tensor]:
+        """The faulty value of every variable."""
+        values = {id(v): clean for v, clean in zip(self._variables, self.clean, strict=True)}
+        for group, mask, words in draws.by_group(self._plan, "weights"):
+            key = id(group.variable)
+            values[key] = self._plan.fault.apply(values[key], mask, words)
+        for group, mask, _ in draws.by_group(self._plan, "units"):
+            if group in self._silenced:
+                for variable in group.silencers:
+                    value = values[id(variable)]
+                    dead = tf.reshape(mask, [-1])
+                    values[id(variable)] = tf.where(dead, tf.zeros_like(value), value)
+        return list(values.values())
 
     def write(self, values: list[tf.Tensor]) -> None:
         """Puts values into the variables."""
-        for group, value in zip(self._groups, values, strict=True):
-            group.variable.assign(value)
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
 
     @contextlib.contextmanager
     def restored_after(self) -> Iterator[None]:
@@ -75,30 +98,29 @@ class UnitHooks:
     Between two armings the masks are false: a graph traced under the hooks computes clean values.
     """
 
-    def __init__(self, plan: FaultPlan) -> None:
+    def __init__(self, plan: FaultPlan, groups: tuple[SiteGroup, ...]) -> None:
         self._plan = plan
-        self._groups = plan.groups_of("units")
-        per_value = plan.fault.sites_per_value
-        sizes = sum(group.size for group in self._groups)
-        self._faulty = tf.Variable(tf.zeros([sizes * per_value], tf.bool), trainable=False)
-        random_sizes = sizes if plan.fault.random else 0
-        self._words = tf.Variable(tf.zeros([random_sizes, 2], tf.uint32), trainable=False)
+        self._groups = groups
+        self._draws = Draws.variables(plan)
 
-    def set(self, masks: FaultMasks) -> None:
-        """Makes the units of `masks` faulty."""
-        self._faulty.assign(masks.faulty["units"])
-        self._words.assign(masks.words["units"])
+    def __bool__(self) -> bool:
+        return bool(self._groups)
 
-    def clear(self) -> None:
-        """Makes no unit faulty."""
-        self._faulty.assign(tf.zeros_like(self._faulty))
+    @contextlib.contextmanager
+    def live(self, model: keras.Model, draws: Draws) -> Iterator[None]:
+        """Unit faults are live in the block, and in no graph after it."""
+        with forward.hooked(model, self._on_output):
+            try:
+                self._draws.assign(draws)
+                yield
+            finally:
+                with interrupts_held():
+                    self._draws.clear()
 
-    def on_output(self, layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        """The hook for `forward.hooked`."""
-        for number, group in enumerate(self._groups):
-            if any(layer is point and index == call for point, call in group.points):
-                pairs = split_masks(self._groups, self._plan.fault, self._faulty, self._words)
-                outputs = self._plan.fault.apply(outputs, *pairs[number])
+    def _on_output(self, layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
+        for group, mask, words in self._draws.by_group(self._plan, "units"):
+            if group in self._groups and group.holds(layer, index):
+                outputs = self._plan.fault.apply(outputs, mask, words)
         return outputs
 
 
@@ -138,39 +160,32 @@ def without_compiled_functions(model: keras.Model) -> Iterator[None]:
         vars(model).update(before)
 
 
-@contextlib.contextmanager
-def unit_hooks(model: keras.Model, hooks: UnitHooks, masks: FaultMasks) -> Iterator[None]:
-    """Unit faults are live in the block, and in no graph after it."""
-    with forward.hooked(model, hooks.on_output):
-        try:
-            hooks.set(masks)
-            yield
-        finally:
-            with interrupts_held():
-                hooks.clear()
-
-
 class Armament:
     """Arms a model with one set of faults, as often as asked."""
 
     def __init__(self, model: keras.Model, plan: FaultPlan, masks: FaultMasks) -> None:
         self._model = model
-        self._masks = masks
-        self._weights = WeightFaults(plan)
-        self._faulty = self._weights.values(
-            tf.constant(masks.faulty["weights"]), tf.constant(masks.words["weights"])
-        )
-        self._hooks = UnitHooks(plan) if plan.groups_of("units") else None
+        self._draws = Draws.tensors(masks)
+        silenced = silenced_groups(plan)
+        self._weights = WeightFaults(plan, silenced)
+        self._faulty = self._weights.values(self._draws)
+        self._hooks = UnitHooks(plan, tuple(set(plan.groups_of("units")) - set(silenced)))
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
         """In the block the model computes with the faults, after it without.
 
-        Unit faults reach whatever is traced in the block, and what was traced in an earlier one.
+        Stuck-at-0 units of the usual layers, and all weights, are faulty for every function that
+        computes with the model; other unit faults for those traced in the block.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._weights.restored_after())
             self._weights.write(self._faulty)
-            if self._hooks is not None:
-                stack.enter_context(unit_hooks(self._model, self._hooks, self._masks))
+            if self._hooks:
+                stack.enter_context(self._hooks.live(self._model, self._draws))
             yield
+
+    @property
+    def needs_new_functions(self) -> bool:
+        """Whether functions that Keras has compiled before cannot show the faults."""
+        return bool(self._hooks)

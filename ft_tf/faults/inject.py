@@ -69,5 +69,9 @@ def inject(
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
     armament = Armament(model, plan, masks)
-    with without_compiled_functions(model), armament.live(), guarded(model):
+    with contextlib.ExitStack() as stack:
+        if armament.needs_new_functions:
+            stack.enter_context(without_compiled_functions(model))
+        stack.enter_context(armament.live())
+        stack.enter_context(guarded(model))
         yield Injection(target, rate, seed, trial, masks.count, plan.sites)

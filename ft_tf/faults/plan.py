@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -138,18 +140,57 @@ def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
     return exact_mask(keys, fault_count(rate, keys.size))
 
 
-def split_masks(
-    groups: tuple[SiteGroup, ...], fault: FaultModel, faulty: tf.Tensor, words: tf.Tensor
-) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
-    """Cuts flat masks and words into one pair per group, each in the group's shape."""
-    pairs = []
-    start = 0
-    per_value = fault.sites_per_value
-    for group in groups:
-        stop = start + group.size
-        tail = (per_value,) if per_value > 1 else ()
-        mask = tf.reshape(faulty[start * per_value : stop * per_value], group.shape + tail)
-        word = tf.reshape(words[start:stop], (*group.shape, 2)) if fault.random else None
-        pairs.append((mask, word))
-        start = stop
-    return pairs
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draws:
+    """Masks and words in TensorFlow: constants, variables or arguments of a compiled program.
+
+    Attributes:
+        faulty: flat masks of "weights" and "units".
+        words: flat words of both.
+    """
+
+    faulty: dict[str, Any]
+    words: dict[str, Any]
+
+    @classmethod
+    def tensors(cls, masks: FaultMasks) -> "Draws":
+        """The draws as tensors."""
+        return cls(
+            {target: tf.constant(array) for target, array in masks.faulty.items()},
+            {target: tf.constant(array) for target, array in masks.words.items()},
+        )
+
+    @classmethod
+    def variables(cls, plan: FaultPlan) -> "Draws":
+        """Variables for the draws of a plan, without a fault."""
+        empty = cls.tensors(plan.trial(seed=0, trial=0).masks(0.0))
+        parts = (empty.faulty, empty.words)
+        return cls(*tf.nest.map_structure(lambda t: tf.Variable(t, trainable=False), parts))
+
+    def assign(self, other: "Draws") -> None:
+        """Takes over the values of `other`; for variables."""
+        tf.nest.map_structure(
+            lambda variable, value: variable.assign(value),
+            (self.faulty, self.words),
+            (other.faulty, other.words),
+        )
+
+    def clear(self) -> None:
+        """Makes nothing faulty; for variables."""
+        for variable in self.faulty.values():
+            variable.assign(tf.zeros_like(variable))
+
+    def by_group(
+        self, plan: FaultPlan, target: str
+    ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
+        """Each group of a target with its mask and its words, in the group's shape."""
+        start = 0
+        per_value = plan.fault.sites_per_value
+        faulty, words = self.faulty[target], self.words[target]
+        for group in plan.groups_of(target):
+            stop = start + group.size
+            tail = (per_value,) if per_value > 1 else ()
+            mask = tf.reshape(faulty[start * per_value : stop * per_value], group.shape + tail)
+            word = tf.reshape(words[start:stop], (*group.shape, 2)) if plan.fault.random else None
+            yield group, mask, word
+            start = stop

@@ -4,115 +4,118 @@ The test images stay in memory, masks are the only thing that goes in, and what 
 is computed once: the outputs of the last clean layers are kept and read instead.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.faults import forward
-from ft_tf.faults.arming import WeightFaults
-from ft_tf.faults.plan import FaultMasks, FaultPlan, split_masks
+from ft_tf.faults import forward, units
+from ft_tf.faults.arming import WeightFaults, silenced_groups
+from ft_tf.faults.models import StuckAt
+from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
+from ft_tf.faults.sites import SiteGroup
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
 )
 """Operations that cost too little for their results to be kept."""
 
+_Key = tuple[int, int]  # id of a layer, number of its call
+
 
 class TrialProgram:
     """Evaluates a model under the faults of a plan; use it inside `weights.restored_after()`.
 
+    Args:
+        model: the model; the program writes into its variables.
+        plan: the faults.
+        x: inputs [n, ...], or a structure of such arrays.
+        batch_size: images evaluated at once.
+        cache_bytes: memory for activations that no fault changes; with less, none are kept.
+
     Attributes:
-        weights: the weight faults; the program writes into the model's variables.
+        weights: what is written, and the way back.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        plan: FaultPlan,
-        x: Any,
-        *,
-        batch_size: int,
-        cache_bytes: int,
+        self, model: keras.Model, plan: FaultPlan, x: Any, *, batch_size: int, cache_bytes: int
     ) -> None:
         self._model = model
-        self._plan = plan
         self._batch_size = batch_size
-        self.weights = WeightFaults(plan)
+        self._plan = dataclasses.replace(plan, groups=_moved_behind_pools(model, plan))
         self._x = tf.nest.map_structure(tf.convert_to_tensor, x)
         self._size = len(tf.nest.flatten(self._x)[0])
-        self._kept = self._keep_clean_prefix(cache_bytes)
-        self._run = tf.function(self._trial, autograph=False)
+        self._kept = self._keep_clean_activations(cache_bytes)
+        kept_points = [
+            group for group in self._plan.groups_of("units")
+            if any((id(layer), index) in self._kept for layer, index in group.points)
+        ]  # fmt: skip
+        # Kept activations are computed with clean weights, so their units need a mask.
+        silenced = tuple(g for g in silenced_groups(self._plan) if g not in kept_points)
+        self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
+        self.weights = WeightFaults(self._plan, silenced)
+        self._all_images = tf.function(self._trial, autograph=False)
+        self._some_images = tf.function(self._trial, autograph=False)
 
     def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
-        rows = np.arange(self._size) if rows is None else rows
-        arguments = [masks.faulty["weights"], masks.words["weights"]]
-        arguments += [masks.faulty["units"], masks.words["units"]]
-        tensors = [tf.constant(array) for array in arguments]
-        return self._run(*tensors, tf.constant(rows, tf.int32)).numpy()
+        draws = Draws.tensors(masks)
+        if rows is None:
+            return self._all_images(draws.faulty, draws.words, None).numpy()
+        return self._some_images(draws.faulty, draws.words, tf.constant(rows, tf.int32)).numpy()
 
-    def _keep_clean_prefix(self, cache_bytes: int) -> dict[tuple[int, int], tf.Tensor]:
-        """Outputs of the last layer calls before any fault, for all images."""
-        frontier = clean_frontier(self._model, self._plan)
-        if not frontier:
-            return {}
-        seen: dict[tuple[int, int], tf.Tensor] = {}
-        wanted = {(id(call.layer), call.index) for call in frontier}
+    def _keep_clean_activations(self, cache_bytes: int) -> dict[_Key, tf.Tensor]:
+        wanted = sorted((id(c.layer), c.index) for c in clean_frontier(self._model, self._plan))
+        seen: dict[_Key, tf.Tensor] = {}
 
         def collect(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-            if (id(layer), index) in wanted:
-                seen[id(layer), index] = outputs
+            seen[id(layer), index] = outputs
             return outputs
 
         @tf.function(autograph=False)
-        def prefix(x: Any) -> dict[tuple[int, int], tf.Tensor]:
+        def clean_pass(x: Any) -> list[tf.Tensor]:
             self._model(x, training=False)
-            return [seen[key] for key in sorted(wanted)]
+            return [seen[key] for key in wanted]
 
-        parts = []
+        parts: list[list[tf.Tensor]] = []
         size = 0
         with forward.hooked(self._model, collect):
-            for start in range(0, self._size, self._batch_size):
-                parts.append(prefix(self._batch(slice(start, start + self._batch_size))))
-                size += sum(tensor.numpy().nbytes for tensor in parts[-1])
+            for first in range(0, self._size if wanted else 0, self._batch_size):
+                x = tf.nest.map_structure(lambda t: t[first : first + self._batch_size], self._x)  # noqa: B023
+                parts.append(clean_pass(x))
+                size += sum(int(tf.size(t)) * t.dtype.size for t in parts[-1])
                 if size > cache_bytes:
                     return {}
         columns = [tf.concat(column, 0) for column in zip(*parts, strict=True)]
-        return dict(zip(sorted(wanted), columns, strict=True))
-
-    def _batch(self, rows: slice) -> Any:
-        return tf.nest.map_structure(lambda tensor: tensor[rows], self._x)
+        return dict(zip(wanted, columns, strict=True)) if parts else {}
 
     def _trial(
-        self,
-        weight_mask: tf.Tensor,
-        weight_words: tf.Tensor,
-        unit_mask: tf.Tensor,
-        unit_words: tf.Tensor,
-        rows: tf.Tensor,
+        self, faulty: dict[str, tf.Tensor], words: dict[str, tf.Tensor], rows: tf.Tensor | None
     ) -> tf.Tensor:
-        values = self.weights.values(weight_mask, weight_words)
-        with tf.control_dependencies([*map(tf.identity, values)]):
-            self.weights.write(values)
-        units = self._plan.groups_of("units")
-        unit_pairs = split_masks(units, self._plan.fault, unit_mask, unit_words)
-        sites = {
-            (id(layer), index): pair
-            for group, pair in zip(units, unit_pairs, strict=True)
+        draws = Draws(faulty, words)
+        self.weights.write(self.weights.values(draws))
+        masks = {
+            (id(layer), index): (mask, word)
+            for group, mask, word in draws.by_group(self._plan, "units")
+            if group in self._masked
             for layer, index in group.points
         }
-        size = tf.shape(rows)[0]
-
-        def evaluate(first: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-            return self._forward(rows[first:stop], sites)
+        size = self._size if rows is None else tf.shape(rows)[0]
+        batches = -(-size // self._batch_size)
 
         def step(batch: tf.Tensor, written: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             first = batch * self._batch_size
-            logits = evaluate(first, tf.minimum(first + self._batch_size, size))
-            return batch + 1, written.write(batch, logits)
+            stop = tf.minimum(first + self._batch_size, size)
 
-        batches = (size + self._batch_size - 1) // self._batch_size
+            def take(tensor: tf.Tensor) -> tf.Tensor:
+                # A slice shares memory with its source; a gather copies.
+                if rows is None:
+                    return tensor[first:stop]
+                return tf.gather(tensor, rows[first:stop])
+
+            return batch + 1, written.write(batch, self._forward(take, masks))
+
         collected = tf.TensorArray(
             tf.float32, size=batches, infer_shape=False, element_shape=[None, None]
         )
@@ -121,27 +124,26 @@ class TrialProgram:
         )
         return collected.concat()
 
-    def _forward(self, rows: tf.Tensor, sites: dict[tuple[int, int], Any]) -> tf.Tensor:
+    def _forward(self, take: Any, masks: dict[_Key, Any]) -> tf.Tensor:
         def fault(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
             key = (id(layer), index)
             if key in self._kept:
-                outputs = tf.ensure_shape(tf.gather(self._kept[key], rows), outputs.shape)
-            if key in sites:
-                outputs = self._plan.fault.apply(outputs, *sites[key])
+                outputs = tf.ensure_shape(take(self._kept[key]), outputs.shape)
+            if key in masks:
+                outputs = self._plan.fault.apply(outputs, *masks[key])
             return outputs
 
         with forward.hooked(self._model, fault):
-            x = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), self._x)
+            x = tf.nest.map_structure(take, self._x)
             return tf.cast(self._model(x, training=False), tf.float32)
 
 
 def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:
     """The layer calls whose outputs no fault changes and on which faulty computation builds."""
-    points = {(id(p), i) for group in plan.groups for p, i in group.points}
     marked: list[tf.Tensor] = []
 
     def mark(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        if (id(layer), index) in points:
+        if any(group.holds(layer, index) for group in plan.groups_of("units")):
             marked.append(tf.identity(outputs))
             return marked[-1]
         return outputs
@@ -160,3 +162,27 @@ def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:
         and any(o.name in tainted for op in call.outputs.consumers() for o in op.outputs)
         and not flow.computed_by(call.outputs) <= _FREE
     ]
+
+
+def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup, ...]:
+    """The plan's groups, units stuck at 0 moved behind pooling, which maps dead to dead channels.
+
+    What is kept and what is masked is then several times smaller; results are the same bits.
+    """
+    channels = [g for g in plan.groups_of("units") if len(g.shape) == 1]
+    if not (isinstance(plan.fault, StuckAt) and plan.fault.value == 0.0 and channels):
+        return plan.groups
+    flow = forward.trace(model)
+
+    def moved(layer: keras.layers.Layer, index: int) -> tuple[keras.layers.Layer, int]:
+        call = next(c for c in flow.calls if c.layer is layer and c.index == index)
+        while (following := flow.only_consumer(call)) and units.acts_channelwise(following.layer):
+            call = following
+        return call.layer, call.index
+
+    return tuple(
+        dataclasses.replace(group, points=tuple(moved(*point) for point in group.points))
+        if group in channels
+        else group
+        for group in plan.groups
+    )

@@ -7,37 +7,13 @@ but the model's structure, so that models of one shape have the same sites.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.checks import check_choice
 from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.faults import forward
+from ft_tf.faults import forward, units
 
 TARGETS = ("weights", "units", "both")
-_layers = keras.layers
-UNIT_LAYERS = (
-    _layers.Dense,
-    _layers.Conv1D,  # Conv1DTranspose and SeparableConv1D among its subclasses; 2D and 3D alike
-    _layers.Conv2D,
-    _layers.Conv3D,
-    _layers.SeparableConv1D,
-    _layers.SeparableConv2D,
-    _layers.DepthwiseConv1D,
-    _layers.DepthwiseConv2D,
-    _layers.LocallyConnected1D,
-    _layers.LocallyConnected2D,
-)
-ACTIVATION_LAYERS = (
-    _layers.Activation,
-    _layers.ReLU,
-    _layers.LeakyReLU,
-    _layers.PReLU,
-    _layers.ELU,
-    _layers.ThresholdedReLU,
-    _layers.Softmax,
-)
-_PASSED = (_layers.BatchNormalization, _layers.Dropout, _layers.SpatialDropout2D)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +56,8 @@ class SiteGroup:
         shape: of the variable, or of the units as they broadcast over [batch, ...] activations.
         variable: the faulted variable; None for units.
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
-        source: the layer that owns the units; None for weights.
+        silencers: variables whose last axis is the unit's number and whose zeros make the unit
+            deliver exactly 0; empty where that is not known, and for weights.
     """
 
     target: str
@@ -89,12 +66,16 @@ class SiteGroup:
     shape: tuple[int, ...]
     variable: tf.Variable | None = None
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
-    source: keras.layers.Layer | None = None
+    silencers: tuple[tf.Variable, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
+
+    def holds(self, layer: keras.layers.Layer, index: int) -> bool:
+        """Whether the group's units sit at the output of that call of a layer."""
+        return any(layer is point and index == call for point, call in self.points)
 
 
 def find_sites(
@@ -208,7 +189,11 @@ def _unit_groups(
     problems: list[str],
 ) -> list[SiteGroup]:
     named = select.layers is not None
-    wanted = {id(layer) for layer in chosen if named or isinstance(unwrapped(layer), UNIT_LAYERS)}
+    wanted = {
+        id(layer)
+        for layer in chosen
+        if named or isinstance(units.unwrapped(layer), units.UNIT_LAYERS)
+    }
     flow = forward.trace(model)
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
@@ -217,7 +202,8 @@ def _unit_groups(
     groups = []
     for own in calls.values():
         layer = own[0].layer
-        ends = [_after_activation(flow, call) for call in own]
+        chains = [units.chain_to_activation(flow, call) for call in own]
+        ends = [chain[-1] for chain in chains]
         if not (named or select.output_layer) and not any(flow.feeds_layer(e) for e in ends):
             continue
         shapes = {_unit_shape(end, layer, select.units) for end in ends}
@@ -229,7 +215,14 @@ def _unit_groups(
             continue
         points = tuple((end.layer, end.index) for end in ends)
         groups.append(
-            SiteGroup("units", layer.name, ends[0].layer.name, shapes.pop(), None, points, layer)
+            SiteGroup(
+                "units",
+                layer.name,
+                ends[0].layer.name,
+                shapes.pop(),
+                points=points,
+                silencers=units.silencers(chains) if select.units == "channels" else (),
+            )
         )
     if named:
         problems += [
@@ -238,49 +231,14 @@ def _unit_groups(
     return groups
 
 
-def unwrapped(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The layer inside a fault wrapper, or the layer itself."""
-    return layer.layer if getattr(layer, "is_fault_wrapper", False) else layer
-
-
-def has_activation(layer: keras.layers.Layer) -> bool:
-    """Whether the layer applies an activation that is not the identity."""
-    activation = getattr(unwrapped(layer), "activation", None)
-    return activation is not None and activation is not keras.activations.linear
-
-
-def _after_activation(flow: forward.ForwardPass, call: forward.Call) -> forward.Call:
-    """The call at whose output the units of `call` have passed their activation."""
-    if not isinstance(unwrapped(call.layer), UNIT_LAYERS) or has_activation(call.layer):
-        return call
-    here = call
-    while True:
-        following = flow.only_consumer(here)
-        if following is None:
-            return call
-        if isinstance(unwrapped(following.layer), ACTIVATION_LAYERS):
-            return following
-        if not isinstance(unwrapped(following.layer), _PASSED):
-            return call
-        here = following
-
-
 def _unit_shape(
-    call: forward.Call, layer: keras.layers.Layer, units: str
+    call: forward.Call, layer: keras.layers.Layer, granularity: str
 ) -> tuple[int, ...] | None:
     if not tf.is_tensor(call.outputs) or not call.outputs.dtype.is_floating:
         return None
     shape = call.outputs.shape
     if shape.rank is None or shape.rank < 2:
         return None
-    if units == "positions":
+    if granularity == "positions":
         return tuple(shape[1:]) if shape[1:].is_fully_defined() else None
-    return channel_shape(layer, shape)
-
-
-def channel_shape(layer: keras.layers.Layer, output_shape: Any) -> tuple[int, ...] | None:
-    """Shape of one number per channel that broadcasts over outputs [batch, ...]; None if open."""
-    shape = tf.TensorShape(output_shape)
-    if getattr(unwrapped(layer), "data_format", None) == "channels_first":
-        return None if shape[1] is None else (shape[1],) + (1,) * (shape.rank - 2)
-    return None if shape[-1] is None else (shape[-1],)
+    return units.channel_shape(layer, shape)

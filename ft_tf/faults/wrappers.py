@@ -19,8 +19,9 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
-from ft_tf.faults.plan import FaultPlan, make_plan, split_masks
-from ft_tf.faults.sites import TARGETS, Select, SiteGroup, channel_shape, find_sites
+from ft_tf.faults.plan import Draws, make_plan
+from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
+from ft_tf.faults.units import channel_shape
 
 
 @keras.saving.register_keras_serializable("ft_tf")
@@ -296,7 +297,11 @@ def arm(
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
     draws: dict[int, dict[str, Any]] = {}
-    for group, pair in _pairs(plan, masks):
+    constants = Draws.tensors(masks)
+    for group, *pair in [
+        *constants.by_group(plan, "weights"),
+        *constants.by_group(plan, "units"),
+    ]:
         for holder in _holders(model, group):
             if not isinstance(holder, FaultWrapper):
                 raise ModelError(f"layer={holder.name!r} is not wrapped: use wrap() with target")
@@ -313,15 +318,6 @@ def disarm(model: keras.Model) -> None:
     """Makes a wrapped model clean."""
     for wrapper in _wrappers(model):
         wrapper.disarm()
-
-
-def _pairs(plan: FaultPlan, masks: Any) -> list[tuple[SiteGroup, Any]]:
-    pairs: list[tuple[SiteGroup, Any]] = []
-    for target in ("weights", "units"):
-        groups = plan.groups_of(target)
-        faulty, words = tf.constant(masks.faulty[target]), tf.constant(masks.words[target])
-        pairs += zip(groups, split_masks(groups, plan.fault, faulty, words), strict=True)
-    return pairs
 
 
 def _wrappers(model: keras.Model) -> list[FaultWrapper]:
