@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import _app
 from ft_tf import privacy
-from ft_tf.checks import check_choice, check_positive, check_positive_integer, check_probability
+from ft_tf.checks import check_positive, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
 
 _PAPER_MULTIPLIERS = ("5", "1.1", "0.5", "0.05")
@@ -37,11 +37,11 @@ _EPOCHS = flags.DEFINE_float(
     "epochs", None, f"Passes over the data: give this or --steps (neither: {_PAPER_EPOCHS})."
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
-_NOISE_MULTIPLIER = flags.DEFINE_list(
+_NOISE_MULTIPLIER = flags.DEFINE_multi_string(
     "noise_multiplier",
     None,
-    "Standard deviation of the noise over the clip norm; several, separated by commas, give a "
-    "table. Neither this nor --target_epsilon: the paper's 5,1.1,0.5,0.05.",
+    "Standard deviation of the noise over the clip norm; several, repeated or separated by "
+    "commas, give a table. Neither this nor --target_epsilon: the paper's 5,1.1,0.5,0.05.",
 )
 _TARGET_EPSILON = flags.DEFINE_float(
     "target_epsilon", None, "Find the least noise whose epsilon does not exceed this."
@@ -104,6 +104,8 @@ def _multipliers(sampling_probability: float, steps: int) -> list[float]:
             accountant=_ACCOUNTANT.value,
         )
         return [sigma]
+    if given is not None:
+        given = [text for group in given for text in group.split(",")]
     return [_number(text) for text in (_PAPER_MULTIPLIERS if given is None else given)]
 
 

@@ -10,6 +10,7 @@ from ft_tf import attacks, faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.faults import tolerance
+from ft_tf.privacy import accounting, to_record
 from ft_tf.study import directory as runs
 from ft_tf.study import trainer
 from ft_tf.study.config import DPSGD, Evaluation, RunConfig
@@ -164,13 +165,28 @@ def privacy(
 ) -> dict[str, Any] | None:
     """What a DP-SGD run may claim; None for the other algorithms.
 
-    Steps count as executed when their epoch began, also those that a lost process did not
-    finish: unless the noise was seeded, a repeated step is a new release.
+    An epoch's steps count as executed once it began, also where the process was lost before its
+    end: unless the noise is seeded, a repeated step is a new release.
     """
-    if not isinstance(config.algorithm, DPSGD):
+    algorithm = config.algorithm
+    if not isinstance(algorithm, DPSGD):
         return None
-    steps = int(trained.optimizer.iterations)
-    if config.algorithm.noise_seed is None:
-        per_epoch = -(-steps // config.epochs)
-        steps = max(steps, per_epoch * runs.epochs_started(directory))
-    return trainer.privacy_record(config, examples=len(data.x_train), steps=steps)
+    examples = len(data.x_train)
+    steps, passes = int(trained.optimizer.iterations), config.epochs
+    if algorithm.noise_seed is None:
+        passes = max(passes, runs.epochs_started(directory))
+        steps = steps // config.epochs * passes
+    cost = accounting.privacy_cost(
+        noise_multiplier=algorithm.noise_multiplier,
+        sampling_probability=config.batch_size / examples,
+        steps=steps,
+        delta=algorithm.delta,
+        passes=passes,
+        examples=examples,
+    )
+    return to_record(
+        cost,
+        sampling=algorithm.sampling,
+        noise_seed=algorithm.noise_seed,
+        engine=algorithm.engine,
+    )

@@ -196,7 +196,15 @@ def _train(
     sessions = _count_session(directory)
     guard = NonFiniteLoss()
     if done < config.epochs:
-        curve = [EpochAccuracy(data)] if config.evaluation.curve else []
+        curve = []
+        if config.evaluation.curve:
+            curve.append(
+                EpochAccuracy(
+                    train=(data.x_train, data.y_train),
+                    test=(data.x_test, data.y_test),
+                    batch_size=config.evaluation.batch_size,
+                )
+            )
         model.fit(
             data.x_train,
             data.y_train,

@@ -1,0 +1,70 @@
+"""Keras callbacks: accuracy after every epoch as it should be measured, and a stop on NaN."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ft_tf import metrics
+from ft_tf._compat import keras
+
+
+class EpochAccuracy(keras.callbacks.Callback):
+    """Adds train_accuracy and test_accuracy to each epoch's logs (Figure 1's curves).
+
+    Both are measured after the epoch, in inference mode, on the arrays as they are: unlike the
+    running accuracy of `fit`, which averages over a model in change.
+
+    Args:
+        train: (x, y) of the training split.
+        test: (x, y) of the test split.
+        batch_size: examples per forward pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        batch_size: int = 1000,
+    ) -> None:
+        super().__init__()
+        self._splits = {"train_accuracy": train, "test_accuracy": test}
+        self._batch_size = batch_size
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, and puts the figures where later callbacks and History find them."""
+        model = getattr(self.model, "model", self.model)
+        for name, (x, y) in self._splits.items():
+            value = metrics.accuracy(model, x, y, batch_size=self._batch_size)
+            if logs is not None:
+                logs[name] = value
+
+
+class NonFiniteLoss(keras.callbacks.Callback):
+    """Stops a training whose loss turned NaN or infinite.
+
+    Attributes:
+        failure: None, or {"reason", "epoch", "step"}: the epoch counts from 1, the step is the
+            number of steps taken when it was noticed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: dict[str, Any] | None = None
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remembers where training is."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the running mean of the loss, which a single bad step spoils for good."""
+        loss = (logs or {}).get("loss")
+        if self.failure is None and loss is not None and not math.isfinite(loss):
+            self.failure = {
+                "reason": f"loss={float(loss)} is not finite",
+                "epoch": self._epoch + 1,
+                "step": int(self.model.optimizer.iterations),
+            }
+            self.model.stop_training = True

@@ -1,0 +1,153 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ft_tf import records
+from ft_tf._compat import keras
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.study import config as c
+from ft_tf.study import directory as runs
+from ft_tf.study.execution import directory_of, run
+
+CONFIG = c.RunConfig(
+    dataset="fashion_mnist",
+    architecture="fmnist_dnn",
+    epochs=3,
+    batch_size=20,
+    learning_rate=0.05,
+    momentum=0.9,
+    learning_rate_drops=((2, 0.1),),
+    evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
+)
+PRIVATE = dataclasses.replace(
+    CONFIG, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=7), momentum=0.0
+)
+ROBUST = dataclasses.replace(CONFIG, algorithm=c.Trades(epsilon=0.05, num_steps=2))
+
+
+class StopBefore(keras.callbacks.Callback):
+    """Stands for Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(stripes, tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("finished")
+    return output_dir, run(CONFIG, stripes, output_dir)
+
+
+def test_a_run_learns_and_leaves_everything(finished, stripes):
+    output_dir, record = finished
+    directory = directory_of(CONFIG, stripes, output_dir)
+    present = {path.name for path in directory.iterdir()}
+    assert {"config.json", "history.csv", "checkpoints", "model.keras", "record.json"} <= present
+    assert record == records.load(directory)
+    assert record["accuracy"]["train"] > 0.5
+    assert record["training"] == {"epochs": 3, "steps": 9}
+    assert record["history"]["epoch"] == [1, 2, 3]
+    assert record["faults"]["weights"]["faults"] == [0, 334853, 602735]
+    assert record["faults"]["units"]["faults"] == [0, 512, 922]
+    assert record["faults"]["weights"]["mean"][0] == record["accuracy"]["test"]
+
+
+def test_a_finished_run_is_not_run_again(finished, stripes):
+    output_dir, record = finished
+    model = directory_of(CONFIG, stripes, output_dir) / runs.MODEL
+    before = model.stat().st_mtime_ns
+    assert run(CONFIG, stripes, output_dir) == record
+    assert model.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config, stripes, tmp_path):
+    whole = run(config, stripes, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, stripes, tmp_path / "broken", callbacks=[StopBefore(2)])
+    resumed = run(config, stripes, tmp_path / "broken")
+    assert records.comparable(resumed) == records.comparable(whole)
+    assert (whole["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
+
+
+def test_another_config_in_the_same_place_is_refused(finished, stripes):
+    output_dir, _ = finished
+    other = dataclasses.replace(CONFIG, learning_rate=0.01)
+    with pytest.raises(RunError, match="learning_rate: 0.05 there, 0.01 here"):
+        run(other, stripes, output_dir)
+
+
+def test_a_loss_that_turns_nan_is_a_failed_record(stripes, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+    record = run(config, stripes, tmp_path)
+    assert record["status"] == "failed"
+    assert record["failure"]["epoch"] >= 1
+    assert record["accuracy"] is None
+    assert run(config, stripes, tmp_path) == record
+
+
+def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):
+    config = dataclasses.replace(CONFIG, batch_size=61)
+    with pytest.raises(ArgumentError, match="batch_size=61 must be at most the 60"):
+        run(config, stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_private_run_states_what_it_earned(stripes, tmp_path):
+    record = run(PRIVATE, stripes, tmp_path)
+    privacy = record["privacy"]
+    assert privacy["steps"] == 9
+    assert privacy["sampling_probability"] == pytest.approx(20 / 60)
+    assert privacy["noise_seed_fixed"] is True
+    assert "only while the seed is secret" in privacy["statement"]
+
+
+def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
+    config = dataclasses.replace(PRIVATE, algorithm=c.DPSGD(noise_multiplier=1.1))
+    with pytest.raises(KeyboardInterrupt):
+        run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
+    record = run(config, stripes, tmp_path)
+    assert record["training"]["steps"] == 9
+    assert record["privacy"]["steps"] == 12  # epoch 3 began twice
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+import conftest, test_execution
+from ft_tf.study.execution import run
+run(test_execution.LONG, conftest.make_data(), Path(sys.argv[1]))
+"""
+LONG = dataclasses.replace(CONFIG, epochs=60)
+
+
+def test_a_run_killed_in_training_goes_on_to_the_same_record(stripes, tmp_path):
+    here = Path(__file__).parent
+    directory = directory_of(LONG, stripes, tmp_path / "killed")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(here)],
+        env={**os.environ, "PYTHONPATH": str(here.parent.parent)},
+    )
+    deadline = time.monotonic() + 120
+    while runs.epochs_started(directory) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 3 <= runs.epochs_started(directory) < LONG.epochs
+    assert not (directory / records.FILE_NAME).exists()
+    resumed = run(LONG, stripes, tmp_path / "killed")
+    whole = run(LONG, stripes, tmp_path / "whole")
+    assert records.comparable(resumed) == records.comparable(whole)
+    assert resumed["training"]["steps"] == 180
