@@ -330,8 +330,10 @@ def _bound(value: Any) -> str:
 
 
 _ORDERINGS: tuple[tuple[Column, Callable[[Line], str]], ...] = (
-    (Column("smaller gap in the paper", is_number=False), lambda line: line["smaller_in_paper"]),
-    (Column("larger gap in the paper", is_number=False), lambda line: line["larger_in_paper"]),
+    (
+        Column("smaller gap < larger gap", is_number=False),
+        lambda line: f"{line['smaller_in_paper']} < {line['larger_in_paper']}",
+    ),
     (Column("paper", "difference"), lambda line: percent(line["paper_difference"], signed=True)),
     (Column("ours", "difference"), lambda line: percent(line["difference"], signed=True)),
     (Column("p (Holm)"), lambda line: figure(line["p_holm"], 2)),

@@ -1,6 +1,7 @@
 """A small factory of plausible records; nothing here is trained."""
 
 import copy
+import hashlib
 import math
 
 import pytest
@@ -142,7 +143,7 @@ def make_run(
         "data": {
             "name": dataset,
             "source": source,
-            "fingerprint": f"{dataset}-{train_examples}",
+            "fingerprint": hashlib.sha256(f"{dataset}-{train_examples}".encode()).hexdigest(),
             "train_examples": train_examples,
             "test_examples": 1000,
             "notes": [f"note on {dataset}"],

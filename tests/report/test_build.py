@@ -1,0 +1,197 @@
+"""The files of a report: complete, linked, self-contained, the same bytes each time."""
+
+import html.parser
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ft_tf import records, report
+from ft_tf.errors import RunError
+from ft_tf.report import paper
+
+UNDRAWN = {"history": {}, "parameters": None, "faults": {}}  # only the gap figure is left
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects what a page holds; `open` is empty at the end of a well-formed page."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.images, self.ids, self.links, self.text = [], [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if "href" in attrs else []
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, (tag, self.open)
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def write_study(directory, study):
+    for index, record in enumerate(study):
+        records.write(directory / f"{index}-{record['name']}", record)
+
+
+@pytest.fixture
+def built(tmp_path, study):
+    write_study(tmp_path, study)
+    return tmp_path, report.build(tmp_path)
+
+
+def parsed(directory):
+    checker = Checker()
+    text = (directory / "report.html").read_text()
+    checker.feed(text)
+    checker.close()
+    return checker, text
+
+
+def test_a_whole_report(built):
+    directory, files = built
+    names = [path.relative_to(directory).as_posix() for path in files]
+    assert names[:2] == ["report.md", "report.html"]
+    assert len(set(names)) == len(names)
+    for exhibit in paper.EXHIBITS:
+        assert f"tables/{exhibit}.csv" in names and f"tables/{exhibit}.md" in names
+    assert {"figures/faults_table_5.png", "figures/gaps_table_3.png"} <= set(names)
+    assert all(path.stat().st_size for path in files)
+    leftovers = [path for path in directory.rglob(".*") if path.name != ".lock"]
+    assert leftovers == []
+    index_page(directory)
+    html_page(directory)
+
+
+def index_page(directory):
+    text = (directory / "report.md").read_text()
+    targets = re.findall(r"\]\(((?:tables|figures)/[^)]+)\)", text)
+    assert len(targets) > 20
+    for target in targets:
+        assert (directory / target).is_file(), target
+    assert "note on fashion_mnist" in text
+    assert "epsilon 5.25 at delta 1e-05" in text
+    assert "loss is NaN (epoch 3, step 71)" in text
+    assert "7 of 7 of the paper's gaps" in text
+    assert str(directory) not in text
+
+
+def html_page(directory):
+    checker, text = parsed(directory)
+    assert checker.open == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert "script" not in checker.tags and "link" not in checker.tags
+    assert "$" not in text
+    assert len(checker.images) == len(list((directory / "figures").iterdir()))
+    assert all(image["src"].startswith("data:image/png;base64,") for image in checker.images)
+    assert all(image["alt"] for image in checker.images)
+    assert {link.removeprefix("#") for link in checker.links} <= set(checker.ids)
+    assert len(checker.ids) == len(set(checker.ids))
+    assert checker.tags.count("details") == len(records.load_all(directory))
+    assert "epsilon 5.25 at delta 1e-05 <own>." in "".join(checker.text)
+    assert "<own>" not in text
+    assert str(directory) not in text
+
+
+def test_every_record_can_be_read_on_the_page(tmp_path, run):
+    record = run(label="<script>alert('x')</script> & \"q\" $count", **UNDRAWN)
+    records.write(tmp_path / "one", record)
+    report.build(tmp_path)
+    checker, text = parsed(tmp_path)
+    assert "<script" not in text
+    shown = "".join(checker.text)
+    start = shown.index('{\n  "', shown.index("Records"))
+    assert json.JSONDecoder().raw_decode(shown[start:])[0] == records.load(tmp_path / "one")
+
+
+def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path, study):
+    few = [record for record in study if "table_8" in str(record["rows"])]
+    few[0]["history"] = {}  # one figure less to draw
+    write_study(tmp_path / "a", few)
+    write_study(tmp_path / "b" / "deeper", few[::-1])
+    contents = []
+    for directory in (tmp_path / "a", tmp_path / "b"):
+        files = report.build(directory)
+        contents.append({p.relative_to(directory): p.read_bytes() for p in files})
+    assert contents[0] == contents[1]
+
+
+def test_a_second_report_is_the_same_and_leaves_records_alone(tmp_path, run):
+    path = records.write(tmp_path / "one", run(**UNDRAWN))
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    first = {file: file.read_bytes() for file in report.build(tmp_path)}
+    assert {file: file.read_bytes() for file in report.build(tmp_path)} == first
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_without_records_every_row_is_listed_as_not_run(tmp_path):
+    report.build(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("not run; run it with") == 33  # 31 rows of tables, 2 of Figure 1
+    assert "No verdict" in text
+    assert not (tmp_path / "figures").exists()
+
+
+def test_an_invalid_record_stops_the_report(tmp_path):
+    (tmp_path / "record.json").write_text('{"schema_version": 1}')
+    with pytest.raises(RunError, match="record.json"):
+        report.build(tmp_path)
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, run):
+    records.write(tmp_path / "one", run(**UNDRAWN))
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(RunError, match=r"figures.*cannot be written"):
+        report.build(tmp_path)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.report", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_binary_prints_tables_and_files(tmp_path, run):
+    records.write(tmp_path / "one", run(**UNDRAWN))
+    process = start(f"--output_dir={tmp_path}", "--tables=5")
+    printed, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0, complaints
+    assert "Table 5: Robust and regularized training" in printed
+    assert "Table 8" not in printed
+    assert f"{tmp_path}/report.html" in printed.splitlines()
+
+
+def test_bad_input_is_one_line(tmp_path):
+    cases = {
+        "--output_dir is needed": start(),
+        "holds no record.json": start(f"--output_dir={tmp_path}"),
+        "--tables=9": start(f"--output_dir={tmp_path}", "--tables=3,9"),
+    }
+    for words, process in cases.items():
+        printed, complaints = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert words in complaints
+        assert len(complaints.strip().splitlines()) == 1
+        assert not printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_needs_no_tensorflow():
+    code = "import sys, ft_tf.report; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,93 @@
+"""What is pooled, and what must never be."""
+
+import pytest
+
+from ft_tf.report import labels
+from ft_tf.report.groups import groups_by_row, rows_of
+
+ROW = "table_5/fmnist_dnn/natural"
+
+
+def test_seeds_of_one_configuration_are_one_group(run):
+    (group,) = groups_by_row([run(seed=seed, train=0.9 + seed / 100) for seed in (2, 0, 1)])[ROW]
+    assert group.samples.train == (0.9, 0.91, 0.92)
+    assert group.samples.unit == "training seed"
+
+
+def test_noise_seeds_differ_within_a_group(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    (group,) = groups_by_row([run(row=row, algorithm="dpsgd", seed=s) for s in range(2)])[row]
+    assert len(group.samples) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"label": "normalized"}, "label normalized"),
+        ({"architecture": "fmnist_cnn_1"}, "architecture fmnist_cnn_1"),
+        ({"deviations": ("epochs 20 of 60",)}, "deviations epochs 20 of 60"),
+        ({"train_examples": 60000}, "fingerprint 983183ad9ee3"),
+        ({"fitted": True}, "fitted True"),
+    ],
+)
+def test_other_settings_are_variants_that_say_how_they_differ(run, changes, words):
+    groups = groups_by_row([run(), run(seed=1, **changes)])[ROW]
+    assert [len(group.samples) for group in groups] == [1, 1]
+    assert any(words in text for text in labels.variants(groups))
+
+
+def test_options_of_the_algorithm_are_told_apart(run):
+    row = "table_5/fmnist_dnn/trades"
+    groups = groups_by_row(
+        [
+            run(row=row, algorithm="trades"),
+            run(row=row, algorithm="trades", options={"beta": 6.0}, seed=1),
+        ]
+    )[row]
+    assert sorted(labels.variants(groups)) == ["algorithm.beta 1", "algorithm.beta 6"]
+
+
+def test_forms_of_the_circles_study_stay_apart(circles, circles_results):
+    fixed = circles(results=circles_results)
+    redrawn = circles(results=circles_results, form="redrawn_data", name="r")
+    groups = groups_by_row([fixed, redrawn])["table_3/circles_mlp/natural"]
+    assert [group.samples.unit for group in groups] == ["replicate", "replicate"]
+    assert [len(group.samples) for group in groups] == [3, 3]
+    assert groups[0].samples.gap == pytest.approx((0.25, 0.23, 0.27))
+
+
+def test_a_second_copy_of_a_seeded_run_is_no_second_replicate(run):
+    (group,) = groups_by_row([run(), run()])[ROW]
+    assert len(group.samples) == 1
+    assert group.repeats == 1
+
+
+def test_two_runs_with_secret_noise_are_two_replicates(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    first, second = (run(row=row, algorithm="dpsgd") for _ in range(2))
+    for record in (first, second):
+        record["config"]["algorithm"]["noise_seed"] = None
+    (group,) = groups_by_row([first, second])[row]
+    assert len(group.samples) == 2
+
+
+def test_measuring_the_curve_does_not_part_seeds(run):
+    first, second = run(seed=0), run(seed=1)
+    second["config"]["evaluation"]["curve"] = True
+    assert len(groups_by_row([first, second])[ROW]) == 1
+
+
+def test_a_record_may_serve_two_rows(run):
+    record = run()
+    record["rows"] = ["table_4/cifar10_cnn/trades", "table_6/cifar10_cnn/trades/8_255"]
+    assert list(groups_by_row([record])) == record["rows"]
+
+
+def test_runs_without_a_row_come_under_their_name(run):
+    assert rows_of(run(row=None, label="mine", seed=3)) == [
+        "other/fashion_mnist-fmnist_dnn-natural-mine-epochs_10"
+    ]
+
+
+def test_order_of_records_does_not_matter(study):
+    assert groups_by_row(study) == groups_by_row(study[::-1])

@@ -1,0 +1,177 @@
+"""Accuracy tables against values computed by hand."""
+
+import math
+
+import pytest
+
+from ft_tf.errors import ArgumentError
+from ft_tf.report import paper, tables
+
+
+def lines_of(records, exhibit):
+    return tables.accuracy_frame(records, exhibit).to_dict("records")
+
+
+def line_of(records, row):
+    (line,) = [line for line in lines_of(records, row.split("/")[0]) if line["row"] == row]
+    return line
+
+
+def is_missing(value):
+    return value is None or value != value
+
+
+def test_three_seeds_by_hand(run):
+    """Gaps 8, 9 and 10 points: mean 9, s = 1; t(0.975, 2) = 4.302653, sqrt(1 + 1/3) = 1.154701."""
+    records = [
+        run(seed=seed, train=train, test=0.90) for seed, train in enumerate((0.98, 0.99, 1.00))
+    ]
+    line = line_of(records, "table_5/fmnist_dnn/natural")
+    assert line["train"] == pytest.approx(0.99)
+    assert line["test"] == pytest.approx(0.90)
+    assert line["gap"] == pytest.approx(0.09)
+    assert line["train_sd"] == pytest.approx(0.01)
+    assert line["test_sd"] == pytest.approx(0, abs=1e-12)
+    assert line["gap_sd"] == pytest.approx(0.01)
+    half = 4.302652729911275 * 0.01 * math.sqrt(4 / 3)
+    assert line["gap_prediction_low"] == pytest.approx(0.09 - half)
+    assert line["gap_prediction_high"] == pytest.approx(0.09 + half)
+    assert line["paper_gap_inside"] is True  # 8.60
+    assert line["train_difference"] == pytest.approx(0.99 - 0.9883)
+    assert line["test_difference"] == pytest.approx(0.90 - 0.9023)
+    assert line["gap_difference"] == pytest.approx(0.09 - 0.0860)
+    assert (line["replicates"], line["status"]) == (3, "ran")
+
+
+def test_a_gap_outside_the_interval_is_said(run):
+    records = [run(seed=s, train=0.50 + s / 1000, test=0.49) for s in range(3)]
+    assert line_of(records, "table_5/fmnist_dnn/natural")["paper_gap_inside"] is False
+
+
+def test_one_seed_has_no_interval(run):
+    line = line_of([run()], "table_5/fmnist_dnn/natural")
+    assert line["gap"] == pytest.approx(0.07)
+    for name in ("gap_sd", "gap_prediction_low", "gap_prediction_high", "paper_gap_inside"):
+        assert is_missing(line[name])
+
+
+def test_circles_pool_over_replicates(circles, circles_results):
+    line = line_of([circles(results=circles_results)], "table_3/circles_mlp/natural")
+    assert line["gap"] == pytest.approx(0.25)
+    assert line["gap_sd"] == pytest.approx(0.02)
+    assert (line["replicates"], line["replication_unit"]) == (3, "replicate")
+    assert line["data"] == "scikit-learn make_circles, 30 training points"
+
+
+def test_rows_without_a_record_are_not_run_and_say_how_to(run):
+    lines = {line["row"]: line for line in lines_of([run()], "table_5")}
+    assert list(lines) == [row.id for row in paper.rows("table_5")]
+    missing = lines["table_5/fmnist_cnn/trades"]
+    assert missing["status"] == "not run"
+    assert missing["command"] == "python -m experiments.reproduce --tables=5"
+    assert missing["paper_gap"] == pytest.approx(0.0886)
+    assert is_missing(missing["gap"])
+    cifar = lines_of([], "table_4")[0]
+    assert "--tables=4 --data_dir=DIR --download" in cifar["command"]
+
+
+def test_a_failed_run_is_shown_with_its_reason(failed_run):
+    line = line_of([failed_run()], "table_5/fmnist_dnn/natural")
+    assert line["status"] == "failed"
+    assert line["failures"] == "seed 0: loss is NaN (epoch 3, step 71)"
+    assert is_missing(line["gap"])
+    assert line["replicates"] == 0
+
+
+def test_a_failed_seed_stands_beside_the_finished_ones(run, failed_run):
+    line = line_of([run(seed=1), run(seed=2), failed_run(seed=3)], "table_5/fmnist_dnn/natural")
+    assert (line["status"], line["replicates"]) == ("ran", 2)
+    assert line["failures"].startswith("seed 3: loss is NaN")
+
+
+def test_variants_have_lines_of_their_own(run):
+    row = "table_5/fmnist_cnn/trades"
+    records = [
+        run(row=row, algorithm="trades", architecture=architecture, train=train)
+        for architecture, train in (("fmnist_cnn_1", 0.99), ("fmnist_cnn_2", 0.95))
+    ]
+    lines = [line for line in lines_of(records, "table_5") if line["row"] == row]
+    assert [line["train"] for line in lines] == [0.99, 0.95]
+    assert [line["variant"] for line in lines] == [
+        "architecture fmnist_cnn_1",
+        "architecture fmnist_cnn_2",
+    ]
+
+
+def test_a_dp_row_carries_its_own_epsilon_and_never_the_papers(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    line = line_of([run(row=row, algorithm="dpsgd")], row)
+    assert line["epsilon"] == 5.25
+    assert line["epsilon_tight"] == 4.5
+    assert line["noise_multiplier"] == 1.1
+    assert line["delta"] == 1e-5
+    assert line["run"] == "DP-SGD, noise multiplier 1.1, clip 1; fmnist_dnn"
+    assert "2.97" not in line["run"] + line["variant"] + line["epsilon_accounting"]
+
+
+def test_shuffled_batches_get_the_unamplified_epsilon(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    record = run(row=row, algorithm="dpsgd", options={"sampling": "shuffle"})
+    record["privacy"]["sampling"] = "shuffle"
+    line = line_of([record], row)
+    assert line["epsilon"] == 54.0
+    assert line["epsilon_accounting"] == "shuffled batches, unamplified"
+    assert is_missing(line["epsilon_tight"])
+
+
+def test_without_a_finite_epsilon_the_reason_is_given(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    record = run(row=row, algorithm="dpsgd", options={"noise_multiplier": 0.0})
+    record["privacy"] |= {"epsilon_paper": None, "reasons": {"epsilon_paper": "no noise"}}
+    line = line_of([record], row)
+    assert is_missing(line["epsilon"])
+    assert line["epsilon_accounting"] == "no noise"
+
+
+def test_reductions_and_the_data_source_are_in_the_row(run):
+    line = line_of([run(deviations=("epochs 10 of 60", "beta 1"))], "table_5/fmnist_dnn/natural")
+    assert line["reduced"] == "epochs 10 of 60; beta 1"
+    assert line["data"] == "embedded sample, 6,000 training images"
+
+
+def test_fitted_runs_are_marked(run):
+    assert line_of([run(fitted=True)], "table_5/fmnist_dnn/natural")["fitted"] is True
+
+
+def test_rows_that_the_paper_lacks_follow_its_own(circles, circles_results):
+    lines = lines_of([circles(results=circles_results)], "table_3")
+    assert [line["row"] for line in lines[:7]] == [row.id for row in paper.rows("table_3")]
+    assert lines[7]["row"] == "table_3/circles_mlp/jacobian/0.1"
+    assert lines[7]["note"] == "not in the paper"
+    assert lines[7]["gap"] == pytest.approx(0.20)
+
+
+def test_figure_1_takes_the_runs_of_table_4(run):
+    records = [
+        run(
+            row=f"table_4/cifar10_cnn/{name}",
+            algorithm=name,
+            architecture="cifar10_cnn",
+            dataset="cifar10",
+            train=train,
+        )
+        for name, train in (("natural", 0.95), ("trades", 0.93))
+    ]
+    lines = lines_of(records, "figure_1")
+    assert [line["gap"] for line in lines] == pytest.approx([0.07, 0.05])
+    assert [line["paper_gap"] for line in lines] == [0.09, 0.17]
+
+
+def test_runs_beside_the_papers_rows_are_listed(run):
+    (line,) = lines_of([run(row=None, label="mine")], "other")
+    assert line["gap"] == pytest.approx(0.07)
+
+
+def test_unknown_exhibits_are_refused():
+    with pytest.raises(ArgumentError, match="exhibit='table_2'"):
+        tables.accuracy_frame([], "table_2")
