@@ -59,6 +59,20 @@ class Worst(NamedTuple):
         )
 
 
+class Ascent(NamedTuple):
+    """What an ascent gives back.
+
+    Attributes:
+        worst: the worst point met.
+        last: the last point, [n, ...].
+        stuck: where the first gradient was exactly zero, [n].
+    """
+
+    worst: Worst
+    last: tf.Tensor
+    stuck: tf.Tensor
+
+
 def _choose(mask: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """tf.where with a mask per example, [n], over batches [n, ...]."""
     return tf.where(tf.reshape(mask, [-1] + [1] * (one.shape.rank - 1)), one, other)
@@ -93,11 +107,11 @@ def projected_gradient(
     *,
     step_size: tf.Tensor,
     num_steps: tf.Tensor,
-) -> tuple[Worst, tf.Tensor]:
+) -> Ascent:
     """x_{k+1} = P(x_k + step_size * direction(gradient at x_k)), Madry et al. 2018.
 
     Returns:
-        The worst of x_1, ..., x_num_steps, and where the first gradient is exactly zero [n].
+        The worst of x_1, ..., x_num_steps, and the last.
     """
 
     def step(
@@ -114,7 +128,7 @@ def projected_gradient(
     _, point, worst, stuck = tf.while_loop(
         lambda index, *_: index < num_steps, step, (0, start, nothing, nothing.broken)
     )
-    return worst.updated(point, *objective(point)), stuck
+    return Ascent(worst.updated(point, *objective(point)), point, stuck)
 
 
 def apgd_windows(num_steps: int) -> npt.NDArray[np.int32]:
@@ -157,9 +171,7 @@ class _State(NamedTuple):
     worst: Worst
 
 
-def auto_pgd(
-    objective: Objective, ball: Ball, start: tf.Tensor, *, windows: tf.Tensor
-) -> tuple[Worst, tf.Tensor]:
+def auto_pgd(objective: Objective, ball: Ball, start: tf.Tensor, *, windows: tf.Tensor) -> Ascent:
     """Auto-PGD (Croce and Hein 2020, Algorithm 1): momentum, and a step size that adapts.
 
     The step size starts at 2 * epsilon. When a window ends, an example's step size is halved and
@@ -173,7 +185,7 @@ def auto_pgd(
         windows: one entry per step, see `apgd_windows`.
 
     Returns:
-        The worst of the start and all points, and where the first gradient is exactly zero [n].
+        The worst of the start and all points, and the last.
     """
 
     def step(state: _State) -> tuple[_State]:
@@ -213,7 +225,7 @@ def auto_pgd(
         worst=worst,
     )
     (final,) = tf.while_loop(lambda state: state.index < tf.shape(windows)[0], step, (state,))
-    return final.worst, _is_zero(gradient)
+    return Ascent(final.worst, final.point, _is_zero(gradient))
 
 
 def _momentum_step(state: _State, ball: Ball) -> tf.Tensor:

@@ -11,7 +11,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks import losses
 from ft_tf.attacks.geometry import DISTANCES
 from ft_tf.attacks.kl import class_logits, kl_divergence
-from ft_tf.attacks.loops import Ball, Worst, apgd_windows, auto_pgd, projected_gradient
+from ft_tf.attacks.loops import Ascent, Ball, Worst, apgd_windows, auto_pgd, projected_gradient
 from ft_tf.attacks.noise import random_perturbations
 from ft_tf.attacks.validation import (
     check_bounds,
@@ -27,6 +27,9 @@ from ft_tf.checks import (
     check_positive_integer,
 )
 from ft_tf.metrics import predict_logits, predicted_labels
+
+LEG = 10
+"""PGD steps between two looks at which examples still stand, where it may stop early."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +113,7 @@ class Attempt:
         stream: tells this attempt's random start from others' under the same seed; None for a
             start at x itself.
         targets: for the targeted loss, the class that each example is driven to, int64 [n].
+        early_stop: pgd leaves an example alone once it is broken, looking every LEG steps.
     """
 
     method: str
@@ -118,6 +122,14 @@ class Attempt:
     step_size: float = 0.0
     stream: tuple[int, ...] | None = None
     targets: npt.NDArray[np.int64] | None = None
+    early_stop: bool = False
+
+    def legs(self) -> list[int]:
+        """Steps between looks at who is broken: all at once, or ten at a time."""
+        if self.method == "apgd" or not self.early_stop:
+            return [self.num_steps]
+        full, rest = divmod(self.num_steps, LEG)
+        return [LEG] * full + [rest] * (rest > 0)
 
 
 class WorstCase:
@@ -143,43 +155,58 @@ class WorstCase:
 
     def attack(self, problem: Problem, attempt: Attempt) -> None:
         """Makes one attempt at every example that is not broken yet, and keeps what is worse."""
-        survivors = np.flatnonzero(~self.broken)
         comparable = self._loss_name in (None, attempt.loss)
         self._loss_name = self._loss_name or attempt.loss
-        for start in range(0, len(survivors), problem.batch_size):
-            batch = survivors[start : start + problem.batch_size]
-            worst, stuck = _ascend(problem, attempt, batch)
-            loss, broken = worst.loss.numpy(), worst.broken.numpy()
-            kept = broken | (comparable & (loss > self.loss[batch]))
-            self.point[batch[kept]] = worst.point.numpy()[kept]
-            self.loss[batch[kept]] = loss[kept]
-            self.broken[batch] = broken
-            self.stuck[batch] |= stuck.numpy()
-            self.attacked[batch] = True
+        last = problem.x
+        for number, num_steps in enumerate(attempt.legs()):
+            start, last = last, np.empty_like(problem.x)
+            survivors = np.flatnonzero(~self.broken)
+            for row in range(0, len(survivors), problem.batch_size):
+                batch = survivors[row : row + problem.batch_size]
+                first = start[batch] if number else _first_points(problem, attempt, batch)
+                found = _ascend(problem, attempt, batch, first, num_steps)
+                self._keep(batch, found.worst, comparable=comparable)
+                last[batch] = found.last.numpy()
+                if not number:
+                    self.stuck[batch] |= found.stuck.numpy()
+                    self.attacked[batch] = True
+
+    def _keep(self, batch: npt.NDArray[np.int64], worst: Worst, *, comparable: bool) -> None:
+        loss, broken = worst.loss.numpy(), worst.broken.numpy()
+        kept = broken | (comparable & (loss > self.loss[batch]))
+        self.point[batch[kept]] = worst.point.numpy()[kept]
+        self.loss[batch[kept]] = loss[kept]
+        self.broken[batch] = broken
+
+
+def _first_points(
+    problem: Problem, attempt: Attempt, batch: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    x = problem.x[batch]
+    if attempt.stream is None:
+        return x
+    noise = random_perturbations(
+        batch,
+        x.shape[1:],
+        epsilon=problem.epsilon,
+        distance=problem.distance,
+        stream=(problem.seed, *attempt.stream),
+    )
+    return np.clip(x + noise, *map(np.float32, problem.bounds))
 
 
 def _ascend(
-    problem: Problem, attempt: Attempt, batch: npt.NDArray[np.int64]
-) -> tuple[Worst, tf.Tensor]:
-    x = problem.x[batch]
-    start = x
-    if attempt.stream is not None:
-        start = x + random_perturbations(
-            batch,
-            x.shape[1:],
-            epsilon=problem.epsilon,
-            distance=problem.distance,
-            stream=(problem.seed, *attempt.stream),
-        )
-        start = np.clip(start, *map(np.float32, problem.bounds))
+    problem: Problem,
+    attempt: Attempt,
+    batch: npt.NDArray[np.int64],
+    start: npt.NDArray[np.float32],
+    num_steps: int,
+) -> Ascent:
     targets = problem.y if attempt.targets is None else attempt.targets
-    if attempt.method == "pgd":
-        schedule = np.zeros(attempt.num_steps, np.int32)
-    else:
-        schedule = apgd_windows(attempt.num_steps)
-    ascent = _compiled_ascent(problem, attempt)
-    return ascent(
-        x,
+    is_apgd = attempt.method == "apgd"
+    schedule = apgd_windows(num_steps) if is_apgd else np.zeros(num_steps, np.int32)
+    return _compiled_ascent(problem, attempt)(
+        problem.x[batch],
         start,
         problem.y[batch],
         targets[batch],
@@ -259,7 +286,7 @@ def _build_ascent(
         low: tf.Tensor,
         high: tf.Tensor,
         schedule: tf.Tensor,
-    ) -> tuple[Worst, tf.Tensor]:
+    ) -> Ascent:
         def objective(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = class_logits(tf.cast(model()(point, training=False), tf.float32))
             value = LOSSES[loss](logits, y, targets, clean_logits)

@@ -57,8 +57,8 @@ def test_saturated_logits_have_no_cross_entropy_gradient(classifier, images):
     fooled = attacks.pgd(model, x, y, epsilon=0.08)
     assert any("try loss='margin'" in line for line in fooled.warnings)
     # The scale-invariant loss is not fooled.
-    honest = attacks.apgd(classifier, x, y, epsilon=0.08, loss="targeted_dlr")
-    through = attacks.apgd(model, x, y, epsilon=0.08, loss="targeted_dlr")
+    honest = attacks.apgd(classifier, x, y, epsilon=0.08, num_steps=30, loss="targeted_dlr")
+    through = attacks.apgd(model, x, y, epsilon=0.08, num_steps=30, loss="targeted_dlr")
     assert through.robust_accuracy == pytest.approx(honest.robust_accuracy, abs=0.02)
     assert fooled.robust_accuracy > honest.robust_accuracy + 0.2
 

@@ -94,7 +94,9 @@ def test_auto_pgd_equals_the_algorithm(distance):
     )
     windows = loops.apgd_windows(num_steps)
     ball = loops.Ball(tf.constant(x), tf.constant(epsilon, tf.float64), 0.0, 1.0, distance)
-    worst, _ = loops.auto_pgd(tensor_bumps, ball, tf.constant(start), windows=tf.constant(windows))
+    worst, _, _ = loops.auto_pgd(
+        tensor_bumps, ball, tf.constant(start), windows=tf.constant(windows)
+    )
     checkpoints = (np.flatnonzero(windows) + 1).tolist()
     expected = [
         numpy_auto_pgd(row, first, epsilon, checkpoints, num_steps, distance)
@@ -116,11 +118,12 @@ def test_the_worst_point_of_all_steps_is_kept():
         path.append(float(np.clip(path[-1] + 0.2 * np.sign(gradient[0, 0]), 0, 0.45)))
     values = [bumps(np.array([[z]]))[0][0] for z in path[1:]]
     assert np.argmax(values) != len(values) - 1
-    worst, stuck = loops.projected_gradient(
+    worst, last, stuck = loops.projected_gradient(
         tensor_bumps, ball, x, step_size=tf.constant(0.2, tf.float64), num_steps=tf.constant(5)
     )
     np.testing.assert_allclose(worst.loss, [max(values)], atol=1e-12)
     np.testing.assert_allclose(worst.point, [[path[1:][int(np.argmax(values))]]], atol=1e-12)
+    np.testing.assert_allclose(last, [[path[-1]]], atol=1e-12)
     assert not stuck.numpy().any()
 
 
@@ -140,7 +143,7 @@ def test_nan_gradients_leave_the_point_where_it_is():
 
     x = tf.constant([[0.2], [0.7]])
     ball = loops.Ball(x, tf.constant(0.1), 0.0, 1.0, "l_inf")
-    worst, _ = loops.projected_gradient(
+    worst, _, _ = loops.projected_gradient(
         objective, ball, x, step_size=tf.constant(0.1), num_steps=tf.constant(2)
     )
     np.testing.assert_allclose(worst.point, [[0.2], [0.8]], atol=1e-6)
