@@ -1,0 +1,78 @@
+"""All knowledge of dp-accounting and of its releases (0.4.3 on Python 3.11, 0.6 from 3.12 on).
+
+It stands here and not in `ft_tf._compat`, which imports TensorFlow: the accountants do without.
+dp-accounting is imported at first use, since it takes more than a second.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ft_tf.errors import StackError
+
+TAIL_MASS = 1e-15
+"""Probability mass that dp-accounting moves to an infinite loss in each self-composition."""
+
+
+def _modules() -> tuple[ModuleType, ModuleType, ModuleType]:
+    try:
+        from dp_accounting import rdp
+        from dp_accounting.pld import pld_pmf, privacy_loss_distribution
+    except ImportError as error:
+        raise StackError(
+            f"dp-accounting cannot be imported ({error}): pip install 'dp-accounting>=0.4.3'"
+        ) from None
+    return rdp, pld_pmf, privacy_loss_distribution
+
+
+def epsilon_of_rdp(orders: Sequence[float], rdp: np.ndarray, delta: float) -> tuple[float, float]:
+    """Epsilon and best order by dp-accounting's conversion of a Rényi curve."""
+    library, _, _ = _modules()
+    epsilon, order = library.compute_epsilon(orders, rdp, delta)  # 0.6 answers in NumPy scalars
+    return float(epsilon), float(order)
+
+
+@dataclasses.dataclass(frozen=True)
+class HockeyStick:
+    """Hockey-stick divergences of one step on a grid of losses.
+
+    Attributes:
+        deltas: float array, not increasing, in [0, 1]; entry i belongs to (lowest + i) * interval.
+        lowest: first grid index.
+    """
+
+    deltas: np.ndarray
+    lowest: int
+
+
+def composed_pld(*curves: HockeyStick, interval: float, steps: int) -> Any:
+    """Pessimistic privacy loss distribution of a step composed with itself.
+
+    Args:
+        curves: one for a pair that is its own mirror image; otherwise remove, then add.
+        interval: distance of grid points, in nats.
+        steps: how often the step is taken.
+    """
+    _, pmf, library = _modules()
+    single = [
+        pmf.create_pmf_pessimistic_connect_dots_fixed_gap(
+            interval, curve.lowest, curve.lowest + len(curve.deltas) - 1, curve.deltas
+        )
+        for curve in curves
+    ]
+    return library.PrivacyLossDistribution(*single).self_compose(steps, TAIL_MASS)
+
+
+def epsilon_of_pld(pld: Any, delta: float) -> float:
+    """Smallest epsilon at `delta`; infinite when the truncated tails already exceed it."""
+    return float(pld.get_epsilon_for_delta(delta))
+
+
+def delta_of_pld(pld: Any, epsilon: float) -> float:
+    """Delta at `epsilon`, at most 1."""
+    delta = float(pld.get_delta_for_epsilon(epsilon))
+    return min(1.0, delta) if math.isfinite(delta) else 1.0

@@ -1,0 +1,241 @@
+"""Audits: statistical lower bounds on epsilon from what a training run gives away.
+
+An accountant proves an upper bound for an algorithm; an audit measures a lower bound for the code
+that claims to be it. A lower bound above the claimed epsilon means that the code does not
+do what is accounted for (noise left out, clipping broken), at the stated level of confidence. A
+lower bound below it proves nothing: the attack may be weak.
+
+Both audits take scores or a callable, never a model: a score is any number that tends to be higher
+when the canary was in the training set, such as minus its loss, or the inner product of
+the weights' change with its gradient. Neighbours differ by one canary added or removed.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import stats
+
+from ft_tf.checks import check_fraction, check_positive_integer, check_probability
+from ft_tf.errors import ArgumentError
+from ft_tf.intervals import proportion
+from ft_tf.privacy._search import boundary
+from ft_tf.privacy.canaries import draw_inclusion, make_canaries
+
+__all__ = [
+    "Audit",
+    "audit_one_run",
+    "audit_repeated",
+    "draw_inclusion",
+    "make_canaries",
+    "one_run_p_value",
+]
+
+_MOST_EPSILON = 50.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        epsilon_lower_bound: the run is not (epsilon, delta)-private for any smaller epsilon, with
+            confidence `level`; 0 when nothing was found.
+        delta: the delta that the bound is for.
+        level: confidence, such as 0.95.
+        method: name and source of the construction.
+        trials: runs, or canaries, that the bound rests on.
+        details: counts behind the bound, by name.
+    """
+
+    epsilon_lower_bound: float
+    delta: float
+    level: float
+    method: str
+    trials: int
+    details: dict[str, float]
+
+    def contradicts(self, claimed_epsilon: float) -> bool:
+        """Whether the bound lies above a claimed epsilon: the claim is refuted at `level`."""
+        return self.epsilon_lower_bound > claimed_epsilon
+
+
+def audit_repeated(
+    run: Callable[[bool, int], float], *, runs: int, delta: float, level: float = 0.95
+) -> Audit:
+    """Bounds epsilon from repeated runs with and without one canary.
+
+    For any event of an (epsilon, delta)-private run, P[event | with] <= exp(epsilon)
+    P[event | without] + delta, and the reverse. The event is "score at or above a threshold" or its
+    complement, whichever way round does best on the first half of the runs. The second half gives
+    Clopper-Pearson bounds (Nasr et al. 2021, "Adversary instantiation"):
+
+        epsilon >= ln((low(P with) - delta) / high(P without))
+
+    The threshold and the direction never see the second half, so that the level holds.
+
+    Args:
+        run: run(included, i) trains once with independent noise and returns the score; called with
+            i = 0 ... runs - 1 for either value of `included`.
+        runs: runs for each of the two, at least 4. To show an epsilon takes some 8 exp(epsilon).
+        delta: in [0, 1].
+        level: confidence of the bound.
+    """
+    check_positive_integer(runs=runs)
+    check_fraction(delta=delta)
+    check_probability(level=level)
+    if runs < 4:
+        raise ArgumentError(f"runs={runs} must be at least 4: half of them choose the threshold")
+    scores = np.array([[run(included, i) for i in range(runs)] for included in (True, False)])
+    if not np.isfinite(scores).all():
+        raise ArgumentError("run returned a score that is not finite: a model that diverged?")
+    half = runs // 2
+    threshold, flipped = _best_event(scores[:, :half], delta, level)
+    hits = _hits(scores[:, half:], threshold, flipped)
+    bound = _ratio_bound(hits, runs - half, delta, level)
+    return Audit(
+        epsilon_lower_bound=bound,
+        delta=delta,
+        level=level,
+        method="repeated runs, Clopper-Pearson",
+        trials=2 * (runs - half),
+        details={
+            "threshold": float(threshold),
+            "event_is_below_threshold": float(flipped),
+            "hits_likelier_side": float(hits[0]),
+            "hits_other_side": float(hits[1]),
+        },
+    )
+
+
+def _hits(scores: np.ndarray, threshold: float, flipped: bool) -> tuple[int, int]:
+    """Event counts, first under the hypothesis that the event speaks for."""
+    with_canary, without = (scores >= threshold).sum(axis=1)
+    if flipped:
+        return scores.shape[1] - int(without), scores.shape[1] - int(with_canary)
+    return int(with_canary), int(without)
+
+
+def _best_event(scores: np.ndarray, delta: float, level: float) -> tuple[float, bool]:
+    events = [(threshold, flipped) for threshold in np.unique(scores) for flipped in (False, True)]
+    bounds = [
+        _ratio_bound(_hits(scores, *event), scores.shape[1], delta, level, floor=False)
+        for event in events
+    ]
+    return events[int(np.argmax(bounds))]
+
+
+def _ratio_bound(
+    hits: tuple[int, int], trials: int, delta: float, level: float, *, floor: bool = True
+) -> float:
+    low = proportion(successes=hits[0], trials=trials, level=level, unit="run").low - delta
+    high = proportion(successes=hits[1], trials=trials, level=level, unit="run").high
+    if low <= 0:
+        return 0.0 if floor else -math.inf
+    return max(0.0, math.log(low / high)) if floor else math.log(low / high)
+
+
+def audit_one_run(
+    scores: Sequence[float],
+    included: Sequence[bool],
+    *,
+    delta: float,
+    level: float = 0.95,
+    guesses: int | Sequence[int] | None = None,
+) -> Audit:
+    """Bounds epsilon from one run with many canaries, each included by a fair coin.
+
+    The r canaries with the most telling scores are guessed, the upper half "in" and the lower half
+    "out", the rest is left open. If the run is (epsilon, delta)-private, the number of right
+    guesses is bounded by a binomial with success chance exp(epsilon) / (1 + exp(epsilon)),
+    plus a term in delta (Steinke, Nasr and Jagielski 2023, "Privacy auditing with one training
+    run", theorem 5.2): see `one_run_p_value`. Epsilon is rejected where that p-value is at most
+    1 - level.
+
+    Args:
+        scores: float [m], one score per canary, included or not.
+        included: bool [m], the coin flips (`draw_inclusion`), drawn independently of all else.
+        delta: in [0, 1].
+        level: confidence of the bound.
+        guesses: r, or several r to choose from, fixed before the scores are seen: the level is
+            divided among them (Bonferroni). Default: m, m / 2, m / 4 and m / 8.
+    """
+    scores, included = np.asarray(scores, np.float64), np.asarray(included)
+    check_fraction(delta=delta)
+    check_probability(level=level)
+    if scores.ndim != 1 or scores.shape != included.shape or len(scores) < 2:
+        raise ArgumentError(
+            f"scores.shape={scores.shape} and included.shape={included.shape} must be one and the "
+            "same length, at least 2"
+        )
+    if included.dtype != bool:
+        raise ArgumentError(f"included.dtype={included.dtype} must be bool, one coin per canary")
+    if not np.isfinite(scores).all():
+        raise ArgumentError("scores has a value that is not finite: a model that diverged?")
+    canaries = len(scores)
+    if guesses is None:
+        guesses = sorted({max(2, canaries // part) for part in (1, 2, 4, 8)})
+    choices = [guesses] if isinstance(guesses, int) else list(guesses)
+    check_positive_integer(**{f"guesses[{i}]": choice for i, choice in enumerate(choices)})
+    if max(choices) > canaries:
+        raise ArgumentError(f"guesses={max(choices)} must not exceed the {canaries} canaries")
+    significance = (1 - level) / len(choices)
+    found = []
+    for count in choices:
+        right = _right_guesses(scores, included, count)
+        found.append((_one_run_bound(canaries, count, right, delta, significance), count, right))
+    bound, count, right = max(found)
+    return Audit(
+        epsilon_lower_bound=bound,
+        delta=delta,
+        level=level,
+        method="one run, Steinke, Nasr and Jagielski 2023",
+        trials=canaries,
+        details={"guesses": float(count), "right": float(right)},
+    )
+
+
+def _right_guesses(scores: np.ndarray, included: np.ndarray, count: int) -> int:
+    order = np.argsort(scores, kind="stable")
+    guessed_out, guessed_in = order[: count // 2], order[len(order) - (count - count // 2) :]
+    return int(included[guessed_in].sum() + (~included[guessed_out]).sum())
+
+
+def one_run_p_value(
+    *, canaries: int, guesses: int, right: int, epsilon: float, delta: float
+) -> float:
+    """Largest chance that an (epsilon, delta)-private run yields `right` right guesses or more.
+
+    With W ~ Binomial(guesses, exp(epsilon) / (1 + exp(epsilon))):
+
+        P[W >= right] + 2 canaries delta max_i P[right - i <= W < right] / i,  i = 1 ... right
+
+    >>> one_run_p_value(canaries=10, guesses=10, right=10, epsilon=0.0, delta=0.0) == 2**-10
+    True
+    """
+    chance = 1 / (1 + math.exp(-epsilon))
+    tail = stats.binom.sf(right - 1, guesses, chance)
+    if not right or not delta:
+        return float(min(1.0, tail))
+    below = np.cumsum(stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, chance))
+    slack = np.max(below / np.arange(1, right + 1))
+    return float(min(1.0, tail + 2 * canaries * delta * slack))
+
+
+def _one_run_bound(
+    canaries: int, guesses: int, right: int, delta: float, significance: float
+) -> float:
+    def stands(epsilon: float) -> bool:
+        return (
+            one_run_p_value(
+                canaries=canaries, guesses=guesses, right=right, epsilon=epsilon, delta=delta
+            )
+            > significance
+        )
+
+    if stands(0.0):
+        return 0.0
+    # The largest epsilon known to be rejected, rounded down by the search's tolerance.
+    edge = boundary(stands, fails_at=0.0, holds_at=_MOST_EPSILON, tolerance=1e-6)
+    return max(0.0, edge - 1e-6)

@@ -1,0 +1,118 @@
+"""The least noise that keeps a run within a privacy budget."""
+
+import math
+
+from scipy import optimize
+
+from ft_tf.checks import check_choice, check_positive, check_positive_integer, check_probability
+from ft_tf.errors import ArgumentError
+from ft_tf.privacy import rdp
+from ft_tf.privacy.accounting import ACCOUNTANTS, epsilon_of
+from ft_tf.privacy.phases import Phase
+from ft_tf.privacy.pld import GridError
+
+_TOLERANCE = 8e-4
+"""Of the noise multiplier, relative; 0.1% is promised."""
+
+_LARGE = 50.0
+
+_LEAST_NOISE, _MOST_NOISE = 1e-2, 1e6
+
+
+def noise_multiplier_for(
+    *,
+    target_epsilon: float,
+    delta: float,
+    sampling_probability: float,
+    steps: int,
+    accountant: str = "pld",
+) -> float:
+    """Smallest noise multiplier whose epsilon does not exceed the target, to 0.1%.
+
+    The epsilon at the returned value is at most `target_epsilon`; at 0.999 of it, it is more.
+
+    Args:
+        target_epsilon: > 0, by `accountant`.
+        delta: in (0, 1).
+        sampling_probability: in (0, 1].
+        steps: number of steps, >= 1.
+        accountant: "pld" (tight), "rdp", "paper" (both Poisson sampling as well) or "shuffled"
+            (fixed batches).
+
+    Raises:
+        ArgumentError: an argument is out of range, or no noise multiplier between 0.01 and 1e6
+            meets the target exactly; the message names the epsilons that can be had.
+
+    >>> sigma = noise_multiplier_for(
+    ...     target_epsilon=2.97, delta=1e-5, sampling_probability=1 / 240, steps=14_400,
+    ...     accountant="paper")
+    >>> round(sigma, 2)
+    1.1
+    """
+    check_positive(target_epsilon=target_epsilon)
+    check_probability(delta=delta)
+    check_positive_integer(steps=steps)
+    check_choice(ACCOUNTANTS, accountant=accountant)
+
+    gap = _Gap(target_epsilon, delta, sampling_probability, steps, accountant)
+    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
+    if gap(most) > 0:
+        raise ArgumentError(_out_of_reach(target_epsilon, delta, accountant))
+    if gap(least) <= 0:
+        raise ArgumentError(
+            f"target_epsilon={target_epsilon:g} is met by noise_multiplier={_LEAST_NOISE:g}: it "
+            "protects nothing; choose a smaller target"
+        )
+    # RDP is quick, and its answer lies within a few percent of the one by PLD.
+    start = 0.0
+    if accountant == "pld" and _Gap(*gap.question[:-1], "rdp")(most) <= 0:
+        start = _root(_Gap(*gap.question[:-1], "rdp"), start, step=0.5)
+    log_sigma = _root(gap, start, step=0.1) + _TOLERANCE / 2
+    while gap(log_sigma) > 0:
+        log_sigma += _TOLERANCE / 4
+    return math.exp(log_sigma)
+
+
+class _Gap:
+    """log(epsilon / target) as a function of log(noise_multiplier), each point worked out once."""
+
+    def __init__(
+        self, target: float, delta: float, sampling_probability: float, steps: int, accountant: str
+    ) -> None:
+        self.question = (target, delta, sampling_probability, steps, accountant)
+        self._known: dict[float, float] = {}
+
+    def __call__(self, log_sigma: float) -> float:
+        if log_sigma not in self._known:
+            self._known[log_sigma] = self._evaluate(log_sigma)
+        return self._known[log_sigma]
+
+    def _evaluate(self, log_sigma: float) -> float:
+        target, delta, sampling_probability, steps, accountant = self.question
+        phase = Phase(math.exp(log_sigma), sampling_probability, steps)
+        try:
+            epsilon = epsilon_of([phase], delta=delta, accountant=accountant)
+        except GridError:  # so little noise that epsilon is far above every sensible target
+            return _LARGE
+        return math.log(epsilon / target) if epsilon else -_LARGE
+
+
+def _root(gap: _Gap, start: float, step: float) -> float:
+    """Where `gap` crosses 0, to a quarter of the tolerance, looking outward from `start`."""
+    low = high = start
+    while gap(high) > 0:
+        low, high, step = high, high + step, 2 * step
+    while gap(low) <= 0:
+        low, high, step = low - step, low, 2 * step
+    return optimize.brentq(gap, low, high, xtol=_TOLERANCE / 4)
+
+
+def _out_of_reach(target_epsilon: float, delta: float, accountant: str) -> str:
+    if accountant in ("paper", "rdp"):
+        orders = rdp.PAPER_ORDERS if accountant == "paper" else rdp.ORDERS
+        floor = -math.log(delta) / (orders[-1] - 1)
+        return (
+            f"target_epsilon={target_epsilon:g} is out of reach of accountant={accountant}, whose "
+            f"orders end at {orders[-1]:g} (about {floor:.3g} at delta={delta:g}): use pld"
+        )
+    return f"target_epsilon={target_epsilon:g} needs a noise_multiplier above {_MOST_NOISE:g}"

@@ -1,0 +1,59 @@
+"""Closed forms for the Gaussian mechanism: what a run earns that is not sampled at random.
+
+A composition of Gaussian mechanisms with noise multipliers s_1, ..., s_k is one Gaussian mechanism:
+N(0, 1) against N(mu, 1) with mu = sqrt(sum 1 / s_i^2) when an example is added or removed. When one
+example replaces another the contributions may point in opposite directions, and mu doubles.
+"""
+
+import math
+
+from scipy import special
+
+from ft_tf.checks import check_non_negative, check_probability
+from ft_tf.privacy._search import boundary
+
+
+def gaussian_delta(mu: float, *, epsilon: float) -> float:
+    """Smallest delta of N(0, 1) against N(mu, 1) at `epsilon` (Balle and Wang 2018, theorem 8).
+
+    delta = Phi(mu / 2 - epsilon / mu) - exp(epsilon) Phi(-mu / 2 - epsilon / mu)
+
+    >>> round(gaussian_delta(1.0, epsilon=1.0), 6)
+    0.126937
+    """
+    check_non_negative(mu=mu, epsilon=epsilon)
+    if mu == 0:
+        return 0.0
+    kept = special.ndtr(mu / 2 - epsilon / mu)
+    taken = math.exp(epsilon + special.log_ndtr(-mu / 2 - epsilon / mu))
+    return max(0.0, float(kept - taken))
+
+
+def gaussian_epsilon(mu: float, *, delta: float) -> float:
+    """Smallest epsilon of N(0, 1) against N(mu, 1) at `delta`, to 1e-12 relative.
+
+    >>> round(gaussian_epsilon(1.0, delta=1e-5), 4)
+    4.3772
+    """
+    check_non_negative(mu=mu)
+    check_probability(delta=delta)
+    if gaussian_delta(mu, epsilon=0.0) <= delta:
+        return 0.0
+    # At this epsilon the first term alone is at most delta, by the Chernoff bound of Phi.
+    enough = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))
+    return boundary(
+        lambda epsilon: gaussian_delta(mu, epsilon=epsilon) <= delta,
+        fails_at=0.0,
+        holds_at=enough,
+        tolerance=1e-12 * enough,
+    )
+
+
+def gaussian_total_variation(mu: float) -> float:
+    """Total variation between N(0, 1) and N(mu, 1): 2 Phi(mu / 2) - 1.
+
+    >>> round(gaussian_total_variation(1.0), 6)
+    0.382925
+    """
+    check_non_negative(mu=mu)
+    return float(special.erf(mu / math.sqrt(8)))

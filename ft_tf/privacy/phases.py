@@ -1,0 +1,64 @@
+"""What was run, as the accountants see it: phases of equal steps."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from ft_tf.checks import check_non_negative, check_non_negative_integer
+from ft_tf.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Equal steps of DP-SGD: clip to C, sum a Poisson batch, add N(0, (noise_multiplier C)^2).
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over the clip norm; 0 is not private.
+        sampling_probability: chance of each example to enter each batch, in (0, 1]: the expected
+            batch size over the number of examples.
+        steps: how many such steps were executed, those of lost work included.
+    """
+
+    noise_multiplier: float
+    sampling_probability: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        check_non_negative(noise_multiplier=self.noise_multiplier)
+        check_non_negative_integer(steps=self.steps)
+        q = self.sampling_probability
+        check_non_negative(sampling_probability=q)
+        if not 0 < q <= 1:
+            raise ArgumentError(
+                f"sampling_probability={q!r} must be in (0, 1]: it is the expected batch size "
+                "over the number of examples"
+            )
+
+    @property
+    def passes(self) -> int:
+        """Most passes over the data that a shuffled run of these steps can have begun.
+
+        ceil(steps / floor(1 / sampling_probability)): a pass has at least floor(1 / q) steps,
+        whether a short last batch is kept or dropped.
+
+        >>> Phase(noise_multiplier=1.1, sampling_probability=250 / 60_000, steps=14_400).passes
+        60
+        """
+        # 1 / (1 / 240) may fall just short of 240.
+        steps_per_pass = math.floor(1 / self.sampling_probability * (1 + 1e-12))
+        return math.ceil(self.steps / steps_per_pass)
+
+
+def merged(phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """Joins phases of equal noise and sampling, so that a + b steps are a steps, then b.
+
+    >>> merged([Phase(1.0, 0.5, 3), Phase(2.0, 0.5, 1), Phase(1.0, 0.5, 4), Phase(9.0, 0.5, 0)])
+    (Phase(noise_multiplier=1.0, sampling_probability=0.5, steps=7),
+     Phase(noise_multiplier=2.0, sampling_probability=0.5, steps=1))
+    """
+    steps: dict[tuple[float, float], int] = {}
+    for phase in phases:
+        if phase.steps:
+            key = (phase.noise_multiplier, phase.sampling_probability)
+            steps[key] = steps.get(key, 0) + phase.steps
+    return tuple(Phase(sigma, q, count) for (sigma, q), count in steps.items())

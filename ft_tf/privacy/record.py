@@ -1,0 +1,90 @@
+"""Privacy on a record: JSON values, with a reason for every figure that is missing."""
+
+from typing import Any
+
+from ft_tf.privacy.accounting import PrivacyCost
+from ft_tf.privacy.bounds import GapBounds, gap_bounds
+from ft_tf.privacy.statements import statement
+
+
+def to_record(
+    cost: PrivacyCost,
+    *,
+    bounds: GapBounds | None = None,
+    sampling: str = "poisson",
+    noise_seed: int | None = None,
+    engine: str = "fast",
+    executed_steps: int | None = None,
+) -> dict[str, Any]:
+    """Everything known about a run's privacy, in values that strict JSON can hold.
+
+    Args:
+        cost: the accounted run.
+        bounds: its gap bounds; worked out here (half a second) when left out.
+        sampling: as for `statement`; with "unaccounted" every figure is null.
+        noise_seed: as for `statement`. The record holds whether there was one, not the seed.
+        engine: as for `statement`.
+        executed_steps: as for `statement`.
+
+    Returns:
+        A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
+        that cannot be had is None, and `reasons` says why under the same key.
+    """
+    words = statement(
+        cost,
+        sampling=sampling,
+        noise_seed=noise_seed,
+        engine=engine,
+        executed_steps=executed_steps,
+    )
+    bounds = gap_bounds(cost) if bounds is None else bounds
+    figures = {
+        "epsilon_paper": cost.epsilon_paper,
+        "order_paper": cost.order_paper,
+        "epsilon_rdp": cost.epsilon_rdp,
+        "order_rdp": cost.order_rdp,
+        "epsilon_pld": cost.epsilon_pld,
+        "epsilon_shuffled": cost.epsilon_shuffled,
+        "epsilon_replace_one": bounds.epsilon_replace_one,
+        "theorem_1_as_printed": bounds.theorem_1_as_printed,
+        "theorem_1_replace_one": bounds.theorem_1_replace_one,
+        "gap_bound": bounds.gap_bound,
+        "gap_bound_shuffled": bounds.gap_bound_shuffled,
+    }
+    reasons = {**cost.reasons, **bounds.reasons}
+    informative = bounds.informative
+    if sampling == "unaccounted":
+        figures = dict.fromkeys(figures)
+        reasons = dict.fromkeys(figures, "unaccounted: how the batches were drawn is not known")
+        informative = dict.fromkeys(informative, False)
+    elif not cost.phases:
+        reasons["order_paper"] = reasons["order_rdp"] = "no steps were executed"
+    return {
+        **figures,
+        "delta": cost.delta,
+        "steps": cost.steps,
+        "passes": cost.passes,
+        "sampling": sampling,
+        "sampling_probability": cost.sampling_probability,
+        "noise_multiplier": cost.noise_multiplier,
+        "noise_seed_fixed": noise_seed is not None,
+        "engine": engine,
+        "phases": [
+            {
+                "noise_multiplier": phase.noise_multiplier,
+                "sampling_probability": phase.sampling_probability,
+                "steps": phase.steps,
+            }
+            for phase in cost.phases
+        ],
+        "private": cost.private and sampling != "unaccounted",
+        "bound_says_something": informative,
+        "gap_bound_method": bounds.gap_bound_method,
+        "warnings": list(cost.warnings),
+        "reasons": {
+            name: why
+            for name, why in reasons.items()
+            if figures.get(name) is None and name in figures
+        },
+        "statement": words,
+    }

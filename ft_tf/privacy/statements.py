@@ -1,0 +1,128 @@
+"""The privacy of a run in words, with everything that the words rest on."""
+
+from ft_tf.checks import check_choice, check_non_negative_integer
+from ft_tf.errors import ArgumentError
+from ft_tf.privacy.accounting import PrivacyCost
+
+SAMPLINGS = ("poisson", "shuffle", "unaccounted")
+ENGINES = ("fast", "reference")
+
+OUTSIDE = (
+    "It covers the trained weights and what is computed from them alone. Outside it lie: learning "
+    "rates, clip norms and stopping points chosen on the training data; published training "
+    "accuracies and histories; further runs, such as several seeds, on the same data (their "
+    "costs add up). Steps that ran and whose result was lost count as steps."
+)
+"""What no epsilon of a single run covers."""
+
+
+def statement(
+    cost: PrivacyCost,
+    *,
+    sampling: str = "poisson",
+    noise_seed: int | None = None,
+    engine: str = "fast",
+    executed_steps: int | None = None,
+) -> str:
+    """Says what a run guarantees, to whom, and what would break it.
+
+    Args:
+        cost: the accounted run; its phases are all steps executed, lost ones included.
+        sampling: how batches were drawn: "poisson", "shuffle" (fixed batches, reshuffled each
+            pass), or "unaccounted" (a pipeline whose sampling is not known).
+        noise_seed: seed of sampling and noise, None where they came from the operating system.
+        engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
+        executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
+            that it falls short.
+
+    Returns:
+        A paragraph of plain sentences.
+
+    Raises:
+        ArgumentError: an argument is unknown, or the reference engine with Poisson sampling.
+    """
+    check_choice(SAMPLINGS, sampling=sampling)
+    check_choice(ENGINES, engine=engine)
+    if engine == "reference" and sampling == "poisson":
+        raise ArgumentError(
+            "sampling='poisson' cannot be had with engine='reference', which needs full batches: "
+            "state it as 'shuffle'"
+        )
+    sentences = [_headline(cost, sampling)]
+    if cost.private and sampling != "unaccounted":
+        if noise_seed is not None:
+            sentences.append(
+                "Sampling and noise come from a fixed noise_seed: the guarantee holds only while "
+                "the seed is secret, and it is void once the seed is published."
+            )
+        sentences.append(OUTSIDE)
+    if executed_steps is not None:
+        check_non_negative_integer(executed_steps=executed_steps)
+        if executed_steps > cost.steps:
+            sentences.append(
+                f"{executed_steps - cost.steps} of {executed_steps} executed steps are missing "
+                "from this account: the true epsilon is larger."
+            )
+    return " ".join(sentences)
+
+
+def _headline(cost: PrivacyCost, sampling: str) -> str:
+    if sampling == "unaccounted":
+        return (
+            "Unaccounted: how the batches were drawn is not known, so that no epsilon is claimed. "
+            "Give arrays, or the number of examples and the sampling, to have the run accounted."
+        )
+    if not cost.private:
+        return (
+            "Not private: no noise was added (noise_multiplier=0), epsilon is infinite. Clipping "
+            "alone gives no privacy."
+        )
+    if sampling == "shuffle":
+        return _shuffled(cost)
+    return _poisson(cost)
+
+
+def _poisson(cost: PrivacyCost) -> str:
+    epsilon, source = best_epsilon(cost)
+    return (
+        f"This run is (epsilon={epsilon:.4g}, delta={cost.delta:g})-differentially private "
+        f"({source}), for neighbouring data sets that differ by adding or removing one example, "
+        f"over {_setting(cost)}. It assumes that every batch was a Poisson sample: each example "
+        "entered each batch by an independent draw. Had the same steps run on shuffled fixed "
+        f"batches, epsilon would be {cost.epsilon_shuffled:.4g}. The paper's way of computing "
+        f"gives {cost.epsilon_paper:.4g}."
+    )
+
+
+def _shuffled(cost: PrivacyCost) -> str:
+    tight = "" if cost.epsilon_pld is None else f" ({cost.epsilon_pld:.4g} by PLD)"
+    return (
+        f"This run is (epsilon={cost.epsilon_shuffled:.4g}, delta={cost.delta:g})-differentially "
+        f"private (exact, {cost.passes} Gaussian mechanisms, one a pass), for neighbouring data "
+        "sets that differ by one example's contribution left out of its batch, over "
+        f"{_setting(cost)}. Batches were fixed in size and drawn by shuffling, which earns no "
+        f"amplification by sampling. The paper would claim {cost.epsilon_paper:.4g}{tight}, which "
+        "assumes Poisson sampling: that does not hold for this run."
+    )
+
+
+def _setting(cost: PrivacyCost) -> str:
+    parts = [
+        f"{phase.steps} steps at noise_multiplier={phase.noise_multiplier:g} and "
+        f"sampling probability {phase.sampling_probability:.4g}"
+        for phase in cost.phases
+    ]
+    return ", then ".join(parts) if parts else "no steps"
+
+
+def best_epsilon(cost: PrivacyCost) -> tuple[float, str]:
+    """The smallest epsilon that holds for a private Poisson-sampled run, and its accountant.
+
+    PLD, RDP and the paper's figure all bound the same quantity from above.
+    """
+    candidates = [
+        (cost.epsilon_pld, "privacy loss distribution"),
+        (cost.epsilon_rdp, "RDP"),
+        (cost.epsilon_paper, "RDP as the paper converts it"),
+    ]
+    return min((epsilon, source) for epsilon, source in candidates if epsilon is not None)
