@@ -1,5 +1,32 @@
 """Every confidence interval in the project; each one names its method and unit of replication."""
 
+from ft_tf.intervals.bands import simultaneous
 from ft_tf.intervals.basic import Interval, mean, prediction, proportion
+from ft_tf.intervals.replication import (
+    Allocation,
+    VarianceComponents,
+    allocate,
+    crossed,
+    over_seeds,
+    stein,
+    stein_trials,
+    variance_components,
+)
+from ft_tf.intervals.sequential import BettingInterval
 
-__all__ = ["Interval", "mean", "prediction", "proportion"]
+__all__ = [
+    "Allocation",
+    "BettingInterval",
+    "Interval",
+    "VarianceComponents",
+    "allocate",
+    "crossed",
+    "mean",
+    "over_seeds",
+    "prediction",
+    "proportion",
+    "simultaneous",
+    "stein",
+    "stein_trials",
+    "variance_components",
+]

@@ -1,4 +1,4 @@
-"""Intervals for a proportion, for a mean of independent replicates, and for one further replicate."""
+"""Intervals for a proportion, for a mean of independent replicates, and for one more replicate."""
 
 import dataclasses
 import math

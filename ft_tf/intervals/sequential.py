@@ -1,0 +1,88 @@
+"""An interval that may be looked at after every replicate, and a stop rule that looks."""
+
+import math
+
+import numpy as np
+
+from ft_tf.checks import check_fraction, check_positive, check_positive_integer, check_probability
+from ft_tf.intervals.basic import Interval
+
+_PRIOR_VARIANCE = 0.05**2  # one pseudo-observation: only the speed depends on it, not the coverage
+_LARGEST_STAKE = 0.9  # share of the capital that the worst outcome may cost
+
+
+class BettingInterval:
+    """Confidence sequence for the mean of independent replicates in [0, 1].
+
+    The hedged capital process of Waudby-Smith and Ramdas (2024), "Estimating means of bounded
+    random variables by betting": for every candidate mean m two gamblers bet on and against it,
+
+        K+(m) = prod_i (1 + l_i (x_i - m)),   K-(m) = prod_i (1 - l_i (x_i - m)),
+
+    with stakes l_i that depend on the past only (truncated at c / m and c / (1 - m)). Under the
+    true mean (K+ + K-) / 2 is a non-negative martingale from 1, so by Ville's inequality it ever
+    reaches 1 / alpha with probability at most alpha: the candidates below it, at all times so far,
+    cover the true mean at all times together. No distribution is assumed and looking is free.
+
+    Stakes are half_width / variance of the past, best for stopping at that half-width, which takes
+    about 2 log(2 / alpha) variance / half_width^2 replicates (more where the spread is below some
+    5 points: a stake must leave the capital positive for any replicate in [0, 1]).
+
+    Args:
+        level: coverage over all times.
+        half_width: the half-width that the stakes are made for.
+        resolution: number of candidate means; the ends are rounded outwards to them.
+        unit: what is replicated.
+    """
+
+    def __init__(
+        self,
+        *,
+        level: float = 0.95,
+        half_width: float = 0.005,
+        resolution: int = 10_001,
+        unit: str = "trial",
+    ) -> None:
+        check_probability(level=level)
+        check_positive(half_width=half_width)
+        check_positive_integer(resolution=resolution)
+        self._level, self._target, self._unit = level, half_width, unit
+        self._means = np.linspace(0.0, 1.0, resolution)
+        self._alive = np.ones(resolution, bool)
+        self._log_for = np.zeros(resolution)
+        self._log_against = np.zeros(resolution)
+        self._count = 0
+        self._sum = 0.0
+        self._squares = _PRIOR_VARIANCE
+
+    def add(self, value: float) -> None:
+        """Takes one replicate in [0, 1]."""
+        check_fraction(value=value)
+        stake = self._target * (self._count + 1) / self._squares
+        with np.errstate(divide="ignore"):
+            stake_for = np.minimum(stake, _LARGEST_STAKE / self._means)
+            stake_against = np.minimum(stake, _LARGEST_STAKE / (1 - self._means))
+        self._log_for += np.log1p(stake_for * (value - self._means))
+        self._log_against += np.log1p(-stake_against * (value - self._means))
+        log_capital = np.logaddexp(self._log_for, self._log_against) - math.log(2)
+        self._alive &= log_capital < -math.log(1 - self._level)
+        before = self._sum / self._count if self._count else value
+        self._count += 1
+        self._sum += value
+        self._squares += (value - before) * (value - self._sum / self._count)
+
+    @property
+    def interval(self) -> Interval:
+        """What holds so far."""
+        alive = np.flatnonzero(self._alive)
+        if len(alive):
+            first, last = max(0, alive[0] - 1), min(len(self._means) - 1, alive[-1] + 1)
+            low, high = float(self._means[first]), float(self._means[last])
+        else:  # the truth lies between two candidates, or it is the rare failure
+            low = high = self._sum / self._count
+        return Interval(low, high, self._level, "betting confidence sequence", self._unit)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval is as short as asked."""
+        return self.interval.half_width <= self._target
