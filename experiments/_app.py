@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from ft_tf.errors import FtTfError
 
@@ -45,6 +45,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """
 
     def guarded(arguments: list[str]) -> int | None:
+        if not flags.FLAGS.verbose:
+            logging.set_verbosity(logging.ERROR)
         try:
             return main(arguments)
         except FtTfError as error:

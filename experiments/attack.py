@@ -5,7 +5,7 @@ Examples:
     python -m experiments.attack --run=DIR --attack=apgd --epsilon=0.1 --images=1000
 
 The outcome is kept in the run's directory as attacks/NAME.json, beside the record, which is never
-edited; `report` shows both.
+edited; reading the record adds it, so that `report` shows it.
 """
 
 from absl import flags
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     for warning in entry["warnings"]:
         print(f"warning: {warning}")
     name = f"{FLAGS.attack}-{FLAGS.distance}-epsilon_{FLAGS.epsilon:.4g}-steps_{entry['steps']}"
-    path = directory / "attacks" / f"{name}-images_{entry['images']}-seed_{FLAGS.seed}.json"
+    path = directory / records.ATTACKS / f"{name}-images_{entry['images']}-seed_{FLAGS.seed}.json"
     records.write_text(path, records.dumps(entry))
     print(f"written: {path}")
 

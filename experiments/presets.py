@@ -84,7 +84,9 @@ QUICK = Scale(
     circles_replicates=20,
     circles_epochs=4000,
     trades_steps=4,
-    evaluation=c.Evaluation(fault_trials=3),
+    evaluation=c.Evaluation(
+        fault_trials=3, attack="pgd", attack_steps=10, attack_images=200, attack_sanity=False
+    ),
 )
 
 PAPER = Scale(

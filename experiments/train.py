@@ -42,6 +42,11 @@ flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here
 flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
 flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
 flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
+flags.DEFINE_string(
+    "attack", None, "fgsm, pgd, apgd or none: attack the trained model; default: pgd for trades."
+)
+flags.DEFINE_float("attack_epsilon", None, "Radius of that attack; default: trades' own, or 0.1.")
+flags.DEFINE_integer("attack_steps", 20, "Steps of that attack.")
 flags.DEFINE_bool("curve", False, "Measure train and test accuracy after every epoch.")
 # Options of single algorithms; given to another one they are refused.
 flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
@@ -77,16 +82,33 @@ def _algorithm() -> c.Algorithm:
     return c.ALGORITHMS[name](**{option: FLAGS[option].value for option in _OPTIONS[name]})
 
 
+def _evaluation(algorithm: c.Algorithm) -> c.Evaluation:
+    robust = isinstance(algorithm, c.Trades)
+    attack = FLAGS.attack or ("pgd" if robust else "none")
+    checks.check_choice(("none", "fgsm", "pgd", "apgd"), attack=attack)
+    radius = FLAGS.attack_epsilon
+    if radius is None:
+        radius = algorithm.epsilon if robust and not algorithm.normalized_example else 0.1
+    return c.Evaluation(
+        fault_trials=FLAGS.fault_trials,
+        attack="" if attack == "none" else attack,
+        attack_epsilon=radius,
+        attack_steps=FLAGS.attack_steps,
+        curve=FLAGS.curve,
+    )
+
+
 def _config() -> c.RunConfig:
     checks.check_choice(_DEFAULT_ARCHITECTURE, dataset=FLAGS.dataset)
+    algorithm = _algorithm()
     shared = (
         "dataset", "epochs", "batch_size", "learning_rate", "optimizer", "momentum",
         "weight_decay", "seed", "augment", "precision", "dropout", "train_limit", "test_limit",
     )  # fmt: skip
     return c.RunConfig(
         architecture=FLAGS.architecture or _DEFAULT_ARCHITECTURE[FLAGS.dataset],
-        algorithm=_algorithm(),
-        evaluation=c.Evaluation(fault_trials=FLAGS.fault_trials, curve=FLAGS.curve),
+        algorithm=algorithm,
+        evaluation=_evaluation(algorithm),
         **{name: FLAGS[name].value for name in shared},
     )
 

@@ -33,6 +33,9 @@ Of kind "run", besides:
     robustness      [{"attack", "epsilon", "steps", "images", "clean_accuracy",
                     "robust_accuracy", "robust_interval": [low, high], "parameters",
                     "warnings", "train_robust_accuracy"}]
+    best_checkpoint null, or of a TRADES run with a curve: {"epoch", "test_accuracy",
+                    "robust_accuracy"} of the epoch with the best robust accuracy on test images
+                    that the reported figures do not use
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
                     on the gap and the "statement" in words
 
@@ -54,6 +57,7 @@ from ft_tf.errors import RunError
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
+ATTACKS = "attacks"
 
 Record = dict[str, Any]
 
@@ -210,9 +214,17 @@ def write(directory: Path, record: Record) -> Path:
 
 
 def load(path: Path) -> Record:
-    """Reads and validates one record.json, or the one in a run's directory."""
+    """Reads and validates one record.json, or the one in a run's directory.
+
+    What `experiments.attack` measured later stands in files of its own below attacks/; it is added
+    to "robustness", behind what the run measured itself.
+    """
     path = path / FILE_NAME if path.is_dir() else path
-    return validate(read_json(path), where=str(path))
+    record = read_json(path)
+    later = sorted((path.parent / ATTACKS).glob("*.json"))
+    if later and isinstance(record, dict) and isinstance(record.get("robustness"), list):
+        record["robustness"] = record["robustness"] + [read_json(entry) for entry in later]
+    return validate(record, where=str(path))
 
 
 def load_all(directory: Path) -> list[Record]:

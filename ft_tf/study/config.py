@@ -160,7 +160,8 @@ class Evaluation:
         attack: "" for none, or "fgsm", "pgd", "apgd".
         attack_epsilon: radius of the attack's l_inf ball.
         attack_steps: its steps.
-        attack_images: evaluated on the first so many test images.
+        attack_images: evaluated on the first so many test and training images.
+        attack_sanity: also run the checks that doubt the attack's result.
         curve: measure train and test accuracy after every epoch (Figure 1).
     """
 
@@ -173,6 +174,7 @@ class Evaluation:
     attack_epsilon: float = 0.1
     attack_steps: int = 20
     attack_images: int = 1000
+    attack_sanity: bool = True
     curve: bool = False
 
     def __post_init__(self) -> None:

@@ -11,16 +11,22 @@ from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.faults import tolerance
 from ft_tf.privacy import accounting, to_record
+from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
-from ft_tf.study import trainer
 from ft_tf.study.config import DPSGD, Evaluation, RunConfig
 from ft_tf.training.base import ResidentModel
 
-_NOTHING: dict[str, Any] = {"accuracy": None, "parameters": None, "faults": {}, "robustness": []}
+_NOTHING: dict[str, Any] = {
+    "accuracy": None,
+    "parameters": None,
+    "faults": {},
+    "robustness": [],
+    "best_checkpoint": None,
+}
 
 
 def evaluate(
-    config: RunConfig, data: Dataset, trained: ResidentModel, *, failed: bool
+    config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path, *, failed: bool
 ) -> dict[str, Any]:
     """The record's accuracy, parameters, faults and robustness; nothing for a failed training."""
     if failed:
@@ -35,6 +41,7 @@ def evaluate(
             for target in measured.fault_targets
         },
         "robustness": robustness(model, data, config) if measured.attack else [],
+        "best_checkpoint": best.measure(config, data, model, directory),
     }
 
 
@@ -132,7 +139,7 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
             attack=measured.attack,
             epsilon=measured.attack_epsilon,
             seed=config.seed,
-            sanity=split == "test",
+            sanity=measured.attack_sanity and split == "test",
             **options,
         )
         for split, x, y in (

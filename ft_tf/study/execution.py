@@ -12,9 +12,9 @@ from ft_tf import records
 from ft_tf._compat import keras, package_versions, processor, tf, threads
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError, RunError
+from ft_tf.study import best, evaluation, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
-from ft_tf.study import evaluation, trainer
 from ft_tf.study.config import RunConfig
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss
@@ -85,7 +85,9 @@ def run(
                 "steps": int(training.trainer.optimizer.iterations),
             },
             "history": training.history,
-            **evaluation.evaluate(config, data, training.trainer, failed=bool(training.failure)),
+            **evaluation.evaluate(
+                config, data, training.trainer, directory, failed=bool(training.failure)
+            ),
             "privacy": evaluation.privacy(config, data, training.trainer, directory),
         }
         record["timing"] = {
@@ -196,7 +198,7 @@ def _train(
     sessions = _count_session(directory)
     guard = NonFiniteLoss()
     if done < config.epochs:
-        curve = []
+        curve: list[keras.callbacks.Callback] = []
         if config.evaluation.curve:
             curve.append(
                 EpochAccuracy(
@@ -205,6 +207,8 @@ def _train(
                     batch_size=config.evaluation.batch_size,
                 )
             )
+        if best.applies_to(config, data):
+            curve.append(best.BestCheckpoint(config, data, directory))
         model.fit(
             data.x_train,
             data.y_train,

@@ -1,0 +1,108 @@
+"""The most robust checkpoint of a TRADES training, beside the last one.
+
+Robust accuracy peaks before the last epoch where a model overfits robustly. The epoch is chosen on
+test images that the reported figures leave out, and is reported on those that they use.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ft_tf import attacks, metrics, records
+from ft_tf._compat import keras
+from ft_tf.data import Dataset
+from ft_tf.study.config import RunConfig, Trades
+
+SELECTION_IMAGES = 500
+SELECTION_STEPS = 10
+_WEIGHTS = "best_weights.npz"
+_CHOICE = "best_checkpoint.json"
+
+
+def applies_to(config: RunConfig, data: Dataset) -> bool:
+    """Whether a run keeps its best checkpoint: TRADES with a curve, and images to choose on."""
+    enough = len(data.x_test) >= config.evaluation.attack_images + SELECTION_IMAGES
+    return isinstance(config.algorithm, Trades) and config.evaluation.curve and enough
+
+
+class BestCheckpoint(keras.callbacks.Callback):
+    """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
+
+    Adds robust_accuracy to the epoch's logs.
+    """
+
+    def __init__(self, config: RunConfig, data: Dataset, directory: Path) -> None:
+        super().__init__()
+        first = config.evaluation.attack_images
+        chosen = slice(first, first + SELECTION_IMAGES)
+        self._x, self._y = data.x_test[chosen], data.y_test[chosen]
+        self._epsilon = config.evaluation.attack_epsilon
+        self._seed = config.seed
+        self._directory = directory
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures; a tie goes to the earlier epoch."""
+        classifier = self.model.model
+        result = attacks.pgd(
+            classifier,
+            self._x,
+            self._y,
+            epsilon=self._epsilon,
+            num_steps=SELECTION_STEPS,
+            early_stop=True,
+            seed=self._seed,
+        )
+        if logs is not None:
+            logs["robust_accuracy"] = result.robust_accuracy
+        choice = self._directory / _CHOICE
+        before = records.read_json(choice) if choice.exists() else None
+        # A row at or after this epoch stems from a lost process: this epoch decides anew.
+        if before and before["epoch"] <= epoch and before["selection"] >= result.robust_accuracy:
+            return
+        np.savez(self._directory / _WEIGHTS, *classifier.get_weights())
+        chosen = {"epoch": epoch + 1, "selection": result.robust_accuracy}
+        records.write_text(choice, records.dumps(chosen))
+
+
+def measure(
+    config: RunConfig, data: Dataset, model: keras.Model, directory: Path
+) -> dict[str, Any] | None:
+    """Test and robust accuracy of the best checkpoint, on the images of the run's own attack.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        model: any model of the run's shape; its weights are given back.
+        directory: of the run.
+
+    Returns:
+        The record's "best_checkpoint"; None where the run keeps none.
+    """
+    if not applies_to(config, data):
+        return None
+    measured = config.evaluation
+    with np.load(directory / _WEIGHTS) as archive:
+        best = [archive[name] for name in archive.files]
+    last = model.get_weights()
+    try:
+        model.set_weights(best)
+        result = attacks.pgd(
+            model,
+            data.x_test[: measured.attack_images],
+            data.y_test[: measured.attack_images],
+            epsilon=measured.attack_epsilon,
+            num_steps=measured.attack_steps,
+            early_stop=True,
+            seed=config.seed,
+        )
+        test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=measured.batch_size)
+    finally:
+        model.set_weights(last)
+    return {
+        "epoch": records.read_json(directory / _CHOICE)["epoch"],
+        "test_accuracy": test,
+        "robust_accuracy": result.robust_accuracy,
+        "attack_steps": measured.attack_steps,
+        "selected_on": f"PGD-{SELECTION_STEPS} on {SELECTION_IMAGES} other test images",
+    }
