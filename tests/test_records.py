@@ -136,6 +136,18 @@ def test_load_all_finds_records_at_any_depth_sorted_by_name(tmp_path):
     assert [record["name"] for record in records.load_all(tmp_path)] == ["a", "b", "c"]
 
 
+def test_later_attacks_stand_behind_the_runs_own(tmp_path):
+    path = records.write(tmp_path / "run", changed(robustness=[{"attack": "fgsm"}]))
+    before = path.read_bytes()
+    for name in ("b", "a"):
+        records.write_text(
+            path.parent / records.ATTACKS / f"{name}.json", f'{{"attack": "{name}"}}'
+        )
+    found = [entry["attack"] for entry in records.load(path)["robustness"]]
+    assert found == ["fgsm", "a", "b"]
+    assert path.read_bytes() == before
+
+
 def test_load_all_refuses_what_is_no_directory(tmp_path):
     with pytest.raises(RunError, match="is not a directory"):
         records.load_all(tmp_path / "nothing")

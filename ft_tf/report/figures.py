@@ -10,6 +10,7 @@ import io
 import itertools
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -45,6 +46,7 @@ _STYLE = {
 _LOG_RATE = 0.05  # rates up to here are what the log axis is for
 _MIN_LOG_RATES = 3
 _MIN_DENSITY = 1e-5
+_TICK_LENGTH = 48
 
 
 def draw(kind: str, records: Iterable[Record], exhibit: str) -> bytes:
@@ -176,9 +178,15 @@ def _whisker(axes: Axes, place: float, line: dict[str, float]) -> None:
         axes.plot([100 * low, 100 * high], [place, place], color=PALETTE[0], linewidth=2.2)
 
 
-def _tick(line: dict[str, str]) -> str:
-    variant = f"\n{line['variant'][:48]}" if line["variant"] else ""
-    return f"{line['paper_row']}, n={line['replicates']}{variant}"
+def _tick(line: dict[str, Any]) -> str:
+    """The row, and below it what tells our run from it, of a DP run its own epsilon."""
+    parts = [line["variant"][:_TICK_LENGTH]] if line["variant"] else []
+    if isinstance(line["epsilon_accounting"], str):
+        own = "none" if pd.isna(line["epsilon"]) else f"{line['epsilon']:.4g}"
+        parts.append(f"ours: epsilon {own}")
+    parts += ["fitted"] if line["fitted"] else []
+    below = f"\n{', '.join(parts)}" if parts else ""
+    return f"{line['paper_row']}, n={line['replicates']}{below}"
 
 
 def curves(records: Sequence[Record], exhibit: str) -> Figure:

@@ -289,12 +289,7 @@ def robustness_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Accuracy under attack, per group and attack, with the attack's own warnings."""
     lines = []
     for group, rows in trained_groups(records):
-        attacks: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for record in group.finished:
-            for entry in record["robustness"]:
-                kind = (entry["attack"], entry["epsilon"], entry.get("steps"), entry.get("images"))
-                attacks.setdefault(kind, []).append(entry)
-        for (attack, epsilon, steps, images), entries in attacks.items():
+        for (attack, epsilon, steps, images), entries in _attacks(group).items():
             low, high, band = _robust_band(entries)
             lines.append(
                 {
@@ -319,6 +314,21 @@ def robustness_frame(records: Iterable[Record]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines, columns=list(ROBUSTNESS_COLUMNS))
+
+
+def _attacks(group: Group) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Entries by kind of attack, one per run: of a repeated attack the one that did more harm."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in group.finished:
+        worst: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for entry in record["robustness"]:
+            kind = (entry["attack"], entry["epsilon"], entry.get("steps"), entry.get("images"))
+            known = worst.setdefault(kind, entry)
+            if entry["robust_accuracy"] < known["robust_accuracy"]:
+                worst[kind] = entry
+        for kind, entry in worst.items():
+            found.setdefault(kind, []).append(entry)
+    return found
 
 
 def _robust_band(entries: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None, str]:

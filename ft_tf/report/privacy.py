@@ -104,9 +104,17 @@ def bounds_frame(records: Iterable[Record]) -> pd.DataFrame:
                     "replicates": len(gaps),
                     "sampling": stated.get("sampling"),
                     **{figure: stated.get(figure) for figure in _FIGURES},
+                    **_shuffled(stated),
                     "gap": sum(gaps) / len(gaps) if gaps else None,
                 }
     return pd.DataFrame(list(lines.values()), columns=list(BOUND_COLUMNS))
+
+
+def _shuffled(stated: dict[str, Any]) -> dict[str, Any]:
+    """Of shuffled batches the bound without amplification is the one that holds."""
+    if stated.get("sampling") != "shuffle":
+        return {}
+    return {"gap_bound": stated.get("gap_bound_shuffled")}
 
 
 def statements(records: Iterable[Record]) -> list[tuple[str, str]]:

@@ -108,6 +108,13 @@ def test_different_attacks_have_lines_of_their_own(run):
     assert [line["warnings"] for line in lines] == ["", "masked gradients"]
 
 
+def test_an_attack_repeated_on_one_run_is_no_second_replicate(run):
+    record = run(test=0.8)
+    record["robustness"].append({**record["robustness"][0], "robust_accuracy": 0.15})
+    (line,) = measures.robustness_frame([record]).to_dict("records")
+    assert (line["replicates"], line["robust_accuracy"]) == (1, 0.15)
+
+
 def test_epsilon_ft_is_averaged_over_seeds(run):
     records = [run(seed=0), run(seed=1)]
     records[1]["faults"]["weights"]["epsilon_ft"][0]["total_variation"]["0.5"] = 0.4
@@ -136,3 +143,10 @@ def test_bounds_of_dp_runs(run):
     assert line["epsilon_paper"] == 6.0
     assert line["gap"] == pytest.approx(0.02)
     assert line["gap_bound"] == 0.45
+
+
+def test_shuffled_runs_get_the_bound_without_amplification(run):
+    record = run(row="table_8/fmnist_dnn/dpsgd/2.97", algorithm="dpsgd")
+    record["privacy"] |= {"sampling": "shuffle", "gap_bound_shuffled": 0.9}
+    (line,) = privacy.bounds_frame([record]).to_dict("records")
+    assert line["gap_bound"] == 0.9
