@@ -22,13 +22,13 @@ if "--verbose" in sys.argv:  # TensorFlow is imported before absl parses the fla
     os.environ["FT_TF_VERBOSE"] = "1"
 
 
-def _parse(arguments: Sequence[str]) -> list[str]:
+def _parse(arguments: Sequence[str], words: int) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
     except flags.Error as error:
         _fail(" ".join(str(error).split()))
-    if len(rest) > 1:
-        _fail(f"argument {rest[1]!r} is not a flag; --help lists the flags")
+    if len(rest) > 1 + words:
+        _fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
     return rest
 
 
@@ -37,8 +37,8 @@ def _fail(message: str) -> None:
     sys.exit(USAGE_ERROR)
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """Runs `main(argv)` as an absl app.
+def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
+    """Runs `main(argv)` as an absl app; `words` arguments may stand before or among the flags.
 
     Exit codes: 0, or what `main` returns; 2 with one line on stderr for bad input; 130 after
     Ctrl-C; a traceback only with --verbose or for an error that nobody foresaw.
@@ -60,4 +60,4 @@ def run(main: Callable[[list[str]], int | None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))

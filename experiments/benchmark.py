@@ -4,4 +4,68 @@ Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+
+Timings mean something only on a machine that does nothing else.
 """
+
+import importlib
+import json
+from typing import Any
+
+from absl import flags
+
+from experiments import _app, _stack
+from ft_tf import architectures, checks
+from ft_tf.errors import ArgumentError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
+flags.DEFINE_integer("batch_size", None, "Examples per step; default: 250 dpsgd, 128 trades.")
+flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
+flags.DEFINE_string("format", "text", "text or json.")
+
+_BENCHMARKS = {
+    "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
+    "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
+    "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
+}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns] + [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the binary."""
+    if len(argv) < 2:
+        raise ArgumentError(f"name what to measure: one of {', '.join(_BENCHMARKS)}")
+    checks.check_choice(_BENCHMARKS, benchmark=argv[1])
+    checks.check_choice(architectures.NAMES, architecture=FLAGS.architecture)
+    checks.check_choice(("text", "json"), format=FLAGS.format)
+    module, function, options = _BENCHMARKS[argv[1]]
+    if FLAGS["batch_size"].present:
+        checks.check_positive_integer(batch_size=FLAGS.batch_size)
+        options = {"batch_size": FLAGS.batch_size}
+    if argv[1] == "trades":
+        options = {**options, "precision": FLAGS.precision}
+    _stack.start()
+    measure = getattr(importlib.import_module(module), function)
+    rows = measure(architecture=FLAGS.architecture, **options)
+    print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
+
+
+if __name__ == "__main__":
+    _app.run(main, words=1)

@@ -1,0 +1,64 @@
+"""Bad input to the binaries: one clear line that names the flag and the value, nothing written."""
+
+import forked
+import pytest
+
+TRAIN = "experiments.train"
+REPRODUCE = "experiments.reproduce"
+FAULTS = "experiments.inject_faults"
+ATTACK = "experiments.attack"
+
+CASES = {
+    "dataset": ([TRAIN, "--dataset=mnist"], "dataset='mnist'"),
+    "architecture": ([TRAIN, "--architecture=vgg"], "architecture='vgg'"),
+    "mismatch": ([TRAIN, "--architecture=cifar10_cnn"], "architecture='cifar10_cnn'"),
+    "algorithm": ([TRAIN, "--algorithm=sgd"], "algorithm='sgd'"),
+    "sigma": ([TRAIN, "--algorithm=additive_gaussian", "--sigma=-1"], "sigma=-1.0"),
+    "epsilon": ([TRAIN, "--algorithm=trades", "--epsilon=-0.1"], "epsilon=-0.1"),
+    "coefficient": ([TRAIN, "--algorithm=tikhonov", "--l2=-1"], "l2=-1.0"),
+    "noise": ([TRAIN, "--algorithm=dpsgd", "--noise_multiplier=-2"], "noise_multiplier=-2.0"),
+    "foreign": ([TRAIN, "--algorithm=natural", "--beta=2"], "beta=2.0 is not an option"),
+    "number": ([TRAIN, "--epochs=many"], "epochs"),
+    "unknown": ([TRAIN, "--epoch=3"], "epoch"),
+    "word": ([TRAIN, "fast"], "'fast' is not a flag"),
+    "batch": (
+        [TRAIN, "--batch_size=6001", "--output_dir=written"],
+        "batch_size=6001 must be at most the 6000",
+    ),
+    "data_dir": ([TRAIN, "--data_dir=/no/such/place"], "/no/such/place"),
+    "unwritable": ([TRAIN, "--output_dir=/proc/nowhere"], "output_dir='/proc/nowhere"),
+    "threads": ([TRAIN, "--threads=0"], "threads=0"),
+    "tables": ([REPRODUCE, "--tables=3,9"], "tables='9'"),
+    "scale": ([REPRODUCE, "--scale=huge"], "scale='huge'"),
+    "seeds": ([REPRODUCE, "--seeds=0"], "seeds=0"),
+    "rate": ([FAULTS, "--run=x", "--rates=0,1.5"], "rates=1.5"),
+    "rate_text": ([FAULTS, "--run=x", "--rates=half"], "rates='half'"),
+    "target": ([FAULTS, "--run=x", "--target=bits"], "target='bits'"),
+    "run": ([FAULTS, "--run=nothing_here"], "nothing_here"),
+    "no_run": ([ATTACK], "--run"),
+    "attack": ([ATTACK, "--run=x", "--attack=cw"], "attack='cw'"),
+    "benchmark": (["experiments.benchmark", "training"], "benchmark='training'"),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bad_input")
+    found = forked.run_all({name: arguments for name, (arguments, _) in CASES.items()}, directory)
+    return directory, found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_names_the_flag_and_the_value(results, name):
+    _, found = results
+    code, _, stderr = found[name]
+    assert code == 2, stderr
+    assert stderr.startswith("error: ")
+    assert len(stderr.strip().splitlines()) == 1, stderr
+    assert CASES[name][1] in stderr
+
+
+def test_nothing_was_written(results):
+    directory, _ = results
+    names = {path.name.split(".")[0] for path in directory.iterdir()}
+    assert names == {*CASES, "commands"}
