@@ -33,22 +33,27 @@ def fgsm(
     y: npt.ArrayLike,
     *,
     epsilon: float,
+    distance: str = "l_inf",
     bounds: tuple[float, float] = (0.0, 1.0),
     batch_size: int = 500,
 ) -> AttackResult:
     """Fast gradient sign method: x' = clip(x + epsilon sign(grad cross-entropy)).
 
-    Goodfellow et al. 2015. A single step, so a weak attack: a baseline, not a measure.
+    Goodfellow et al. 2015; for l_2 the gradient over its norm in place of its sign. A single step,
+    so a weak attack: a baseline, not a measure. Nothing is random.
 
     Args:
         model: a Keras classifier that gives logits.
         x: inputs [n, ...] inside the bounds.
         y: integer labels [n].
-        epsilon: l_inf radius, in units of x.
+        epsilon: radius of the ball, in units of x.
+        distance: "l_inf" or "l_2".
         bounds: lowest and highest input.
         batch_size: examples attacked at a time.
     """
-    problem = checked_problem(model, x, y, epsilon=epsilon, bounds=bounds, batch_size=batch_size)
+    problem = checked_problem(
+        model, x, y, epsilon=epsilon, distance=distance, bounds=bounds, batch_size=batch_size
+    )
     worst = WorstCase(problem)
     worst.attack(problem, Attempt("pgd", "cross_entropy", 1, problem.epsilon))
     return _result("fgsm", problem, worst, loss="cross_entropy", num_steps=1)
@@ -302,6 +307,9 @@ def evaluate(
     attack: str = "pgd",
     epsilon: float,
     steps: int | None = None,
+    distance: str = "l_inf",
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
     sanity: bool = True,
     **options: Any,
 ) -> AttackResult:
@@ -316,6 +324,9 @@ def evaluate(
         attack: "fgsm", "pgd" or "apgd".
         epsilon: radius of the ball, in units of x.
         steps: gradient steps; 1, 50 and 100 if None.
+        distance: "l_inf" or "l_2".
+        seed: of the random starts; fgsm has none.
+        bounds: lowest and highest input.
         sanity: run `sanity_checks` on the first 200 images too and add their warnings.
         **options: the attack's own further arguments.
 
@@ -327,19 +338,20 @@ def evaluate(
     steps = DEFAULT_STEPS[attack] if steps is None else steps
     check_positive_integer(steps=steps)
     run = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd}[attack]
-    unknown = sorted(set(options) - set(run.__kwdefaults__))
+    unknown = sorted(set(options) - (set(run.__kwdefaults__) - {"num_steps"}))
     if unknown:
         raise ArgumentError(f"{unknown[0]}={options[unknown[0]]!r} is no argument of {attack}")
+    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
     if attack != "fgsm":
-        options["num_steps"] = steps
-        options = ({"early_stop": True} if attack == "pgd" else {}) | options
+        options |= {"num_steps": steps, "seed": seed}
     elif steps != 1:
         raise ArgumentError(f"steps={steps} must be 1 for fgsm, which is a single step: use pgd")
-    result = run(model, x, y, epsilon=epsilon, **options)
+    if attack == "pgd":
+        options.setdefault("early_stop", True)
+    result = run(model, x, y, **ball, **options)
     if not sanity:
         return result
-    shared = {name: options[name] for name in ("distance", "bounds", "seed") if name in options}
-    doubts = sanity_checks(model, x, y, epsilon=epsilon, **shared)
+    doubts = sanity_checks(model, x, y, **ball, seed=seed)
     return dataclasses.replace(result, warnings=result.warnings + doubts)
 
 

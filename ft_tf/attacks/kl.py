@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ft_tf._compat import tf
 from ft_tf.attacks.geometry import DISTANCES, largest_entry, project, steepest_direction
 from ft_tf.checks import check_choice, check_non_negative_integer
+from ft_tf.errors import ArgumentError
 
 START_NOISE_STDDEV = 0.001
 """Standard deviation of the noise that moves the attack off x, where the KL has gradient zero."""
@@ -81,12 +82,12 @@ def kl_attack(
     l_2: from x + start_noise, num_steps times a step of 2 * epsilon / num_steps along the
         gradient divided by its norm (per example), x' clipped to the bounds, x' - x to the ball.
 
-    Two cases the formulas leave open: sign(0) is 0, so with no start noise the attack stays at x;
-    and where an example's l_2 gradient is exactly zero, the original draws a N(0, 1) direction:
-    here it is the example's own start noise over its scale, so that nothing more is random.
+    sign(0) is 0: with no start noise the attack stays at x. Where an example's l_2 gradient is
+    exactly zero, the original draws a N(0, 1) direction; here it is the example's own start noise
+    over its scale, so that nothing more is random.
 
     Runs eagerly or inside a tf.function. Only gradients by x' are taken; none flows through the
-    result. The state is float32, or float64 for float64 `x`, whatever `predict` computes in.
+    result. The state is float32 (float64 for float64 `x`), whatever `predict` computes in.
 
     Args:
         predict: gives the logits of a batch, in inference mode.
@@ -94,7 +95,8 @@ def kl_attack(
         natural_logits: predict(x), computed once by the caller.
         epsilon: radius of the ball, in units of x.
         step_size: length of an l_inf step; l_2 ignores it.
-        num_steps: Python integer; the steps are unrolled into the graph.
+        num_steps: Python integer; the steps are unrolled into the graph, which runs no slower
+            than tf.while_loop and traces in a second or two.
         distance: "l_inf" or "l_2".
         start_noise: added to x at the start; see `start_noise`.
         bounds: lowest and highest allowed input.
@@ -108,6 +110,10 @@ def kl_attack(
     x = tf.stop_gradient(tf.cast(x, dtype))
     start_noise = tf.cast(start_noise, dtype)
     natural_logits = tf.stop_gradient(tf.cast(natural_logits, dtype))
+    step = step_size if distance == "l_inf" else 2 * epsilon / max(num_steps, 1)
+    if step is None:
+        raise ArgumentError("step_size=None must be a number for distance='l_inf'")
+    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
     # The original projects after each step only: its first gradient is taken at x + noise.
     point = x + start_noise
     for _ in range(num_steps):
@@ -119,12 +125,7 @@ def kl_attack(
         if distance == "l_2":
             random = start_noise / START_NOISE_STDDEV
             direction = tf.where(largest_entry(gradient) > 0, direction, random)
-            step = 2 * epsilon / num_steps
-        else:
-            step = step_size
-        point = project(
-            point + step * direction, x, epsilon=epsilon, distance=distance, bounds=bounds
-        )
+        point = project(point + step * direction, x, **ball)
     if num_steps == 0:
-        point = project(point, x, epsilon=epsilon, distance=distance, bounds=bounds)
+        point = project(point, x, **ball)
     return tf.stop_gradient(point)

@@ -62,6 +62,8 @@ def test_linear_binary_model_l_2(make_linear):
     model, w, x, y, logits = linear_binary(make_linear)
     against = np.where(y == 1, -1, 1)[:, None]
     optimum = x + 0.1 * against * w / np.linalg.norm(w)
+    single = attacks.fgsm(model, x, y, epsilon=0.1, distance="l_2")
+    np.testing.assert_allclose(single.adversarial, optimum, atol=1e-6)
     straight = attacks.pgd(model, x, y, epsilon=0.1, distance="l_2", random_start=False)
     np.testing.assert_allclose(straight.adversarial, optimum, atol=1e-6)
     found = attacks.apgd(model, x, y, epsilon=0.1, distance="l_2")
@@ -333,7 +335,11 @@ def test_evaluate_runs_each_attack_by_name(classifier, images):
     by_name = attacks.evaluate(classifier, x, y, attack="apgd", steps=5, targets=1, **options)
     assert by_name.parameters["losses"] == ["cross_entropy", "targeted_dlr"]
     assert by_name.parameters["num_steps"] == 5
-    assert attacks.evaluate(classifier, x, y, attack="fgsm", **options).attack == "fgsm"
+    by_name = attacks.evaluate(
+        classifier, x, y, attack="fgsm", seed=4, distance="l_2", bounds=(-1, 1), **options
+    )
+    directly = attacks.fgsm(classifier, x, y, epsilon=0.05, distance="l_2", bounds=(-1, 1))
+    np.testing.assert_array_equal(by_name.adversarial, directly.adversarial)
 
 
 @pytest.mark.parametrize(
@@ -343,6 +349,7 @@ def test_evaluate_runs_each_attack_by_name(classifier, images):
         ({"steps": 0}, "steps=0"),
         ({"attack": "fgsm", "steps": 3}, "steps=3 must be 1 for fgsm"),
         ({"attack": "fgsm", "restarts": 3}, "restarts=3 is no argument of fgsm"),
+        ({"num_steps": 3}, "num_steps=3 is no argument of pgd"),
         ({"epsilon": -0.1}, "epsilon=-0.1"),
         ({"epsilon": float("nan")}, "epsilon=nan"),
         ({"distance": "l_1"}, "distance='l_1' must be one of l_inf, l_2"),

@@ -294,8 +294,10 @@ def test_start_noise_is_a_function_of_its_seed():
     np.testing.assert_allclose(np.std(one), 0.001, rtol=0.05)
 
 
-def test_unknown_distance_is_refused():
+def test_bad_arguments():
     x = tf.zeros((2, 3))
+    with pytest.raises(ArgumentError, match="step_size=None"):
+        kl_attack(lambda v: v, x, x, epsilon=0.1, num_steps=1, start_noise=x)
     with pytest.raises(ArgumentError, match="distance='l_1'"):
         kl_attack(
             lambda v: v,
