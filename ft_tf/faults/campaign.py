@@ -1,5 +1,6 @@
 """Fault campaigns: seeded trials at several rates, as a tidy table."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,16 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ft_tf import metrics
-from ft_tf._compat import keras
-from ft_tf.checks import check_fraction, check_positive_integer
+from ft_tf import intervals
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_fraction, check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.keys import SiteKeys, exact_mask
+from ft_tf.faults.measures import COLUMNS as MEASURES
+from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
 from ft_tf.faults.sites import Select
 
-COLUMNS = ("target", "rate", "trial", "seed", "faults", "accuracy")
+COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
+_ROW_STREAM = 4  # see plan.py for the streams of sites and words
 
 
 def sweep(
@@ -31,60 +36,167 @@ def sweep(
     fault: FaultModel | None = None,
     allocation: str = "model",
     select: Select | None = None,
-    batch_size: int = 500,
-    cache_bytes: int = 1 << 30,
+    images_per_trial: int | None = None,
+    half_width: float | None = None,
+    level: float = 0.95,
+    batch_size: int = 1000,
+    cache_bytes: int = 2 << 30,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> pd.DataFrame:
-    """Accuracy of a faulty model, a row per rate and trial.
+    """Measures a model under faults, a row per rate and trial.
+
+    Row (rate, trial) depends on nothing but the model, the images, the seed and its own numbers:
+    a part of a campaign equals that part of the whole, whatever ran beside it. Faults are nested:
+    those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras 2 classifier that gives logits; its weights come back to the byte.
+        model: any built Keras 2 classifier that gives logits; its weights come back to the byte,
+            also after an exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].
         target: "weights", "units" or "both".
         rates: shares of faulty sites, in [0, 1].
-        trials: how many trials, or their numbers: a part of a campaign equals that part of the
-            whole.
+        trials: how many trials, or their numbers.
         seed: fixes the faults of every trial.
         fault: what a faulty value becomes; stuck at 0 by default.
         allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
         select: which part of the model.
+        images_per_trial: evaluate each trial on a random subset of that many images; most of the
+            variance is between masks, so many cheap trials beat few full ones. None for all.
+        half_width: stop after the first trial when the accuracy at every rate has an interval that
+            short; the intervals are `intervals.BettingInterval`, which may be looked at. `trials`
+            is then the most that may run.
+        level: coverage of those intervals.
         batch_size: images evaluated at once; results can differ in the last bits between sizes.
         cache_bytes: memory that activations before the first fault may take.
         progress: called with every finished row.
 
     Returns:
-        Columns target, rate, trial, seed, faults, accuracy, and what `measures` adds; sorted by
-        rate and trial.
+        Columns target, rate, trial, seed, faults, accuracy, sdc_rate, retention, non_finite,
+        total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see `measures`);
+        sorted by rate and trial. `attrs` has clean_accuracy, classes, images.
 
     Raises:
         ArgumentError: an argument is out of range.
         ModelError: something asked for cannot be faulted.
     """
-    check_positive_integer(batch_size=batch_size)
-    for rate in rates:
-        check_fraction(rate=rate)
-    numbers = _trial_numbers(trials)
-    if len(x) != len(y):
-        raise ArgumentError(f"len(y)={len(y)} must be len(x)={len(x)}")
+    numbers, levels = _trial_numbers(trials), _distinct_rates(rates)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
-    program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
+    campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
+    if images_per_trial is not None:
+        check_positive_integer(images_per_trial=images_per_trial)
+        if images_per_trial > campaign.images:
+            raise ArgumentError(f"images_per_trial={images_per_trial} must be <= {campaign.images}")
+    running = _running_intervals(levels, half_width, level)
     rows = []
-    with program.weights.restored_after():
-        for trial, rate, masks in _drawn_ahead(plan, seed, numbers, sorted(set(rates))):
-            logits = program(masks)
-            accuracy = metrics.accuracy_from_logits(logits, y)
-            values = (target, rate, trial, seed, masks.count, accuracy)
-            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    with campaign.armed():
+        for trial, rate, masks in drawn_ahead(plan, seed, numbers, levels):
+            chosen = image_rows(
+                seed=seed, trial=trial, images=campaign.images, count=images_per_trial
+            )
+            figures = campaign.run(masks, chosen)
+            row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
+            rows.append({**row, "faults": masks.count, **figures})
             if progress is not None:
                 progress(rows[-1])
+            if half_width is not None:
+                running[rate].add(figures["accuracy"])
+                if rate == levels[-1] and all(one.settled for one in running.values()):
+                    break
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.sort_values(["rate", "trial"], ignore_index=True)
+    frame = frame.sort_values(["rate", "trial"], ignore_index=True)
+    frame.attrs.update(campaign.facts)
+    return frame
+
+
+class Campaign:
+    """A model, its faults and its test images, ready to run trials.
+
+    Attributes:
+        images: number of images.
+        measures: compares outputs with the fault-free model's.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        plan: FaultPlan,
+        x: Any,
+        y: np.ndarray,
+        *,
+        batch_size: int = 1000,
+        cache_bytes: int = 2 << 30,
+    ) -> None:
+        check_positive_integer(batch_size=batch_size)
+        check_non_negative_integer(cache_bytes=cache_bytes)
+        lengths = {len(array) for array in tf.nest.flatten(x)}
+        if lengths != {len(y)} or not len(y):
+            raise ArgumentError(f"len(y)={len(y)} must be len(x)={sorted(lengths)} and at least 1")
+        self.images = len(y)
+        self._plan = plan
+        self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
+        self._repeated: dict[int, dict[str, Any]] = {}
+        with self.armed():
+            clean = self._program(plan.trial(seed=0, trial=0).masks(0.0))
+        self.measures = Measures(clean, y)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a summary needs to know beside the rows."""
+        logits = self.measures.clean_logits.shape[1]
+        return {
+            "clean_accuracy": self.measures.clean_accuracy,
+            "classes": max(2, logits),
+            "images": self.images,
+        }
+
+    def armed(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block trials may run; the clean weights come back after it."""
+        return self._program.weights.restored_after()
+
+    def logits(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
+        """Logits float32 [n, classes] under the faults, of all images or of `rows`."""
+        return self._program(masks, rows)
+
+    def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """The figures of one trial."""
+        # No fault, or a fault without randomness everywhere: every trial is the same.
+        same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.fault.random)
+        if not same or rows is not None:
+            return self.measures.of(self._program(masks, rows), rows)
+        if masks.count not in self._repeated:
+            self._repeated[masks.count] = self.measures.of(self._program(masks))
+        return self._repeated[masks.count]
+
+
+def image_rows(*, seed: int, trial: int, images: int, count: int | None) -> np.ndarray | None:
+    """A random subset of `count` images, the same at all rates of a trial; None for all."""
+    if count is None or count == images:
+        return None
+    return np.flatnonzero(exact_mask(SiteKeys(seed, trial, _ROW_STREAM, images), count))
+
+
+def _running_intervals(
+    rates: list[float], half_width: float | None, level: float
+) -> dict[float, intervals.BettingInterval]:
+    if half_width is None:
+        return {}
+    return {rate: intervals.BettingInterval(level=level, half_width=half_width) for rate in rates}
+
+
+def _distinct_rates(rates: Sequence[float]) -> list[float]:
+    for rate in rates:
+        check_fraction(rate=rate)
+    if not len(rates):
+        raise ArgumentError("rates=[] must have at least one rate")
+    return sorted({float(rate) for rate in rates})
 
 
 def _trial_numbers(trials: int | Iterable[int]) -> list[int]:
     if isinstance(trials, Iterable):
-        numbers = list(trials)
+        numbers = [int(number) for number in trials]
+        for number in numbers:
+            check_non_negative_integer(trial=number)
         if len(set(numbers)) != len(numbers):
             raise ArgumentError(f"trials={numbers} must not repeat a number")
         return numbers
@@ -92,7 +204,7 @@ def _trial_numbers(trials: int | Iterable[int]) -> list[int]:
     return list(range(trials))
 
 
-def _drawn_ahead(
+def drawn_ahead(
     plan: FaultPlan, seed: int, trials: list[int], rates: list[float]
 ) -> Iterable[tuple[int, float, FaultMasks]]:
     """Draws the next masks in a second thread while the caller evaluates the last ones."""

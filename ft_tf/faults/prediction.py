@@ -1,0 +1,262 @@
+"""First-order prediction of a fault's effect, beside what trials measure."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_fraction, check_positive_integer
+from ft_tf.errors import ArgumentError
+from ft_tf.faults import forward
+from ft_tf.faults.models import FaultModel
+from ft_tf.faults.plan import FaultPlan, make_plan
+from ft_tf.faults.program import TrialProgram
+from ft_tf.faults.sites import Select
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FirstOrder:
+    """What small rates do to each logit, to first order in the rate.
+
+    A fault at site i changes its value by delta_i (stuck at 0: minus the value) and the logit z by
+    about d_i = delta_i dz/dv_i. With n sites, S = sum d_i and Q = sum d_i^2,
+
+        E[z' - z] = p S,
+        Var[z'] = p (1 - p) Q                                   each site on its own,
+        Var[z'] = p (1 - p) n / (n - 1) (Q - S^2 / n)           exactly p n of them.
+
+    Of a linear layer both are exact; in general terms of order p^2 are left out.
+
+    Attributes:
+        shift: S, float64 [images, classes].
+        squares: Q, float64 [images, classes].
+        sites: n.
+        allocation: "model" or "bernoulli".
+    """
+
+    shift: np.ndarray
+    squares: np.ndarray
+    sites: int
+    allocation: str
+
+    def mean_change(self, rate: float) -> np.ndarray:
+        """Expected change of each logit, float64 [images, classes]."""
+        check_fraction(rate=rate)
+        return rate * self.shift
+
+    def variance(self, rate: float) -> np.ndarray:
+        """Variance of each logit over fault masks, float64 [images, classes]."""
+        check_fraction(rate=rate)
+        if self.allocation == "bernoulli":
+            return rate * (1 - rate) * self.squares
+        spread = np.maximum(self.squares - self.shift**2 / self.sites, 0.0)
+        return rate * (1 - rate) * self.sites / max(1, self.sites - 1) * spread
+
+
+def first_order(
+    model: keras.Model,
+    x: np.ndarray,
+    *,
+    target: str,
+    fault: FaultModel | None = None,
+    allocation: str = "model",
+    select: Select | None = None,
+) -> FirstOrder:
+    """Sums of weight times gradient (or activation times gradient) for every logit of every image.
+
+    It takes one backward pass per image and class: a few dozen images are meant.
+
+    Args:
+        model: a built classifier that gives logits.
+        x: inputs [images, ...].
+        target: "weights" or "units".
+        fault: a fault model without randomness; stuck at 0 by default.
+        allocation: "model" or "bernoulli".
+        select: which part of the model.
+
+    Raises:
+        ArgumentError: the fault is random, or target or allocation has no such formula.
+        ModelError: something asked for cannot be faulted.
+    """
+    plan = _predictable_plan(model, target, fault, allocation, select)
+    one_image = _gradient_sums(model, plan)
+    sums = [one_image(tf.convert_to_tensor(x[i : i + 1])) for i in range(len(x))]
+    return FirstOrder(
+        shift=np.stack([shift.numpy() for shift, _ in sums]),
+        squares=np.stack([squares.numpy() for _, squares in sums]),
+        sites=plan.sites,
+        allocation=allocation,
+    )
+
+
+def compare_with_trials(
+    model: keras.Model,
+    x: np.ndarray,
+    *,
+    target: str,
+    rates: Sequence[float],
+    trials: int,
+    seed: int,
+    fault: FaultModel | None = None,
+    allocation: str = "model",
+    select: Select | None = None,
+    tolerance: float = 0.2,
+) -> pd.DataFrame:
+    """The first-order prediction next to Monte Carlo, at each rate.
+
+    Args:
+        model: a built classifier that gives logits.
+        x: inputs; a few dozen.
+        target: "weights" or "units".
+        rates: positive rates.
+        trials: trials at each rate, at least 2.
+        seed: fixes the faults.
+        fault: a fault model without randomness; stuck at 0 by default.
+        allocation: "model" or "bernoulli".
+        select: which part of the model.
+        tolerance: relative error up to which the prediction holds.
+
+    Returns:
+        Columns rate, mean_predicted, mean_measured, mean_noise, sd_predicted, sd_measured, holds.
+        Each is a root mean square over images and logits: of the mean change, of the standard error
+        of the measured one, of the standard deviation over masks. `holds`: the distance of mean
+        changes is within tolerance * measured + 2 noise, and that of standard deviations within
+        tolerance.
+    """
+    check_positive_integer(trials=trials)
+    if trials < 2:
+        raise ArgumentError(f"trials={trials} must be at least 2 to see a spread")
+    plan = _predictable_plan(model, target, fault, allocation, select)
+    options = {"fault": fault, "allocation": allocation, "select": select}
+    predicted = first_order(model, x, target=target, **options)
+    program = TrialProgram(model, plan, x, batch_size=len(x), cache_bytes=1 << 30)
+    sums = {rate: [0.0, 0.0] for rate in sorted(rates)}
+    with program.weights.restored_after():
+        clean = program(plan.trial(seed=seed, trial=0).masks(0.0)).astype(np.float64)
+        for number in range(trials):
+            trial = plan.trial(seed=seed, trial=number)
+            for rate, pair in sums.items():
+                change = program(trial.masks(rate)) - clean
+                pair[0], pair[1] = pair[0] + change, pair[1] + change**2
+    rows = [
+        _comparison(predicted, rate, total / trials, squares / trials, trials, tolerance)
+        for rate, (total, squares) in sums.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def holds_up_to(comparison: pd.DataFrame) -> float | None:
+    """The highest rate up to which the prediction holds at every measured rate; None if at none."""
+    ordered = comparison.sort_values("rate")
+    held = ordered["rate"][ordered["holds"].cummin()]
+    return float(held.max()) if len(held) else None
+
+
+def _comparison(
+    predicted: FirstOrder,
+    rate: float,
+    mean: np.ndarray,
+    mean_square: np.ndarray,
+    trials: int,
+    tolerance: float,
+) -> dict[str, Any]:
+    def size(values: np.ndarray) -> float:
+        return float(np.sqrt(np.mean(values**2)))
+
+    variance = np.maximum(mean_square - mean**2, 0.0) * trials / (trials - 1)
+    noise = size(np.sqrt(variance / trials))
+    expected, spread = predicted.mean_change(rate), np.sqrt(predicted.variance(rate))
+    measured, measured_spread = size(mean), size(np.sqrt(variance))
+    close = size(expected - mean) <= tolerance * measured + 2 * noise
+    alike = abs(size(spread) - measured_spread) <= tolerance * measured_spread
+    return {
+        "rate": rate,
+        "mean_predicted": size(expected),
+        "mean_measured": measured,
+        "mean_noise": noise,
+        "sd_predicted": size(spread),
+        "sd_measured": measured_spread,
+        "holds": bool(close and alike),
+    }
+
+
+def _predictable_plan(
+    model: keras.Model,
+    target: str,
+    fault: FaultModel | None,
+    allocation: str,
+    select: Select | None,
+) -> FaultPlan:
+    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    if target == "both" or allocation == "layer":
+        raise ArgumentError(
+            f"target={target!r}, allocation={allocation!r}: the prediction is for one population"
+        )
+    if plan.fault.random or plan.fault.sites_per_value > 1:
+        raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
+    return plan
+
+
+def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
+    """Compiled function of one image [1, ...] to (S, Q), float64 [classes] each."""
+    variables = [group.variable for group in plan.groups_of("weights")]
+
+    @tf.function(autograph=False)
+    def sums(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        watched: dict[tuple[int, int], tf.Tensor] = {}
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+
+            def watch(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
+                if any(group.holds(layer, index) for group in plan.groups_of("units")):
+                    outputs = tf.identity(outputs)
+                    tape.watch(outputs)
+                    watched[id(layer), index] = outputs
+                return outputs
+
+            with forward.hooked(model, watch):
+                logits = tf.unstack(model(x, training=False)[0])
+        values: list[list[tf.Tensor]] = [
+            [tf.convert_to_tensor(group.variable)]
+            if group.variable is not None
+            else [watched[id(layer), index] for layer, index in group.points]
+            for group in plan.groups
+        ]
+        sources = [
+            [group.variable] if group.variable is not None else tensors
+            for group, tensors in zip(plan.groups, values, strict=True)
+        ]
+        totals = []
+        for logit in logits:
+            gradients = tape.gradient(logit, sources, unconnected_gradients="zero")
+            effects = [
+                _effects(plan.fault, group.shape, tensors, parts)
+                for group, tensors, parts in zip(plan.groups, values, gradients, strict=True)
+            ]
+            flat = tf.concat([tf.reshape(e, [-1]) for e in effects], 0)
+            totals.append((tf.reduce_sum(flat), tf.reduce_sum(flat**2)))
+        return tf.stack([t[0] for t in totals]), tf.stack([t[1] for t in totals])
+
+    return sums
+
+
+def _effects(
+    fault: FaultModel, shape: tuple[int, ...], values: list[tf.Tensor], gradients: list[tf.Tensor]
+) -> tf.Tensor:
+    """d_i of one group: change times gradient, summed over what a site stands for."""
+    total = tf.zeros(shape, tf.float64)
+    for value, gradient in zip(values, gradients, strict=True):
+        change = fault.corrupt(value, None) - value
+        effect = tf.cast(change, tf.float64) * tf.cast(tf.convert_to_tensor(gradient), tf.float64)
+        total += _summed_to(effect, shape)
+    return total
+
+
+def _summed_to(effect: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Sums over leading axes and over axes of length 1 in `shape`."""
+    effect = tf.reduce_sum(effect, list(range(effect.shape.rank - len(shape))))
+    singles = [axis for axis, length in enumerate(shape) if length == 1]
+    return tf.reduce_sum(effect, singles, keepdims=True) if singles else effect
