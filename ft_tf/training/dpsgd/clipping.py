@@ -9,7 +9,7 @@ the sum come from the layers' rules.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from ft_tf.training.dpsgd.rules.fallback import fallback_gradients, one_at_a_tim
 from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, from_materialized
 
 
-@dataclasses.dataclass(frozen=True)
-class ClippedSum:
+class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
     """What one batch gives.
 
     Attributes:

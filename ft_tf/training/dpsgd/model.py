@@ -145,6 +145,8 @@ class DPSGDModel(ResidentModel):
                 noise_multiplier=self.noise_multiplier,
             )
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
+        if isinstance(self.optimizer, keras.optimizers.Optimizer):
+            self.optimizer.build(self.model.trainable_variables)
 
     def fit(
         self,
@@ -181,6 +183,9 @@ class DPSGDModel(ResidentModel):
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
         before = int(self.optimizer.iterations)
+        if resident and not self.compiled_metrics.built:
+            # Variables that a first trace creates cost a second one.
+            self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
         try:
             if resident:
                 return super().fit(x, y, batch_size, epochs, **kwargs)
@@ -234,6 +239,30 @@ class DPSGDModel(ResidentModel):
         """Mean loss of the examples seen, non-finite gradients, and the compiled metrics."""
         return [self._loss_metric, self._nonfinite_metric, *super().metrics]
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras's compiled loop over the steps of one execution, with the step traced once.
+
+        Keras's own traces its body twice to learn what it returns, and makes metrics' results in
+        every step.
+        """
+        if self.run_eagerly:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+
+            def execution(iterator: Any) -> dict[str, tf.Tensor]:
+                def body(done: tf.Tensor) -> tf.Tensor:
+                    with tf.control_dependencies(list(self.train_step(next(iterator)).values())):
+                        self._train_counter.assign_add(1)
+                    return done + 1
+
+                count = tf.cast(self._steps_per_execution, tf.int32)
+                tf.while_loop(lambda done: done < count, body, [0], parallel_iterations=1)
+                return {metric.name: metric.result() for metric in self.metrics}
+
+            self.train_tf_function = tf.function(execution, autograph=False, reduce_retracing=True)
+            self.train_function = self.train_tf_function
+        return self.train_function
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if self._examples is None:
@@ -284,6 +313,7 @@ class DPSGDModel(ResidentModel):
             )
             return ClippedSum([], tf.zeros_like(losses), real, losses, outputs)
 
+        @tf.function(autograph=False)  # traced once for the first piece and the loop over others
         def clipped(number: tf.Tensor) -> ClippedSum:
             x, y, real = piece(number)
             return clipped_sum(

@@ -73,6 +73,8 @@ def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
             if part.trainable:
                 yield f"{where} cannot be served: {_REFUSED[kind]}"
                 break
+        if isinstance(part, keras.layers.LayerNormalization) and 0 in tf.nest.flatten(part.axis):
+            yield f"{where} normalises over axis 0: {_MIXES_EXAMPLES}"
         if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
             yield f"{where} carries its state from batch to batch: set stateful=False"
         if part.trainable_weights and part is not layer and getattr(part, "_callable_losses", None):

@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 
 from ft_tf._compat import keras, tf
+from ft_tf.errors import ModelError
+from ft_tf.training.dpsgd import (
+    clipped_gradient_sum,
+    from_materialized,
+    register_rule,
+    unregister_rule,
+)
 from ft_tf.training.dpsgd.clipping import clipped_sum
 from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.rules.positions import gram_norms
 
 L = keras.layers
 BATCH = 5
@@ -58,6 +66,27 @@ MODELS = {
     "conv_groups": lambda: conv(shape=(6, 6, 4), filters=6, groups=2),
     "conv_one_position": lambda: conv(shape=(3, 3, 2), filters=8),
     "conv_few_positions": lambda: conv(shape=(4, 4, 16), filters=32),
+    "depthwise": lambda: sequential(
+        (7, 6, 3),
+        L.DepthwiseConv2D(3, depth_multiplier=2, padding="same", activation="relu"),
+        L.Flatten(),
+        L.Dense(3),
+    ),
+    "depthwise_strides_no_bias": lambda: sequential(
+        (7, 7, 2), L.DepthwiseConv2D((2, 3), strides=2, use_bias=False), L.Flatten(), L.Dense(3)
+    ),
+    "depthwise_dilation": lambda: sequential(
+        (7, 7, 2), L.DepthwiseConv2D(2, dilation_rate=2), L.Flatten(), L.Dense(3)
+    ),
+    "layer_normalization": lambda: sequential(
+        (4, 6), L.LayerNormalization(), L.Flatten(), L.Dense(3)
+    ),
+    "layer_normalization_axes": lambda: sequential(
+        (4, 3, 5), L.LayerNormalization(axis=[1, 3]), L.Flatten(), L.Dense(3)
+    ),
+    "layer_normalization_center": lambda: sequential(
+        (6,), L.Dense(5), L.LayerNormalization(scale=False), L.Dense(3)
+    ),
     "mixed": lambda: sequential(
         (8, 8, 2),
         L.ZeroPadding2D(1),
@@ -77,7 +106,7 @@ MODELS = {
 }
 
 
-def data(model, *, integers=False):
+def data(model):
     rng = np.random.default_rng(7)
     x = rng.normal(size=(BATCH, *model.input_shape[1:])).astype(np.float32)
     # Examples of different sizes, so that a clip norm in the middle clips some of them.
@@ -135,3 +164,134 @@ def test_clipped_sum_equals_the_oracle(name):
     keras.utils.set_random_seed(3)
     model = MODELS[name]()
     check_against_oracle(model, *data(model))
+
+
+def test_embedding_with_repeated_ids():
+    keras.utils.set_random_seed(3)
+    model = sequential((6,), L.Embedding(5, 4), L.Conv1D(3, 2), L.Flatten(), L.Dense(3))
+    x = np.random.default_rng(0).integers(0, 5, (BATCH, 6))
+    with pytest.warns(UserWarning, match="Conv1D"):
+        check_against_oracle(model, x, data(model)[1])
+
+
+def shared_layer():
+    inputs = keras.Input((4,))
+    shared = L.Dense(4, activation="tanh", name="shared")
+    return keras.Model(inputs, L.Dense(3)(shared(shared(inputs))))
+
+
+def shared_model():
+    inputs = keras.Input((6, 6, 2))
+    inner = sequential((6, 6, 2), L.Conv2D(2, 3, padding="same", activation="relu"))
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(L.Add()([inner(inner(inputs)), inputs]))))
+
+
+@pytest.mark.parametrize("make", [shared_layer, shared_model])
+def test_a_layer_used_twice_is_clipped_as_one(make):
+    keras.utils.set_random_seed(3)
+    check_against_oracle(make(), *data(make()))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (L.LSTM(3),),
+        (L.Bidirectional(L.GRU(2)),),
+        (L.TimeDistributed(L.Dense(2)), L.Flatten()),
+    ],
+    ids=["lstm", "bidirectional", "time_distributed"],
+)
+def test_layers_without_a_rule_take_the_slower_path(layers):
+    keras.utils.set_random_seed(3)
+    model = sequential(
+        (4, 3), *(type(part).from_config(part.get_config()) for part in layers), L.Dense(3)
+    )
+    with pytest.warns(UserWarning, match="one example at a time"):
+        check_against_oracle(model, *data(model))
+
+
+def test_copies_of_an_example_give_copies_of_its_gradient():
+    model = MODELS["conv_valid"]()
+    x, y = data(model)
+    one, _, _ = clipped_gradient_sum(model, squared_loss, x[:1], y[:1], 0.5)
+    copies = [np.repeat(part[:1], 7, axis=0) for part in (x, y)]
+    seven, _, _ = clipped_gradient_sum(model, squared_loss, *copies, 0.5)
+    assert oracle.relative_error(seven, [7 * part for part in one]) < 1e-6
+
+
+@pytest.mark.parametrize("size", [3, 12], ids=["few_positions", "many_positions"])
+def test_norm_of_a_constant_image_is_positions_times_patch_times_gradient(size):
+    # A 2x2 convolution of a constant image meets T equal patches p; with the mean of the outputs
+    # as loss every output has the same gradient g, so the kernel's gradient is T p g.
+    model = sequential((size, size, 2), L.Conv2D(3, 2, use_bias=False))
+    positions, value = (size - 1) ** 2, 0.5
+    x = np.full((2, size, size, 2), value, np.float32)
+    _, norms, _ = clipped_gradient_sum(
+        model, lambda y, outputs: tf.reduce_sum(outputs, axis=[1, 2, 3]), x, np.zeros(2), 1.0
+    )
+    patch, gradient = value * np.sqrt(2 * 2 * 2), np.sqrt(3)
+    np.testing.assert_allclose(norms, positions * patch * gradient, rtol=1e-6)
+
+
+def test_gradients_that_cancel_have_norm_zero_and_no_nan():
+    rows = tf.constant(np.tile([[1.0, 3.0]], (2, 4, 1)), tf.float32)
+    signs = tf.constant(np.tile([[1.0], [-1.0]], (2, 2, 1)) / 3, tf.float32)
+    norms = gram_norms(rows, signs).numpy()
+    assert (norms >= 0).all() and (norms < 1e-5).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_an_example_that_is_not_finite_counts_as_zero(bad):
+    model = MODELS["mixed"]()
+    x, y = data(model)
+    spoiled = x.copy()
+    spoiled[2] = bad
+    rest = [0, 1, 3, 4]
+    expected, _, _ = clipped_gradient_sum(model, squared_loss, x[rest], y[rest], 0.5)
+    ours, norms, nonfinite = clipped_gradient_sum(model, squared_loss, spoiled, y, 0.5)
+    assert nonfinite == 1 and not np.isfinite(norms[2])
+    assert oracle.relative_error(ours, expected) < 1e-6
+
+
+def test_all_problems_of_a_model_stand_in_one_error():
+    model = sequential(
+        (6, 6, 2),
+        L.Conv2D(3, 2, kernel_regularizer="l2", name="regular"),
+        L.BatchNormalization(name="norm"),
+        L.Flatten(),
+        L.Dense(3, activity_regularizer="l2", name="active"),
+    )
+    with pytest.raises(ModelError) as error:
+        make_plan(model)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in ("'regular'", "'norm'", "mixes the examples", "'active'"):
+        assert part in text
+
+
+def test_a_frozen_batch_normalization_passes():
+    model = sequential((6,), L.Dense(4), L.BatchNormalization(trainable=False), L.Dense(3))
+    check_against_oracle(model, *data(model))
+
+
+def test_a_rule_of_the_user_is_used():
+    class Scale(L.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    calls = []
+
+    def rule(layer, inputs, gradients):
+        calls.append(layer)
+        return from_materialized([inputs * gradients])
+
+    register_rule(Scale, rule)
+    try:
+        model = sequential((6,), Scale(), L.Dense(3))
+        check_against_oracle(model, *data(model))
+        assert calls
+    finally:
+        unregister_rule(Scale)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent
+from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent, clipped_gradient_sum
 
 LOSS = "sparse_categorical_crossentropy"
 RATE, CLIP, BATCH = 0.5, 1.0, 20
@@ -97,3 +97,129 @@ def test_unusable_arguments_are_refused_in_one_line():
             sampling="shuffle",
             noise_seed=3,
         )
+
+
+def test_without_clipping_and_noise_it_is_plain_sgd():
+    x, y = examples()
+    private, _ = trained(l2_norm_clip=1e6, noise_multiplier=0.0, batch_size=100, epochs=3)
+    # q = 1: every batch is all the data, so the order within it is all that could differ.
+    plain = tiny_model()
+    optimizer = keras.optimizers.SGD(RATE)
+    for _ in range(3):
+        variables = plain.trainable_variables
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(
+                keras.losses.sparse_categorical_crossentropy(y, plain(x), from_logits=True)
+            )
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+    assert not private.private
+    for ours, theirs in zip(private.model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_fast_equals_reference_on_whole_shuffled_runs():
+    runs = [
+        trained(
+            engine=engine,
+            sampling="shuffle",
+            noise_multiplier=0.0,
+            epochs=3,
+            batch_size=16,
+            optimizer=keras.optimizers.SGD(RATE, momentum=0.5),
+        )[0]
+        for engine in ("fast", "reference")
+    ]
+    assert runs[0].privacy_events() == runs[1].privacy_events()
+    assert runs[0].privacy_events()[0].steps == 18
+    np.testing.assert_allclose(*map(weights_of, runs), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(weights_of(runs[0]), weights_of_untrained(), atol=1e-2)
+
+
+def weights_of_untrained():
+    return np.concatenate([part.ravel() for part in tiny_model().get_weights()])
+
+
+def test_pieces_give_one_sum_and_one_noise_draw():
+    data = examples(250)
+    runs = [
+        weights_of(
+            trained(data=data, batch_size=250, epochs=1, physical_batch_size=250 // pieces + 1)[0]
+            if pieces < 250
+            else trained(data=data, batch_size=250, epochs=1, physical_batch_size=1)[0]
+        )
+        for pieces in (1, 7, 250)
+    ]
+    for other in runs[1:]:
+        np.testing.assert_allclose(other, runs[0], rtol=1e-5, atol=1e-6)
+
+
+def test_empty_batches_are_steps_of_noise_alone():
+    # One example in a batch of one expected: of 300 steps about 110 are empty.
+    x, y = examples(100)
+    private, history = trained(data=(x, y), batch_size=1, epochs=3)
+    assert private.privacy_events()[0].steps == 300
+    assert np.isfinite(weights_of(private)).all()
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_non_finite_examples_are_reported_and_harmless():
+    x, y = examples()
+    x[3] = np.nan
+    private, history = trained(data=(x, y), batch_size=100, epochs=1)
+    assert history.history["nonfinite_examples"] == [1.0]
+    assert np.isfinite(weights_of(private)).all()
+
+
+def test_weight_decay_stands_outside_clipping():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.set_weights([np.full((4, 2), 3.0), np.full(2, 2.0)])
+    private = DPSGDModel(model, l2_norm_clip=1e-9, noise_multiplier=0.0, weight_decay=0.1)
+    private.compile(keras.optimizers.SGD(0.5), LOSS)
+    private.fit(np.zeros((4, 4), np.float32), np.zeros(4, np.int64), batch_size=4, verbose=0)
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(kernel, 3.0 * (1 - 0.5 * 0.1), rtol=1e-6)
+    np.testing.assert_allclose(bias, 2.0 * (1 - 0.5 * 0.1), rtol=1e-6)
+
+
+def test_a_dataset_trains_and_is_stated_as_unaccounted():
+    x, y = examples()
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(30)
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0, noise_seed=1)
+    private.compile(keras.optimizers.SGD(RATE), LOSS, ["accuracy"])
+    private.fit(dataset, batch_size=30, epochs=2, verbose=0)
+    (event,) = private.privacy_events()
+    assert (event.sampling, event.accounted, event.steps) == ("unknown", False, 8)
+    private.fit(dataset, batch_size=30, num_examples=100, verbose=0)
+    assert private.privacy_events()[1].sampling_probability == 0.3
+
+
+class _StopAfter(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+def test_steps_of_an_interrupted_fit_count():
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", LOSS, steps_per_execution=2)
+    with pytest.raises(KeyboardInterrupt):
+        private.fit(*examples(), batch_size=BATCH, verbose=0, callbacks=[_StopAfter()])
+    assert private.privacy_events() == (PrivacyEvent(1.0, "poisson", 100, BATCH, 2, False),)
+
+
+def test_a_contradicting_loss_is_refused():
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    with pytest.raises(ArgumentError, match="from_logits"):
+        private.compile("sgd", keras.losses.SparseCategoricalCrossentropy())
+    with pytest.raises(ArgumentError, match="one number for the whole batch"):
+        private.compile("sgd", lambda y, outputs: tf.reduce_mean(outputs))
+        private.fit(*examples(), batch_size=BATCH, verbose=0)
+
+
+def test_one_logit_and_binary_crossentropy():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)).astype(np.float32), rng.integers(0, 2, 6)
+    ours, _, _ = clipped_gradient_sum(model, "binary_crossentropy", x, y, 1e6)
+    errors = 1 / (1 + np.exp(-model(x).numpy()[:, 0])) - y  # d loss / d logit
+    np.testing.assert_allclose(ours[0][:, 0], x.T @ errors, rtol=1e-5)
+    np.testing.assert_allclose(ours[1][0], errors.sum(), rtol=1e-5)

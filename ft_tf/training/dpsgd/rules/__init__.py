@@ -1,6 +1,6 @@
 """Rules: how each layer type gives per-example gradients without writing them all out."""
 
-from ft_tf.training.dpsgd.rules import convolution, dense
+from ft_tf.training.dpsgd.rules import convolution, dense, depthwise, embedding, normalization
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     Rule,
@@ -15,7 +15,10 @@ __all__ = [
     "Rule",
     "convolution",
     "dense",
+    "depthwise",
+    "embedding",
     "from_materialized",
+    "normalization",
     "register_rule",
     "rule_for",
     "unregister_rule",

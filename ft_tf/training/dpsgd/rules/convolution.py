@@ -1,8 +1,10 @@
 """Conv2D layers: any kernel, stride, padding, dilation and groups, with and without bias.
 
 The gradient of an example is sum_t u_t g_t^T over the T output positions, where u_t is the input
-patch of position t. Patches come from shifted slices of the padded input, one per kernel entry.
+patch of position t.
 """
+
+import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.training.dpsgd.rules.positions import position_gradients
@@ -12,6 +14,8 @@ from ft_tf.training.dpsgd.rules.registry import (
     register_rule,
 )
 
+_CHANNELS_WORTH_COPYING = 4
+
 
 def padding_amounts(
     size: int, outputs: int, *, kernel_size: int, stride: int, dilation: int
@@ -19,6 +23,22 @@ def padding_amounts(
     """Zeros before and after an axis so that 'same' padding gives `outputs` positions."""
     total = max((outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: list[int]) -> tf.Tensor:
+    if layer.padding != "same":
+        return inputs
+    amounts = [
+        padding_amounts(
+            inputs.shape[axis + 1],
+            sizes[axis],
+            kernel_size=layer.kernel_size[axis],
+            stride=layer.strides[axis],
+            dilation=layer.dilation_rate[axis],
+        )
+        for axis in range(2)
+    ]
+    return tf.pad(inputs, [(0, 0), *amounts, (0, 0)])
 
 
 def shifted_slices(
@@ -35,18 +55,7 @@ def shifted_slices(
         kernel height * kernel width tensors [batch, rows, columns, channels].
     """
     sizes = outputs[1:3].as_list()
-    if layer.padding == "same":
-        amounts = [
-            padding_amounts(
-                inputs.shape[axis + 1],
-                sizes[axis],
-                kernel_size=layer.kernel_size[axis],
-                stride=layer.strides[axis],
-                dilation=layer.dilation_rate[axis],
-            )
-            for axis in range(2)
-        ]
-        inputs = tf.pad(inputs, [(0, 0), *amounts, (0, 0)])
+    inputs = _pad(layer, inputs, sizes)
     (row_stride, column_stride), (row_step, column_step) = layer.strides, layer.dilation_rate
     row_span, column_span = (sizes[0] - 1) * row_stride + 1, (sizes[1] - 1) * column_stride + 1
     return [
@@ -56,19 +65,54 @@ def shifted_slices(
     ]
 
 
+def _gathered_patches(
+    layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
+) -> tf.Tensor:
+    """Patches [batch, positions, kernel entries * channels], copied pixel by pixel."""
+    sizes = outputs[1:3].as_list()
+    inputs = _pad(layer, inputs, sizes)
+    _, height, width, channels = inputs.shape
+    rows, columns = (
+        np.arange(sizes[axis])[:, None] * layer.strides[axis]
+        + np.arange(layer.kernel_size[axis])[None] * layer.dilation_rate[axis]
+        for axis in range(2)
+    )
+    pixels = rows[:, None, :, None] * width + columns[None, :, None, :]
+    flat = tf.reshape(inputs, [-1, height * width, channels])
+    patches = tf.gather(flat, tf.constant(pixels.ravel(), tf.int32), axis=1)
+    entries = layer.kernel_size[0] * layer.kernel_size[1]
+    return tf.reshape(patches, [-1, sizes[0] * sizes[1], entries * channels])
+
+
+def _stacked_patches(
+    layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
+) -> tf.Tensor:
+    """Patches [batch, kernel entries * channels, positions], copied row of pixels by row."""
+    _, height, width, channels = inputs.shape
+    positions = outputs[1:3].num_elements()
+    planes = tf.reshape(tf.transpose(inputs, [0, 3, 1, 2]), [-1, height, width, 1])
+    slices = [
+        tf.reshape(part, [-1, channels, positions])
+        for part in shifted_slices(layer, planes, outputs)
+    ]
+    return tf.reshape(tf.stack(slices, axis=1), [-1, len(slices) * channels, positions])
+
+
 def convolution_rule(
     layer: keras.layers.Conv2D, inputs: tf.Tensor, gradients: tf.Tensor
 ) -> PerExampleGradients:
     """Per-example gradients of a Conv2D layer, channels last."""
     inputs = tf.cast(inputs, tf.float32)
     gradients = tf.cast(gradients, tf.float32)
-    slices = shifted_slices(layer, inputs, gradients.shape)
-    positions = gradients.shape[1:3].num_elements()
     if layer.groups > 1:
-        return _grouped(layer, slices, gradients)
-    rows = tf.reshape(tf.concat(slices, axis=-1), [-1, positions, len(slices) * inputs.shape[-1]])
+        return _grouped(layer, shifted_slices(layer, inputs, gradients.shape), gradients)
+    positions = gradients.shape[1:3].num_elements()
     flat = tf.reshape(gradients, [-1, positions, layer.filters])
-    return _in_kernel_shape(layer, position_gradients(rows, flat, use_bias=layer.use_bias))
+    # Copies of a few bytes each are slow, so planes are copied where pixels are small.
+    by_plane = inputs.shape[-1] < _CHANNELS_WORTH_COPYING
+    patches = (_stacked_patches if by_plane else _gathered_patches)(layer, inputs, gradients.shape)
+    result = position_gradients(patches, flat, use_bias=layer.use_bias, rows_last=by_plane)
+    return _in_kernel_shape(layer, result)
 
 
 def _in_kernel_shape(
@@ -95,8 +139,9 @@ def _grouped(
     return from_materialized([kernels, *biases])
 
 
-def _applies(layer: keras.layers.Layer) -> bool:
+def channels_last(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution has its channels in the last axis."""
     return layer.data_format == "channels_last"
 
 
-register_rule(keras.layers.Conv2D, convolution_rule, applies=_applies)
+register_rule(keras.layers.Conv2D, convolution_rule, applies=channels_last)

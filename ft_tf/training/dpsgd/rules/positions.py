@@ -33,7 +33,7 @@ def gram_is_cheaper(positions: int | None, rows: int, outputs: int) -> bool:
 
 
 def position_gradients(
-    rows: tf.Tensor, gradients: tf.Tensor, *, use_bias: bool
+    rows: tf.Tensor, gradients: tf.Tensor, *, use_bias: bool, rows_last: bool = False
 ) -> PerExampleGradients:
     """Per-example gradients sum_t u_t g_t^T, and sum_t g_t for the bias.
 
@@ -41,9 +41,15 @@ def position_gradients(
         rows: float32 [batch, T, K].
         gradients: float32 [batch, T, O].
         use_bias: whether the layer adds a bias to each of its O outputs.
+        rows_last: `rows` are [batch, K, T] instead.
     """
-    gram = gram_is_cheaper(rows.shape[1], rows.shape[2], gradients.shape[2])
-    norms, kernel_sum = (_gram_form if gram else _written_out_form)(rows, gradients)
+    width = rows.shape[1] if rows_last else rows.shape[2]
+    gram = gram_is_cheaper(gradients.shape[1], width, gradients.shape[2])
+    if gram:
+        rows = tf.transpose(rows, [0, 2, 1]) if rows_last else rows
+        norms, kernel_sum = _gram_form(rows, gradients)
+    else:
+        norms, kernel_sum = _written_out_form(rows, gradients, rows_last)
     if not use_bias:
         return PerExampleGradients(norms, lambda weights: [kernel_sum(weights)])
     bias = tf.reduce_sum(gradients, axis=1)
@@ -56,8 +62,10 @@ def position_gradients(
 KernelSum = Callable[[tf.Tensor], tf.Tensor]
 
 
-def _written_out_form(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, KernelSum]:
-    products = tf.matmul(rows, gradients, transpose_a=True)
+def _written_out_form(
+    rows: tf.Tensor, gradients: tf.Tensor, rows_last: bool
+) -> tuple[tf.Tensor, KernelSum]:
+    products = tf.matmul(rows, gradients, transpose_a=not rows_last)
     return sum_of_squares(products), lambda weights: contract(weights, products)
 
 
@@ -78,9 +86,7 @@ def _gram_form(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, Kernel
 def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """sum_{t,t'} (u_t . u_t') (g_t . g_t'), float32 [batch]; never negative.
 
-    Terms of both signs may cancel, and rounding could then take a norm below its true value, even
-    below zero. The result is raised by a bound on that error, 2^-23 (sum_t |u_t| |g_t|)^2, which
-    does not matter unless they cancel: no contribution gets past the clip norm.
+    Terms of both signs may cancel, and rounding could then take the sum below zero.
     """
     products = tf.matmul(rows, rows, transpose_b=True) * tf.matmul(
         gradients, gradients, transpose_b=True

@@ -99,7 +99,11 @@ def example_axes(tensor: tf.Tensor) -> list[int]:
 def sum_of_squares(tensor: tf.Tensor) -> tf.Tensor:
     """float32 [batch]: sum of squares of each example's entries of a [batch, ...] tensor."""
     tensor = tf.cast(tensor, tf.float32)
-    return tf.reduce_sum(tf.square(tensor), axis=example_axes(tensor))
+    columns = tensor.shape[1:].num_elements()
+    if columns is not None:
+        tensor = tf.reshape(tensor, [tf.shape(tensor)[0], columns])
+    # One pass over the tensor; tf.square would write its squares out first.
+    return tf.square(tf.math.reduce_euclidean_norm(tensor, axis=example_axes(tensor)))
 
 
 def weigh(weights: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:

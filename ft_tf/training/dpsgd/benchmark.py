@@ -1,0 +1,242 @@
+"""What `benchmark dpsgd` measures: examples per second of DP-SGD against plain SGD, in turn.
+
+Every contender trains the same architecture from random arrays in memory. They take turns, A B C
+A B C, so that what the machine does besides falls on all alike; figures are medians over rounds.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ft_tf import architectures, checks
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
+from ft_tf.errors import FtTfError
+from ft_tf.training.dpsgd.model import DPSGDModel
+from ft_tf.training.natural import NaturalModel
+
+_RATE, _CLIP, _SIGMA = 0.05, 1.0, 1.1
+_PEAK_SIZE = 2048
+
+Take = Callable[[int], None]
+"""Takes that many training steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to train.
+
+    Attributes:
+        name: as printed.
+        make: prepares it on (architecture, x, y, batch size) and gives what takes steps.
+        slow: whether a step takes seconds, so that few steps must do.
+    """
+
+    name: str
+    make: Callable[[str, np.ndarray, np.ndarray, int], Take]
+    slow: bool = False
+
+
+def _loss() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction=keras.losses.Reduction.NONE
+    )
+
+
+def _plain(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
+    """A bare compiled SGD step on fixed batches, called once per step."""
+    model, loss = architectures.build(architecture), _loss()
+    optimizer = keras.optimizers.SGD(_RATE)
+    optimizer.build(model.trainable_variables)
+    all_x, all_y = tf.constant(x), tf.constant(y)
+    order = np.random.default_rng(0).permutation(len(x)).astype(np.int32)
+    batches = tf.constant(order[: len(x) // batch_size * batch_size].reshape(-1, batch_size))
+
+    @tf.function
+    def step(indices: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            outputs = model(tf.gather(all_x, indices), training=True)
+            value = tf.reduce_mean(loss(tf.gather(all_y, indices), outputs))
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+        return value
+
+    def take(steps: int) -> None:
+        for index in range(steps):
+            step(batches[index % len(batches)])
+
+    return take
+
+
+def _through_fit(make: Callable[[keras.Model], keras.Model]) -> Callable[..., Take]:
+    """A model that trains by its own `fit`, on as many examples as make that many steps."""
+
+    def prepare(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
+        trainer = make(architectures.build(architecture))
+        trainer.compile(
+            keras.optimizers.SGD(_RATE),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        per_epoch = len(x) // batch_size
+
+        def take(steps: int) -> None:
+            if steps >= per_epoch:
+                trainer.fit(x, y, batch_size=batch_size, epochs=steps // per_epoch, verbose=0)
+            else:
+                part = slice(0, steps * batch_size)
+                trainer.fit(x[part], y[part], batch_size=batch_size, epochs=1, verbose=0)
+
+        return take
+
+    return prepare
+
+
+def _vectorized(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
+    """TF Privacy's VectorizedDPKerasSGDOptimizer in Keras's fit."""
+    require_tensorflow_privacy()
+    from tensorflow_privacy.privacy.optimizers import dp_optimizer_keras_vectorized
+
+    model = architectures.build(architecture)
+    optimizer = dp_optimizer_keras_vectorized.VectorizedDPKerasSGDOptimizer(
+        l2_norm_clip=_CLIP,
+        noise_multiplier=_SIGMA,
+        num_microbatches=batch_size,
+        learning_rate=_RATE,
+    )
+    model.compile(optimizer, _loss())
+
+    def take(steps: int) -> None:
+        part = slice(0, steps * batch_size)
+        model.fit(x[part], y[part], batch_size=batch_size, epochs=1, verbose=0)
+
+    return take
+
+
+def _private(**options: Any) -> Callable[..., Take]:
+    return _through_fit(
+        lambda model: DPSGDModel(model, l2_norm_clip=_CLIP, noise_multiplier=_SIGMA, **options)
+    )
+
+
+CONTENDERS = (
+    Contender("plain", _plain),
+    Contender("fit", _through_fit(lambda model: NaturalModel(model))),
+    Contender("fast", _private()),
+    Contender("reference", _private(engine="reference", sampling="shuffle"), slow=True),
+    Contender("vectorized", _vectorized, slow=True),
+)
+"""plain: a bare SGD step; fit: natural training by `fit`; fast and reference: DPSGDModel's engines
+(the reference is DPKerasSGDOptimizer); vectorized: TF Privacy's VectorizedDPKerasSGDOptimizer."""
+
+
+def matmul_peak(*, repeats: int = 12) -> float:
+    """Float32 matrix-multiply operations per second of this machine, best of `repeats`."""
+    a = tf.random.stateless_normal([_PEAK_SIZE, _PEAK_SIZE], seed=[0, 0])
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, a)))
+    product()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product().numpy()
+        best = min(best, time.perf_counter() - start)
+    return 2 * _PEAK_SIZE**3 / best
+
+
+def training_operations(model: keras.Model) -> int:
+    """Floating-point operations of plain training per example, of Dense and Conv2D layers.
+
+    A multiplication and an addition for each weight and position, once forward, once for the
+    weights' gradient, and, except in the first layer, once for the inputs' gradient.
+    """
+    total, passes = 0, 2
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
+            positions = int(np.prod(layer.output_shape[1:-1]))
+            total += 2 * passes * positions * int(np.prod(layer.kernel.shape))
+            passes = 3
+    return total
+
+
+def _rate(take: Take, batch_size: int, steps: int) -> float:
+    start = time.perf_counter()
+    take(steps)
+    return steps * batch_size / (time.perf_counter() - start)
+
+
+def benchmark_dpsgd(
+    *,
+    architecture: str,
+    batch_size: int = 250,
+    steps: int = 200,
+    rounds: int = 3,
+    seconds: float = 20.0,
+    contenders: tuple[Contender, ...] = CONTENDERS,
+) -> list[dict[str, Any]]:
+    """Examples per second of each contender, in turn.
+
+    Args:
+        architecture: one of ft_tf.architectures.NAMES.
+        batch_size: examples per step; the expected number where batches are drawn by chance.
+        steps: of each contender in each round.
+        rounds: turns.
+        seconds: about what a slow contender may take in a round; it takes at least one step.
+        contenders: what to measure; the first is what the others are compared with.
+
+    Returns:
+        One row per contender: `contender`, `examples_per_second` (median over rounds), `low` and
+        `high` (least and greatest), `ratio` to the first contender (median over rounds of the
+        ratio within a round), `ratio_low`, `ratio_high`, `steps` in each round, and
+        `peak_fraction`: operations of plain training over the matrix-multiply peak; or
+        `contender` and `error`, for one that cannot run here.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+    """
+    checks.check_positive_integer(batch_size=batch_size, steps=steps, rounds=rounds)
+    checks.check_positive(seconds=seconds)
+    rng = np.random.default_rng(0)
+    shape = architectures.input_shape(architecture)
+    x = rng.random((steps * batch_size, *shape), dtype=np.float32)
+    model = architectures.build(architecture)
+    y = rng.integers(0, max(2, model.output_shape[-1]), len(x))
+    per_example = training_operations(model)
+    takes: dict[str, tuple[Take, int]] = {}
+    failed: dict[str, str] = {}
+    for contender in contenders:
+        try:
+            take = contender.make(architecture, x, y, batch_size)
+            take(1 if contender.slow else steps)  # compiles
+        except FtTfError as error:
+            failed[contender.name] = str(error)
+            continue
+        if contender.slow:
+            pace = _rate(take, batch_size, 1) / batch_size
+            takes[contender.name] = take, max(1, min(steps, round(seconds * pace)))
+        else:
+            takes[contender.name] = take, steps
+    rates: dict[str, list[float]] = {name: [] for name in takes}
+    for _ in range(rounds):
+        for name, (take, count) in takes.items():
+            rates[name].append(_rate(take, batch_size, count))
+    peak = matmul_peak()
+    baseline = next(iter(rates.values()))
+    rows: list[dict[str, Any]] = []
+    for name, values in rates.items():
+        ratios = [value / base for value, base in zip(values, baseline, strict=True)]
+        rows.append(
+            {
+                "contender": name,
+                "examples_per_second": statistics.median(values),
+                "low": min(values),
+                "high": max(values),
+                "ratio": statistics.median(ratios),
+                "ratio_low": min(ratios),
+                "ratio_high": max(ratios),
+                "steps": takes[name][1],
+                "peak_fraction": statistics.median(values) * per_example / peak,
+            }
+        )
+    return rows + [{"contender": name, "error": reason} for name, reason in failed.items()]
