@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from ft_tf.errors import RunError
 from ft_tf.records import Record
 from ft_tf.report import labels, measures, paper
-from ft_tf.report.groups import Group, groups_by_row
+from ft_tf.report.groups import OTHER, Group, groups_by_row
 from ft_tf.report.tables import accuracy_frame
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
@@ -55,7 +55,7 @@ def draw(kind: str, records: Iterable[Record], exhibit: str) -> bytes:
     Args:
         kind: one of `KINDS`.
         records: any records; those for other exhibits are ignored.
-        exhibit: id of a table, such as "table_5".
+        exhibit: id of a table, such as "table_5", or "other" for runs that belong to none.
 
     Raises:
         RunError: the records hold nothing to draw; the line says what is missing.
@@ -104,9 +104,10 @@ class _Look:
 
 
 def _groups(records: Sequence[Record], exhibit: str) -> list[Group]:
-    """Groups of finished trained runs of an exhibit, in the paper's order of rows."""
+    """Groups of finished trained runs of an exhibit or of "other", in the paper's order of rows."""
     grouped = groups_by_row(records)
-    order = {row.id: index for index, row in enumerate(paper.rows(exhibit))}
+    rows = () if exhibit == OTHER else paper.rows(exhibit)
+    order = {row.id: index for index, row in enumerate(rows)}
     ids = [row for row in grouped if row.split("/")[0] == exhibit]
     ids.sort(key=lambda row: (order.get(row, len(order)), row))
     return [
@@ -136,6 +137,8 @@ def _legend(axes: Axes) -> None:
 
 
 def _title(exhibit: str, text: str) -> str:
+    if exhibit == OTHER:
+        return f"{text}\nRuns beside the paper's rows"
     known = paper.EXHIBITS[exhibit]
     return f"{text}\n{known.title}: {known.caption}"
 
@@ -384,8 +387,9 @@ def draw_all(records: Iterable[Record]) -> tuple[dict[str, bytes], list[str]]:
     drawn: dict[str, bytes] = {}
     skipped: list[str] = []
     tables = [exhibit for exhibit in paper.EXHIBITS if exhibit.startswith("table")]
-    for exhibit, kind in itertools.product(tables, KINDS):
-        is_circles = paper.EXHIBITS[exhibit].dataset == "circles"
+    has_others = any(row.split("/")[0] == OTHER for row in groups_by_row(records))
+    for exhibit, kind in itertools.product([*tables, *[OTHER] * has_others], KINDS):
+        is_circles = exhibit != OTHER and paper.EXHIBITS[exhibit].dataset == "circles"
         if kind != "gaps" and (is_circles or f"gaps_{exhibit}.png" not in drawn):
             continue
         try:

@@ -56,7 +56,7 @@ def terminal(view: View, *, width: int) -> str:
     name_apart = _total(view, shown) > width
     if name_apart:
         shown = shown[1:]
-    lines = [*textwrap.wrap(view.title, width), "=" * min(len(view.title), width)]
+    lines = [*_lines(view.title, width), "=" * min(len(view.title), width)]
     if not view.rows:
         return "\n".join([*lines, "nothing on record", ""])
     widths = _widths(view, shown)
@@ -64,7 +64,7 @@ def terminal(view: View, *, width: int) -> str:
     lines.append("-" * min(width, sum(widths) + len(_GAP) * (len(widths) - 1)))
     for cells, detail in zip(view.rows, view.details, strict=True):
         if name_apart:
-            lines += textwrap.wrap(cells[0], width)
+            lines += _lines(cells[0], width)
         lines.append(_joined(view, shown, widths, cells))
         further = [
             f"{_header(view.columns[index])}: {cells[index]}"
@@ -77,11 +77,18 @@ def terminal(view: View, *, width: int) -> str:
 
 def wrapped(text: str, *, width: int) -> str:
     """A paragraph no wider than `width` columns, with its newline."""
-    return textwrap.fill(text, max(width, MIN_WIDTH)) + "\n"
+    return "\n".join(_lines(text, max(width, MIN_WIDTH))) + "\n"
+
+
+def _lines(text: str, width: int, indent: str = "") -> list[str]:
+    # Commands, flags and names of sources stay in one piece, so that they can be copied.
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return _lines(text, width, _INDENT)
 
 
 def _widths(view: View, shown: list[int]) -> list[int]:

@@ -299,7 +299,8 @@ def study(circles_results):
             make_run(row="table_5/fmnist_cnn/trades", algorithm="trades", architecture=architecture)
         )
     records.append(make_failed(row="table_5/fmnist_dnn/trades", algorithm="trades"))
-    records.append(make_run(row=None, label="my own", seed=4))
+    bare = {"history": {}, "parameters": None, "faults": {}}
+    records.append(make_run(row=None, label="my own", seed=4, **bare))
     records.append(make_circles(results=circles_results))
     redrawn = {row: result for row, result in circles_results.items() if "jacobian" not in row}
     records.append(make_circles(results=redrawn, form="redrawn_data", name="circles-redrawn"))

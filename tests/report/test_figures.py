@@ -82,6 +82,12 @@ def test_records_without_measures_give_reasons(run):
     assert sum("table_5" in line for line in skipped) == 4
 
 
+def test_runs_beside_the_papers_rows_are_drawn(run):
+    images, _ = figures.draw_all([run(row=None, label="mine", parameters=None, history={})])
+    assert list(images) == ["gaps_other.png", "faults_other.png"]
+    assert all(0 in colors_of(png) for png in images.values())
+
+
 def test_histories_with_null_are_drawn(run):
     record = run()
     record["history"]["train_accuracy"][0] = None
