@@ -12,6 +12,7 @@ the weights' change with its gradient. Neighbours differ by one canary added or 
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -68,12 +69,13 @@ def audit_repeated(
 
     For any event of an (epsilon, delta)-private run, P[event | with] <= exp(epsilon)
     P[event | without] + delta, and the reverse. The event is "score at or above a threshold" or its
-    complement, whichever way round does best on the first half of the runs. The second half gives
-    Clopper-Pearson bounds (Nasr et al. 2021, "Adversary instantiation"):
+    complement, and is taken to speak for the canary or against it: whatever does best on the first
+    half of the runs. The second half gives Clopper-Pearson bounds (Nasr et al. 2021, "Adversary
+    instantiation"):
 
-        epsilon >= ln((low(P with) - delta) / high(P without))
+        epsilon >= ln((low(P[event | likelier]) - delta) / high(P[event | other]))
 
-    The threshold and the direction never see the second half, so that the level holds.
+    The choice of the event never sees the second half, so that the level holds.
 
     Args:
         run: run(included, i) trains once with independent noise and returns the score; called with
@@ -91,8 +93,8 @@ def audit_repeated(
     if not np.isfinite(scores).all():
         raise ArgumentError("run returned a score that is not finite: a model that diverged?")
     half = runs // 2
-    threshold, flipped = _best_event(scores[:, :half], delta, level)
-    hits = _hits(scores[:, half:], threshold, flipped)
+    event = _best_event(scores[:, :half], delta, level)
+    hits = event.hits(scores[:, half:])
     bound = _ratio_bound(hits, runs - half, delta, level)
     return Audit(
         epsilon_lower_bound=bound,
@@ -101,29 +103,41 @@ def audit_repeated(
         method="repeated runs, Clopper-Pearson",
         trials=2 * (runs - half),
         details={
-            "threshold": float(threshold),
-            "event_is_below_threshold": float(flipped),
-            "hits_likelier_side": float(hits[0]),
-            "hits_other_side": float(hits[1]),
+            "threshold": event.threshold,
+            "event_is_below_threshold": float(event.below),
+            "event_speaks_for_canary": float(event.for_canary),
+            "hits_likelier": float(hits[0]),
+            "hits_other": float(hits[1]),
         },
     )
 
 
-def _hits(scores: np.ndarray, threshold: float, flipped: bool) -> tuple[int, int]:
-    """Event counts, first under the hypothesis that the event speaks for."""
-    with_canary, without = (scores >= threshold).sum(axis=1)
-    if flipped:
-        return scores.shape[1] - int(without), scores.shape[1] - int(with_canary)
-    return int(with_canary), int(without)
+@dataclasses.dataclass(frozen=True)
+class _Event:
+    """Score below a threshold, or not below it, taken to speak for or against the canary."""
+
+    threshold: float
+    below: bool
+    for_canary: bool
+
+    def hits(self, scores: np.ndarray) -> tuple[int, int]:
+        """Counts in scores [2, runs] (with, without), first where the event is likelier."""
+        happened = (scores < self.threshold) == self.below
+        with_canary, without = (int(count) for count in happened.sum(axis=1))
+        return (with_canary, without) if self.for_canary else (without, with_canary)
 
 
-def _best_event(scores: np.ndarray, delta: float, level: float) -> tuple[float, bool]:
-    events = [(threshold, flipped) for threshold in np.unique(scores) for flipped in (False, True)]
-    bounds = [
-        _ratio_bound(_hits(scores, *event), scores.shape[1], delta, level, floor=False)
-        for event in events
+def _best_event(scores: np.ndarray, delta: float, level: float) -> _Event:
+    events = [
+        _Event(float(threshold), below, for_canary)
+        for threshold in np.unique(scores)
+        for below in (False, True)
+        for for_canary in (False, True)
     ]
-    return events[int(np.argmax(bounds))]
+    bounds: dict[tuple[int, int], float] = {}
+    for hits in {event.hits(scores) for event in events}:
+        bounds[hits] = _ratio_bound(hits, scores.shape[1], delta, level, floor=False)
+    return max(events, key=lambda event: bounds[event.hits(scores)])
 
 
 def _ratio_bound(
@@ -150,7 +164,7 @@ def audit_one_run(
     "out", the rest is left open. If the run is (epsilon, delta)-private, the number of right
     guesses is bounded by a binomial with success chance exp(epsilon) / (1 + exp(epsilon)),
     plus a term in delta (Steinke, Nasr and Jagielski 2023, "Privacy auditing with one training
-    run", theorem 5.2): see `one_run_p_value`. Epsilon is rejected where that p-value is at most
+    run"): see `one_run_p_value`. Epsilon is rejected where that p-value is at most
     1 - level.
 
     Args:
@@ -176,7 +190,7 @@ def audit_one_run(
     canaries = len(scores)
     if guesses is None:
         guesses = sorted({max(2, canaries // part) for part in (1, 2, 4, 8)})
-    choices = [guesses] if isinstance(guesses, int) else list(guesses)
+    choices = [guesses] if isinstance(guesses, numbers.Integral) else list(guesses)
     check_positive_integer(**{f"guesses[{i}]": choice for i, choice in enumerate(choices)})
     if max(choices) > canaries:
         raise ArgumentError(f"guesses={max(choices)} must not exceed the {canaries} canaries")

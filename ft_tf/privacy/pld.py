@@ -69,8 +69,9 @@ class PrivacyLoss:
         """
         check_choice(get_args(Adjacency), adjacency=adjacency)
         if all(phase.sampling_probability == 1 for phase in phases):
-            mu = math.sqrt(sum(phase.steps / phase.noise_multiplier**2 for phase in phases))
+            mu = _gaussian_mu(phases)
             return cls(2 * mu if adjacency == "replace_one" else mu)
+        phases = _with_one_gaussian(phases)
         interval = _interval(phases, adjacency)
         build = _replace_one if adjacency == "replace_one" else _add_or_remove
         composed = None
@@ -100,6 +101,22 @@ class PrivacyLoss:
         return _dp_accounting.delta_of_pld(self.distribution, 0.0)
 
 
+def _gaussian_mu(phases: Sequence[Phase]) -> float:
+    return math.sqrt(sum(phase.steps / phase.noise_multiplier**2 for phase in phases))
+
+
+def _with_one_gaussian(phases: Sequence[Phase]) -> list[Phase]:
+    """Joins the steps that are not subsampled into one step of the same privacy."""
+    sampled = [phase for phase in phases if phase.sampling_probability < 1]
+    rest = [phase for phase in phases if phase.sampling_probability == 1]
+    return [*sampled, Phase(1 / _gaussian_mu(rest), 1.0, 1)] if rest else sampled
+
+
+def _log_keep(q: float) -> float:
+    """log(1 - q), minus infinity at q = 1."""
+    return math.log1p(-q) if q < 1 else -math.inf
+
+
 def _add_or_remove(phase: Phase, interval: float) -> Any:
     sigma, q = phase.noise_multiplier, phase.sampling_probability
     loss = _remove_loss(sigma, q)
@@ -108,7 +125,7 @@ def _add_or_remove(phase: Phase, interval: float) -> Any:
     epsilons = interval * np.arange(lowest, highest + 1)
     remove = remove_hockey_stick(sigma, q, epsilons)
     add = _reversed(epsilons, remove)
-    add[epsilons[::-1] <= math.log1p(-q)] = 0  # adding costs at most -log(1 - q)
+    add[epsilons[::-1] <= _log_keep(q)] = 0  # adding costs at most -log(1 - q)
     return _dp_accounting.composed_pld(
         _curve(remove, lowest), _curve(add, -highest), interval=interval, steps=phase.steps
     )
@@ -145,7 +162,7 @@ def remove_hockey_stick(
     """Hockey-stick divergences of one Poisson-subsampled Gaussian step when one example leaves.
 
     The dominating pair is P = (1 - q) N(0, s^2) + q N(-1, s^2) against Q = N(0, s^2) (Zhu, Dong
-    and Wang 2022, theorem 11). The loss falls with x and reaches epsilon > log(1 - q) at
+    and Wang 2022). The loss falls with x and reaches epsilon > log(1 - q) at
 
         x = -s^2 log(1 + (exp(epsilon) - 1) / q) - 1 / 2
 
@@ -158,7 +175,7 @@ def remove_hockey_stick(
         P[x <= x(epsilon)] - exp(epsilon) Q[x <= x(epsilon)], same shape.
     """
     sigma, q, variance = noise_multiplier, sampling_probability, noise_multiplier**2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore"):
         log_excess = np.where(
             epsilons < 1,
             np.log(np.maximum(q + np.expm1(np.minimum(epsilons, 1)), 0)),
@@ -167,8 +184,8 @@ def remove_hockey_stick(
     x = -variance * (log_excess - math.log(q)) - 0.5
     kept = (1 - q) * special.ndtr(x / sigma) + q * special.ndtr((x + 1) / sigma)
     return np.where(
-        epsilons <= math.log1p(-q),
-        -np.expm1(epsilons),
+        epsilons <= _log_keep(q),
+        -np.expm1(np.minimum(epsilons, 0)),
         np.clip(kept - np.exp(epsilons + special.log_ndtr(x / sigma)), 0.0, 1.0),
     )
 
@@ -193,7 +210,7 @@ def replace_one_hockey_stick(
         P[x <= x(epsilon)] - exp(epsilon) Q[x <= x(epsilon)], same shape.
     """
     sigma, q, variance = noise_multiplier, sampling_probability, noise_multiplier**2
-    log_a = 1 / (2 * variance) + math.log1p(-q) - math.log(q)
+    log_a = 1 / (2 * variance) + _log_keep(q) - math.log(q)
     with np.errstate(divide="ignore"):  # log sinh(0) is -inf, as it should be
         log_b = log_a + epsilons / 2 + np.log(-np.expm1(-epsilons) / 2)
     # asinh(b) is log(2 b) to double precision long before exp overflows.
@@ -201,7 +218,7 @@ def replace_one_hockey_stick(
     x = -variance * (asinh + epsilons / 2)
     kept = (1 - q) * special.ndtr(x / sigma) + q * special.ndtr((x + 1) / sigma)
     log_taken = np.logaddexp(
-        math.log1p(-q) + special.log_ndtr(x / sigma),
+        _log_keep(q) + special.log_ndtr(x / sigma),
         math.log(q) + special.log_ndtr((x - 1) / sigma),
     )
     return np.clip(kept - np.exp(epsilons + log_taken), 0.0, 1.0)
@@ -235,7 +252,7 @@ def _predicted_range(phase: Phase, adjacency: Adjacency) -> float:
     u = np.linspace(-_TRUNCATION, _TRUNCATION, 801)
     log_weight = -(u**2) / 2 - special.logsumexp(-(u**2) / 2)
     losses = np.concatenate([loss(sigma * u), loss(sigma * u - 1)])
-    log_weights = np.concatenate([math.log1p(-q) + log_weight, math.log(q) + log_weight])
+    log_weights = np.concatenate([_log_keep(q) + log_weight, math.log(q) + log_weight])
     orders = np.arange(1, 21)[:, None] / (high - low)
     tail = math.log(2 / _dp_accounting.TAIL_MASS)
     rise = special.logsumexp(orders * losses + log_weights, axis=1)
@@ -246,7 +263,7 @@ def _predicted_range(phase: Phase, adjacency: Adjacency) -> float:
 
 
 def _remove_loss(sigma: float, q: float) -> Callable[[Any], Any]:
-    keep, hit, variance = math.log1p(-q), math.log(q), sigma**2
+    keep, hit, variance = _log_keep(q), math.log(q), sigma**2
     return lambda x: np.logaddexp(keep, hit - (2 * np.asarray(x) + 1) / (2 * variance))
 
 

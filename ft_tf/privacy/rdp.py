@@ -70,7 +70,7 @@ def _rdp_of_step(sigma: float, q: float, orders: tuple[float, ...]) -> np.ndarra
 def _log_moments(sigma: float, q: float, orders: np.ndarray) -> np.ndarray:
     """Logs of E[(1 - q + q exp((2 x - 1) / (2 sigma^2)))^order] over x ~ N(0, sigma^2).
 
-    The remove direction, which is the larger one (Mironov, Talwar and Zhang 2019, theorem 5).
+    The remove direction, which is the larger one (Mironov, Talwar and Zhang 2019).
     Where one term of the mixture is the whole sum the integral is a normal probability; between,
     Gauss-Legendre panels follow the integrand's two scales, sigma and sigma^2.
     """

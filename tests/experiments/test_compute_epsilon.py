@@ -1,0 +1,138 @@
+"""The binary is run as a process of its own: absl's flags are global to a process."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CONTRACT = [
+    "epsilon_paper", "order_paper", "epsilon_rdp", "epsilon_pld", "epsilon_shuffled", "delta",
+    "steps", "sampling_probability", "theorem_1_as_printed", "gap_bound", "noise_multiplier",
+    "warnings",
+]  # fmt: skip
+
+
+def run(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.compute_epsilon", *flags],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def answer(*flags):
+    result = run(*flags, "--format=json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_the_papers_four_rows_by_default():
+    rows = answer()
+    assert [row["noise_multiplier"] for row in rows] == [5, 1.1, 0.5, 0.05]
+    assert [row["epsilon_paper"] for row in rows] == pytest.approx(
+        [0.492, 2.970, 24.662, 2.30e6], rel=1e-3
+    )
+    assert [row["epsilon_pld"] for row in rows[:3]] == pytest.approx(
+        [0.346, 2.350, 20.89], rel=2e-3
+    )
+    assert [row["gap_bound"] for row in rows[:3]] == pytest.approx([0.080, 0.368, 0.947], abs=1e-3)
+    assert rows[3]["theorem_1_as_printed"] is None
+    assert rows[3]["reasons"]["theorem_1_as_printed"]
+    assert all(row["steps"] == 14_400 for row in rows)
+    for row in rows:
+        assert list(row)[: len(CONTRACT)] == CONTRACT
+
+
+def test_one_run_given_by_steps():
+    row = answer("--n=1000", "--batch_size=1000", "--steps=1", "--noise_multiplier=1")
+    assert row["sampling_probability"] == 1
+    assert row["epsilon_pld"] == pytest.approx(4.3772, abs=5e-5)
+    assert row["steps"] == 1
+
+
+def test_no_noise_is_null_with_its_reason():
+    row = answer("--noise_multiplier=0")
+    assert row["epsilon_pld"] is None
+    assert "not private" in row["reasons"]["epsilon_pld"]
+    assert row["statement"].startswith("Not private")
+
+
+def test_target_epsilon_is_met():
+    row = answer("--target_epsilon=2.97", "--accountant=paper")
+    assert row["epsilon_paper"] <= 2.97
+    assert row["noise_multiplier"] == pytest.approx(1.1, rel=1e-3)
+
+
+def test_text_says_it_in_words_and_loads_no_tensorflow():
+    code = (
+        "import sys; sys.argv += ['--noise_multiplier=0.5', '--noise_multiplier=5,1.1'];"
+        "from experiments import _app, compute_epsilon;"
+        "import atexit; atexit.register(lambda: print('tensorflow' in sys.modules));"
+        "_app.run(compute_epsilon.main)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "False"
+    assert [line.split()[0] for line in lines[4:7]] == ["0.5", "5", "1.1"]
+    assert "shuffled fixed batches" in result.stdout
+
+
+BAD = {
+    "--noise_multiplier=-1": "noise_multiplier=-1",
+    "--noise_multiplier=much": "noise_multiplier='much'",
+    "--noise_multiplier=inf": "noise_multiplier=inf",
+    "--n=100": "batch_size=250 must not exceed n=100",
+    "--n=0": "n=0",
+    "--batch_size=0": "batch_size=0",
+    "--delta=0": "delta=0.0",
+    "--delta=1": "delta=1.0",
+    "--steps=0": "steps=0",
+    "--epochs=0": "epochs=0.0",
+    "--epochs=1 --steps=5": "epochs=1 and steps=5 exclude each other",
+    "--target_epsilon=1 --noise_multiplier=1": "exclude each other",
+    "--target_epsilon=-2": "target_epsilon=-2.0",
+}
+
+
+def test_bad_input_is_one_line_that_names_the_flag():
+    """One process for all: each case parses its own flags and must fail before any figure."""
+    code = (
+        "import json, sys\n"
+        "from absl import flags\n"
+        "from experiments import compute_epsilon\n"
+        "from ft_tf.errors import FtTfError\n"
+        "messages = {}\n"
+        "for case in json.loads(sys.argv[1]):\n"
+        "    flags.FLAGS.unparse_flags()\n"
+        "    for name in list(flags.FLAGS): flags.FLAGS[name].unparse()\n"
+        "    flags.FLAGS(['compute_epsilon', *case.split()])\n"
+        "    try: compute_epsilon.main([])\n"
+        "    except FtTfError as error: messages[case] = str(error)\n"
+        "print(json.dumps(messages))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(list(BAD))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    messages = json.loads(result.stdout)
+    for case, expected in BAD.items():
+        assert expected in messages.get(case, "no error"), case
+        assert "\n" not in messages[case]
+
+
+def test_exit_code_of_bad_input():
+    result = run("--noise_multiplier=-1")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.strip() == "error: noise_multiplier=-1 must be a finite number >= 0"

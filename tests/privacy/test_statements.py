@@ -1,0 +1,75 @@
+import pytest
+
+from ft_tf.errors import ArgumentError
+from ft_tf.privacy import Phase, privacy_cost, privacy_cost_of_phases, statement
+
+PAPER = {"sampling_probability": 250 / 60_000, "steps": 14_400, "delta": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def cost():
+    return privacy_cost(noise_multiplier=1.1, **PAPER)
+
+
+def test_poisson_names_epsilon_adjacency_and_assumption(cost):
+    words = statement(cost)
+    assert words.startswith("This run is (epsilon=2.35, delta=1e-05)-differentially private")
+    assert "adding or removing one example" in words
+    assert "Poisson sample" in words
+    assert "shuffled fixed batches, epsilon would be 54.05" in words
+    for outside in ("clip norms", "histories", "several seeds", "lost count as steps"):
+        assert outside in words
+    assert "seed is secret" not in words
+
+
+def test_shuffle_leads_with_what_it_earns(cost):
+    words = statement(cost, sampling="shuffle", engine="reference")
+    assert words.startswith("This run is (epsilon=54.05, delta=1e-05)")
+    assert "60 Gaussian mechanisms" in words
+    assert "The paper would claim 2.97 (2.35 by PLD)" in words
+    assert "does not hold for this run" in words
+
+
+def test_a_fixed_seed_is_a_condition(cost):
+    assert "holds only while the seed is secret" in statement(cost, noise_seed=0)
+
+
+def test_no_noise_is_not_private_however_it_was_sampled():
+    cost = privacy_cost(noise_multiplier=0.0, **PAPER)
+    for sampling in ("poisson", "shuffle"):
+        words = statement(cost, sampling=sampling)
+        assert words.startswith("Not private")
+        assert "-differentially private" not in words
+
+
+def test_unknown_sampling_is_unaccounted(cost):
+    words = statement(cost, sampling="unaccounted")
+    assert words.startswith("Unaccounted")
+    assert "epsilon=" not in words
+
+
+def test_steps_outside_the_account_are_confessed(cost):
+    assert "100 of 14500 executed steps are missing" in statement(cost, executed_steps=14_500)
+    assert "missing" not in statement(cost, executed_steps=14_400)
+
+
+def test_phases_are_listed():
+    cost = privacy_cost_of_phases([Phase(1.0, 0.1, 3), Phase(2.0, 0.1, 4)], delta=1e-5)
+    words = statement(cost)
+    assert "3 steps at noise_multiplier=1" in words
+    assert "then 4 steps at noise_multiplier=2" in words
+
+
+def test_the_best_bound_leads_where_pld_cannot_be_had():
+    words = statement(privacy_cost(noise_multiplier=0.001, **PAPER))
+    assert "(epsilon=7.919e+09" in words
+    assert "(RDP)" in words
+
+
+def test_rejects_what_cannot_be(cost):
+    with pytest.raises(ArgumentError, match="engine='reference'"):
+        statement(cost, engine="reference")
+    with pytest.raises(ArgumentError, match="sampling='uniform'"):
+        statement(cost, sampling="uniform")
+    with pytest.raises(ArgumentError, match="engine='quick'"):
+        statement(cost, engine="quick")
