@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from ft_tf.study import config as c
+from ft_tf.study.circles import FORMS, CirclesConfig
 
 TABLES = (3, 4, 5, 6, 7, 8)
 SCALES = ("quick", "paper")
@@ -27,6 +28,17 @@ PAPER_NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 """Noise multiplier of each DP row, by the epsilon that the paper prints."""
 
 PAPER_EPSILONS_ADV = {"2_255": 2 / 255, "4_255": 4 / 255, "8_255": 8 / 255}
+
+CIRCLES_ROWS = (
+    ("table_3/circles_mlp/natural", "natural", 0.0),
+    ("table_3/circles_mlp/additive_gaussian/0.01", "additive_gaussian", 0.01),
+    ("table_3/circles_mlp/additive_gaussian/0.1", "additive_gaussian", 0.1),
+    ("table_3/circles_mlp/additive_gaussian/0.5", "additive_gaussian", 0.5),
+    ("table_3/circles_mlp/multiplicative_gaussian/0.03", "multiplicative_gaussian", 0.03),
+    ("table_3/circles_mlp/multiplicative_gaussian/0.1", "multiplicative_gaussian", 0.1),
+    ("table_3/circles_mlp/multiplicative_gaussian/0.5", "multiplicative_gaussian", 0.5),
+)
+"""Rows of Table 3: row id, noise, sigma."""
 
 PAPER_EPOCHS = {"dpsgd": 60, "natural": 60, "tikhonov": 60, "trades": 40}
 CIFAR10_EPOCHS = {"natural": 60, "tikhonov": 60, "trades": 30}
@@ -45,22 +57,24 @@ class Scale:
     Attributes:
         name: "quick" or "paper".
         fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
+        dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
         cifar10_epochs: epochs by algorithm.
         fmnist_limits: training and test images of Fashion-MNIST; 0 for all.
         cifar10_limits: training and test images of CIFAR-10; 0 for all.
         circles_replicates: replicates of each row of Table 3.
-        circles_epochs: epochs of Table 3.
+        circles_forms: forms of Table 3: the paper's points, and points drawn anew.
         trades_steps: attack steps of TRADES on CIFAR-10.
         evaluation: what is measured on every run.
     """
 
     name: str
     fmnist_epochs: dict[str, int]
+    dpsgd_rates: dict[str, float]
     cifar10_epochs: dict[str, int]
     fmnist_limits: tuple[int, int]
     cifar10_limits: tuple[int, int]
     circles_replicates: int
-    circles_epochs: int
+    circles_forms: tuple[str, ...]
     trades_steps: int
     evaluation: c.Evaluation
 
@@ -72,17 +86,19 @@ QUICK = Scale(
         "tikhonov": 20,
         "trades": 12,
         "dpsgd": 15,
-        "natural/fmnist_cnn_2": 12,
-        "tikhonov/fmnist_cnn_2": 12,
+        "natural/fmnist_cnn_2": 10,
+        "tikhonov/fmnist_cnn_2": 10,
         "trades/fmnist_cnn_2": 6,
-        "natural/fmnist_cnn_1": 12,
-        "tikhonov/fmnist_cnn_1": 12,
+        "natural/fmnist_cnn_1": 10,
+        "tikhonov/fmnist_cnn_1": 10,
+        "dpsgd/fmnist_cnn_1": 14,
     },
+    dpsgd_rates={"fmnist_cnn_1": 0.3},
     cifar10_epochs={"natural": 8, "tikhonov": 8, "trades": 4},
     fmnist_limits=(6000, 1000),
     cifar10_limits=(2000, 1000),
-    circles_replicates=20,
-    circles_epochs=4000,
+    circles_replicates=24,
+    circles_forms=FORMS[:1],
     trades_steps=4,
     evaluation=c.Evaluation(
         fault_trials=3, attack="pgd", attack_steps=10, attack_images=200, attack_sanity=False
@@ -92,11 +108,12 @@ QUICK = Scale(
 PAPER = Scale(
     name="paper",
     fmnist_epochs=PAPER_EPOCHS,
+    dpsgd_rates={},
     cifar10_epochs=CIFAR10_EPOCHS,
     fmnist_limits=(0, 0),
     cifar10_limits=(0, 0),
     circles_replicates=200,
-    circles_epochs=4000,
+    circles_forms=FORMS,
     trades_steps=10,
     evaluation=c.Evaluation(fault_trials=20, attack="pgd", attack_steps=50, curve=True),
 )
@@ -113,6 +130,7 @@ def _fashion_mnist(
     architecture: str,
     row: str,
     at: Scale,
+    deviations: tuple[str, ...] = (),
     **settings: object,
 ) -> c.RunConfig:
     epochs = at.fmnist_epochs.get(
@@ -120,7 +138,8 @@ def _fashion_mnist(
     )
     full_epochs = PAPER_EPOCHS[algorithm.name]
     train_limit, test_limit = at.fmnist_limits
-    deviations = [f"epochs {epochs} of {full_epochs}"] * (epochs != full_epochs)
+    if epochs != full_epochs:
+        deviations = (f"epochs {epochs} of {full_epochs}", *deviations)
     column = "fmnist_dnn" if architecture == "fmnist_dnn" else "fmnist_cnn"
     return c.RunConfig(
         dataset="fashion_mnist",
@@ -132,7 +151,7 @@ def _fashion_mnist(
         evaluation=at.evaluation,
         label=f"table_{table}-{at.name}",
         rows=(f"table_{table}/{column}/{row}",),
-        deviations=tuple(deviations),
+        deviations=deviations,
         **settings,
     )
 
@@ -149,6 +168,14 @@ def table_5(at: Scale, *, trades_architecture: str = "fmnist_cnn_2") -> list[c.R
     ]
 
 
+def table_3(at: Scale) -> list[CirclesConfig]:
+    """Input noise on circles: Adam, binary cross-entropy, 4,000 epochs of one batch."""
+    return [
+        CirclesConfig(form=form, rows=CIRCLES_ROWS, replicates=at.circles_replicates)
+        for form in at.circles_forms
+    ]
+
+
 def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig]:
     # The natural rows run the tutorial's own script with DP switched off.
     settings = {"batch_size": 250, "learning_rate": 0.15}  # [T]
@@ -156,6 +183,8 @@ def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig
         _fashion_mnist(table, algorithm, architecture, algorithm.name, at, **settings)
         for algorithm in (c.Natural(), c.Tikhonov(l2=_L2))
     ]
+    rate = at.dpsgd_rates.get(architecture, settings["learning_rate"])
+    deviations = (f"learning rate {rate:g} of {settings['learning_rate']:g}",)
     private = [
         _fashion_mnist(
             table,
@@ -163,7 +192,8 @@ def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig
             architecture,
             f"dpsgd/{epsilon}",
             at,
-            **settings,
+            deviations=deviations if rate != settings["learning_rate"] else (),
+            **{**settings, "learning_rate": rate},
         )
         for epsilon, noise_multiplier in PAPER_NOISE_MULTIPLIERS.items()
     ]

@@ -9,6 +9,7 @@ Ctrl-C is safe: the same command goes on from there. Records, tables and figures
 --output_dir.
 """
 
+import shutil
 from pathlib import Path
 
 from absl import flags
@@ -92,7 +93,8 @@ def main(argv: list[str]) -> None:
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
     print()
-    print(report.render_terminal(found, exhibits))
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(report.render_terminal(found, exhibits, width=width))
     for line in missing:
         print(line)
     figures = [path for path in written if path.suffix == ".png"]

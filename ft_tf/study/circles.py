@@ -1,0 +1,177 @@
+"""Table 3: Gaussian noise on the inputs of circles, all replicates as one computation."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ft_tf import checks, data, records
+from ft_tf._compat import threads
+from ft_tf.errors import ArgumentError
+from ft_tf.records import Record
+from ft_tf.study import directory as runs
+from ft_tf.study.execution import environment
+from ft_tf.study.schedule import Job
+from ft_tf.training import circles, noise
+
+FORMS = ("fixed_data", "redrawn_data")
+NOISES = ("natural", "additive_gaussian", "multiplicative_gaussian")
+
+
+@dataclasses.dataclass(frozen=True)
+class CirclesConfig:
+    """All rows of Table 3 in one of its two forms.
+
+    Attributes:
+        form: "fixed_data": the paper's 100 points, new initial weights in each replicate;
+            "redrawn_data": points drawn anew in each replicate too, the same for every row of the
+            table, and tested on 10,000 further points.
+        rows: (row id of the paper, noise, sigma).
+        replicates: trainings of each row.
+        epochs: steps, each on the whole of the training points.
+        learning_rate: of Adam.
+        seed: fixes points, initial weights and noise.
+        deviations: what differs from the paper's setting, in words.
+    """
+
+    form: str
+    rows: tuple[tuple[str, str, float], ...]
+    replicates: int = 200
+    epochs: int = 4000
+    learning_rate: float = 1e-3
+    seed: int = 0
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks.check_choice(FORMS, form=self.form)
+        checks.check_positive_integer(replicates=self.replicates, epochs=self.epochs)
+        checks.check_positive(learning_rate=self.learning_rate)
+        checks.check_non_negative_integer(seed=self.seed)
+        if not self.rows:
+            raise ArgumentError("rows=() must name at least one row")
+        for _, kind, sigma in self.rows:
+            checks.check_choice(NOISES, noise=kind)
+            checks.check_non_negative(sigma=sigma)
+
+    @property
+    def name(self) -> str:
+        """Name of the run's directory."""
+        size = f"replicates_{self.replicates}-epochs_{self.epochs}-seed_{self.seed}"
+        return f"circles-{self.form}-{size}"
+
+
+def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
+    """Trains and tests every replicate of every row, or returns the record that is there.
+
+    Raises:
+        RunError: the directory cannot be written, is in use, or belongs to another config.
+    """
+    directory = output_dir / config.name
+    with runs.claimed(directory):
+        points = _Points.of(config)
+        fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
+        runs.bind(directory, records.without_nan({"config": fields, "data": points.description}))
+        if (directory / records.FILE_NAME).exists():
+            return records.load(directory)
+        started = time.monotonic()
+        result = circles.train_circles(
+            [_row(kind, sigma) for _, kind, sigma in config.rows],
+            x_train=points.x_train,
+            y_train=points.y_train,
+            x_test=points.x_test,
+            y_test=points.y_test,
+            replicates=config.replicates,
+            epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            threads=threads(),
+        )
+        records.write(
+            directory,
+            {
+                "schema_version": records.SCHEMA_VERSION,
+                "kind": "circles",
+                "name": directory.name,
+                "status": "finished",
+                "failure": None,
+                "rows": [row for row, _, _ in config.rows],
+                "config": fields,
+                "data": points.description,
+                "environment": environment(),
+                "deviations": list(config.deviations),
+                "timing": {"seconds": round(time.monotonic() - started, 1), "sessions": 1},
+                "replicates": config.replicates,
+                "form": config.form,
+                "results": {
+                    row: {
+                        "noise": kind,
+                        "sigma": sigma,
+                        "train": result.train_accuracy[index].tolist(),
+                        "test": result.test_accuracy[index].tolist(),
+                    }
+                    for index, (row, kind, sigma) in enumerate(config.rows)
+                },
+            },
+        )
+        return records.load(directory)
+
+
+def job(config: CirclesConfig, output_dir: Path) -> Job:
+    """The table as one job."""
+    return Job(
+        name=config.name,
+        cost=_COST * config.replicates * len(config.rows) * config.epochs,
+        is_done=(output_dir / config.name / records.FILE_NAME).exists,
+        execute=lambda report: run_circles(config, output_dir),
+    )
+
+
+_COST = 0.3
+"""Of one epoch of one network, in the unit of `jobs.cost`."""
+
+
+def _row(kind: str, sigma: float) -> circles.CirclesRow:
+    if kind == "natural":
+        return circles.CirclesRow()
+    makers = {
+        "additive_gaussian": noise.AdditiveGaussian,
+        "multiplicative_gaussian": noise.MultiplicativeGaussian,
+    }
+    return circles.CirclesRow(input_noise=makers[kind](sigma))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Points:
+    """Training and test points, with the replicate as first axis where each has its own."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    description: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: CirclesConfig) -> "_Points":
+        """The points of a configuration."""
+        if config.form == "fixed_data":
+            sets = [data.circles()]
+        else:
+            seeds = range(config.seed * 10**6, config.seed * 10**6 + config.replicates)
+            sets = [data.redrawn_circles(seed) for seed in seeds]
+        arrays = {
+            name: np.stack([getattr(points, name) for points in sets])
+            for name in ("x_train", "y_train", "x_test", "y_test")
+        }
+        description = {
+            "name": "circles",
+            "source": sets[0].source,
+            "fingerprint": data.fingerprint(**arrays),
+            "train_examples": len(sets[0].x_train),
+            "test_examples": len(sets[0].x_test),
+            "notes": list(sets[0].notes),
+        }
+        if config.form == "fixed_data":
+            arrays = {name: array[0] for name, array in arrays.items()}
+        return cls(**arrays, description=description)

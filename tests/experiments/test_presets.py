@@ -1,0 +1,58 @@
+import pytest
+
+from experiments import presets
+from ft_tf.report import paper
+from ft_tf.study import config as c
+
+
+@pytest.mark.parametrize("name", presets.SCALES)
+def test_every_row_of_the_tables_has_exactly_one_preset(name):
+    scale = presets.scale(name)
+    rows = [row for run in presets.runs_of(presets.TABLES, scale, seeds=1) for row in run.rows]
+    rows += [row for row, _, _ in presets.table_3(scale)[0].rows]
+    wanted = [row.id for table in presets.TABLES for row in paper.rows(f"table_{table}")]
+    assert sorted(rows) == sorted(wanted)
+
+
+def test_names_of_all_runs_differ():
+    for name in presets.SCALES:
+        runs = presets.runs_of(presets.TABLES, presets.scale(name), seeds=3)
+        names = [run.name(is_sample=False) for run in runs]
+        assert len(set(names)) == len(names)
+
+
+def test_the_paper_scale_reduces_no_private_row():
+    for run in presets.table_7(presets.PAPER) + presets.table_8(presets.PAPER):
+        assert run.epochs == 60
+        assert run.batch_size == 250
+        assert run.train_limit == run.test_limit == 0
+        assert run.deviations == ()
+
+
+def test_reductions_are_named():
+    for run in presets.runs_of((5, 7, 8), presets.QUICK, seeds=1):
+        assert any(text.startswith(f"epochs {run.epochs} of ") for text in run.deviations)
+
+
+def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
+    run = presets.table_8(presets.PAPER)[-1]
+    other = presets.with_seed(run, 4)
+    assert (other.seed, other.algorithm.noise_seed) == (4, 4)
+    first, second = c.to_dict(run), c.to_dict(other)
+    assert first["algorithm"].pop("noise_seed") == 0
+    assert second["algorithm"].pop("noise_seed") == 4
+    assert (first.pop("seed"), second.pop("seed")) == (0, 4)
+    assert first == second
+
+
+def test_one_seed_of_every_row_comes_first():
+    runs = presets.runs_of((8,), presets.QUICK, seeds=2)
+    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+
+
+def test_attack_steps_cross_the_ball_as_in_the_authors_setting():
+    for scale in (presets.QUICK, presets.PAPER):
+        for run in presets.tables_4_and_6(scale):
+            if isinstance(run.algorithm, c.Trades):
+                reach = run.algorithm.step_size * run.algorithm.num_steps / run.algorithm.epsilon
+                assert reach == pytest.approx(0.07 / 0.031)

@@ -1,0 +1,69 @@
+import io
+
+import pytest
+
+from ft_tf.study.schedule import Job, execute
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def job(name, *, done=False, record=None, calls=None, cost=1.0):
+    record = record or {
+        "kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25},
+    }  # fmt: skip
+
+    def work(report):
+        if calls is not None:
+            calls.append(name)
+        report(0.5)
+        return record
+
+    return Job(name=name, cost=cost, is_done=lambda: done, execute=work)
+
+
+def test_jobs_run_in_order_and_say_where_they_are():
+    calls, stream = [], io.StringIO()
+    found = execute([job("a", calls=calls), job("b", calls=calls)], stream=stream)
+    assert calls == ["a", "b"]
+    assert len(found) == 2
+    text = stream.getvalue()
+    assert "[run 1 of 2] a: train 50.00%, test 25.00%" in text
+    assert "[run 2 of 2] b" in text
+    assert "\r" not in text
+
+
+def test_a_terminal_gets_one_moving_line():
+    stream = Terminal()
+    execute([job("a")], stream=stream)
+    assert "\r" in stream.getvalue()
+    assert "50%" in stream.getvalue()
+
+
+def test_what_was_done_before_is_said():
+    stream = io.StringIO()
+    execute([job("a", done=True)], stream=stream)
+    assert stream.getvalue().strip().endswith("(done before)")
+
+
+def test_a_failed_training_does_not_stop_the_rest():
+    failed = {
+        "kind": "run",
+        "status": "failed",
+        "failure": {"reason": "loss=nan is not finite", "epoch": 3, "step": 7},
+    }
+    stream = io.StringIO()
+    found = execute([job("a", record=failed), job("b")], stream=stream)
+    assert [record["status"] for record in found] == ["failed", "finished"]
+    assert "FAILED at epoch 3: loss=nan is not finite" in stream.getvalue()
+
+
+def test_an_interruption_goes_through():
+    def interrupted(report):
+        raise KeyboardInterrupt
+
+    jobs = [Job(name="a", cost=1.0, is_done=lambda: False, execute=interrupted), job("b")]
+    with pytest.raises(KeyboardInterrupt):
+        execute(jobs, stream=io.StringIO())

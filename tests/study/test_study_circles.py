@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+
+from ft_tf import records
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.study import circles
+
+ROWS = (
+    ("table_3/circles_mlp/natural", "natural", 0.0),
+    ("table_3/circles_mlp/additive_gaussian/0.5", "additive_gaussian", 0.5),
+    ("table_3/circles_mlp/multiplicative_gaussian/0.5", "multiplicative_gaussian", 0.5),
+)
+CONFIG = circles.CirclesConfig(form="fixed_data", rows=ROWS, replicates=3, epochs=400)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("circles")
+    return output_dir, circles.run_circles(CONFIG, output_dir)
+
+
+def test_every_row_has_every_replicate_in_steps_of_one_point(record):
+    _, found = record
+    assert found["replicates"] == 3
+    for row, kind, sigma in ROWS:
+        result = found["results"][row]
+        assert (result["noise"], result["sigma"]) == (kind, sigma)
+        for split, points in (("train", 30), ("test", 70)):
+            assert len(result[split]) == 3
+            for accuracy in result[split]:
+                assert accuracy * points == pytest.approx(round(accuracy * points), abs=1e-4)
+
+
+def test_training_fits_clean_points_better_than_noisy_ones(record):
+    results = record[1]["results"]
+    assert min(results[ROWS[0][0]]["train"]) > max(results[ROWS[1][0]]["train"]) - 0.1
+    assert sum(results[ROWS[0][0]]["train"]) > sum(results[ROWS[1][0]]["train"])
+
+
+def test_it_is_done_once_and_belongs_to_its_config(record):
+    output_dir, found = record
+    assert circles.job(CONFIG, output_dir).is_done()
+    assert circles.run_circles(CONFIG, output_dir) == found
+    with pytest.raises(RunError, match="learning_rate: 0.001 there, 0.01 here"):
+        circles.run_circles(dataclasses.replace(CONFIG, learning_rate=0.01), output_dir)
+
+
+def test_the_same_seed_gives_the_same_record(record, tmp_path):
+    again = circles.run_circles(CONFIG, tmp_path)
+    assert records.comparable(again) == records.comparable(record[1])
+
+
+def test_redrawn_points_are_paired_across_rows_and_tested_on_many(tmp_path):
+    rows = (ROWS[0], ("table_3/circles_mlp/additive_gaussian/0.01", "additive_gaussian", 0.0))
+    config = circles.CirclesConfig(form="redrawn_data", rows=rows, replicates=2, epochs=50)
+    found = circles.run_circles(config, tmp_path)
+    assert found["data"]["test_examples"] == 10_000
+    first, second = (found["results"][row]["test"] for row, _, _ in rows)
+    assert first == second  # noise of scale 0 on the same points and weights
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"form": "square"}, "form='square'"),
+        ({"rows": ()}, "rows="),
+        ({"rows": (("x", "uniform", 0.1),)}, "noise='uniform'"),
+        ({"rows": (("x", "natural", -0.1),)}, "sigma=-0.1"),
+        ({"replicates": 0}, "replicates=0"),
+    ],
+)
+def test_a_bad_setting_is_named(change, message):
+    with pytest.raises(ArgumentError, match=message):
+        dataclasses.replace(CONFIG, **change)
