@@ -1,33 +1,65 @@
-"""Injects stuck-at-0 faults into a finished run's model and writes accuracies as CSV.
+"""Injects faults into the models of finished runs; writes accuracies as CSV and a summary.
 
 Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
-    python -m experiments.inject_faults --run=DIR --target=weights --trials=100 --output=faults.csv
+    python -m experiments.inject_faults --run=DIR --fault=bit_flip --rates=1e-6,1e-5,1e-4
+    python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
 
-The CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. A summary with
-the mean and its 95% interval per rate follows on the terminal.
+Each run's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The same
+trial number hits the same sites in models of the same shape, so runs can be compared in pairs.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
 from experiments import _app, _stack
-from ft_tf import checks, faults, records
+from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import finished
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "Directory of a finished run.")
+COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
+FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
+    "stuck_at_0": lambda: faults.StuckAt(0.0),
+    "stuck_at_1": lambda: faults.StuckAt(1.0),
+    "sign_flip": faults.SignFlip,
+    "bit_flip": lambda: faults.BitFlip(storage=FLAGS.storage),
+    "bit_errors": lambda: faults.BitErrors(storage=FLAGS.storage),
+}
+
+flags.DEFINE_list("run", None, "Directory of a finished run, or several.")
 flags.DEFINE_string("target", "weights", "weights, units or both.")
 flags.DEFINE_list("rates", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", "Shares of faulty sites.")
-flags.DEFINE_integer("trials", 10, "Fault sets per rate.")
+flags.DEFINE_integer("trials", 10, "Fault sets per rate; with --half_width the most there may be.")
 flags.DEFINE_integer("seed", 0, "Fixes the fault sets.")
-flags.DEFINE_string("output", None, "CSV file; default: faults-TARGET-seed_SEED.csv in the run.")
+flags.DEFINE_string(
+    "fault",
+    "stuck_at_0",
+    f"One of {', '.join(FAULTS)}. bit_flip inverts one bit of a faulty word (rate per "
+    "word); bit_errors inverts bits one by one (rate per bit).",
+)
+flags.DEFINE_string(
+    "storage", "float32", "bit_flip, bit_errors: words are float32, bfloat16 or int8."
+)
+flags.DEFINE_string(
+    "allocation", "model", "Exactly round(rate * sites) faults per model or per layer; bernoulli."
+)
+flags.DEFINE_float(
+    "half_width", None, "Stop when every rate's 95% interval is +- this many points."
+)
+flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
+flags.DEFINE_float("per_layer", None, "Also fault one layer at a time, at this rate.")
+flags.DEFINE_bool("all_measures", False, "Further columns: SDC rate, retention, epsilon_ft, ...")
+flags.DEFINE_string(
+    "output", None, "CSV file (of a single run); default: faults-TARGET-FAULT-seed_SEED.csv in it."
+)
 
 
 def _rates() -> list[float]:
@@ -44,30 +76,49 @@ def _rates() -> list[float]:
     return rates
 
 
-def _print_summary(summary: pd.DataFrame) -> None:
-    for row in summary.itertuples():
-        print(
-            f"{row.target} {row.rate:8.4g}: accuracy {row.accuracy:7.2%}  "
-            f"[{max(row.low, 0):.2%}, {min(row.high, 1):.2%}]  {row.faults:.0f} faults"
-        )
-    print(f"{summary.level.iloc[0]:.0%} intervals: {summary.method.iloc[0]} over trials")
-
-
-def main(argv: list[str]) -> None:
-    """Runs the binary."""
-    del argv
+def _check_flags() -> None:
     checks.check_choice(("weights", "units", "both"), target=FLAGS.target)
-    rates = _rates()
+    checks.check_choice(FAULTS, fault=FLAGS.fault)
+    checks.check_choice(("float32", "bfloat16", "int8"), storage=FLAGS.storage)
+    checks.check_choice(("model", "layer", "bernoulli"), allocation=FLAGS.allocation)
     checks.check_positive_integer(trials=FLAGS.trials)
     checks.check_non_negative_integer(seed=FLAGS.seed)
-    directory = _stack.run_directory(FLAGS.run)
-    _stack.start()
-    run = finished.load_run(directory, data_dir=FLAGS.data_dir, download=FLAGS.download)
-    print(run.data.describe(), flush=True)
-    with tqdm(
-        total=len(set(rates)) * FLAGS.trials, file=sys.stderr, disable=not sys.stderr.isatty()
-    ) as bar:
-        frame = faults.sweep(
+    if FLAGS.half_width is not None:
+        checks.check_positive(half_width=FLAGS.half_width)
+    if FLAGS.per_layer is not None:
+        checks.check_fraction(per_layer=FLAGS.per_layer)
+    if FLAGS.output and len(FLAGS.run or ()) > 1:
+        raise ArgumentError(f"output={FLAGS.output!r} is for a single run; leave it out")
+
+
+class _Bar:
+    """A progress bar that shows the running mean and interval of the rate in work."""
+
+    def __init__(self, total: int) -> None:
+        self._seen: dict[float, list[float]] = {}
+        self._bar = tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def update(self, row: dict[str, Any]) -> None:
+        seen = self._seen.setdefault(row["rate"], [])
+        seen.append(row["accuracy"])
+        if len(seen) > 1:
+            interval = intervals.mean(seen, unit="trial")
+            middle = (interval.low + interval.high) / 2
+            self._bar.set_postfix_str(
+                f"rate {row['rate']:g}: {middle:.2%} +- {interval.half_width:.2%}"
+            )
+        self._bar.update()
+
+
+def _campaign(run: finished.FinishedRun, rates: list[float]) -> pd.DataFrame:
+    with _Bar(len(set(rates)) * FLAGS.trials) as bar:
+        return faults.sweep(
             run.model,
             run.data.x_test,
             run.data.y_test,
@@ -75,13 +126,90 @@ def main(argv: list[str]) -> None:
             rates=rates,
             trials=FLAGS.trials,
             seed=FLAGS.seed,
-            progress=lambda row: bar.update(),
+            fault=FAULTS[FLAGS.fault](),
+            allocation=FLAGS.allocation,
+            half_width=None if FLAGS.half_width is None else FLAGS.half_width / 100,
+            images_per_trial=FLAGS.images_per_trial,
+            progress=bar.update,
         )
-    name = f"faults-{FLAGS.target}-seed_{FLAGS.seed}.csv"
-    path = Path(FLAGS.output) if FLAGS.output else directory / name
-    records.write_text(path, frame.to_csv(index=False))
-    _print_summary(faults.summarize(frame))
-    print(f"written: {path}")
+
+
+def _print_summary(frame: pd.DataFrame) -> None:
+    options: dict[str, Any] = {}
+    if FLAGS.half_width is not None:
+        options = {"method": "anytime", "half_width": FLAGS.half_width / 100}
+    summary = faults.summarize(frame, **options)
+    for row in summary.itertuples():
+        print(
+            f"  {row.target} {row.rate:8.4g}: accuracy {row.accuracy:7.2%}  "
+            f"[{max(row.low, 0):.2%}, {min(row.high, 1):.2%}]  {row.faults:.0f} faults, "
+            f"{row.trials} trials, predictions changed {row.sdc_rate:.2%}"
+        )
+    print(f"  {summary.level.iloc[0]:.0%} intervals over trials: {summary.method.iloc[0]}")
+    if 0.0 in set(frame["rate"]):
+        figures = faults.curve_figures(frame, classes=frame.attrs["classes"])
+        if figures.levels is not None:
+            at_50, at_90 = figures.levels
+            print(f"  from 50% to 90% faults: {at_50:.2%} to {at_90:.2%}, drop {figures.drop:.2%}")
+        if figures.half_rate is not None:
+            print(f"  half of the accuracy above chance is gone at rate {figures.half_rate:.3g}")
+
+
+def _print_layers(run: finished.FinishedRun) -> None:
+    targets = ("weights", "units") if FLAGS.target == "both" else (FLAGS.target,)
+    for target in targets:
+        frame = faults.layer_vulnerability(
+            run.model,
+            run.data.x_test,
+            run.data.y_test,
+            target=target,
+            rate=FLAGS.per_layer,
+            trials=FLAGS.trials,
+            seed=FLAGS.seed,
+            fault=FAULTS[FLAGS.fault](),
+        )
+        for row in frame.itertuples():
+            print(
+                f"  {target} of {row.layer} at {FLAGS.per_layer:g}: accuracy {row.accuracy:.2%}  "
+                f"[{max(row.low, 0):.2%}, {min(row.high, 1):.2%}]  {row.sites} sites"
+            )
+
+
+def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
+    print(f"over {len(frames)} runs, trials averaged within each:")
+    for rate in sorted(set(frames[0]["rate"])):
+        accuracies = [frame.loc[frame["rate"] == rate, "accuracy"].tolist() for frame in frames]
+        interval = intervals.over_seeds(accuracies)
+        middle = (interval.low + interval.high) / 2
+        print(
+            f"  {FLAGS.target} {rate:8.4g}: accuracy {middle:7.2%}  [{max(interval.low, 0):.2%}, "
+            f"{min(interval.high, 1):.2%}]  {interval.method}, {interval.unit}"
+        )
+
+
+def main(argv: list[str]) -> None:
+    """Runs the binary."""
+    del argv
+    rates = _rates()
+    _check_flags()
+    directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
+    _stack.start()
+    frames = []
+    for directory in directories:
+        run = finished.load_run(directory, data_dir=FLAGS.data_dir, download=FLAGS.download)
+        print(f"{directory.name}\n  {run.data.describe()}", flush=True)
+        frame = _campaign(run, rates)
+        name = f"faults-{FLAGS.target}-{FLAGS.fault}-seed_{FLAGS.seed}.csv"
+        path = Path(FLAGS.output) if FLAGS.output else directory / name
+        shown = frame if FLAGS.all_measures else frame[COLUMNS]
+        records.write_text(path, shown.to_csv(index=False))
+        _print_summary(frame)
+        if FLAGS.per_layer is not None:
+            _print_layers(run)
+        print(f"  written: {path}", flush=True)
+        frames.append(frame)
+    if len(frames) > 1:
+        _print_over_seeds(frames)
 
 
 if __name__ == "__main__":

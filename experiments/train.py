@@ -37,6 +37,10 @@ flags.DEFINE_integer("seed", 0, "Fixes initial weights, data order, input noise 
 flags.DEFINE_bool("augment", False, "Random crop and flip (cifar10).")
 flags.DEFINE_string("precision", "float32", "float32 or mixed_bfloat16.")
 flags.DEFINE_float("dropout", 0.0, "Share of hidden Dense units dropped in training.")
+flags.DEFINE_float(
+    "fault_aware_rate", 0.0, "Fault-aware training: share of sites stuck at 0, anew at each step."
+)
+flags.DEFINE_string("fault_aware_target", "units", "weights or units: what is faulty in training.")
 flags.DEFINE_string("output_dir", "runs", "The run's own directory is made below this one.")
 flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here.")
 flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
@@ -103,7 +107,8 @@ def _config() -> c.RunConfig:
     algorithm = _algorithm()
     shared = (
         "dataset", "epochs", "batch_size", "learning_rate", "optimizer", "momentum",
-        "weight_decay", "seed", "augment", "precision", "dropout", "train_limit", "test_limit",
+        "weight_decay", "seed", "augment", "precision", "dropout", "fault_aware_rate",
+        "fault_aware_target", "train_limit", "test_limit",
     )  # fmt: skip
     return c.RunConfig(
         architecture=FLAGS.architecture or _DEFAULT_ARCHITECTURE[FLAGS.dataset],

@@ -212,6 +212,8 @@ class RunConfig:
         augment: random crop and flip of training images.
         precision: "float32" or "mixed_bfloat16".
         dropout: share of hidden Dense units dropped in training.
+        fault_aware_rate: share of sites stuck at 0 in training, drawn anew at each step.
+        fault_aware_target: "weights" or "units": what is faulty in such a training.
         train_limit: train on the first so many examples only; 0 for all.
         test_limit: test on the first so many examples only; 0 for all.
         evaluation: what is measured afterwards.
@@ -236,6 +238,8 @@ class RunConfig:
     augment: bool = False
     precision: str = "float32"
     dropout: float = 0.0
+    fault_aware_rate: float = 0.0
+    fault_aware_target: str = "units"
     train_limit: int = 0
     test_limit: int = 0
     evaluation: Evaluation = Evaluation()
@@ -264,7 +268,12 @@ class RunConfig:
             seed=self.seed, train_limit=self.train_limit, test_limit=self.test_limit
         )
         checks.check_choice(("float32", "mixed_bfloat16"), precision=self.precision)
-        checks.check_fraction(dropout=self.dropout)
+        checks.check_fraction(dropout=self.dropout, fault_aware_rate=self.fault_aware_rate)
+        checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
+        if self.fault_aware_rate and isinstance(self.algorithm, DPSGD):
+            raise ArgumentError(
+                f"fault_aware_rate={self.fault_aware_rate!r} cannot be used with algorithm='dpsgd'"
+            )
         if self.augment and self.dataset != "cifar10":
             raise ArgumentError(f"augment=True is for cifar10, not dataset={self.dataset!r}")
         if self.optimizer == "adam" and self.momentum:
@@ -276,6 +285,9 @@ class RunConfig:
         if self.train_limit:
             dataset += f"_{self.train_limit}"
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
+        parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
+        if self.fault_aware_rate:
+            parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
         parts += [self.label] * bool(self.label)
         return "-".join([*parts, f"epochs_{self.epochs}", f"seed_{self.seed}"])
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ft_tf import architectures
+from ft_tf import architectures, faults
 from ft_tf._compat import keras, tf
 from ft_tf.data.augment import crop_and_flip
 from ft_tf.study.config import (
@@ -40,12 +40,21 @@ def _classifier(config: RunConfig) -> keras.Model:
     normalization = None
     if isinstance(config.algorithm, Trades) and config.algorithm.normalized_example:
         normalization = (_MNIST_MEAN, _MNIST_STD)
-    return architectures.build(
+    model = architectures.build(
         config.architecture,
         seed=config.seed,
         precision=config.precision,
         dropout=config.dropout,
         normalization=normalization,
+    )
+    if not config.fault_aware_rate:
+        return model
+    return faults.wrap(
+        model,
+        target=config.fault_aware_target,
+        rate=config.fault_aware_rate,
+        seed=config.seed,
+        during_training=True,
     )
 
 
@@ -114,6 +123,8 @@ def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     """The classifier as it is evaluated: in float32, without the training-only layers."""
+    if config.fault_aware_rate:
+        trained = faults.unwrap(trained)
     if config.precision == "float32" and not config.dropout:
         return trained
     normalization = next(

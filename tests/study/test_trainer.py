@@ -1,0 +1,60 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ft_tf import metrics
+from ft_tf._compat import keras
+from ft_tf.study import config as c
+from ft_tf.study import trainer
+
+BASE = c.RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn", learning_rate=0.2)
+NORMALIZED = c.Trades(normalized_example=True)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dataclasses.replace(BASE, dropout=0.5),
+        dataclasses.replace(BASE, fault_aware_rate=0.3),
+        dataclasses.replace(BASE, fault_aware_rate=0.3, fault_aware_target="weights", dropout=0.2),
+        dataclasses.replace(BASE, algorithm=NORMALIZED, dropout=0.5),
+    ],
+    ids=["dropout", "faulty_units", "faulty_weights", "normalized"],
+)
+def test_what_is_evaluated_computes_what_was_trained(config, stripes):
+    trained = trainer.build(config)
+    trained.fit(stripes.x_train, stripes.y_train, batch_size=20, epochs=1, verbose=0)
+    plain = trainer.evaluation_model(config, trained.model)
+    kinds = {type(layer).__name__ for layer in plain.layers}
+    assert kinds <= {"Flatten", "Dense", "Rescaling"}
+    np.testing.assert_allclose(
+        metrics.predict_logits(plain, stripes.x_test),
+        metrics.predict_logits(trained.model, stripes.x_test),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_mixed_precision_is_evaluated_in_float32(stripes):
+    config = dataclasses.replace(BASE, precision="mixed_bfloat16")
+    trained = trainer.build(config)
+    plain = trainer.evaluation_model(config, trained.model)
+    assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
+    for ours, theirs in zip(plain.get_weights(), trained.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_learning_rate_drops_are_a_function_of_the_epoch():
+    rate = trainer.learning_rate_of_epoch(
+        dataclasses.replace(BASE, learning_rate_drops=((2, 0.1), (4, 0.5)))
+    )
+    assert [rate(epoch) for epoch in range(5)] == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.01])
+
+
+def test_optimizers_are_what_was_asked_for():
+    adam = trainer.build(dataclasses.replace(BASE, optimizer="adam")).optimizer
+    sgd = trainer.build(dataclasses.replace(BASE, momentum=0.9)).optimizer
+    assert isinstance(adam, keras.optimizers.Adam)
+    assert isinstance(sgd, keras.optimizers.SGD)
+    assert sgd.momentum == 0.9
