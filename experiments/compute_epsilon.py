@@ -34,7 +34,10 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 250, "Expected batch size: n times the sampling probability."
 )
 _EPOCHS = flags.DEFINE_float(
-    "epochs", None, f"Passes over the data: give this or --steps (neither: {_PAPER_EPOCHS})."
+    "epochs",
+    None,
+    f"Passes over the data, ceil(n / batch_size) steps each: give this or --steps (neither: "
+    f"{_PAPER_EPOCHS}).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
 _NOISE_MULTIPLIER = flags.DEFINE_multi_string(

@@ -61,15 +61,19 @@ def composed_pld(*curves: HockeyStick, interval: float, steps: int) -> Any:
     single = [
         pmf.create_pmf_pessimistic_connect_dots_fixed_gap(
             interval, curve.lowest, curve.lowest + len(curve.deltas) - 1, curve.deltas
-        )
+        ).to_dense_pmf()  # the sparse form raises its size to the power of `steps`: minutes
         for curve in curves
     ]
     return library.PrivacyLossDistribution(*single).self_compose(steps, TAIL_MASS)
 
 
 def epsilon_of_pld(pld: Any, delta: float) -> float:
-    """Smallest epsilon at `delta`; infinite when the truncated tails already exceed it."""
-    return float(pld.get_epsilon_for_delta(delta))
+    """Smallest epsilon at `delta`; infinite when the truncated tails already exceed it.
+
+    Between 700 and 745, where exp(-epsilon) is a subnormal number, it may be infinite as well.
+    """
+    with np.errstate(over="ignore"):
+        return float(pld.get_epsilon_for_delta(delta))
 
 
 def delta_of_pld(pld: Any, epsilon: float) -> float:

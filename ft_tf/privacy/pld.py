@@ -29,7 +29,7 @@ paper's setting the relative error of epsilon is below 4e-4."""
 _POINTS_PER_ROOT_STEP = 400
 """Rounding adds up to interval^2 / 4 of variance a step: this keeps it small beside the loss."""
 
-_MOST_POINTS = 1 << 19
+_MOST_POINTS = 1 << 18
 _WIDEST_INTERVAL = 50.0
 """In nats: beyond it exp(interval) drowns the masses in rounding."""
 
@@ -84,14 +84,17 @@ class PrivacyLoss:
         """Smallest epsilon at `delta`; exact for a Gaussian, an upper bound otherwise.
 
         Raises:
-            GridError: delta lies below the tails that the grid leaves out.
+            GridError: delta has no finite epsilon on the grid.
         """
         check_probability(delta=delta)
         if self.mu is not None:
             return gaussian_epsilon(self.mu, delta=delta)
         epsilon = _dp_accounting.epsilon_of_pld(self.distribution, delta)
         if not math.isfinite(epsilon):
-            raise GridError(f"delta={delta:g} is below the tails that the grid leaves out")
+            raise GridError(
+                f"delta={delta:g} has no finite epsilon on the grid: it is below the tails that the "
+                "grid leaves out, or exp(-epsilon) is below what a float resolves"
+            )
         return epsilon
 
     def total_variation(self) -> float:

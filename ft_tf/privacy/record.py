@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ft_tf.privacy.accounting import PrivacyCost
+from ft_tf.privacy.accounting import NOT_PRIVATE, PrivacyCost
 from ft_tf.privacy.bounds import GapBounds, gap_bounds
-from ft_tf.privacy.statements import statement
+from ft_tf.privacy.statements import best_epsilon, statement
 
 
 def to_record(
@@ -28,7 +28,9 @@ def to_record(
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
-        that cannot be had is None, and `reasons` says why under the same key.
+        that cannot be had is None, and `reasons` says why under the same key. `epsilon_claimed`
+        and `gap_bound_claimed` are the ones that hold for the run's own sampling: a shuffled run
+        claims `epsilon_shuffled`, never a figure that assumes Poisson batches.
     """
     words = statement(
         cost,
@@ -38,7 +40,11 @@ def to_record(
         executed_steps=executed_steps,
     )
     bounds = gap_bounds(cost) if bounds is None else bounds
+    shuffled = sampling == "shuffle"
+    poisson_epsilon = best_epsilon(cost)[0] if cost.private else None
     figures = {
+        "epsilon_claimed": cost.epsilon_shuffled if shuffled else poisson_epsilon,
+        "gap_bound_claimed": bounds.gap_bound_shuffled if shuffled else bounds.gap_bound,
         "epsilon_paper": cost.epsilon_paper,
         "order_paper": cost.order_paper,
         "epsilon_rdp": cost.epsilon_rdp,
@@ -52,6 +58,8 @@ def to_record(
         "gap_bound_shuffled": bounds.gap_bound_shuffled,
     }
     reasons = {**cost.reasons, **bounds.reasons}
+    reasons["epsilon_claimed"] = NOT_PRIVATE
+    reasons["gap_bound_claimed"] = reasons.get("gap_bound", NOT_PRIVATE)
     informative = bounds.informative
     if sampling == "unaccounted":
         figures = dict.fromkeys(figures)

@@ -29,7 +29,7 @@ def test_repeated_audit_stays_below_a_true_claim():
     sigma = 1.0
     claim = gaussian_epsilon(1 / sigma, delta=0.05)  # a large delta makes the event common
     audits = [
-        audit_repeated(gaussian_scores(key, sigma), runs=60, delta=0.05, level=0.9)
+        audit_repeated(gaussian_scores(key, sigma), runs=30, delta=0.05, level=0.9)
         for key in range(40)
     ]
     refuted = sum(audit.contradicts(claim) for audit in audits)

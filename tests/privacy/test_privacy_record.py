@@ -28,7 +28,7 @@ def test_is_strict_json_with_a_reason_for_every_null(runs, sigma, sampling):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record.keys() >= CONTRACT
     figures = {name for name in record if name.startswith(("epsilon_", "order_", "theorem_"))}
-    figures |= {"gap_bound", "gap_bound_shuffled"}
+    figures |= {"gap_bound", "gap_bound_shuffled", "gap_bound_claimed"}
     assert {name for name in figures if record[name] is None} == record["reasons"].keys()
     assert all(math.isfinite(record[name]) for name in figures - record["reasons"].keys())
     assert record["private"] == (sigma > 0 and sampling != "unaccounted")
@@ -46,6 +46,16 @@ def test_carries_the_figures_and_the_words():
     assert record["phases"] == [
         {"noise_multiplier": 5, "sampling_probability": 250 / 60_000, "steps": 14_400}
     ]
+
+
+def test_claims_what_the_sampling_earns(runs):
+    cost, bounds = runs[1.1]
+    poisson = to_record(cost, bounds=bounds)
+    assert poisson["epsilon_claimed"] == cost.epsilon_pld
+    assert poisson["gap_bound_claimed"] == bounds.gap_bound
+    shuffled = to_record(cost, bounds=bounds, sampling="shuffle")
+    assert shuffled["epsilon_claimed"] == cost.epsilon_shuffled
+    assert shuffled["gap_bound_claimed"] == bounds.gap_bound_shuffled
 
 
 def test_unaccounted_claims_nothing(runs):
