@@ -71,8 +71,10 @@ def _plain(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> 
     return take
 
 
-def _through_fit(make: Callable[[keras.Model], keras.Model]) -> Callable[..., Take]:
-    """A model that trains by its own `fit`, on as many examples as make that many steps."""
+def _through_fit(
+    make: Callable[[keras.Model], keras.Model], *, one_batch: bool = False
+) -> Callable[..., Take]:
+    """A model that trains by its own `fit`: in epochs of all the data, or of one batch."""
 
     def prepare(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
         trainer = make(architectures.build(architecture))
@@ -80,14 +82,12 @@ def _through_fit(make: Callable[[keras.Model], keras.Model]) -> Callable[..., Ta
             keras.optimizers.SGD(_RATE),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        per_epoch = len(x) // batch_size
+        # The same objects in every call: other arrays would be compiled for anew.
+        x, y = (x[:batch_size], y[:batch_size]) if one_batch else (x, y)
 
         def take(steps: int) -> None:
-            if steps >= per_epoch:
-                trainer.fit(x, y, batch_size=batch_size, epochs=steps // per_epoch, verbose=0)
-            else:
-                part = slice(0, steps * batch_size)
-                trainer.fit(x[part], y[part], batch_size=batch_size, epochs=1, verbose=0)
+            epochs = steps * batch_size // len(x)
+            trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
 
         return take
 
@@ -109,23 +109,25 @@ def _vectorized(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int
     model.compile(optimizer, _loss())
 
     def take(steps: int) -> None:
-        part = slice(0, steps * batch_size)
-        model.fit(x[part], y[part], batch_size=batch_size, epochs=1, verbose=0)
+        model.fit(x[:batch_size], y[:batch_size], batch_size=batch_size, epochs=steps, verbose=0)
 
     return take
 
 
-def _private(**options: Any) -> Callable[..., Take]:
+def _private(*, one_batch: bool = False, **options: Any) -> Callable[..., Take]:
     return _through_fit(
-        lambda model: DPSGDModel(model, l2_norm_clip=_CLIP, noise_multiplier=_SIGMA, **options)
+        lambda model: DPSGDModel(model, l2_norm_clip=_CLIP, noise_multiplier=_SIGMA, **options),
+        one_batch=one_batch,
     )
 
 
 CONTENDERS = (
     Contender("plain", _plain),
-    Contender("fit", _through_fit(lambda model: NaturalModel(model))),
+    Contender("fit", _through_fit(NaturalModel)),
     Contender("fast", _private()),
-    Contender("reference", _private(engine="reference", sampling="shuffle"), slow=True),
+    Contender(
+        "reference", _private(one_batch=True, engine="reference", sampling="shuffle"), slow=True
+    ),
     Contender("vectorized", _vectorized, slow=True),
 )
 """plain: a bare SGD step; fit: natural training by `fit`; fast and reference: DPSGDModel's engines
@@ -166,6 +168,30 @@ def _rate(take: Take, batch_size: int, steps: int) -> float:
     return steps * batch_size / (time.perf_counter() - start)
 
 
+def _prepared(
+    contenders: tuple[Contender, ...],
+    setting: tuple[str, np.ndarray, np.ndarray, int],
+    steps: int,
+    seconds: float,
+) -> tuple[dict[str, tuple[Take, int]], dict[str, str]]:
+    """Compiled contenders and their steps in a round; and why the others cannot run."""
+    takes: dict[str, tuple[Take, int]] = {}
+    failed: dict[str, str] = {}
+    for contender in contenders:
+        try:
+            take = contender.make(*setting)
+            take(1 if contender.slow else steps)  # compiles
+        except FtTfError as error:
+            failed[contender.name] = str(error)
+            continue
+        count = steps
+        if contender.slow:
+            steps_per_second = _rate(take, setting[-1], 1) / setting[-1]
+            count = max(1, min(steps, round(seconds * steps_per_second)))
+        takes[contender.name] = take, count
+    return takes, failed
+
+
 def benchmark_dpsgd(
     *,
     architecture: str,
@@ -203,20 +229,7 @@ def benchmark_dpsgd(
     model = architectures.build(architecture)
     y = rng.integers(0, max(2, model.output_shape[-1]), len(x))
     per_example = training_operations(model)
-    takes: dict[str, tuple[Take, int]] = {}
-    failed: dict[str, str] = {}
-    for contender in contenders:
-        try:
-            take = contender.make(architecture, x, y, batch_size)
-            take(1 if contender.slow else steps)  # compiles
-        except FtTfError as error:
-            failed[contender.name] = str(error)
-            continue
-        if contender.slow:
-            pace = _rate(take, batch_size, 1) / batch_size
-            takes[contender.name] = take, max(1, min(steps, round(seconds * pace)))
-        else:
-            takes[contender.name] = take, steps
+    takes, failed = _prepared(contenders, (architecture, x, y, batch_size), steps, seconds)
     rates: dict[str, list[float]] = {name: [] for name in takes}
     for _ in range(rounds):
         for name, (take, count) in takes.items():

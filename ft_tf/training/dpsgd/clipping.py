@@ -47,7 +47,7 @@ def clip_weights(
     """Scale of each example's gradient, its norm, and whether that is finite.
 
     >>> scale, norms, finite = clip_weights(tf.constant([25.0, 1.0]), tf.ones(2), 2.0)
-    >>> scale.numpy().round(3).tolist(), norms.numpy().tolist()
+    >>> [round(float(value), 3) for value in scale], norms.numpy().tolist()
     ([0.4, 1.0], [5.0, 1.0])
     """
     norms = tf.sqrt(squared_norms)

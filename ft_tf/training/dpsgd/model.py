@@ -2,15 +2,15 @@
 
 from typing import Any, Literal
 
-import numpy as np
-
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
+from ft_tf.training.dpsgd.arguments import as_array, check_reference
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.events import PrivacyEvent
+from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
@@ -88,13 +88,16 @@ class DPSGDModel(ResidentModel):
         if physical_batch_size is not None:
             checks.check_positive_integer(physical_batch_size=physical_batch_size)
         if engine == "reference":
-            _check_reference(
+            check_reference(
                 sampling=sampling,
                 noise_seed=noise_seed,
                 noise_multiplier=noise_multiplier,
                 weight_decay=weight_decay,
             )
         super().__init__(model, seed=seed)
+        if tf.config.list_physical_devices("GPU"):
+            # TF32 products would make the norms wrong in the fourth digit.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         self.l2_norm_clip = float(l2_norm_clip)
         self.noise_multiplier = float(noise_multiplier)
         self.sampling = sampling
@@ -103,6 +106,7 @@ class DPSGDModel(ResidentModel):
         self.physical_batch_size = physical_batch_size or DEFAULT_PHYSICAL_BATCH_SIZE
         self._secret = Secret.of(noise_seed)
         self._plan = make_plan(model)
+        self._checked = False
         self._expected_batch_size: int | None = None
         self._events: list[PrivacyEvent] = []
         self._loss_metric = keras.metrics.Mean(name="loss")
@@ -172,8 +176,11 @@ class DPSGDModel(ResidentModel):
 
         Raises:
             ArgumentError: an argument cannot be used.
+            ModelError: one example of x changes the output of another.
         """
-        resident = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+        resident = not isinstance(x, tf.data.Dataset)
+        if resident:
+            x, y = as_array("x", x), as_array("y", y)
         if batch_size is None:
             raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
         checks.check_positive_integer(batch_size=batch_size)
@@ -183,6 +190,9 @@ class DPSGDModel(ResidentModel):
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
         before = int(self.optimizer.iterations)
+        if resident and not self._checked:
+            check_examples_are_independent(self.model, x)
+            self._checked = True
         if resident and not self.compiled_metrics.built:
             # Variables that a first trace creates cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
@@ -237,7 +247,19 @@ class DPSGDModel(ResidentModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Mean loss of the examples seen, non-finite gradients, and the compiled metrics."""
-        return [self._loss_metric, self._nonfinite_metric, *super().metrics]
+        compiled = self.compiled_metrics.metrics if self.compiled_metrics is not None else []
+        return [self._loss_metric, self._nonfinite_metric, *compiled]
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of Keras's `evaluate`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+        outputs = self.model(x, training=False)
+        self._loss_metric.update_state(self._per_example_loss(y, outputs))
+        self.compiled_metrics.update_state(y, outputs)
+        shown = [metric for metric in self.metrics if metric is not self._nonfinite_metric]
+        return {metric.name: metric.result() for metric in shown}
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras's compiled loop over the steps of one execution, with the step traced once.
@@ -344,7 +366,11 @@ class DPSGDModel(ResidentModel):
                 gradient + self.weight_decay * tf.cast(variable, tf.float32)
                 for gradient, variable in zip(gradients, variables, strict=True)
             ]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        typed = [
+            tf.cast(gradient, variable.dtype)
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+        self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
 
 
@@ -356,20 +382,3 @@ def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:
         result.losses[:count],
         result.outputs[:count],
     )
-
-
-def _check_reference(
-    *, sampling: str, noise_seed: int | None, noise_multiplier: float, weight_decay: float
-) -> None:
-    if sampling == "poisson":
-        raise ArgumentError(
-            "sampling='poisson' is not possible with engine='reference', which raises on any "
-            "batch that is not full: use sampling='shuffle'"
-        )
-    if noise_seed is not None and noise_multiplier > 0:
-        raise ArgumentError(
-            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws "
-            "its own: use noise_seed=None or noise_multiplier=0"
-        )
-    if weight_decay:
-        raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")

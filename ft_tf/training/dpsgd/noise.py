@@ -20,7 +20,8 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import tf
 
-_CHUNK = 1 << 16  # pairs at a time: the working arrays stay in the second-level cache
+_CHUNK = 1 << 15  # pairs at a time: the working arrays stay in the second-level cache
+_ALIGNMENT = 64  # bytes
 _SECRET_BYTES = 16
 _NOISE, _SAMPLING = range(2)
 
@@ -65,31 +66,33 @@ def gaussian(
     >>> round(float(values.mean()), 1), round(float(values.std()), 1)
     (-0.0, 2.0)
     """
-    pairs = (size + 1) // 2
-    bits = generator.integers(0, 1 << 64, pairs, dtype=np.uint64).view(np.uint32)
-    values = np.empty(2 * pairs, np.float32)
-    angle = np.empty(min(pairs, _CHUNK), np.float32)
-    radius = np.empty_like(angle)
-    for start in range(0, pairs, _CHUNK):
-        stop = min(start + _CHUNK, pairs)
-        r, a = radius[: stop - start], angle[: stop - start]
-        # (bits + 1/2) / 2^32: never 0, so the logarithm is finite.
-        np.multiply(bits[start:stop], 2.0**-32, out=r, dtype=np.float32, casting="unsafe")
+    values = _aligned(size + size % 2)
+    room = min(len(values) // 2, _CHUNK)
+    radius, angle = np.empty(room, np.float32), np.empty(room, np.float32)
+    for start in range(0, len(values), 2 * _CHUNK):
+        chunk = values[start : start + 2 * _CHUNK]
+        pairs = len(chunk) // 2
+        bits = generator.integers(0, 1 << 64, pairs, dtype=np.uint64).view(np.uint32)
+        r, a = radius[:pairs], angle[:pairs]
+        # (bits + 1/2) / 2^32: never 0, so the logarithm is finite, and never above 1.
+        np.multiply(bits[:pairs], 2.0**-32, out=r, dtype=np.float32, casting="unsafe")
         r += np.float32(2.0**-33)
         np.log(r, out=r)
-        # Rounding can take a uniform near 1 to 1 exactly, never above.
         r *= np.float32(-2.0 * standard_deviation**2)
         np.sqrt(r, out=r)
-        np.multiply(
-            bits[pairs + start : pairs + stop],
-            2.0 * np.pi * 2.0**-32,
-            out=a,
-            dtype=np.float32,
-            casting="unsafe",
-        )
-        np.multiply(r, np.cos(a), out=values[start:stop])
-        np.multiply(r, np.sin(a, out=a), out=values[pairs + start : pairs + stop])
+        np.multiply(bits[pairs:], 2.0**-31 * np.pi, out=a, dtype=np.float32, casting="unsafe")
+        np.cos(a, out=chunk[:pairs])
+        np.sin(a, out=chunk[pairs:])
+        chunk[:pairs] *= r
+        chunk[pairs:] *= r
     return values[:size]
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Uninitialised float32 [size] where TensorFlow can use it without a copy."""
+    spare = np.empty(size + _ALIGNMENT // 4, np.float32)
+    offset = -spare.ctypes.data % _ALIGNMENT // 4
+    return spare[offset : offset + size]
 
 
 def noise_like(
@@ -97,18 +100,18 @@ def noise_like(
 ) -> list[tf.Tensor]:
     """float32 noise in the shape of each variable, a function of (secret, step); in graph mode."""
     sizes = [variable.shape.num_elements() for variable in variables]
+    ends = np.cumsum(sizes)
 
-    def draw(step_value: np.ndarray) -> np.ndarray:
-        return gaussian(
+    def draw(step_value: np.ndarray) -> list[np.ndarray]:
+        values = gaussian(
             secret.noise_generator(int(step_value)),
-            sum(sizes),
+            int(ends[-1]),
             standard_deviation=standard_deviation,
         )
+        return np.split(values, ends[:-1])
 
     # Stateless: it depends on nothing but the step, so it may run beside the forward pass.
-    flat = tf.numpy_function(draw, [step], tf.float32, stateful=False)
-    flat.set_shape([sum(sizes)])
+    parts = tf.numpy_function(draw, [step], [tf.float32] * len(sizes), stateful=False)
     return [
-        tf.reshape(part, variable.shape)
-        for part, variable in zip(tf.split(flat, sizes), variables, strict=True)
+        tf.reshape(part, variable.shape) for part, variable in zip(parts, variables, strict=True)
     ]

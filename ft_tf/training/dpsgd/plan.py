@@ -77,8 +77,10 @@ def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
             yield f"{where} normalises over axis 0: {_MIXES_EXAMPLES}"
         if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
             yield f"{where} carries its state from batch to batch: set stateful=False"
-        if part.trainable_weights and part is not layer and getattr(part, "_callable_losses", None):
+        if part is not layer and getattr(part, "_callable_losses", None):
             yield f"{where} has a weight regularizer: use weight_decay instead"
+    if layer.compute_dtype == "float16":
+        yield f"{name} computes in float16, which needs loss scaling: use mixed_bfloat16"
     if getattr(layer, "_callable_losses", None):
         yield f"{name} has a weight regularizer: use weight_decay instead"
     if getattr(layer, "_activity_regularizer", None) is not None:

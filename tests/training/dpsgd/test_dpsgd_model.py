@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ft_tf._compat import keras, tf
-from ft_tf.errors import ArgumentError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent, clipped_gradient_sum
 
 LOSS = "sparse_categorical_crossentropy"
@@ -223,3 +223,39 @@ def test_one_logit_and_binary_crossentropy():
     errors = 1 / (1 + np.exp(-model(x).numpy()[:, 0])) - y  # d loss / d logit
     np.testing.assert_allclose(ours[0][:, 0], x.T @ errors, rtol=1e-5)
     np.testing.assert_allclose(ours[1][0], errors.sum(), rtol=1e-5)
+
+
+def test_a_layer_that_mixes_examples_is_found_out():
+    mixing = keras.layers.Lambda(lambda part: part - tf.reduce_mean(part, axis=0))
+    model = keras.Sequential([keras.Input((3,)), mixing, keras.layers.Dense(2)])
+    private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", LOSS)
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    with pytest.raises(ModelError, match="mixes examples"):
+        private.fit(x, np.zeros(20, np.int64), batch_size=5, verbose=0)
+    assert private.privacy_events() == ()
+
+
+def test_validation_reports_the_loss_on_the_validation_data():
+    x, y = examples()
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", LOSS, ["accuracy"])
+    history = private.fit(
+        x, y, batch_size=BATCH, epochs=2, verbose=0, validation_data=(x[:40], y[:40])
+    ).history
+    outputs = private.model.predict(x[:40], verbose=0)
+    expected = keras.losses.sparse_categorical_crossentropy(y[:40], outputs, from_logits=True)
+    assert history["val_loss"][-1] == pytest.approx(float(np.mean(expected)), rel=1e-5)
+    assert history["val_accuracy"][-1] == pytest.approx(np.mean(outputs.argmax(1) == y[:40]))
+    assert min(history["loss"]) > 0.5
+
+
+def test_what_is_no_array_is_refused():
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", LOSS)
+    with pytest.raises(ArgumentError, match="x=list"):
+        private.fit([1, 2], [3, 4], batch_size=1)
+    with pytest.raises(ArgumentError, match="batch_size=None"):
+        private.fit(*examples())
+    with pytest.raises(ArgumentError, match="train_on_batch"):
+        private.train_on_batch(*examples())

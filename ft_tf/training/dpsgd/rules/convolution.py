@@ -14,7 +14,7 @@ from ft_tf.training.dpsgd.rules.registry import (
     register_rule,
 )
 
-_CHANNELS_WORTH_COPYING = 4
+_FEW_CHANNELS = 4
 
 
 def padding_amounts(
@@ -65,18 +65,20 @@ def shifted_slices(
     ]
 
 
-def _gathered_patches(
+def _met_along(layer: keras.layers.Conv2D, axis: int, count: int) -> np.ndarray:
+    """For each of `count` outputs and each kernel entry: the coordinate in the padded input."""
+    starts = np.arange(count)[:, None] * layer.strides[axis]
+    return starts + np.arange(layer.kernel_size[axis])[None] * layer.dilation_rate[axis]
+
+
+def _patches_by_pixel(
     layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
 ) -> tf.Tensor:
     """Patches [batch, positions, kernel entries * channels], copied pixel by pixel."""
     sizes = outputs[1:3].as_list()
     inputs = _pad(layer, inputs, sizes)
     _, height, width, channels = inputs.shape
-    rows, columns = (
-        np.arange(sizes[axis])[:, None] * layer.strides[axis]
-        + np.arange(layer.kernel_size[axis])[None] * layer.dilation_rate[axis]
-        for axis in range(2)
-    )
+    rows, columns = (_met_along(layer, axis, sizes[axis]) for axis in range(2))
     pixels = rows[:, None, :, None] * width + columns[None, :, None, :]
     flat = tf.reshape(inputs, [-1, height * width, channels])
     patches = tf.gather(flat, tf.constant(pixels.ravel(), tf.int32), axis=1)
@@ -84,18 +86,27 @@ def _gathered_patches(
     return tf.reshape(patches, [-1, sizes[0] * sizes[1], entries * channels])
 
 
-def _stacked_patches(
+def _patches_by_row(
     layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
 ) -> tf.Tensor:
-    """Patches [batch, kernel entries * channels, positions], copied row of pixels by row."""
-    _, height, width, channels = inputs.shape
-    positions = outputs[1:3].num_elements()
-    planes = tf.reshape(tf.transpose(inputs, [0, 3, 1, 2]), [-1, height, width, 1])
-    slices = [
-        tf.reshape(part, [-1, channels, positions])
-        for part in shifted_slices(layer, planes, outputs)
-    ]
-    return tf.reshape(tf.stack(slices, axis=1), [-1, len(slices) * channels, positions])
+    """Patches [batch, kernel entries * channels, positions], copied row of positions by row."""
+    sizes = outputs[1:3].as_list()
+    planes = tf.transpose(_pad(layer, inputs, sizes), [0, 3, 1, 2])
+    _, channels, height, _ = planes.shape
+    stride, step, kernel = layer.strides[1], layer.dilation_rate[1], layer.kernel_size[1]
+    span = (sizes[1] - 1) * stride + 1
+    # [batch, kernel columns, channels, height, output columns]: one entry per column shift.
+    shifted = tf.stack(
+        [planes[..., left : left + span : stride] for left in range(0, kernel * step, step)], axis=1
+    )
+    # For kernel row i, kernel column j, channel c and output row p: the row of `shifted`.
+    rows = _met_along(layer, 0, sizes[0]).T[:, None, None, :]
+    first = (np.arange(kernel)[:, None] * channels + np.arange(channels)[None]) * height
+    chosen = rows + first[None, :, :, None]
+    flat = tf.reshape(shifted, [-1, kernel * channels * height, sizes[1]])
+    patches = tf.gather(flat, tf.constant(chosen.ravel(), tf.int32), axis=1)
+    width = layer.kernel_size[0] * kernel * channels
+    return tf.reshape(patches, [-1, width, sizes[0] * sizes[1]])
 
 
 def convolution_rule(
@@ -108,10 +119,10 @@ def convolution_rule(
         return _grouped(layer, shifted_slices(layer, inputs, gradients.shape), gradients)
     positions = gradients.shape[1:3].num_elements()
     flat = tf.reshape(gradients, [-1, positions, layer.filters])
-    # Copies of a few bytes each are slow, so planes are copied where pixels are small.
-    by_plane = inputs.shape[-1] < _CHANNELS_WORTH_COPYING
-    patches = (_stacked_patches if by_plane else _gathered_patches)(layer, inputs, gradients.shape)
-    result = position_gradients(patches, flat, use_bias=layer.use_bias, rows_last=by_plane)
+    # Copies of a few bytes each are slow: where pixels are small, rows are copied.
+    by_row = inputs.shape[-1] < _FEW_CHANNELS
+    patches = (_patches_by_row if by_row else _patches_by_pixel)(layer, inputs, gradients.shape)
+    result = position_gradients(patches, flat, use_bias=layer.use_bias, rows_last=by_row)
     return _in_kernel_shape(layer, result)
 
 

@@ -1,0 +1,45 @@
+"""What `DPSGDModel` accepts where a range check is not enough."""
+
+from typing import Any
+
+import numpy as np
+
+from ft_tf._compat import tf
+from ft_tf.errors import ArgumentError
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array; the same object where it is one already.
+
+    Raises:
+        ArgumentError: it is neither an array nor a tensor.
+    """
+    if isinstance(value, np.ndarray):
+        return value  # the same object in every call stays on the device
+    if isinstance(value, tf.Tensor):
+        return value.numpy()
+    raise ArgumentError(
+        f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
+    )
+
+
+def check_reference(
+    *, sampling: str, noise_seed: int | None, noise_multiplier: float, weight_decay: float
+) -> None:
+    """Refuses what engine='reference' cannot do.
+
+    Raises:
+        ArgumentError: names it.
+    """
+    if sampling == "poisson":
+        raise ArgumentError(
+            "sampling='poisson' is not possible with engine='reference', which raises on any "
+            "batch that is not full: use sampling='shuffle'"
+        )
+    if noise_seed is not None and noise_multiplier > 0:
+        raise ArgumentError(
+            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws "
+            "its own: use noise_seed=None or noise_multiplier=0"
+        )
+    if weight_decay:
+        raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")

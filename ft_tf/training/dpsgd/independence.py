@@ -1,0 +1,31 @@
+"""A check of what per-example clipping rests on: that no example changes another's output."""
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ModelError
+
+_EXAMPLES = 3
+_TOLERANCE = 1e-2  # rounding differs between batch sizes by 1e-6 of the outputs
+
+
+def check_examples_are_independent(model: keras.Model, x: np.ndarray) -> None:
+    """Compares the outputs of a few examples together with those of each alone.
+
+    It finds a Lambda layer that subtracts a mean over the batch, say. What mixes examples only in
+    training mode it cannot see.
+
+    Raises:
+        ModelError: the outputs differ.
+    """
+    few = tf.convert_to_tensor(x[:_EXAMPLES])
+    together = model(few, training=False).numpy()
+    alone = np.concatenate([model(row[tf.newaxis], training=False).numpy() for row in few])
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        return  # nothing can be told from such examples
+    scale = np.abs(alone).max()
+    if np.abs(together - alone).max() > _TOLERANCE * scale:
+        raise ModelError(
+            f"model={model.name} gives an example another output when other examples are in the "
+            "batch: a layer mixes examples, so clipping would not bound what one of them does"
+        )
