@@ -11,6 +11,7 @@ the weights' change with its gradient. Neighbours differ by one canary added or 
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from scipy import stats
 
 from ft_tf.checks import check_fraction, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
-from ft_tf.intervals import proportion
+from ft_tf.intervals import Interval, proportion
 from ft_tf.privacy._search import boundary
 from ft_tf.privacy.canaries import draw_inclusion, make_canaries
 
@@ -140,11 +141,16 @@ def _best_event(scores: np.ndarray, delta: float, level: float) -> _Event:
     return max(events, key=lambda event: bounds[event.hits(scores)])
 
 
+@functools.lru_cache(maxsize=4096)
+def _interval(hits: int, trials: int, level: float) -> Interval:
+    return proportion(successes=hits, trials=trials, level=level, unit="run")
+
+
 def _ratio_bound(
     hits: tuple[int, int], trials: int, delta: float, level: float, *, floor: bool = True
 ) -> float:
-    low = proportion(successes=hits[0], trials=trials, level=level, unit="run").low - delta
-    high = proportion(successes=hits[1], trials=trials, level=level, unit="run").high
+    low = _interval(hits[0], trials, level).low - delta
+    high = _interval(hits[1], trials, level).high
     if low <= 0:
         return 0.0 if floor else -math.inf
     return max(0.0, math.log(low / high)) if floor else math.log(low / high)

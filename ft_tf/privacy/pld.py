@@ -92,8 +92,8 @@ class PrivacyLoss:
         epsilon = _dp_accounting.epsilon_of_pld(self.distribution, delta)
         if not math.isfinite(epsilon):
             raise GridError(
-                f"delta={delta:g} has no finite epsilon on the grid: it is below the tails that the "
-                "grid leaves out, or exp(-epsilon) is below what a float resolves"
+                f"delta={delta:g} has no finite epsilon on the grid: it is below the tails that "
+                "the grid leaves out, or exp(-epsilon) is below what a float resolves"
             )
         return epsilon
 
