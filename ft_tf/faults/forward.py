@@ -70,6 +70,14 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
                 vars(layer)["call"] = call
 
 
+def _infer(model: keras.Model, inputs: Any) -> Any:
+    return model(inputs, training=False)
+
+
+infer = tf.autograph.to_graph(_infer)
+"""The model's outputs in inference mode; layers of a user's own get the AutoGraph they expect."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
     """One call of one layer in a forward pass.
@@ -175,7 +183,7 @@ def trace(model: keras.Model, on_output: OnOutput | None = None) -> ForwardPass:
     @tf.function(autograph=False)
     def forward(inputs: Any) -> Any:
         calls.clear()
-        return model(inputs, training=False)
+        return infer(model, inputs)
 
     with hooked(model, record):
         concrete = forward.get_concrete_function(input_spec(model))

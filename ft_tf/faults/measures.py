@@ -35,8 +35,9 @@ class Measures:
 
     def __init__(self, clean_logits: np.ndarray, labels: np.ndarray) -> None:
         self.clean_logits = clean_logits
+        self._change = tolerance.OutputChange(clean_logits)
         self._labels = np.asarray(labels).reshape(len(clean_logits))
-        self._clean_classes = metrics.predicted_labels(clean_logits)
+        self._clean_classes = _classes(clean_logits)
 
     @property
     def clean_accuracy(self) -> float:
@@ -45,25 +46,32 @@ class Measures:
 
     def of(self, logits: np.ndarray, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial, on all images or on `rows`."""
-        rows = np.arange(len(self._labels)) if rows is None else rows
-        labels, clean_classes = self._labels[rows], self._clean_classes[rows]
-        classes = np.where(np.isnan(logits).any(axis=1), -1, metrics.predicted_labels(logits))
+        chosen = slice(None) if rows is None else rows
+        labels, clean_classes = self._labels[chosen], self._clean_classes[chosen]
+        classes = _classes(logits)
+        right = classes == labels
         clean_right = clean_classes == labels
-        clean_logits = self.clean_logits[rows]
-        moved = np.quantile(tolerance.total_variation(clean_logits, logits), (0.5, 0.95))
+        moved = np.quantile(self._change.total_variation(logits, chosen), (0.5, 0.95))
         # Infinite changes sort last; interpolating between them would give NaN.
         changed = np.quantile(
-            tolerance.relative_logit_change(clean_logits, logits), (0.5, 0.95), method="higher"
+            self._change.logit_change(logits, chosen), (0.5, 0.95), method="higher"
         )
         return {
-            "accuracy": float(np.mean(classes == labels)),
+            "accuracy": float(np.mean(right)),
             "sdc_rate": float(np.mean(classes != clean_classes)),
-            "retention": float(np.mean((classes == labels)[clean_right]))
-            if clean_right.any()
-            else float("nan"),
+            "retention": float(np.mean(right[clean_right])) if clean_right.any() else float("nan"),
             "non_finite": float(np.mean(~np.isfinite(logits).all(axis=1))),
             "total_variation_50": float(moved[0]),
             "total_variation_95": float(moved[1]),
             "logit_change_50": float(changed[0]),
             "logit_change_95": float(changed[1]),
         }
+
+
+def _classes(logits: np.ndarray) -> np.ndarray:
+    """Predicted classes; -1 where a logit is NaN."""
+    classes = metrics.predicted_labels(logits)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(logits.sum()):  # one look at all: the usual case
+            return classes
+    return np.where(np.isnan(logits).any(axis=1), -1, classes)

@@ -75,7 +75,7 @@ class TrialProgram:
 
         @tf.function(autograph=False)
         def clean_pass(x: Any) -> list[tf.Tensor]:
-            self._model(x, training=False)
+            forward.infer(self._model, x)
             return [seen[key] for key in wanted]
 
         parts: list[list[tf.Tensor]] = []
@@ -135,7 +135,7 @@ class TrialProgram:
 
         with forward.hooked(self._model, fault):
             x = tf.nest.map_structure(take, self._x)
-            return tf.cast(self._model(x, training=False), tf.float32)
+            return tf.cast(forward.infer(self._model, x), tf.float32)
 
 
 def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:

@@ -23,6 +23,8 @@ from ft_tf.faults.plan import Draws, make_plan
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
 from ft_tf.faults.units import channel_shape
 
+_OUTPUT = -1
+
 
 @keras.saving.register_keras_serializable("ft_tf")
 class FaultWrapper(keras.layers.Wrapper):
@@ -70,19 +72,35 @@ class FaultWrapper(keras.layers.Wrapper):
     def build(self, input_shape: Any) -> None:
         """Builds the layer, its resident masks, and the step counter of its faults in training."""
         super().build(input_shape)
-        shapes: dict[str, tuple[int, ...] | None] = {}
+        shapes: dict[int, tuple[int, ...] | None] = {}
         if self.target != "units":
-            shapes = {v.name: tuple(v.shape) for v in self.layer.trainable_weights}
+            shapes = {place: tuple(v.shape) for place, v in enumerate(self._parameters())}
         if self.target != "weights":
-            shapes[""] = channel_shape(self.layer, self.layer.compute_output_shape(input_shape))
-            if shapes[""] is None:
+            shapes[_OUTPUT] = channel_shape(
+                self.layer, self.layer.compute_output_shape(input_shape)
+            )
+            if shapes[_OUTPUT] is None:
                 raise ModelError(f"layer={self.name!r} has no units: its output has no channels")
         with tf.init_scope():
-            self._resident.update({name: self._no_faults(shape) for name, shape in shapes.items()})
+            self._resident.update(
+                {place: self._no_faults(shape) for place, shape in shapes.items()}
+            )
         if self.during_training:
             self.fault_step = self.add_weight(
                 "fault_step", shape=(), dtype=tf.int64, initializer="zeros", trainable=False
             )
+
+    def _parameters(self) -> list[tf.Variable]:
+        return [variable for variable in self.layer.weights if variable.trainable]
+
+    def place_of(self, variable: tf.Variable | None) -> int:
+        """Number of a parameter among the layer's, or that of the output for None."""
+        if variable is None:
+            return _OUTPUT
+        places = [place for place, v in enumerate(self._parameters()) if v is variable]
+        if not places:
+            raise ModelError(f"layer={self.name!r}: {variable.name} is no parameter of it")
+        return places[0]
 
     def _no_faults(self, shape: tuple[int, ...]) -> tuple[tf.Variable, tf.Variable | None]:
         mask = tf.zeros(self._mask_shape(shape), tf.bool)
@@ -104,20 +122,20 @@ class FaultWrapper(keras.layers.Wrapper):
             return self._faulty_call(inputs, draws, kwargs)
         raise ModelError(f"layer={self.name!r}: training must be True or False, not a tensor")
 
-    def _faulty_call(self, inputs: Any, draws: dict[str, Any], kwargs: dict[str, Any]) -> Any:
+    def _faulty_call(self, inputs: Any, draws: dict[int, Any], kwargs: dict[str, Any]) -> Any:
         replaced = {
-            id(variable): self.fault.apply(tf.convert_to_tensor(variable), *draws[variable.name])
-            for variable in self.layer.weights
-            if variable.name in draws
+            id(variable): self.fault.apply(tf.convert_to_tensor(variable), *draws[place])
+            for place, variable in enumerate(self._parameters())
+            if place in draws
         }
         with _substituted(self.layer, replaced):
             outputs = self.layer(inputs, **kwargs)
-        if "" in draws:
-            outputs = self.fault.apply(outputs, *draws[""])
+        if _OUTPUT in draws:
+            outputs = self.fault.apply(outputs, *draws[_OUTPUT])
         return outputs
 
-    def _training_draws(self) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
-        """Fresh masks and words, by variable name and "" for the output."""
+    def _training_draws(self) -> dict[int, tuple[tf.Tensor, tf.Tensor | None]]:
+        """Fresh masks and words, by place of the variable, and of the output."""
         step = self.fault_step.assign_add(1)
         base = (self.seed << 32) ^ zlib.crc32(self.name.encode())
 
@@ -129,21 +147,21 @@ class FaultWrapper(keras.layers.Wrapper):
             )
 
         return {
-            name: (
+            place: (
                 _below(bits(mask, 2 * number), self.rate),
                 None if words is None else bits(words, 2 * number + 1),
             )
-            for number, (name, (mask, words)) in enumerate(self._resident.items())
+            for number, (place, (mask, words)) in enumerate(self._resident.items())
         }
 
-    def arm(self, draws: dict[str, tuple[tf.Tensor, tf.Tensor | None]]) -> None:
-        """Makes inference faulty: masks and words by variable name, "" for the output."""
+    def arm(self, draws: dict[int, tuple[tf.Tensor, tf.Tensor | None]]) -> None:
+        """Makes inference faulty: masks and words by place (see `place_of`)."""
         missing = set(draws) - set(self._resident)
         if missing:
             raise ModelError(f"layer={self.name!r} is wrapped for target={self.target!r} only")
         self.disarm()
-        for name, pair in draws.items():
-            for variable, tensor in zip(self._resident[name], pair, strict=True):
+        for place, pair in draws.items():
+            for variable, tensor in zip(self._resident[place], pair, strict=True):
                 if variable is not None:
                     variable.assign(tensor)
 
@@ -296,7 +314,7 @@ def arm(
     (fault,) = faults
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
-    draws: dict[int, dict[str, Any]] = {}
+    draws: dict[int, dict[int, Any]] = {}
     constants = Draws.tensors(masks)
     for group, *pair in [
         *constants.by_group(plan, "weights"),
@@ -305,8 +323,7 @@ def arm(
         for holder in _holders(model, group):
             if not isinstance(holder, FaultWrapper):
                 raise ModelError(f"layer={holder.name!r} is not wrapped: use wrap() with target")
-            name = "" if group.variable is None else group.variable.name
-            draws.setdefault(id(holder), {})[name] = pair
+            draws.setdefault(id(holder), {})[holder.place_of(group.variable)] = pair
     disarm(model)
     for wrapper in _wrappers(model):
         if id(wrapper) in draws:

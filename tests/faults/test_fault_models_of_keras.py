@@ -1,0 +1,201 @@
+"""Any Keras model: branches, shared and recurrent layers, batch normalization, own layers."""
+
+import numpy as np
+import pytest
+
+from ft_tf import faults, metrics
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ModelError
+
+layers = keras.layers
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(layers.Layer):
+    """A layer of one's own, with two weights of one name."""
+
+    def build(self, input_shape):
+        self.gain = self.add_weight(name="w", shape=(input_shape[-1],), initializer="ones")
+        self.offset = self.add_weight(name="w", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, inputs):
+        if tf.reduce_sum(self.gain) > -1e9:  # needs AutoGraph
+            inputs = inputs + self.offset
+        return inputs * self.gain
+
+
+@pytest.fixture(scope="module")
+def branched():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 3))
+    hidden = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs)))
+    sequence = layers.SimpleRNN(6, name="memory")(layers.Reshape((6, 24))(hidden))
+    shared = layers.Dense(6, activation="relu", name="shared")
+    flat = shared(layers.Dense(6, activation="tanh", name="narrow")(layers.Flatten()(hidden)))
+    merged = Scaled(name="scaled")(layers.Add()([sequence, flat, shared(sequence)]))
+    return keras.Model(inputs, layers.Dense(5, name="logits")(merged))
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = np.random.Generator(np.random.Philox(3))
+    return generator.normal(size=(40, 8, 8, 3)).astype(np.float32), generator.integers(0, 5, 40)
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        ("weights", faults.StuckAt(0.0)),
+        ("units", faults.StuckAt(0.0)),
+        ("both", faults.GaussianNoise(0.3)),
+    ],
+)
+def test_wrappers_inject_and_sweep_agree_on_a_branched_model(branched, images, target, fault):
+    x, y = images
+    where = {"target": target, "seed": 3}
+    clean = branched.predict(x, verbose=0, batch_size=20)
+    row = faults.sweep(
+        branched, x, y, rates=[0.4], trials=[2], batch_size=20, fault=fault, **where
+    ).iloc[0]
+    with faults.inject(branched, rate=0.4, trial=2, fault=fault, **where) as injection:
+        injected = branched.predict(x, verbose=0, batch_size=20)
+    assert injection.faults == row["faults"] > 0
+    assert metrics.accuracy_from_logits(injected, y) == row["accuracy"]
+    assert np.abs(injected - clean).max() > 1e-3
+
+    wrapped = faults.wrap(branched, target=target, fault=fault)
+    before = wrapped.predict(x, verbose=0, batch_size=20)
+    np.testing.assert_array_equal(before, clean)
+    assert faults.arm(wrapped, rate=0.4, trial=2, **where) == injection.faults
+    armed = wrapped.predict(x, verbose=0, batch_size=20)
+    np.testing.assert_allclose(armed, injected, rtol=1e-5, atol=1e-6)
+    faults.disarm(wrapped)
+    np.testing.assert_array_equal(wrapped.predict(x, verbose=0, batch_size=20), clean)
+
+
+def test_a_wrapped_lstm_has_the_faults_of_inject():
+    keras.utils.set_random_seed(4)
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4), layers.Dense(2)])
+    x = np.random.Generator(np.random.Philox(1)).normal(size=(6, 5, 3)).astype(np.float32)
+    with faults.inject(model, target="weights", rate=0.3, seed=0):
+        injected = model(x).numpy()
+    wrapped = faults.wrap(model, target="weights")
+    faults.arm(wrapped, target="weights", rate=0.3, seed=0)
+    np.testing.assert_allclose(wrapped(x).numpy(), injected, rtol=1e-5, atol=1e-6)
+    assert np.abs(model(x).numpy() - injected).max() > 1e-3
+
+
+def test_an_armed_wrapped_model_is_saved_without_its_faults(branched, images, tmp_path):
+    x, _ = images
+    wrapped = faults.wrap(branched, target="both")
+    faults.arm(wrapped, target="both", rate=0.9, seed=0)
+    wrapped.save(tmp_path / "wrapped.keras")
+    loaded = keras.models.load_model(tmp_path / "wrapped.keras")
+    clean = branched.predict(x, verbose=0)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), clean)
+    np.testing.assert_array_equal(faults.unwrap(wrapped).predict(x, verbose=0), clean)
+
+
+def test_fault_aware_training_draws_fresh_faults_and_spares_dead_weights():
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(400, use_bias=False)])
+    model.set_weights([np.ones((1, 400))])
+    wrapped = faults.wrap(
+        model,
+        target="weights",
+        rate=0.25,
+        during_training=True,
+        select=faults.Select(output_layer=True),
+    )
+    x = tf.ones((1, 1))
+    dead = []
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            output = wrapped(x, training=True)
+        gradient = tape.gradient(output, wrapped.trainable_weights)[0].numpy()[0]
+        np.testing.assert_array_equal(gradient, output.numpy()[0])  # 1 where alive, 0 where dead
+        dead.append(gradient == 0)
+        assert 0.25 * 400 - 40 < dead[-1].sum() < 0.25 * 400 + 40
+    assert (dead[0] != dead[1]).any()
+    assert (dead[1] != dead[2]).any()
+    assert (wrapped(x, training=False).numpy() == 1).all()
+
+
+def test_batch_normalization_statistics_only_if_asked(branched):
+    def names(**options):
+        select = faults.Select(**options)
+        groups = faults.find_sites(branched, target="weights", select=select)
+        return {group.name.split("/")[-1].split(":")[0] for group in groups}
+
+    everything = names()
+    assert {"kernel", "recurrent_kernel", "bias", "gamma", "beta", "w"} <= everything
+    assert not everything & {"moving_mean", "moving_variance"}
+    assert names(moving_statistics=True) - everything == {"moving_mean", "moving_variance"}
+    assert names(parameters="biases") == {"bias"}
+    assert names(parameters="kernels") == {"kernel", "recurrent_kernel"}
+    weights = faults.find_sites(branched, target="weights")
+    assert sum(group.size for group in weights) == sum(
+        int(np.prod(w.shape)) for w in branched.trainable_weights
+    )
+
+
+def test_units_of_named_layers_and_single_positions(branched):
+    groups = faults.find_sites(branched, target="units")
+    assert [(g.layer, g.size) for g in groups if not g.layer.startswith("conv")] == [
+        ("narrow", 6), ("shared", 6),
+    ]  # fmt: skip
+    assert len(next(g for g in groups if g.layer == "shared").points) == 2
+    named = faults.Select(layers=("memory", "scaled", "logits"))
+    sizes = [group.size for group in faults.find_sites(branched, target="units", select=named)]
+    assert sizes == [6, 6, 5]
+    positions = faults.Select(units="positions")
+    first = faults.find_sites(branched, target="units", select=positions)[0]
+    assert first.shape == (6, 6, 4)
+
+
+def test_a_subclassed_model_with_nested_parts(images):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body = keras.Sequential(
+                [keras.Input((8, 8, 3)), layers.Conv2D(3, 3, activation="relu"), layers.Flatten()]
+            )
+            self.heads = [layers.Dense(5), layers.Dense(5)]
+
+        def call(self, inputs):
+            hidden = self.body(inputs)
+            return self.heads[0](hidden) + self.heads[1](hidden)
+
+    x, y = images
+    model = Net()
+    with pytest.raises(ModelError, match="call it once"):
+        faults.find_sites(model, target="units")
+    model(x[:2])
+    clean = model.predict(x, verbose=0)
+    groups = faults.find_sites(model, target="units")
+    assert [group.size for group in groups] == [3]
+    frame = faults.sweep(model, x, y, target="both", rates=[0, 0.5], trials=2, seed=0)
+    for row in frame.itertuples():
+        with faults.inject(model, target="both", rate=row.rate, seed=0, trial=row.trial):
+            assert metrics.accuracy(model, x, y) == row.accuracy
+    np.testing.assert_array_equal(model.predict(x, verbose=0), clean)
+
+
+def test_what_cannot_be_faulted_is_named_at_once(branched):
+    with pytest.raises(ModelError, match="layers=nowhere, neither"):
+        faults.find_sites(
+            branched, target="weights", select=faults.Select(layers=("nowhere", "neither"))
+        )
+    with pytest.raises(ModelError, match=r"flatten.*\(Flatten\).*add.*\(Add\)"):
+        names = [x.name for x in branched.layers if isinstance(x, layers.Add | layers.Flatten)]
+        names.sort()
+        faults.find_sites(branched, target="weights", select=faults.Select(layers=tuple(names)))
+    inputs = keras.Input((4, 3))
+    states = layers.LSTM(2, return_state=True, name="stateful")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(states[0]))
+    with pytest.raises(ModelError, match=r"stateful \(LSTM\) has no units"):
+        faults.find_sites(model, target="units", select=faults.Select(layers=("stateful",)))
+    with pytest.raises(ModelError, match="no units to fault"):
+        linear = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+        faults.find_sites(linear, target="units")
+    with pytest.raises(ModelError, match="not a Keras model"):
+        faults.find_sites("model", target="weights")
