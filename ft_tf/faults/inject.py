@@ -49,6 +49,11 @@ def inject(
     Inside the block the model can be called, evaluated and predicted with; to train or save it is
     refused. The faults are those of `sweep` at the same seed, trial and rate.
 
+    Weight faults, and stuck-at-0 units of the usual layers, are seen by everything that computes
+    with the model. Other unit faults (another fault model, an activation with f(0) != 0, single
+    positions) are seen by Keras's evaluate and predict and by what is called or traced in the
+    block, not by a tf.function that was traced before it, `metrics.predict_logits` among them.
+
     Args:
         model: any built Keras 2 model.
         target: "weights" (any parameter), "units" (see `find_sites`) or "both".
