@@ -32,9 +32,10 @@ class ResidentModel(keras.Model):
     default_steps_per_execution: ClassVar[int] = 16
 
     def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
-        super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
+        require_keras2_model(model)
         checks.check_non_negative_integer(seed=seed)
-        self.model = require_keras2_model(model)
+        super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
+        self.model = model
         self.seed = seed
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
@@ -65,9 +66,17 @@ class ResidentModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement gradient_step")
 
     def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
-        """int64 [2] seed of one use of randomness at one step, for tf.random.stateless_*."""
-        # Odd multipliers of 2^32 keep streams apart; a step count stays far below 2^32.
-        return tf.stack([tf.constant(self.seed, tf.int64), step + (stream << 40)])
+        """int64 [2] seed of one use of randomness at one step, for tf.random.stateless_*.
+
+        Replicas of a distribution strategy have seeds of their own; the first one's is that of
+        training without a strategy.
+        """
+        replica = tf.distribute.get_replica_context()
+        number = 0 if replica is None else tf.cast(replica.replica_id_in_sync_group, tf.int64)
+        # A step count stays far below 2^40, and a number of replicas below 2^16.
+        return tf.stack(
+            [tf.constant(self.seed, tf.int64), step + (stream << 40) + number * (1 << 44)]
+        )
 
     def index_batches(
         self, size: int, batch_size: int, first_step: int
@@ -107,11 +116,14 @@ class ResidentModel(keras.Model):
                 argument that cannot be honoured on resident data.
         """
         if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+            if len(getattr(x, "element_spec", ())) > 2 or kwargs.get("sample_weight") is not None:
+                raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
             self._examples = self._arrays = None
             self.train_function = None
             return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
         for name in ("sample_weight", "class_weight", "validation_split", "steps_per_epoch"):
-            if kwargs.pop(name, None):
+            value = kwargs.pop(name, None)
+            if value is not None and not (np.isscalar(value) and value == 0):
                 raise ArgumentError(f"{name} cannot be used with arrays in {type(self).__name__}")
         kwargs.pop("shuffle", None)
         batch_size = 32 if batch_size is None else batch_size
@@ -120,9 +132,17 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"len(y)={len(y)} must equal len(x)={len(x)}")
         if batch_size > len(x):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
+        self.check_arrays(x, y)
         self._keep(x, y)
         batches, steps = self.index_batches(len(x), batch_size, int(self.optimizer.iterations))
         return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
+
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses arrays that `fit` cannot train on; subclasses add their own checks.
+
+        Raises:
+            ArgumentError: the arrays cannot be used.
+        """
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
@@ -139,6 +159,9 @@ class ResidentModel(keras.Model):
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
         else:
             x, y = (tf.gather(part, data) for part in self._examples)
-        logits = self.gradient_step(x, y, tf.cast(self.optimizer.iterations, tf.int64))
+        # Read here and now: the variable itself would be read anew at each use, even after the
+        # update.
+        step = tf.cast(self.optimizer.iterations.read_value(), tf.int64)
+        logits = self.gradient_step(x, y, step)
         self.compiled_metrics.update_state(y, logits)
         return {metric.name: metric.result() for metric in self.metrics}

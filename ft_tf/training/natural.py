@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ft_tf import checks
 from ft_tf._compat import keras, tf
+from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
 from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
@@ -38,6 +41,12 @@ class SupervisedModel(ResidentModel):
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """As Keras's `compile`; the default loss is `losses.CrossEntropy`."""
         super().compile(optimizer, CrossEntropy() if loss is None else loss, **kwargs)
+
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses labels that the model has no logit for."""
+        super().check_arrays(x, y)
+        if self.model.built:
+            check_labels(y, classes=max(2, self.model.output_shape[-1]), examples=len(x))
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The batch as training sees it: augmented where asked, a function of (seed, step)."""

@@ -1,0 +1,189 @@
+"""The resident trainer: order of the data, resumption, tf.data inputs, what it refuses."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.training.base import (
+    ATTACK_STREAM,
+    AUGMENTATION_STREAM,
+    NOISE_STREAM,
+    ORDER_STREAM,
+    ResidentModel,
+)
+from ft_tf.training.natural import NaturalModel
+
+SIZE, BATCH = 23, 5
+
+
+class Recorder(ResidentModel):
+    """Writes down which examples each step got; x of example i is i."""
+
+    default_steps_per_execution = 1
+
+    def __init__(self, **kwargs):
+        super().__init__(linear(), **kwargs)
+        self.seen = []
+
+    def gradient_step(self, x, y, step):
+        self.optimizer.iterations.assign_add(1)
+
+        def note(values, labels, number):
+            assert (values[:, 0].astype(np.int64) == labels).all()
+            self.seen.append((int(number), labels.tolist()))
+            return np.int64(0)
+
+        tf.numpy_function(note, [x, y, step], tf.int64)
+        return tf.zeros([tf.shape(x)[0], 2])
+
+
+def linear(units=2):
+    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(units)])
+
+
+def numbered(size=SIZE):
+    return np.arange(size, dtype=np.float32)[:, None], np.arange(size, dtype=np.int64)
+
+
+def recorder(**kwargs):
+    trainer = Recorder(**kwargs)
+    trainer.compile(keras.optimizers.SGD(0.0))
+    return trainer
+
+
+def batches_of(trainer):
+    return [batch for _, batch in trainer.seen]
+
+
+def test_every_example_once_an_epoch_and_the_last_batch_is_partial():
+    trainer = recorder()
+    trainer.fit(*numbered(), batch_size=BATCH, epochs=3, verbose=0)
+    assert [step for step, _ in trainer.seen] == list(range(15))
+    epochs = [batches_of(trainer)[start : start + 5] for start in (0, 5, 10)]
+    for epoch in epochs:
+        assert [len(batch) for batch in epoch] == [5, 5, 5, 5, 3]
+        assert sorted(itertools.chain(*epoch)) == list(range(SIZE))
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_the_order_is_a_function_of_seed_and_step():
+    whole, resumed, other = recorder(seed=3), recorder(seed=3), recorder(seed=4)
+    whole.fit(*numbered(), batch_size=BATCH, epochs=3, verbose=0)
+    resumed.optimizer.iterations.assign(5)  # as a checkpoint after one epoch would
+    resumed.fit(*numbered(), batch_size=BATCH, epochs=3, initial_epoch=1, verbose=0)
+    other.fit(*numbered(), batch_size=BATCH, epochs=3, verbose=0)
+    assert resumed.seen == whole.seen[5:]
+    assert batches_of(other) != batches_of(whole)
+
+
+def test_two_fits_in_a_row_are_one_long_fit():
+    long, short = recorder(seed=1), recorder(seed=1)
+    x, y = numbered()
+    long.fit(x, y, batch_size=BATCH, epochs=4, verbose=0)
+    for _ in range(2):
+        short.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    assert short.seen == long.seen
+
+
+def test_new_arrays_replace_the_old_ones():
+    trainer = recorder()
+    trainer.fit(*numbered(4), batch_size=2, verbose=0)
+    trainer.seen.clear()
+    x, y = numbered(8)
+    trainer.fit(x[4:], y[4:], batch_size=2, verbose=0)
+    assert sorted(itertools.chain(*batches_of(trainer))) == [4, 5, 6, 7]
+
+
+def test_a_dataset_is_taken_as_it_comes_also_after_arrays():
+    trainer = recorder()
+    trainer.fit(*numbered(4), batch_size=2, verbose=0)
+    trainer.seen.clear()
+    trainer.fit(tf.data.Dataset.from_tensor_slices(numbered(6)).batch(4), verbose=0)
+    assert batches_of(trainer) == [[0, 1, 2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 4, 16])
+def test_steps_per_execution_changes_no_weight(steps_per_execution):
+    def trained(steps):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, "linear")])
+        model.set_weights([np.array([[0.2, -0.1]]), np.zeros(2)])
+        trainer = NaturalModel(model, seed=2)
+        trainer.compile(keras.optimizers.SGD(0.1), steps_per_execution=steps)
+        x, y = numbered()
+        trainer.fit(x / SIZE, y % 2, batch_size=BATCH, epochs=2, verbose=0)
+        assert int(trainer.optimizer.iterations) == 10
+        return model.get_weights()
+
+    for ours, single in zip(trained(steps_per_execution), trained(None), strict=True):
+        np.testing.assert_array_equal(ours, single)
+
+
+def test_streams_and_steps_have_seeds_of_their_own():
+    trainer = recorder(seed=9)
+    streams = (ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM)
+    seeds = {
+        tuple(trainer.stream_seed(stream, tf.constant(step, tf.int64)).numpy())
+        for stream in streams
+        for step in (0, 1, 2**31)
+    }
+    assert len(seeds) == 12
+    assert {first for first, _ in seeds} == {9}
+
+
+def test_evaluation_and_prediction_are_the_models():
+    trainer = NaturalModel(linear())
+    trainer.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    x, y = numbered(6)
+    np.testing.assert_array_equal(
+        trainer.predict(x, verbose=0), trainer.model.predict(x, verbose=0)
+    )
+    expected = np.mean(trainer.model.predict(x, verbose=0).argmax(axis=1) == y % 2)
+    assert trainer.evaluate(x, y % 2, verbose=0)[1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 24}, "batch_size=24 must be at most the 23 examples"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"sample_weight": np.ones(SIZE)}, "sample_weight cannot be used"),
+        ({"class_weight": {0: 2.0}}, "class_weight cannot be used"),
+        ({"validation_split": 0.1}, "validation_split cannot be used"),
+        ({"steps_per_epoch": 2}, "steps_per_epoch cannot be used"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        recorder().fit(*numbered(), **{"batch_size": BATCH, "verbose": 0, **arguments})
+
+
+def test_refuses_arrays_of_different_lengths():
+    x, y = numbered()
+    with pytest.raises(ArgumentError, match=r"len\(y\)=22 must equal len\(x\)=23"):
+        recorder().fit(x, y[:-1], batch_size=BATCH)
+
+
+def test_refuses_a_weighted_dataset():
+    x, y = numbered(4)
+    data = tf.data.Dataset.from_tensor_slices((x, y, np.ones(4, np.float32))).batch(2)
+    with pytest.raises(ArgumentError, match="sample_weight"):
+        recorder().fit(data, verbose=0)
+
+
+def test_refuses_what_is_no_keras_2_model_and_a_negative_seed():
+    with pytest.raises(ModelError):
+        NaturalModel("fmnist_dnn")
+    with pytest.raises(ArgumentError, match="seed=-1"):
+        NaturalModel(linear(), seed=-1)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, -1, 1]])
+def test_refuses_labels_without_a_logit(labels):
+    trainer = NaturalModel(linear())
+    trainer.compile(keras.optimizers.SGD(0.1))
+    with pytest.raises(ArgumentError, match="labels from"):
+        trainer.fit(np.zeros((3, 1), np.float32), np.array(labels), batch_size=3, verbose=0)
