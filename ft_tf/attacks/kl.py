@@ -91,7 +91,7 @@ def kl_attack(
 
     Args:
         predict: gives the logits of a batch, in inference mode.
-        x: natural inputs [n, ...] inside the bounds.
+        x: natural inputs [n, ...].
         natural_logits: predict(x), computed once by the caller.
         epsilon: radius of the ball, in units of x.
         step_size: length of an l_inf step; l_2 ignores it.
@@ -99,10 +99,11 @@ def kl_attack(
             than tf.while_loop and traces in a second or two.
         distance: "l_inf" or "l_2".
         start_noise: added to x at the start; see `start_noise`.
-        bounds: lowest and highest allowed input.
+        bounds: lowest and highest allowed input. For l_inf `x` may lie outside: x' then goes to
+            the edge of the box, even out of the ball, as in the original.
 
     Returns:
-        x' with the shape of x, inside the ball and the bounds.
+        x' with the shape of x, inside the bounds, and inside the ball where x is inside them.
     """
     check_choice(DISTANCES, distance=distance)
     check_non_negative_integer(num_steps=num_steps)
@@ -113,7 +114,7 @@ def kl_attack(
     step = step_size if distance == "l_inf" else 2 * epsilon / max(num_steps, 1)
     if step is None:
         raise ArgumentError("step_size=None must be a number for distance='l_inf'")
-    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
+    back = _projection(x, epsilon=epsilon, distance=distance, bounds=bounds)
     # The original projects after each step only: its first gradient is taken at x + noise.
     point = x + start_noise
     for _ in range(num_steps):
@@ -125,7 +126,20 @@ def kl_attack(
         if distance == "l_2":
             random = start_noise / START_NOISE_STDDEV
             direction = tf.where(largest_entry(gradient) > 0, direction, random)
-        point = project(point + step * direction, x, **ball)
+        point = back(point + step * direction)
     if num_steps == 0:
-        point = project(point, x, **ball)
+        point = back(point)
     return tf.stop_gradient(point)
+
+
+def _projection(
+    x: tf.Tensor, *, epsilon: float, distance: str, bounds: tuple[float, float]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Maps points into the ball around `x` and then into the bounds, as the original does.
+
+    For an x outside the bounds, l_inf, that is the nearest point of the box and of no ball.
+    """
+    if distance == "l_2":
+        return lambda point: project(point, x, epsilon=epsilon, distance=distance, bounds=bounds)
+    floor, ceiling = (tf.clip_by_value(x + radius, *bounds) for radius in (-epsilon, epsilon))
+    return lambda point: tf.minimum(tf.maximum(point, floor), ceiling)

@@ -19,10 +19,7 @@ from ft_tf.training import noise
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
-from ft_tf.training.trades import TradesModel
-
-_MNIST_MEAN, _MNIST_STD = 0.1307, 0.3081
-"""What the TRADES authors' MNIST example normalises its inputs with."""
+from ft_tf.training.trades import TradesModel, normalized_mnist_example
 
 
 def build(config: RunConfig) -> ResidentModel:
@@ -39,7 +36,7 @@ def build(config: RunConfig) -> ResidentModel:
 def _classifier(config: RunConfig) -> keras.Model:
     normalization = None
     if isinstance(config.algorithm, Trades) and config.algorithm.normalized_example:
-        normalization = (_MNIST_MEAN, _MNIST_STD)
+        normalization = normalized_mnist_example().normalization
     model = architectures.build(
         config.architecture,
         seed=config.seed,
@@ -103,11 +100,10 @@ def _trades_arguments(algorithm: Trades) -> dict[str, object]:
         "distance": algorithm.distance,
     }
     if algorithm.normalized_example:
-        # The authors clamp to [0, 1] in normalised space: in pixels that is another box, into
-        # which dark pixels are moved out of their own ball.
-        arguments["epsilon"] = algorithm.epsilon * _MNIST_STD
-        arguments["step_size"] = algorithm.step_size * _MNIST_STD
-        arguments["bounds"] = (_MNIST_MEAN, _MNIST_MEAN + _MNIST_STD)
+        example = normalized_mnist_example()
+        _, std = example.normalization
+        lengths = {"epsilon": algorithm.epsilon * std, "step_size": algorithm.step_size * std}
+        arguments = example.trades_arguments() | arguments | lengths
     return arguments
 
 

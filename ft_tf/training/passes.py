@@ -1,6 +1,6 @@
-"""Whether a model's outputs depend on its mode or on the batch that an example is in."""
+"""What kind of passes a model has: whether they depend on mode or batch, and what compiles them."""
 
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 
 _layers = keras.layers
 # Exact classes only: a subclass may do anything in its call.
@@ -17,6 +17,11 @@ _PURE_LAYERS = frozenset({
     _layers.LayerNormalization, _layers.Embedding,
 })  # fmt: skip
 
+_DENSE_LAYERS = frozenset({
+    _layers.InputLayer, _layers.Dense, _layers.Flatten, _layers.Reshape, _layers.Rescaling,
+    _layers.Activation, _layers.ReLU,
+})  # fmt: skip
+
 _GRAPH_MODELS = keras.Sequential.__mro__[:2]  # Sequential and Functional, which has no public name
 
 
@@ -29,3 +34,16 @@ def passes_are_pure(model: keras.layers.Layer) -> bool:
     if type(model) not in _GRAPH_MODELS:
         return type(model) in _PURE_LAYERS
     return all(passes_are_pure(layer) for layer in model.layers)
+
+
+def gains_from_xla(model: keras.layers.Layer) -> bool:
+    """True when XLA makes an attack on this model faster: a network of Dense layers, on CPU.
+
+    Its matrix products are small, and what lies between them costs as much: XLA fuses that. It
+    makes convolutions on a processor several times slower.
+    """
+    if tf.config.get_visible_devices("GPU"):
+        return False
+    if type(model) not in _GRAPH_MODELS:
+        return type(model) in _DENSE_LAYERS
+    return all(gains_from_xla(layer) for layer in model.layers)

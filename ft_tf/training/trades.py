@@ -4,18 +4,82 @@ Zhang et al., "Theoretically Principled Trade-off between Robustness and Accurac
 in the form of the authors' published code.
 """
 
+import dataclasses
 from typing import Any
+
+import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.geometry import DISTANCES
-from ft_tf.attacks.kl import kl_attack, kl_divergence
-from ft_tf.errors import ArgumentError
+from ft_tf.attacks.input_gradients import inference_pass
+from ft_tf.attacks.kl import START_NOISE_STDDEV, kl_attack, kl_divergence
+from ft_tf.attacks.validation import (
+    check_bounds,
+    check_images,
+    check_labels,
+    check_logits_model,
+)
 from ft_tf.training.base import ATTACK_STREAM
 from ft_tf.training.natural import Augmentation, SupervisedModel
-from ft_tf.training.passes import passes_are_pure
+from ft_tf.training.passes import gains_from_xla, passes_are_pure
 
 _PARTS = ("natural_loss", "kl")
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizedMnistExample:
+    """A setting of TRADES in pixels; `normalized_mnist_example` says where it comes from.
+
+    Attributes:
+        normalization: (mean, std): the model sees (x - mean) / std; architectures.build takes it.
+        epsilon: radius of the ball, in pixels.
+        step_size: of a sign step, in pixels.
+        num_steps: steps of the attack.
+        beta: weight of the KL term.
+        start_noise: standard deviation of the start noise, in pixels.
+        bounds: the box that x' is clamped to, in pixels.
+    """
+
+    normalization: tuple[float, float]
+    epsilon: float
+    step_size: float
+    num_steps: int
+    beta: float
+    start_noise: float
+    bounds: tuple[float, float]
+
+    def trades_arguments(self) -> dict[str, Any]:
+        """The keyword arguments that make a TradesModel train so."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["normalization"]
+        return values | {"inputs_within_bounds": False}
+
+
+def normalized_mnist_example() -> NormalizedMnistExample:
+    """The TRADES authors' MNIST example, translated from its normalised inputs to pixels.
+
+    The example feeds z = (x - 0.1307) / 0.3081 to the network and runs the attack on z: epsilon
+    0.1, 10 steps of 0.02, start noise 0.001, z' clamped to [0, 1]; beta is 1. With
+    x = 0.1307 + 0.3081 z, lengths in pixels are 0.3081 times those in z, and the clamp is
+    x' in [0.1307, 0.4388]. A pixel outside this box (most are: 0 is z = -0.42, 1 is z = 2.82) is
+    moved to its edge, out of its own ball. The clean inputs stay outside, so the check that inputs
+    lie within the bounds is off. Published for l_inf only.
+
+    >>> example = normalized_mnist_example()
+    >>> print(f"{example.epsilon:.4f} {example.bounds[1]:.4f}")
+    0.0308 0.4388
+    """
+    mean, std = 0.1307, 0.3081
+    return NormalizedMnistExample(
+        normalization=(mean, std),
+        epsilon=0.1 * std,
+        step_size=0.02 * std,
+        num_steps=10,
+        beta=1.0,
+        start_noise=START_NOISE_STDDEV * std,
+        bounds=(mean, mean + std),
+    )
 
 
 class TradesModel(SupervisedModel):
@@ -30,9 +94,9 @@ class TradesModel(SupervisedModel):
 
     Where no layer depends on its batch or on the mode, f(x) is computed once and serves the attack
     and both terms of the loss. Otherwise (batch normalisation, dropout, layers that are not known)
-    the passes are those of the original: f(x) for the first term, f(x'), and f(x) again for the KL,
-    each in training mode, in this order. Batch-norm statistics move with each of the three, and
-    never with the attack's.
+    the passes are those of the original: the attack first, then f(x) for the first term, f(x'),
+    and f(x) again for the KL, each of the three in training mode. Batch-norm statistics move with
+    each of the three, and never with the attack's.
 
     beta = 0 leaves natural training, with the same randomness: there is no attack. epsilon = 0
     gives x' = x.
@@ -46,6 +110,8 @@ class TradesModel(SupervisedModel):
         distance: "l_inf" or "l_2".
         seed: fixes data order, augmentation and the attack's start.
         bounds: lowest and highest input.
+        inputs_within_bounds: whether `fit` refuses arrays with images outside the bounds. Where
+            it does not, the attack clamps them to the box, even out of their ball.
         start_noise: standard deviation of the noise that the attack starts with.
         augmentation: callable(images, seed=...), before the attack.
         weight_decay: added to gradients as weight_decay * w, for every trainable weight.
@@ -66,7 +132,8 @@ class TradesModel(SupervisedModel):
         distance: str = "l_inf",
         seed: int = 0,
         bounds: tuple[float, float] = (0.0, 1.0),
-        start_noise: float = 0.001,
+        inputs_within_bounds: bool = True,
+        start_noise: float = START_NOISE_STDDEV,
         augmentation: Augmentation | None = None,
         weight_decay: float = 0.0,
     ) -> None:
@@ -76,16 +143,15 @@ class TradesModel(SupervisedModel):
         )
         checks.check_positive_integer(num_steps=num_steps)
         checks.check_choice(DISTANCES, distance=distance)
-        low, high = bounds
-        checks.check_finite(lower_bound=low, upper_bound=high)
-        if low >= high:
-            raise ArgumentError(f"bounds={bounds} must be (lowest, highest) input")
+        if model.built:
+            check_logits_model(model)
         self.epsilon = epsilon
         self.step_size = step_size
         self.num_steps = num_steps
         self.beta = beta
         self.distance = distance
-        self.bounds = (low, high)
+        self.bounds = check_bounds(bounds)
+        self.inputs_within_bounds = inputs_within_bounds
         self.start_noise = start_noise
         self.natural_loss = keras.metrics.Mean(name="natural_loss")
         self.kl = keras.metrics.Mean(name="kl")
@@ -96,26 +162,42 @@ class TradesModel(SupervisedModel):
         noise = self.start_noise * tf.random.stateless_normal(
             tf.shape(x), self.stream_seed(ATTACK_STREAM, step), dtype=dtype
         )
-        return kl_attack(
-            lambda point: self.model(point, training=False),
-            x,
-            natural_logits,
-            epsilon=self.epsilon,
-            step_size=self.step_size,
-            num_steps=self.num_steps,
-            distance=self.distance,
-            start_noise=noise,
-            bounds=self.bounds,
-        )
+
+        def ascend(x: tf.Tensor, natural_logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+            return kl_attack(
+                inference_pass(self.model),
+                x,
+                natural_logits,
+                epsilon=self.epsilon,
+                step_size=self.step_size,
+                num_steps=self.num_steps,
+                distance=self.distance,
+                start_noise=noise,
+                bounds=self.bounds,
+            )
+
+        if not tf.executing_eagerly() and gains_from_xla(self.model):
+            ascend = tf.function(ascend, jit_compile=True)
+        return ascend(x, natural_logits, noise)
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """One TRADES step; gives the natural logits."""
         x = self.augment(x, step)
+        pure = passes_are_pure(self.model)
+        adversarial = None
+        if self.beta and not pure:
+            # Before any pass in training mode moves the statistics that inference reads.
+            adversarial = self.attack(x, self.model(x, training=False), step)
         with tf.GradientTape() as tape:
             logits = self.model(x, training=True)
             penalties = []
             if self.beta:
-                kl = tf.reduce_mean(self._divergence(tape, x, logits, step))
+                if adversarial is None:
+                    with tape.stop_recording():
+                        adversarial = self.attack(x, logits, step)
+                adversarial_logits = self.model(adversarial, training=True)
+                natural_logits = logits if pure else self.model(x, training=True)
+                kl = mean_divergence(natural_logits, adversarial_logits)
                 penalties.append(self.beta * kl)
                 self.kl.update_state(kl, sample_weight=tf.shape(x)[0])
             loss = self.penalized_loss(y, logits, penalties)
@@ -124,20 +206,31 @@ class TradesModel(SupervisedModel):
         self.update(tape, loss)
         return logits
 
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses arrays that TRADES cannot train on; those that `fit` already holds pass.
+
+        Raises:
+            ArgumentError: images outside the bounds or not finite, or labels out of range.
+            ModelError: a model that does not give one row of logits per image.
+        """
+        if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
+            return
+        # float32's range stands for no bounds: what is not finite is refused all the same.
+        widest = float(np.finfo(np.float32).max) / 4
+        check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
+        if not self.model.built:
+            self.model(tf.convert_to_tensor(x[:1]), training=False)
+        check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's; the parts of the training loss are no measure of validation data."""
         results = super().test_step(data)
         return {name: value for name, value in results.items() if name not in _PARTS}
 
-    def _divergence(
-        self, tape: tf.GradientTape, x: tf.Tensor, logits: tf.Tensor, step: tf.Tensor
-    ) -> tf.Tensor:
-        """KL of each example, float32 at least."""
-        dtype = tf.float64 if logits.dtype == tf.float64 else tf.float32
-        pure = passes_are_pure(self.model)
-        with tape.stop_recording():
-            inference = logits if pure else self.model(x, training=False)
-            adversarial = self.attack(x, inference, step)
-        adversarial_logits = self.model(adversarial, training=True)
-        natural_logits = logits if pure else self.model(x, training=True)
-        return kl_divergence(tf.cast(natural_logits, dtype), tf.cast(adversarial_logits, dtype))
+
+def mean_divergence(natural_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
+    """Mean KL of the batch, float32 at least."""
+    dtype = tf.float64 if natural_logits.dtype == tf.float64 else tf.float32
+    return tf.reduce_mean(
+        kl_divergence(tf.cast(natural_logits, dtype), tf.cast(adversarial_logits, dtype))
+    )
