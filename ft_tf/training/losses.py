@@ -51,9 +51,11 @@ def jacobian_penalty(logits: tf.Tensor, jacobian: tf.Tensor, variance: tf.Tensor
 
         1/2 sum_i v_i (df/dx_i)^T H (df/dx_i) + 1/2 sum_i v_i (dL/df)^T d^2f/dx_i^2,
 
-    H = diag(p) - p p^T, p = softmax(f). The second sum is zero almost everywhere for a network
-    that is linear between its kinks (ReLU) and is left out; the first, averaged over the batch, is
-    returned. sum_k p_k (d_k - sum_j p_j d_j)^2 is how d^T H d is computed.
+    H = diag(p) - p p^T, p = softmax(f). The first sum, averaged over the batch, is returned. The
+    second is left out: for a network that is linear between its kinks (ReLU) it is zero but at
+    the kinks. Noise that carries an input across one adds a term that the penalty does not have,
+    and averaged over many inputs that term is of second order too. d^T H d is computed as
+    sum_k p_k (d_k - sum_j p_j d_j)^2.
 
     Args:
         logits: [n, classes] or [n, 1].

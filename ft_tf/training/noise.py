@@ -25,7 +25,7 @@ class AdditiveGaussian:
 
     def variance(self, x: tf.Tensor) -> tf.Tensor:
         """Variance of the noise on each entry of `x`."""
-        return tf.fill(tf.shape(x), tf.cast(self.sigma**2, x.dtype))
+        return tf.fill(tf.shape(x), tf.constant(self.sigma**2, x.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class MultiplicativeGaussian:
 
     def variance(self, x: tf.Tensor) -> tf.Tensor:
         """Variance of the noise on each entry of `x`."""
-        return tf.cast(self.sigma**2, x.dtype) * tf.square(x)
+        return self.sigma**2 * tf.square(x)
 
 
 InputNoise = AdditiveGaussian | MultiplicativeGaussian
