@@ -21,7 +21,7 @@ from ft_tf._compat import tf
 from ft_tf.training.noise import AdditiveGaussian, InputNoise, MultiplicativeGaussian
 
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-7
-_EVALUATED_TOGETHER = 25
+_EVALUATED_TOGETHER = 8
 _COEFFICIENTS = (
     "additive_sigma", "multiplicative_sigma", "additive_variance", "multiplicative_variance",
     "l2", "weight_decay",
