@@ -1,0 +1,120 @@
+"""The architectures of Table 2 and the circles network."""
+
+import numpy as np
+import pytest
+
+from ft_tf import architectures
+from ft_tf._compat import keras
+from ft_tf.errors import ArgumentError
+
+# Parameters by hand: (inputs + 1) x units for Dense, (k x k x inputs + 1) x filters for Conv2D.
+COUNTS = {
+    "fmnist_dnn": 785 * 512 + 513 * 512 + 513 * 10,
+    "fmnist_cnn_1": 26 * 20 + (25 * 20 + 1) * 50 + (4 * 4 * 50 + 1) * 500 + 501 * 10,
+    "fmnist_cnn_2": 65 * 16 + (16 * 16 + 1) * 32 + (11 * 11 * 32 + 1) * 32 + 33 * 10,
+    "fmnist_cnn_2_tutorial": 65 * 16 + (16 * 16 + 1) * 32 + (4 * 4 * 32 + 1) * 32 + 33 * 10,
+    "cifar10_cnn": (
+        28 * 32 + (16 * 32 + 1) * 32 + (9 * 32 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 64
+        + (9 * 64 + 1) * 128 + (9 * 128 + 1) * 128 + (9 * 128 + 1) * 256 + (9 * 256 + 1) * 256
+        + (2 * 2 * 256 + 1) * 512 + 513 * 512 + 513 * 10
+    ),
+    "circles_mlp": 3 * 500 + 501,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", architectures.NAMES)
+def test_parameter_counts_shapes_and_logits(name):
+    model = architectures.build(name)
+    assert model.count_params() == COUNTS[name]
+    assert model.input_shape == (None, *architectures.input_shape(name))
+    assert model.output_shape == (None, 1 if name == "circles_mlp" else 10)
+    assert model.layers[-1].activation is keras.activations.linear
+    assert model.name == name
+
+
+def test_the_counts_that_the_paper_allows_for():
+    published = {
+        "fmnist_dnn": 669_706, "fmnist_cnn_1": 431_080, "fmnist_cnn_2": 133_530,
+        "cifar10_cnn": 1_981_258, "circles_mlp": 2_001,
+    }  # fmt: skip
+    assert {name: COUNTS[name] for name in published} == published
+
+
+def weights(name="fmnist_cnn_2", **options):
+    return architectures.build(name, **options).get_weights()
+
+
+def test_a_name_and_a_seed_fix_all_weights_whatever_was_built_before():
+    first = weights(seed=5)
+    architectures.build("fmnist_dnn", seed=1)
+    for ours, again, other in zip(first, weights(seed=5), weights(seed=6), strict=True):
+        np.testing.assert_array_equal(ours, again)
+        assert not ours.any() or (ours != other).any()
+
+
+def test_layers_and_neighbouring_seeds_share_no_kernel():
+    kernels = [
+        w.ravel()[:20] for seed in range(3) for w in weights("cifar10_cnn", seed=seed) if w.ndim > 1
+    ]
+    scaled = [kernel / abs(kernel).max() for kernel in kernels]
+    for i, one in enumerate(scaled):
+        for other in scaled[:i]:
+            assert abs(one - other).max() > 0.1
+
+
+def test_kernels_are_glorot_uniform_and_biases_zero():
+    for kernel, bias in zip(*[iter(weights("fmnist_dnn"))] * 2, strict=True):
+        limit = np.sqrt(6 / sum(kernel.shape))
+        assert 0.95 * limit < abs(kernel).max() <= limit
+        assert not bias.any()
+
+
+def test_the_hidden_activations_are_relu():
+    for name in architectures.NAMES:
+        layers = architectures.build(name).layers[:-1]
+        activations = [layer.activation for layer in layers if hasattr(layer, "activation")]
+        assert activations and set(activations) == {keras.activations.relu}
+
+
+def test_mixed_bfloat16_keeps_weights_and_logits_in_float32():
+    model = architectures.build("fmnist_cnn_2", precision="mixed_bfloat16", seed=1)
+    assert {w.dtype.name for w in model.weights} == {"float32"}
+    assert model.layers[0].compute_dtype == "bfloat16"
+    x = np.random.default_rng(0).random((4, 28, 28, 1), dtype=np.float32)
+    logits, exact = model(x), architectures.build("fmnist_cnn_2", seed=1)(x)
+    assert logits.dtype.name == "float32"
+    np.testing.assert_allclose(logits, exact, atol=0.02)
+    assert abs(logits - exact).numpy().max() > 1e-6
+
+
+def test_dropout_follows_each_hidden_dense_layer_and_only_there():
+    model = architectures.build("fmnist_cnn_1", dropout=0.4)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds[-3:] == ["Dense", "Dropout", "Dense"]
+    assert kinds.count("Dropout") == 1
+    assert model.count_params() == COUNTS["fmnist_cnn_1"]
+    for ours, plain in zip(model.get_weights(), weights("fmnist_cnn_1"), strict=True):
+        assert ours.shape == plain.shape
+
+
+def test_normalization_maps_pixels_first():
+    x = np.random.default_rng(0).random((3, 28, 28, 1), dtype=np.float32)
+    plain = architectures.build("fmnist_cnn_2", seed=2)
+    normalized = architectures.build("fmnist_cnn_2", seed=2, normalization=(0.1307, 0.3081))
+    np.testing.assert_allclose(normalized(x), plain((x - 0.1307) / 0.3081), atol=1e-5)
+    assert normalized.count_params() == plain.count_params()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet"}, "architecture='resnet' must be one of fmnist_dnn"),
+        ({"seed": -1}, "seed=-1"),
+        ({"precision": "float16"}, "precision='float16'"),
+        ({"dropout": 1.5}, r"dropout=1\.5"),
+        ({"normalization": (0.1, 0.0)}, r"normalization_std=0\.0"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        architectures.build(**{"name": "fmnist_dnn", **arguments})

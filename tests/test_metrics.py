@@ -1,0 +1,116 @@
+"""Measures against hand-computed values."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from ft_tf import metrics
+from ft_tf._compat import keras
+from ft_tf.errors import ArgumentError
+
+
+def threshold_model(classes=2):
+    """Logits (x, 0) or (x): class 0, or 1 with one logit, where x > 0."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(classes)])
+    model.set_weights([np.eye(1, classes, dtype=np.float32), np.zeros(classes, np.float32)])
+    return model
+
+
+def test_accuracy_from_logits_by_hand():
+    logits = np.array([[1.0, 3.0, 2.0], [5.0, -1.0, 0.0], [0.0, 0.0, 0.1], [2.0, 2.0, 1.0]])
+    assert metrics.predicted_labels(logits).tolist() == [1, 0, 2, 0]  # a tie goes to the first
+    assert metrics.accuracy_from_logits(logits, np.array([1, 0, 1, 0])) == 0.75
+
+
+def test_one_logit_has_its_threshold_at_zero_not_at_a_half():
+    logits = np.array([[0.2], [-0.2], [0.0], [4.0]])
+    assert metrics.predicted_labels(logits).tolist() == [1, 0, 0, 1]
+    assert metrics.accuracy_from_logits(logits, np.array([1, 1, 0, 1])) == 0.75
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_predictions_cover_every_example_in_order(batch_size):
+    x = np.linspace(-1, 1, 7, dtype=np.float32)[:, None]
+    logits = metrics.predict_logits(threshold_model(), x, batch_size=batch_size)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, np.hstack([x, 0 * x]))
+
+
+def test_accuracy_of_a_model_by_hand():
+    x = np.array([[-1.0], [0.5], [2.0], [3.0]], np.float32)
+    assert metrics.accuracy(threshold_model(), x, np.array([1, 0, 0, 1])) == 0.75
+    assert metrics.accuracy(threshold_model(1), x, np.array([0, 1, 1, 0])) == 0.75
+
+
+def test_prediction_is_in_inference_mode():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dropout(0.5)])
+    x = np.ones((50, 1), np.float32)
+    np.testing.assert_array_equal(metrics.predict_logits(model, x), x)
+
+
+def test_new_weights_are_seen_and_the_model_can_be_freed():
+    model, x = threshold_model(), np.ones((2, 1), np.float32)
+    metrics.predict_logits(model, x)
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    np.testing.assert_allclose(metrics.predict_logits(model, x), [[2, 0], [2, 0]])
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+
+
+def test_generalization_error_keeps_its_sign():
+    assert metrics.generalization_error(train_accuracy=0.9, test_accuracy=0.85) == pytest.approx(
+        0.05
+    )
+    assert metrics.generalization_error(train_accuracy=0.8, test_accuracy=0.85) == pytest.approx(
+        -0.05
+    )
+
+
+def test_parameter_spread_by_hand():
+    # Mean 2; deviations -2, -1, 0, 3: mean square 14/4, mean absolute 6/4.
+    spread = metrics.parameter_spread([np.array([[0.0, 1.0]]), np.array([2.0, 5.0])], bins=5)
+    assert spread.standard_deviation == pytest.approx(np.sqrt(3.5))
+    assert spread.equation_10 == pytest.approx(np.sqrt(1.5))
+    assert spread.bin_edges == pytest.approx((0, 1, 2, 3, 4, 5))
+    assert spread.bin_counts == (1, 1, 1, 0, 1)
+
+
+def test_spread_moves_under_a_rescaling_that_changes_no_prediction():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(4, 6)), rng.normal(size=(6, 3))
+    x = rng.normal(size=(50, 4))
+    forward = lambda a, b: np.maximum(x @ a, 0) @ b  # noqa: E731
+    np.testing.assert_array_equal(forward(first, second), forward(first * 8, second / 8))
+    plain = metrics.parameter_spread([first, second])
+    scaled = metrics.parameter_spread([first * 8, second / 8])
+    assert scaled.standard_deviation > 3 * plain.standard_deviation
+    assert scaled.equation_10 > 1.5 * plain.equation_10
+
+
+def test_spread_is_computed_in_float64():
+    parameters = [np.full(1000, 4096.0, np.float32), np.full(1000, 4096.5, np.float32)]
+    assert metrics.parameter_spread(parameters).standard_deviation == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.predicted_labels(np.zeros(3)), r"logits\.shape=\(3,\)"),
+        (
+            lambda: metrics.accuracy_from_logits(np.zeros((3, 2)), np.zeros(2)),
+            r"labels\.shape=\(2,\) must match",
+        ),
+        (
+            lambda: metrics.predict_logits(threshold_model(), np.zeros((2, 1)), batch_size=0),
+            "batch_size=0",
+        ),
+        (lambda: metrics.parameter_spread([np.zeros(2)], bins=0), "bins=0"),
+    ],
+)
+def test_refuses(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()

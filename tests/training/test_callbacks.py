@@ -1,0 +1,127 @@
+"""Per-epoch accuracies and the stop on a loss that is not finite, inside real trainings."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from ft_tf import metrics
+from ft_tf._compat import keras
+from ft_tf.training import AdditiveGaussian, NaturalModel, TradesModel
+from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss
+
+
+def classifier(*extra, classes=2):
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(8, "relu", kernel_initializer=keras.initializers.GlorotUniform(1)),
+            *extra,
+            keras.layers.Dense(classes, kernel_initializer=keras.initializers.GlorotUniform(2)),
+        ]
+    )
+
+
+def examples(count=60, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.random((count, 3), dtype=np.float32)
+    return x, (x[:, 0] > x[:, 1]).astype(np.int64)
+
+
+def compiled(trainer, rate=0.5, **options):
+    trainer.compile(keras.optimizers.SGD(rate), metrics=["accuracy"], **options)
+    return trainer
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Accuracies as the model stands after each epoch, measured by hand."""
+
+    def __init__(self, *splits):
+        super().__init__()
+        self.splits, self.found = splits, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        weights = self.model.model.get_weights()
+        clean = classifier()
+        clean.set_weights(weights)
+        self.found.append([np.mean(clean(x).numpy().argmax(1) == y) for x, y in self.splits])
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 16])
+def test_curves_are_whole_splits_in_inference_mode_after_each_epoch(steps_per_execution, tmp_path):
+    train, test = examples(), examples(45, seed=1)
+    # Dropout and input noise make the running accuracy of fit another figure.
+    trainer = NaturalModel(
+        classifier(keras.layers.Dropout(0.5, seed=1)), input_noise=AdditiveGaussian(0.5)
+    )
+    compiled(trainer, steps_per_execution=steps_per_execution)
+    snapshots = Snapshots(train, test)
+    history = trainer.fit(
+        *train,
+        batch_size=20,
+        epochs=4,
+        verbose=0,
+        callbacks=[
+            EpochAccuracy(train=train, test=test, batch_size=7),
+            keras.callbacks.CSVLogger(tmp_path / "history.csv"),
+            snapshots,
+        ],
+    ).history
+    for index, name in enumerate(("train_accuracy", "test_accuracy")):
+        expected = [pair[index] for pair in snapshots.found]
+        assert history[name] == pytest.approx(expected)
+        with open(tmp_path / "history.csv", newline="") as file:
+            assert [float(row[name]) for row in csv.DictReader(file)] == pytest.approx(expected)
+    assert history["accuracy"] != pytest.approx(history["train_accuracy"])
+
+
+def test_accuracy_of_one_logit_has_its_threshold_at_zero():
+    train = examples()
+    trainer = NaturalModel(classifier(classes=1))
+    trainer.compile(keras.optimizers.SGD(0.5))
+    history = trainer.fit(
+        *train,
+        batch_size=20,
+        epochs=3,
+        verbose=0,
+        callbacks=[EpochAccuracy(train=train, test=train)],
+    ).history
+    expected = np.mean((trainer.model(train[0]).numpy()[:, 0] > 0) == train[1])
+    assert history["test_accuracy"][-1] == pytest.approx(expected)
+    assert metrics.accuracy(trainer.model, *train) == pytest.approx(expected)
+
+
+def test_a_healthy_training_is_left_alone():
+    guard = NonFiniteLoss()
+    history = compiled(NaturalModel(classifier())).fit(
+        *examples(), batch_size=20, epochs=3, verbose=0, callbacks=[guard]
+    )
+    assert guard.failure is None
+    assert len(history.history["loss"]) == 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        NaturalModel,
+        lambda model: TradesModel(model, epsilon=0.1, step_size=0.05, num_steps=2, beta=6.0),
+    ],
+)
+def test_a_diverging_training_stops_and_says_where(make):
+    guard = NonFiniteLoss()
+    trainer = compiled(make(classifier()), rate=1e30, steps_per_execution=1)
+    history = trainer.fit(*examples(), batch_size=20, epochs=50, verbose=0, callbacks=[guard])
+    steps = int(trainer.optimizer.iterations)
+    assert guard.failure["step"] == steps < 20
+    assert guard.failure["epoch"] == len(history.history["loss"]) == -(-steps // 3)
+    assert "loss=" in guard.failure["reason"] and "not finite" in guard.failure["reason"]
+
+
+def test_a_single_bad_batch_is_noticed_at_the_end_of_its_execution():
+    x, y = examples()
+    x[17, 1] = np.inf
+    guard = NonFiniteLoss()
+    trainer = compiled(NaturalModel(classifier()), rate=0.0, steps_per_execution=16)
+    trainer.fit(x, y, batch_size=20, epochs=5, verbose=0, callbacks=[guard])
+    assert guard.failure["epoch"] == 1
+    assert guard.failure["step"] == 3
