@@ -25,6 +25,8 @@ if "--verbose" in sys.argv:  # TensorFlow is imported before absl parses the fla
 def _parse(arguments: Sequence[str], words: int) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
+    except SystemExit:  # absl's --help exits with 1
+        sys.exit(0)
     except flags.Error as error:
         _fail(" ".join(str(error).split()))
     if len(rest) > 1 + words:

@@ -47,5 +47,9 @@ def run_directory(value: str | None) -> Path:
         raise ArgumentError("--run must name the directory of a finished run")
     directory = Path(value)
     if not (directory / "record.json").is_file():
+        if (directory / "config.json").is_file():
+            raise ArgumentError(
+                f"--run={value} is not finished: give its training command again to go on"
+            )
         raise ArgumentError(f"--run={value} holds no record.json: name a finished run's directory")
     return directory

@@ -15,6 +15,7 @@ from ft_tf import attacks, checks, records
 from ft_tf.study import evaluation, finished
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("run", None, "Directory of a finished run.")
 flags.DEFINE_string("attack", "pgd", f"One of {', '.join(attacks.ATTACKS)}.")

@@ -19,6 +19,7 @@ from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
 flags.DEFINE_integer("batch_size", None, "Examples per step; default: 250 dpsgd, 128 trades.")

@@ -6,7 +6,8 @@ Examples:
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
 
 Each run's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The same
-trial number hits the same sites in models of the same shape, so runs can be compared in pairs.
+trial number hits the same sites in models of the same shape, so runs can be compared in pairs. Runs
+that differ in nothing but their seed are also summed up over seeds.
 """
 
 import sys
@@ -24,6 +25,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import finished
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_stack)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
@@ -175,6 +177,15 @@ def _print_layers(run: finished.FinishedRun) -> None:
             )
 
 
+def _differ_in_seeds_only(runs: list[finished.FinishedRun]) -> bool:
+    def shape(run: finished.FinishedRun) -> dict[str, Any]:
+        fields = {**run.record["config"], "seed": None}
+        return {**fields, "algorithm": {**fields["algorithm"], "noise_seed": None}}
+
+    seeds = {run.config.seed for run in runs}
+    return len(seeds) == len(runs) and all(shape(run) == shape(runs[0]) for run in runs)
+
+
 def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
     print(f"over {len(frames)} runs, trials averaged within each:")
     for rate in sorted(set(frames[0]["rate"])):
@@ -194,7 +205,7 @@ def main(argv: list[str]) -> None:
     _check_flags()
     directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
     _stack.start()
-    frames = []
+    frames, runs = [], []
     for directory in directories:
         run = finished.load_run(directory, data_dir=FLAGS.data_dir, download=FLAGS.download)
         print(f"{directory.name}\n  {run.data.describe()}", flush=True)
@@ -208,7 +219,8 @@ def main(argv: list[str]) -> None:
             _print_layers(run)
         print(f"  written: {path}", flush=True)
         frames.append(frame)
-    if len(frames) > 1:
+        runs.append(run)
+    if len(frames) > 1 and _differ_in_seeds_only(runs):
         _print_over_seeds(frames)
 
 

@@ -20,6 +20,7 @@ from ft_tf.errors import ArgumentError, DataError
 from ft_tf.study import circles, jobs, schedule
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper's tables to run.")
 flags.DEFINE_string(

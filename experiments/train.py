@@ -3,8 +3,7 @@
 Examples:
     python -m experiments.train --architecture=fmnist_dnn --algorithm=natural --epochs=20
     python -m experiments.train --architecture=fmnist_dnn --algorithm=trades --epsilon=0.1
-    python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd \
-        --noise_multiplier=1.1
+    python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd --epochs=20
 
 Run the same command again to go on after an interruption. The run's directory below --output_dir
 holds config.json, history.csv, checkpoints/, model.keras and record.json.
@@ -21,6 +20,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("dataset", "fashion_mnist", "fashion_mnist or cifar10.")
 flags.DEFINE_string(

@@ -132,6 +132,8 @@ class Campaign:
         lengths = {len(array) for array in tf.nest.flatten(x)}
         if lengths != {len(y)} or not len(y):
             raise ArgumentError(f"len(y)={len(y)} must be len(x)={sorted(lengths)} and at least 1")
+        if np.ndim(y) != 1:
+            raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
         self.images = len(y)
         self._plan = plan
         self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)

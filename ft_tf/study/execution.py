@@ -196,6 +196,8 @@ def _train(
     done = int(epochs)
     history = runs.read_history(directory, epochs=done)
     sessions = _count_session(directory)
+    if done and verbose:
+        print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []

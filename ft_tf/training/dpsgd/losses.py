@@ -46,7 +46,10 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
     """
     activation = _last_activation(model)
     if loss is None:
-        raise ArgumentError("loss=None: compile needs a loss for DP-SGD")
+        raise ArgumentError(
+            "loss=None: compile needs a loss for DP-SGD, such as "
+            "loss='sparse_categorical_crossentropy' (taken from logits where the model gives them)"
+        )
     if isinstance(loss, str) and loss in _CROSS_ENTROPIES:
         kind, matching = _CROSS_ENTROPIES[loss]
         if activation not in ("linear", matching):
@@ -66,6 +69,11 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
             raise ArgumentError(
                 f"loss={type(loss).__name__}(from_logits=False) expects probabilities, but the "
                 "model ends in a linear layer: pass from_logits=True"
+            )
+        if options.get("from_logits") is True and activation in ("softmax", "sigmoid"):
+            raise ArgumentError(
+                f"loss={type(loss).__name__}(from_logits=True) expects logits, but the model ends "
+                f"in a {activation}: remove it"
             )
         return loss
     if not callable(loss):
