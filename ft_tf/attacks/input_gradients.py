@@ -1,15 +1,18 @@
 """A classifier in inference mode whose gradient by its input is cheap to take on a processor.
 
-An attack needs that gradient at each step. Its most expensive part is the first convolution, whose
-input has one or three channels: the usual kernels vectorise over channels and leave the processor
-nearly idle. Here it is one matrix product with a banded matrix. For dy [n, h, w', c'], the
-convolution's output gradient, and stride 1,
+An attack needs that gradient at each step, for weights that stay as they are meanwhile. Two kinds
+of convolution leave a processor nearly idle, and are matrix products here:
 
-    dx[n, p, q, c] = sum_i (dy[n, p - i + top] . band[i])[q, c],
-    band[i][(r, c'), (q, c)] = kernel[i, q - r + left, c, c'],  zero outside the kernel:
+1. The first one, with one or three input channels: the usual kernels vectorise over channels. For
+   dy [n, h, w', c'], the gradient by its output, and stride 1, the gradient by its input is
 
-each row of dy times each row of the kernel, and the shifted products summed. It makes more
-multiplications than the convolution has (the band is mostly zeros) and takes a third of the time.
+       dx[n, p, q, c] = sum_i (dy[n, p - i + top] . band[i])[q, c],
+       band[i][(r, c'), (q, c)] = kernel[i, q - r + left, c, c'],  zero outside the kernel:
+
+   each row of dy times each row of the kernel, and the shifted products summed. The band is mostly
+   zeros, and yet the product takes a third of the time where kernels are wide.
+2. The last ones, on images of a few pixels, where a kernel covers most of the image: written out as
+   the matrix from all inputs to all outputs, as a Dense layer has it.
 """
 
 import inspect
@@ -24,30 +27,48 @@ _MAX_WASTE = 8
 """Multiplications of the banded product over those of the convolution, above which it loses."""
 
 
-def inference_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+_MAX_MATRIX_WASTE = 2
+"""The same for the written-out matrix, whose products are the more efficient ones."""
+
+_MAX_MATRIX_SIZE = 1 << 21
+"""Entries of a written-out matrix: a larger one is read from memory at each step."""
+
+_Pass = Callable[[tf.Tensor], tf.Tensor]
+
+
+def inference_pass(model: keras.Model) -> _Pass:
     """The function x -> model(x, training=False), with the faster gradient where there is one.
 
-    It helps a Sequential model that starts with a Conv2D of few channels, on a machine without a
-    GPU; any other model is called as it is. Values are the model's own; gradients agree
-    to rounding. It is made for gradients by the input: none flows to the first layer's weights.
+    It helps a Sequential model with the convolutions of this module's docstring, on a machine
+    without a GPU; any other model is called as it is. Values and gradients agree to rounding. It
+    is made for gradients by the input: none flows to the weights of the convolutions replaced.
 
     Args:
         model: any Keras model. Its weights are read when this function is called: inside a
             tf.function, make one for each use.
     """
-    index = _first_convolution(model)
-    if index is None:
+    if type(model) is not keras.Sequential or not model.built:
         return lambda x: model(x, training=False)
-    before, rest = model.layers[:index], model.layers[index + 1 :]
-    convolve = _convolution(model.layers[index])
+    if tf.config.get_visible_devices("GPU"):
+        return lambda x: model(x, training=False)
+    first = _first_convolution(model)
+    passes: dict[int, _Pass] = {}
+    for index, layer in enumerate(model.layers):
+        if index == first:
+            passes[index] = _convolution(layer)
+        elif _is_small(layer):
+            passes[index] = _matrix_product(layer)
+    if not passes:
+        return lambda x: model(x, training=False)
 
     def predict(x: tf.Tensor) -> tf.Tensor:
-        for layer in before:
-            x = layer(x)
-        x = convolve(x)
-        for layer in rest:
-            takes_mode = "training" in inspect.signature(layer.call).parameters
-            x = layer(x, training=False) if takes_mode else layer(x)
+        for index, layer in enumerate(model.layers):
+            if index in passes:
+                x = passes[index](x)
+            elif "training" in inspect.signature(layer.call).parameters:
+                x = layer(x, training=False)
+            else:
+                x = layer(x)
         return x
 
     return predict
@@ -55,10 +76,6 @@ def inference_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _first_convolution(model: keras.Model) -> int | None:
     """Index of the layer that the banded product serves, if the model has one."""
-    if type(model) is not keras.Sequential or not model.built:
-        return None
-    if tf.config.get_visible_devices("GPU"):
-        return None
     for index, layer in enumerate(model.layers):
         if type(layer) is keras.layers.Conv2D:
             return index if _is_served(layer) else None
@@ -67,35 +84,97 @@ def _first_convolution(model: keras.Model) -> int | None:
     return None
 
 
-def _is_served(layer: keras.layers.Conv2D) -> bool:
-    shape = layer.input_shape[1:]
-    simple = (
-        layer.strides == (1, 1)
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    """A Conv2D of whose options only strides and padding matter, on images of a known size."""
+    return (
+        type(layer) is keras.layers.Conv2D
         and layer.dilation_rate == (1, 1)
         and layer.groups == 1
         and layer.data_format == "channels_last"
-        and layer.padding in ("same", "valid")
         and layer.activation in (keras.activations.relu, keras.activations.linear)
+        and None not in layer.input_shape[1:]
     )
+
+
+def _is_served(layer: keras.layers.Conv2D) -> bool:
     return (
-        simple
-        and None not in shape
-        and shape[-1] <= _MAX_CHANNELS
-        and shape[1] <= _MAX_WASTE * layer.kernel_size[1]
+        _is_plain(layer)
+        and layer.strides == (1, 1)
+        and layer.input_shape[-1] <= _MAX_CHANNELS
+        and layer.input_shape[2] <= _MAX_WASTE * layer.kernel_size[1]
     )
 
 
-def _convolution(layer: keras.layers.Conv2D) -> Callable[[tf.Tensor], tf.Tensor]:
+def _is_small(layer: keras.layers.Layer) -> bool:
+    if not _is_plain(layer):
+        return False
+    _, height, width, _ = layer.input_shape
+    size = int(np.prod(layer.input_shape[1:])) * int(np.prod(layer.output_shape[1:]))
+    waste = height * width / np.prod(layer.kernel_size)
+    return waste <= _MAX_MATRIX_WASTE and size <= _MAX_MATRIX_SIZE
+
+
+def _weights(layer: keras.layers.Conv2D) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Kernel and bias in the layer's compute dtype.
+
+    They are values, not variables: a custom gradient would have to return the variables' too.
+    """
+    kernel = tf.cast(tf.convert_to_tensor(layer.kernel), layer.compute_dtype)
+    if layer.bias is None:
+        return kernel, None
+    return kernel, tf.cast(tf.convert_to_tensor(layer.bias), layer.compute_dtype)
+
+
+def _margins(layer: keras.layers.Conv2D) -> tuple[int, int]:
+    """Rows and columns of zeros before the image."""
+    if layer.padding == "valid":
+        return 0, 0
+    sizes = zip(
+        layer.input_shape[1:3],
+        layer.output_shape[1:3],
+        layer.kernel_size,
+        layer.strides,
+        strict=True,
+    )
+    top, left = (max((out - 1) * step + k - size, 0) // 2 for size, out, k, step in sizes)
+    return top, left
+
+
+def _matrix_product(layer: keras.layers.Conv2D) -> _Pass:
+    """What the layer computes, by the matrix from all its inputs to all its outputs."""
+    _, height, width, channels = layer.input_shape
+    _, out_height, out_width, filters = layer.output_shape
+    kernel, bias = _weights(layer)
+    (rows, columns), (down, right), (top, left) = layer.kernel_size, layer.strides, _margins(layer)
+    p, q, r, s = np.ogrid[:height, :width, :out_height, :out_width]
+    row, column = p - down * r + top, q - right * s + left
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    entries = tf.gather(
+        tf.reshape(kernel, [rows * columns, channels, filters]),
+        np.where(inside, row * columns + column, 0),
+    )
+    entries *= tf.constant(inside[..., None, None], kernel.dtype)
+    inputs, outputs = height * width * channels, out_height * out_width * filters
+    matrix = tf.reshape(tf.transpose(entries, [0, 1, 4, 2, 3, 5]), [inputs, outputs])
+    if bias is not None:
+        bias = tf.tile(bias, [out_height * out_width])
+
+    def predict(x: tf.Tensor) -> tf.Tensor:
+        y = tf.matmul(tf.reshape(tf.cast(x, kernel.dtype), [-1, inputs]), matrix)
+        if bias is not None:
+            y = tf.nn.bias_add(y, bias)
+        return tf.reshape(layer.activation(y), [-1, out_height, out_width, filters])
+
+    return predict
+
+
+def _convolution(layer: keras.layers.Conv2D) -> _Pass:
     """What the layer computes, with the banded product as its gradient."""
     height, width, _ = layer.input_shape[1:]
     out_width = layer.output_shape[2]
-    # Values, not variables: a custom gradient would have to return the variables' gradients too.
-    kernel = tf.cast(tf.convert_to_tensor(layer.kernel), layer.compute_dtype)
-    bias = layer.bias
-    if bias is not None:
-        bias = tf.cast(tf.convert_to_tensor(bias), layer.compute_dtype)
+    kernel, bias = _weights(layer)
     rectified = layer.activation is keras.activations.relu
-    top, left = ((size - 1) // 2 if layer.padding == "same" else 0 for size in layer.kernel_size)
+    top, left = _margins(layer)
     band = _band(kernel, width=width, out_width=out_width, left=left)
     rows = kernel.shape[0]
 

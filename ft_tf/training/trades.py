@@ -162,10 +162,12 @@ class TradesModel(SupervisedModel):
         noise = self.start_noise * tf.random.stateless_normal(
             tf.shape(x), self.stream_seed(ATTACK_STREAM, step), dtype=dtype
         )
+        # Without noise the KL's gradient is 0, and only the very same pass gives it as 0.
+        fast = self.start_noise > 0
 
         def ascend(x: tf.Tensor, natural_logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             return kl_attack(
-                inference_pass(self.model),
+                inference_pass(self.model) if fast else self._infer,
                 x,
                 natural_logits,
                 epsilon=self.epsilon,
@@ -176,9 +178,12 @@ class TradesModel(SupervisedModel):
                 bounds=self.bounds,
             )
 
-        if not tf.executing_eagerly() and gains_from_xla(self.model):
+        if fast and not tf.executing_eagerly() and gains_from_xla(self.model):
             ascend = tf.function(ascend, jit_compile=True)
         return ascend(x, natural_logits, noise)
+
+    def _infer(self, x: tf.Tensor) -> tf.Tensor:
+        return self.model(x, training=False)
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """One TRADES step; gives the natural logits."""

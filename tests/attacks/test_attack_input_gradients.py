@@ -56,6 +56,32 @@ def test_gradient_by_the_input_is_that_of_the_model(
     assert np.abs(expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize("kernel_size", [(3, 3), (4, 2)])
+@pytest.mark.parametrize("shape", [(2, 2, 8), (4, 4, 5), (5, 3, 4)])
+def test_convolutions_of_small_images_are_matrix_products(padding, strides, kernel_size, shape):
+    if padding == "valid" and min(np.subtract(shape[:2], kernel_size)) < 0:
+        pytest.skip("the kernel does not fit")
+    last = LAYERS.Conv2D(
+        6,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        activation="relu",
+        bias_initializer="random_normal",
+        dtype="float64",
+    )
+    model = model_of(last, shape=shape, dtype="float64")
+    assert input_gradients._is_small(last)
+    x = tf.random.stateless_normal((4, *shape), seed=[1, 2], dtype=tf.float64)
+    logits, gradient = value_and_gradient(inference_pass(model), x)
+    expected_logits, expected = value_and_gradient(lambda v: model(v, training=False), x)
+    np.testing.assert_allclose(logits, expected_logits, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12)
+    assert np.abs(expected).max() > 1e-3
+
+
 def test_layers_around_it_run_in_inference_mode():
     model = model_of(
         LAYERS.Conv2D(4, 5, activation="relu"),

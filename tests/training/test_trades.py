@@ -78,6 +78,21 @@ def test_epsilon_zero_attacks_nothing(distance):
     assert history["kl"] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("layers", [(), (keras.layers.Conv2D(4, 3, activation="relu"),)])
+def test_without_start_noise_a_compiled_attack_stays(layers):
+    model = keras.Sequential(
+        [keras.Input(SHAPE), *layers, keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    )
+    trainer = compiled(TradesModel(model, **OPTIONS, start_noise=0.0))
+    x = tf.constant(examples()[0])
+
+    @tf.function
+    def attack():
+        return trainer.attack(x, model(x, training=True), tf.constant(0, tf.int64))
+
+    np.testing.assert_array_equal(attack(), x)
+
+
 @pytest.mark.parametrize("distance", ["l_inf", "l_2"])
 def test_the_attack_moves_inputs_and_no_weight_and_no_statistic(distance):
     model = classifier(keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
