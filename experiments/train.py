@@ -18,6 +18,7 @@ from experiments import _app, _stack
 from ft_tf import architectures, checks, data, study
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
+from ft_tf.training import precision
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -123,6 +124,7 @@ def main(argv: list[str]) -> int:
     del argv
     config = _config()
     _stack.start()
+    precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     print(dataset.describe(), flush=True)
     callbacks = []
