@@ -45,12 +45,26 @@ class ResidentModel(keras.Model):
         return self.model(inputs, training=training)
 
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
-        """As Keras's `compile`; by default one call of the compiled program runs several steps."""
+        """As Keras's `compile`; by default one call of the compiled program runs several steps.
+
+        metrics=["accuracy"] of a model with one logit has its threshold at 0; Keras's is at 0.5.
+        """
+        if isinstance(kwargs.get("metrics"), list | tuple) and self._has_one_logit():
+            kwargs["metrics"] = [
+                keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+                if metric in ("accuracy", "acc")
+                else metric
+                for metric in kwargs["metrics"]
+            ]
         super().compile(
             *args,
             steps_per_execution=steps_per_execution or self.default_steps_per_execution,
             **kwargs,
         )
+
+    def _has_one_logit(self) -> bool:
+        shape = self.model.output_shape if self.model.built else None
+        return isinstance(shape, tuple) and shape[-1] == 1
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Updates the model on one batch; runs in graph mode.

@@ -150,7 +150,7 @@ def train_circles(
             accuracies.append(correct.mean(axis=0).reshape(len(rows), -1)[:, : replicates - start])
         return accuracies[0], accuracies[1]
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         parts = list(pool.map(run, starts))
     return CirclesResult(
         rows=tuple(rows),

@@ -144,6 +144,19 @@ def test_evaluation_and_prediction_are_the_models():
     assert trainer.evaluate(x, y % 2, verbose=0)[1] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("offset", [0.0, -0.3])
+def test_accuracy_of_one_logit_has_its_threshold_at_zero(offset):
+    trainer = NaturalModel(linear(1))
+    trainer.model.set_weights([np.array([[1.0]]), np.array([offset])])
+    trainer.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
+    x = np.array([[-0.1], [0.1], [0.2], [0.4]], np.float32)
+    y = np.array([0, 1, 1, 1])
+    expected = np.mean((x[:, 0] + offset > 0) == y)
+    assert trainer.evaluate(x, y, verbose=0)[1] == pytest.approx(expected)
+    history = trainer.fit(x, y, batch_size=2, verbose=0).history
+    assert history["accuracy"] == pytest.approx([expected])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
