@@ -12,7 +12,7 @@ def test_operations_of_a_dense_network():
 
 def test_rows():
     rows = benchmark_dpsgd(
-        architecture="fmnist_cnn_2_tutorial",
+        architecture="fmnist_dnn",
         batch_size=4,
         steps=2,
         rounds=2,
