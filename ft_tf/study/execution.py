@@ -150,8 +150,12 @@ class _Training:
     sessions: int
 
 
+_CHECKPOINT_SECONDS = 5.0
+"""Epochs shorter than this share a checkpoint: writing one takes longer than a small epoch."""
+
+
 class _Keeper(keras.callbacks.Callback):
-    """After each epoch writes the history, then the checkpoint that presupposes it."""
+    """Writes the history, then the checkpoint that presupposes it, after epochs that took long."""
 
     def __init__(
         self,
@@ -159,12 +163,16 @@ class _Keeper(keras.callbacks.Callback):
         history: runs.History,
         manager: tf.train.CheckpointManager,
         epochs: tf.Variable,
+        *,
+        seconds: float,
     ) -> None:
         super().__init__()
+        self._seconds = seconds
         self._directory = directory
         self._history = history
         self._manager = manager
         self._epochs = epochs
+        self._saved = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         runs.note_epoch_started(self._directory, epoch)
@@ -172,10 +180,21 @@ class _Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for name, value in {"epoch": epoch + 1, **(logs or {})}.items():
             self._history.setdefault(name, []).append(float(value))
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not is_last and time.monotonic() - self._saved < self._seconds:
+            return
         runs.write_history(self._directory, self._history)
         if not self.model.stop_training:
             self._epochs.assign(epoch + 1)
             self._manager.save(checkpoint_number=epoch + 1)
+        self._saved = time.monotonic()
+
+
+def _seconds(config: RunConfig) -> float:
+    # Steps that are lost under fresh noise are spent: there, every epoch is kept.
+    algorithm = config.algorithm
+    spends = isinstance(algorithm, configs.DPSGD) and algorithm.noise_seed is None
+    return 0.0 if spends else _CHECKPOINT_SECONDS
 
 
 def _train(
@@ -222,7 +241,7 @@ def _train(
                 guard,
                 keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config)),
                 *curve,
-                _Keeper(directory, history, manager, epochs),
+                _Keeper(directory, history, manager, epochs, seconds=_seconds(config)),
                 *callbacks,
             ],
         )
