@@ -4,6 +4,8 @@ import numpy as np
 
 from ft_tf.errors import ArgumentError
 
+_EVERY_ROW = slice(None)
+
 
 class OutputChange:
     """Both forms of epsilon_ft, per input, for any number of faulty outputs of one model.
@@ -26,7 +28,7 @@ class OutputChange:
             self._half_margin = (top[-1] - top[-2]) / 2
 
     def total_variation(
-        self, faulty_logits: np.ndarray, rows: np.ndarray | slice = slice(None)
+        self, faulty_logits: np.ndarray, rows: np.ndarray | slice = _EVERY_ROW
     ) -> np.ndarray:
         """Total variation distance of the softmax outputs: 1/2 sum_k |p_k - q_k|, float64 [n].
 
@@ -42,7 +44,7 @@ class OutputChange:
         return np.where(np.isfinite(distance), distance, 1.0)
 
     def logit_change(
-        self, faulty_logits: np.ndarray, rows: np.ndarray | slice = slice(None)
+        self, faulty_logits: np.ndarray, rows: np.ndarray | slice = _EVERY_ROW
     ) -> np.ndarray:
         """Largest change of a logit over half the clean margin: max_k |z_k - z'_k| / (m / 2).
 
