@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf._compat import keras, package_versions, processor, tf, threads
+from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import best, evaluation, trainer
@@ -108,6 +108,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": processor(),
         "threads": threads(),
+        "onednn": uses_onednn(),
         "packages": package_versions(),
     }
 

@@ -10,10 +10,12 @@ def test_every_row_of_the_tables_has_exactly_one_preset(name):
     scale = presets.scale(name)
     rows = [row for run in presets.runs_of(presets.TABLES, scale, seeds=1) for row in run.rows]
     rows += [row for row, _, _ in presets.table_3(scale)[0].rows]
-    arms = [row for run in presets.arms_of(presets.TABLES, scale) for row in run.rows]
     if scale is presets.PAPER:
-        for row in arms:
-            rows.remove(row)
+        for run in presets.arms_of(presets.TABLES, scale):
+            rows = [row for row in rows if row not in run.rows or paper.is_row(row)]
+            for row in run.rows:
+                if paper.is_row(row):  # the other assignment of the CNNs serves the same row
+                    rows.remove(row)
     wanted = [row.id for table in presets.TABLES for row in paper.rows(f"table_{table}")]
     assert sorted(row for row in rows if paper.is_row(row)) == sorted(wanted)
 
