@@ -126,4 +126,6 @@ def test_cross_entropies_are_those_of_keras_also_where_softmax_saturates():
     )
     one = logits[:, :1]
     binary = np.logaddexp(0, np.where(labels % 2, -1.0, 1.0) * one[:, 0].astype(np.float64))
-    np.testing.assert_allclose(metrics.cross_entropies(one, labels % 2), binary, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        metrics.cross_entropies(one, labels % 2), binary, rtol=1e-9, atol=1e-12
+    )
