@@ -151,6 +151,7 @@ _PAPER_EVALUATION = c.Evaluation(
     attacks=("pgd", "apgd"),
     attack_steps=50,
     membership=True,
+    rescaling=True,
     curve=True,
 )
 
@@ -444,8 +445,9 @@ def runs_of(tables: Iterable[int], at: Scale, *, seeds: int) -> list[c.RunConfig
 
 
 def with_seed(run: c.RunConfig, seed: int) -> c.RunConfig:
-    """The same run with another seed, and with another noise seed where it has one."""
+    """The same run with another seed, of its faults too, and of DP's noise where that has one."""
     algorithm = run.algorithm
     if isinstance(algorithm, c.DPSGD) and algorithm.noise_seed is not None:
         algorithm = dataclasses.replace(algorithm, noise_seed=seed)
-    return dataclasses.replace(run, seed=seed, algorithm=algorithm)
+    evaluation = dataclasses.replace(run.evaluation, fault_seed=seed)
+    return dataclasses.replace(run, seed=seed, algorithm=algorithm, evaluation=evaluation)

@@ -24,7 +24,9 @@ Of kind "run", besides:
                     running training accuracy, "train_accuracy" and "test_accuracy" are measured
                     after the epoch in inference mode where the configuration asks for it
     accuracy        {"train", "test", "generalization_error", "test_interval": [low, high]}
-    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"}
+    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"} and, where it
+                    was asked for, "rescaled": {"layers", "powers", "standard_deviation",
+                    "equation_10", "changed_logits", "changed_logits_under_faults"}
     faults          {target: {"rates", "faults", "mean", "standard_deviation", "low", "high",
                     "trials", "images", "seed", "sites", "method", "unit", "level",
                     "drop_50_to_90": {"drop", "at_50", "at_90"} or null,

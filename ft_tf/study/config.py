@@ -178,6 +178,7 @@ class Evaluation:
         attack_images: attacks take the first so many test and training images.
         attack_sanity: also run the checks that doubt the first attack's result.
         membership: also tell training from test images by their losses.
+        rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1).
     """
 
@@ -195,6 +196,7 @@ class Evaluation:
     attack_images: int = 1000
     attack_sanity: bool = True
     membership: bool = False
+    rescaling: bool = False
     curve: bool = False
 
     def __post_init__(self) -> None:

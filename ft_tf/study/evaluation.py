@@ -36,7 +36,7 @@ def evaluate(
     measured = config.evaluation
     return {
         "accuracy": accuracy(model, data, batch_size=measured.batch_size),
-        "parameters": dataclasses.asdict(metrics.parameter_spread(model.get_weights())),
+        "parameters": parameters(model, data, measured),
         "faults": {
             target: fault_campaign(model, data, target=target, evaluation=measured)
             for target in measured.fault_targets
@@ -63,6 +63,17 @@ def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str,
         ),
         "test_interval": [interval.low, interval.high],
     }
+
+
+_RESCALED_IMAGES = 1000
+
+
+def parameters(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    """Spread of the parameters (equation 10), and what a rescaling makes of it where asked."""
+    spread = dataclasses.asdict(metrics.parameter_spread(model.get_weights()))
+    if evaluation.rescaling:
+        spread["rescaled"] = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
+    return spread
 
 
 def fault_campaign(

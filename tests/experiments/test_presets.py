@@ -73,7 +73,7 @@ def test_reductions_are_named():
         assert any(text.startswith(f"epochs {run.epochs} of ") for text in run.deviations)
 
 
-def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
+def test_a_seed_fixes_noise_and_faults_too_and_changes_nothing_else():
     run = presets.table_8(presets.PAPER)[-1]
     other = presets.with_seed(run, 4)
     assert (other.seed, other.algorithm.noise_seed) == (4, 4)
@@ -81,6 +81,8 @@ def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
     assert first["algorithm"].pop("noise_seed") == 0
     assert second["algorithm"].pop("noise_seed") == 4
     assert (first.pop("seed"), second.pop("seed")) == (0, 4)
+    seeds = [fields["evaluation"].pop("fault_seed") for fields in (first, second)]
+    assert seeds == [0, 4]
     assert first == second
 
 
