@@ -207,7 +207,8 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
     model = trainer.build(config)
-    model.optimizer.build(model.model.trainable_variables)
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots at need
+        model.optimizer.build(model.model.trainable_variables)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ft_tf import records
@@ -14,6 +15,7 @@ from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
+from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -111,6 +113,23 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     assert privacy["sampling_probability"] == pytest.approx(20 / 60)
     assert privacy["noise_seed_fixed"] is True
     assert "only while the seed is secret" in privacy["statement"]
+
+
+def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
+    shuffled = c.DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
+    found = []
+    for algorithm in (shuffled, dataclasses.replace(shuffled, engine="reference")):
+        config = dataclasses.replace(PRIVATE, algorithm=algorithm, momentum=0.5)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
+        record = run(config, stripes, tmp_path)
+        assert (record["training"]["steps"], record["privacy"]["engine"]) == (9, algorithm.engine)
+        weights = load_model(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
+        found.append((record, weights))
+    (fast, fast_weights), (reference, reference_weights) = found
+    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.02)
+    for ours, theirs in zip(fast_weights, reference_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
