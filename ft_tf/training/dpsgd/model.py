@@ -39,7 +39,8 @@ class DPSGDModel(ResidentModel):
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
     | noise_multiplier 0 | clipping only: trains, and is not private |
-    | noise_seed given | replays exactly; private only while the seed is secret |
+    | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
+    | compile called again | new batches and new noise, unless a noise_seed fixes them |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
@@ -148,6 +149,9 @@ class DPSGDModel(ResidentModel):
                 l2_norm_clip=self.l2_norm_clip,
                 noise_multiplier=self.noise_multiplier,
             )
+        if not self._secret.is_seed:
+            # A new optimizer counts from 0, and (secret, step) must never draw twice.
+            self._secret = Secret.of(None)
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.model.trainable_variables)
