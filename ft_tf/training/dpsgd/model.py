@@ -62,7 +62,7 @@ class DPSGDModel(ResidentModel):
         seed: of whatever is not sampling or noise.
         weight_decay: lambda; lambda * w is added to the gradient of each weight w.
         physical_batch_size: examples that are in work at once; larger batches are summed piece by
-            piece in the same memory.
+            piece in the same memory. The reference engine takes every batch as a whole.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -243,6 +243,8 @@ class DPSGDModel(ResidentModel):
         )
 
     def _layout(self, batch_size: int) -> Layout:
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
         if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
             return Layout(bucket=1, largest_piece=self.physical_batch_size)
         bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
@@ -320,7 +322,8 @@ class DPSGDModel(ResidentModel):
         return _first_rows(result, count), labels
 
     def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count, size = tf.shape(y)[0], self.physical_batch_size
+        count = tf.shape(y)[0]
+        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
 
         def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
             rows = slice(number * size, (number + 1) * size)

@@ -150,6 +150,27 @@ def test_fast_equals_reference_on_whole_shuffled_runs():
     assert not np.allclose(weights_of(runs[0]), weights_of_untrained(), atol=1e-2)
 
 
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
+def test_the_reference_engine_takes_batches_larger_than_a_piece_whole(as_dataset):
+    x, y = examples(40)
+    source = (tf.data.Dataset.from_tensor_slices((x, y)).batch(20), None) if as_dataset else (x, y)
+    found = []
+    for engine in ("fast", "reference"):
+        private = DPSGDModel(
+            tiny_model(),
+            l2_norm_clip=CLIP,
+            noise_multiplier=0.0,
+            noise_seed=5,
+            sampling="shuffle",
+            engine=engine,
+            physical_batch_size=8,
+        )
+        private.compile(keras.optimizers.SGD(RATE), LOSS)
+        private.fit(*source, batch_size=20, epochs=1, verbose=0)
+        found.append(weights_of(private))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
 def weights_of_untrained():
     return np.concatenate([part.ravel() for part in tiny_model().get_weights()])
 
