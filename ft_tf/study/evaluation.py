@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import attacks, faults, intervals, metrics
@@ -46,6 +47,14 @@ def evaluate(
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
     }
+
+
+def what_is_not_finite(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
+    """Why a trained model cannot be evaluated: its weights or logits; None where it can."""
+    if not all(np.isfinite(part).all() for part in model.get_weights()):
+        return "weights are not finite"
+    logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
 def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, Any]:

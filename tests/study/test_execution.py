@@ -90,13 +90,27 @@ def test_another_config_in_the_same_place_is_refused(finished, stripes):
         run(other, stripes, output_dir)
 
 
-def test_a_loss_that_turns_nan_is_a_failed_record(stripes, tmp_path):
-    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+def test_a_loss_that_turns_nan_is_a_failed_record(config, stripes, tmp_path):
+    config = dataclasses.replace(config, learning_rate=1e30)
     record = run(config, stripes, tmp_path)
     assert record["status"] == "failed"
     assert record["failure"]["epoch"] >= 1
     assert record["accuracy"] is None
     assert run(config, stripes, tmp_path) == record
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "reason"), [(1e38, "logits of test images"), (1e42, "weights are not finite")]
+)
+def test_a_last_step_that_breaks_the_model_is_a_failed_record(
+    learning_rate, reason, stripes, tmp_path
+):
+    config = dataclasses.replace(CONFIG, learning_rate=learning_rate, batch_size=60, epochs=1)
+    record = run(config, stripes, tmp_path)
+    assert record["status"] == "failed"
+    assert reason in record["failure"]["reason"]
+    assert (record["failure"]["epoch"], record["failure"]["step"]) == (1, 1)
 
 
 def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):

@@ -38,6 +38,7 @@ class DPSGDModel(ResidentModel):
     |---|---|
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
     | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
     | compile called again | new batches and new noise, unless a noise_seed fixes them |
@@ -300,8 +301,7 @@ class DPSGDModel(ResidentModel):
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        finite_losses = tf.boolean_mask(result.losses, tf.math.is_finite(result.losses))
-        self._loss_metric.update_state(finite_losses)
+        self._loss_metric.update_state(_without_the_bad(result.losses))
         self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
         self.compiled_metrics.update_state(y, result.outputs)
         return {metric.name: metric.result() for metric in self.metrics}
@@ -379,6 +379,12 @@ class DPSGDModel(ResidentModel):
         ]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
+
+
+def _without_the_bad(losses: tf.Tensor) -> tf.Tensor:
+    """The finite losses; all of them where none is, so that a training gone wrong shows."""
+    finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
+    return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)
 
 
 def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:

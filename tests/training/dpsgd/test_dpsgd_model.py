@@ -206,6 +206,14 @@ def test_non_finite_examples_are_reported_and_harmless():
     assert np.isfinite(weights_of(private)).all()
 
 
+def test_a_batch_without_a_finite_loss_shows():
+    x, y = examples()
+    private, history = trained(data=(np.full_like(x, np.nan), y), batch_size=100, epochs=1)
+    assert not np.isfinite(history.history["loss"]).any()
+    assert history.history["nonfinite_examples"] == [100.0]
+    assert np.isfinite(weights_of(private)).all()
+
+
 def test_weight_decay_stands_outside_clipping():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     model.set_weights([np.full((4, 2), 3.0), np.full(2, 2.0)])
