@@ -155,6 +155,24 @@ def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
     assert record["privacy"]["steps"] == 12  # epoch 3 began twice
 
 
+class StopAfterSteps(keras.callbacks.Callback):
+    """Ends training early, as a reached accuracy does."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize("noise_seed", [None, 7])
+def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stripes, tmp_path):
+    algorithm = c.DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
+    config = dataclasses.replace(PRIVATE, algorithm=algorithm, batch_size=1)
+    record = run(config, stripes, tmp_path, callbacks=[StopAfterSteps()])
+    assert record["training"]["steps"] == 16  # those of one execution, of 60 in the epoch
+    privacy = record["privacy"]
+    assert (privacy["steps"], privacy["passes"]) == (16, 1)
+    assert privacy["epsilon_claimed"] > 0
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
