@@ -266,5 +266,6 @@ def privacy(
         cost,
         sampling=algorithm.sampling,
         noise_seed=algorithm.noise_seed,
+        seed_is_published=True,  # the record's config holds it
         engine=algorithm.engine,
     )

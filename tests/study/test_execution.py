@@ -126,7 +126,8 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     assert privacy["steps"] == 9
     assert privacy["sampling_probability"] == pytest.approx(20 / 60)
     assert privacy["noise_seed_fixed"] is True
-    assert "only while the seed is secret" in privacy["statement"]
+    assert privacy["noise_seed_published"] is (record["config"]["algorithm"]["noise_seed"] == 7)
+    assert "the seed stands in this record" in privacy["statement"]
 
 
 def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
