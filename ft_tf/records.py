@@ -45,7 +45,9 @@ Of kind "run", besides:
                     "threshold", "true_positive_rate", "true_positive_interval": [low, high],
                     "false_positive_rate", "members", "others"}
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
-                    on the gap and the "statement" in words
+                    on the gap and the "statement" in words. Where config.algorithm.noise_seed is
+                    set ("noise_seed_published"), the figures are those of a run with a secret
+                    seed: for a reader of the record the guarantee is void
 
 Of kind "circles", besides:
 

@@ -113,7 +113,8 @@ class DPSGD:
         l2_norm_clip: C, the greatest l2 norm of one example's gradient.
         noise_multiplier: sigma; the noise's standard deviation is sigma C.
         sampling: "poisson", or "shuffle" for the original practice.
-        noise_seed: fixes batches and noise for replication; None draws a secret.
+        noise_seed: fixes batches and noise for replication; None draws a secret. The record
+            publishes it, so such a run is private for nobody who reads the record.
         engine: "fast", or "reference" for TF Privacy's DPKerasSGDOptimizer.
         delta: failure probability at which epsilon is stated.
     """

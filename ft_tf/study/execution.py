@@ -207,7 +207,8 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
     model = trainer.build(config)
-    model.optimizer.build(model.model.trainable_variables)
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots at need
+        model.optimizer.build(model.model.trainable_variables)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
@@ -254,7 +255,21 @@ def _train(
                 *callbacks,
             ],
         )
-    return _Training(model, history, guard.failure, sessions)
+    failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    return _Training(model, history, failure, sessions)
+
+
+def _failure_of_the_end(
+    config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
+) -> dict[str, Any] | None:
+    """What the last step broke, when no loss came after it to show that."""
+    reason = evaluation.what_is_not_finite(
+        trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
+    )
+    if reason is None:
+        return None
+    epochs = len(history.get("epoch", []))
+    return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
 
 
 def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ft_tf import records
@@ -14,6 +15,7 @@ from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
+from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -88,13 +90,27 @@ def test_another_config_in_the_same_place_is_refused(finished, stripes):
         run(other, stripes, output_dir)
 
 
-def test_a_loss_that_turns_nan_is_a_failed_record(stripes, tmp_path):
-    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+def test_a_loss_that_turns_nan_is_a_failed_record(config, stripes, tmp_path):
+    config = dataclasses.replace(config, learning_rate=1e30)
     record = run(config, stripes, tmp_path)
     assert record["status"] == "failed"
     assert record["failure"]["epoch"] >= 1
     assert record["accuracy"] is None
     assert run(config, stripes, tmp_path) == record
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "reason"), [(1e38, "logits of test images"), (1e42, "weights are not finite")]
+)
+def test_a_last_step_that_breaks_the_model_is_a_failed_record(
+    learning_rate, reason, stripes, tmp_path
+):
+    config = dataclasses.replace(CONFIG, learning_rate=learning_rate, batch_size=60, epochs=1)
+    record = run(config, stripes, tmp_path)
+    assert record["status"] == "failed"
+    assert reason in record["failure"]["reason"]
+    assert (record["failure"]["epoch"], record["failure"]["step"]) == (1, 1)
 
 
 def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):
@@ -110,7 +126,25 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     assert privacy["steps"] == 9
     assert privacy["sampling_probability"] == pytest.approx(20 / 60)
     assert privacy["noise_seed_fixed"] is True
-    assert "only while the seed is secret" in privacy["statement"]
+    assert privacy["noise_seed_published"] is (record["config"]["algorithm"]["noise_seed"] == 7)
+    assert "the seed stands in this record" in privacy["statement"]
+
+
+def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
+    shuffled = c.DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
+    found = []
+    for algorithm in (shuffled, dataclasses.replace(shuffled, engine="reference")):
+        config = dataclasses.replace(PRIVATE, algorithm=algorithm, momentum=0.5)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
+        record = run(config, stripes, tmp_path)
+        assert (record["training"]["steps"], record["privacy"]["engine"]) == (9, algorithm.engine)
+        weights = load_model(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
+        found.append((record, weights))
+    (fast, fast_weights), (reference, reference_weights) = found
+    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.02)
+    for ours, theirs in zip(fast_weights, reference_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
@@ -120,6 +154,24 @@ def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
     record = run(config, stripes, tmp_path)
     assert record["training"]["steps"] == 9
     assert record["privacy"]["steps"] == 12  # epoch 3 began twice
+
+
+class StopAfterSteps(keras.callbacks.Callback):
+    """Ends training early, as a reached accuracy does."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize("noise_seed", [None, 7])
+def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stripes, tmp_path):
+    algorithm = c.DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
+    config = dataclasses.replace(PRIVATE, algorithm=algorithm, batch_size=1)
+    record = run(config, stripes, tmp_path, callbacks=[StopAfterSteps()])
+    assert record["training"]["steps"] == 16  # those of one execution, of 60 in the epoch
+    privacy = record["privacy"]
+    assert (privacy["steps"], privacy["passes"]) == (16, 1)
+    assert privacy["epsilon_claimed"] > 0
 
 
 SCRIPT = """
