@@ -24,6 +24,7 @@ flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
 flags.DEFINE_integer("batch_size", None, "Examples per step; default: 250 dpsgd, 128 trades.")
+flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
 flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
 flags.DEFINE_string("format", "text", "text or json.")
 
@@ -64,9 +65,12 @@ def main(argv: list[str]) -> None:
         options = {"batch_size": FLAGS.batch_size}
     if argv[1] == "trades":
         options = {**options, "precision": FLAGS.precision}
+    if argv[1] == "faults":
+        options = {**options, "data_dir": FLAGS.data_dir}
+    checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
     measure = getattr(importlib.import_module(module), function)
-    rows = measure(architecture=FLAGS.architecture, **options)
+    rows = measure(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 

@@ -4,6 +4,7 @@ Examples:
     python -m experiments.reproduce                        all tables whose data is there, quickly
     python -m experiments.reproduce --tables=3,8
     python -m experiments.reproduce --scale=paper --data_dir=DIR --seeds=5
+    python -m experiments.reproduce --scale=paper --data_dir=DIR --tables=8 --only=dpsgd
     python -m experiments.reproduce --workers=4            four runs at a time, on this machine
     python -m experiments.reproduce --executor=ray --ray_address=HOST:6379 --output_dir=SHARED
 
@@ -20,6 +21,7 @@ from experiments import _app, _stack, _workers, presets
 from ft_tf import checks, data, records, report
 from ft_tf.errors import ArgumentError, DataError
 from ft_tf.study import circles, executors, jobs, schedule
+from ft_tf.study.config import RunConfig
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -33,6 +35,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")
 flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
+flags.DEFINE_string("only", "", "Run only what has this in its name; the report shows all.")
 
 _CIFAR10_HINT = (
     "CIFAR-10 is not there. Get it with --download, or turn local files into a TFDS directory: "
@@ -73,6 +76,20 @@ def _load_all(tables: list[int]) -> tuple[dict[str, data.Dataset], list[str]]:
     return sets, missing
 
 
+def _trainings(
+    configs: list[RunConfig], sets: dict[str, data.Dataset], output_dir: Path
+) -> list[schedule.Job]:
+    return [
+        jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
+        for config in configs
+        if config.dataset in sets
+    ]
+
+
+def _chosen(study: list[schedule.Job]) -> list[schedule.Job]:
+    return [job for job in study if FLAGS.only in job.name]
+
+
 def _execute(
     study: list[schedule.Job], executor: executors.Executor | None, output_dir: Path
 ) -> list[records.Record]:
@@ -97,12 +114,12 @@ def main(argv: list[str]) -> None:
     study = []
     if 3 in tables:
         study += [circles.job(settings, output_dir) for settings in presets.table_3(scale)]
-    study += [
-        jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
-        for config in presets.runs_of(tables, scale, seeds=FLAGS.seeds)
-        if config.dataset in sets
-    ]
-    found = _execute(study, executor, output_dir)
+    study += _trainings(presets.runs_of(tables, scale, seeds=FLAGS.seeds), sets, output_dir)
+    found = _execute(_chosen(study), executor, output_dir)
+    if scale is presets.PAPER:
+        print("natural trainings, stopped at the test accuracy of the private ones:", flush=True)
+        stopped = _trainings(presets.stopped_runs(found, scale), sets, output_dir)
+        found += _execute(_chosen(stopped), executor, output_dir)
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
     print()

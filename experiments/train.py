@@ -55,7 +55,9 @@ flags.DEFINE_integer("attack_steps", 20, "Steps of that attack.")
 flags.DEFINE_bool("curve", False, "Measure train and test accuracy after every epoch.")
 # Options of single algorithms; given to another one they are refused.
 flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
-flags.DEFINE_float("sigma", 0.1, "additive_gaussian, multiplicative_gaussian: noise scale.")
+flags.DEFINE_float(
+    "sigma", 0.1, "*_gaussian: scale of the noise; jacobian_penalty: its stand-in's."
+)
 flags.DEFINE_float("epsilon", 0.1, "trades: radius of the ball, in pixels of [0, 1].")
 flags.DEFINE_float("step_size", 0.02, "trades: length of an attack step.")
 flags.DEFINE_integer("num_steps", 10, "trades: attack steps.")
@@ -96,9 +98,10 @@ def _evaluation(algorithm: c.Algorithm) -> c.Evaluation:
         radius = algorithm.epsilon if robust and not algorithm.normalized_example else 0.1
     return c.Evaluation(
         fault_trials=FLAGS.fault_trials,
-        attack="" if attack == "none" else attack,
+        attacks=() if attack == "none" else (attack,),
         attack_epsilon=radius,
         attack_steps=FLAGS.attack_steps,
+        apgd_steps=FLAGS.attack_steps,
         curve=FLAGS.curve,
     )
 

@@ -1,8 +1,11 @@
 """The paper's architectures (Table 2) and the circles network (section 4.1), by name.
 
-Every model gives logits. Layers are seeded one by one, so a name and a seed fix all weights.
+Every model gives logits. Layers are seeded one by one, so a name and a seed fix all weights. Their
+names are fixed as well: Keras's own would count on with every model that the process builds, and
+records and the faults of fault-aware training go by them.
 """
 
+import collections
 from collections.abc import Callable, Iterator
 
 from ft_tf import checks
@@ -28,6 +31,11 @@ class _Builder:
         self._seeds = self._layer_seeds(seed)
         self._precision = precision
         self._dropout = dropout
+        self._made: collections.Counter[str] = collections.Counter()
+
+    def _name(self, kind: str) -> str:
+        self._made[kind] += 1
+        return f"{kind}_{self._made[kind]}"
 
     @staticmethod
     def _layer_seeds(seed: int) -> Iterator[int]:
@@ -43,6 +51,7 @@ class _Builder:
             activation="relu",
             kernel_initializer=self._initializer(),
             dtype=self._precision,
+            name=self._name("dense"),
         )
         if not self._dropout:
             return [layer]
@@ -68,6 +77,7 @@ class _Builder:
                 activation="relu",
                 kernel_initializer=self._initializer(),
                 dtype=self._precision,
+                name=self._name("conv"),
             )
         ]
 

@@ -12,7 +12,7 @@ percent; a figure that cannot be had is null; lists of equal length run in paral
                     "table_5/fmnist_dnn/trades" (ft_tf.report.paper knows them all)
     config          the frozen configuration, as ft_tf.study.config.to_dict gives it
     data            {"name", "source", "fingerprint", "train_examples", "test_examples", "notes"}
-    environment     {"python", "processor", "threads", "packages": {name: version}}
+    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}}
     deviations      what differs from the paper's setting, in words: ["epochs 10 of 60", ...]
     timing          {"seconds", "sessions"}: the one key that may differ between equal runs
 
@@ -30,12 +30,18 @@ Of kind "run", besides:
                     "drop_50_to_90": {"drop", "at_50", "at_90"} or null,
                     "epsilon_ft": [{"rate", "total_variation": {quantile: value},
                     "half_margin": {quantile: value}}]}}, target "weights" or "units"
+    layer_faults    {target: [{"layer", "sites", "faults", "rate", "clean_accuracy", "accuracy",
+                    "drop", "low", "high"}]}: faults in one layer at a time, "whole model" first
     robustness      [{"attack", "epsilon", "steps", "images", "clean_accuracy",
                     "robust_accuracy", "robust_interval": [low, high], "parameters",
                     "warnings", "train_robust_accuracy"}]
     best_checkpoint null, or of a TRADES run with a curve: {"epoch", "test_accuracy",
                     "robust_accuracy"} of the epoch with the best robust accuracy on test images
                     that the reported figures do not use
+    membership      null, or the loss-threshold attack of ft_tf.privacy.membership:
+                    {"advantage", "advantage_of_mean_loss", "advantage_of_correctness",
+                    "threshold", "true_positive_rate", "true_positive_interval": [low, high],
+                    "false_positive_rate", "members", "others"}
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
                     on the gap and the "statement" in words
 
@@ -43,7 +49,8 @@ Of kind "circles", besides:
 
     replicates      number of replicates of each row
     form            "fixed_data" or "redrawn_data"
-    results         {row id: {"noise", "sigma", "train": [per replicate], "test": [...]}}
+    results         {row id: {"noise", "sigma", "train": [per replicate], "test": [...]}}; of the
+                    noise "tikhonov", which is none, "sigma" holds the coefficient l2
 """
 
 import json

@@ -118,3 +118,16 @@ def test_normalization_maps_pixels_first():
 def test_refuses(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         architectures.build(**{"name": "fmnist_dnn", **arguments})
+
+
+@pytest.mark.parametrize("name", ["fmnist_cnn_1", "cifar10_cnn"])
+def test_layers_with_parameters_have_one_name_whatever_was_built_before(name):
+    """Records and the draws of fault-aware training go by these names."""
+
+    def names():
+        model = architectures.build(name, dropout=0.5)
+        return [layer.name for layer in model.layers if layer.weights]
+
+    first = names()
+    assert (first[0], first[-1]) == ("conv_1", "logits")
+    assert names() == first

@@ -9,7 +9,7 @@ import pandas as pd
 from ft_tf import attacks, faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.privacy import accounting, to_record
+from ft_tf.privacy import accounting, membership, to_record
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import DPSGD, Evaluation, RunConfig
@@ -19,8 +19,10 @@ _NOTHING: dict[str, Any] = {
     "accuracy": None,
     "parameters": None,
     "faults": {},
+    "layer_faults": {},
     "robustness": [],
     "best_checkpoint": None,
+    "membership": None,
 }
 
 
@@ -39,8 +41,10 @@ def evaluate(
             target: fault_campaign(model, data, target=target, evaluation=measured)
             for target in measured.fault_targets
         },
-        "robustness": robustness(model, data, config) if measured.attack else [],
+        "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
+        "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
+        "membership": membership_inference(model, data, measured) if measured.membership else None,
     }
 
 
@@ -72,6 +76,7 @@ def fault_campaign(
         data.y_test,
         rates=evaluation.fault_rates,
         trials=evaluation.fault_trials,
+        images_per_trial=evaluation.fault_images or None,
         batch_size=evaluation.batch_size,
         **shared,
     )
@@ -89,7 +94,7 @@ def fault_campaign(
         "low": summary["low"].clip(0, 1).tolist(),
         "high": summary["high"].clip(0, 1).tolist(),
         "trials": evaluation.fault_trials,
-        "images": len(data.x_test),
+        "images": evaluation.fault_images or len(data.x_test),
         "sites": faults.make_plan(model, target=target).sites,
         "method": summary["method"].iloc[0],
         "unit": summary["unit"].iloc[0],
@@ -123,28 +128,86 @@ def epsilon_ft(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
-    """Accuracy under the configured attack on the first test and training images."""
-    measured = config.evaluation
-    options = {} if measured.attack == "fgsm" else {"steps": measured.attack_steps}
-    results = {
-        split: attacks.evaluate(
+def layer_faults(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, list[dict[str, Any]]]:
+    """Accuracy with faults in one layer at a time, the whole model first, for each target."""
+    return {
+        target: faults.layer_vulnerability(
             model,
-            x[: measured.attack_images],
-            y[: measured.attack_images],
-            attack=measured.attack,
-            epsilon=measured.attack_epsilon,
-            seed=config.seed,
-            sanity=measured.attack_sanity and split == "test",
-            **options,
+            data.x_test,
+            data.y_test,
+            target=target,
+            rate=evaluation.layer_rate,
+            trials=evaluation.fault_trials,
+            images_per_trial=evaluation.fault_images or None,
+            batch_size=evaluation.batch_size,
+            seed=evaluation.fault_seed,
         )
-        for split, x, y in (
-            ("test", data.x_test, data.y_test),
-            ("train", data.x_train, data.y_train),
-        )
+        .assign(rate=evaluation.layer_rate)
+        .to_dict("records")
+        for target in evaluation.fault_targets
     }
-    entry = attack_entry(results["test"])
-    return [{**entry, "train_robust_accuracy": results["train"].robust_accuracy}]
+
+
+def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
+    """Accuracy under each configured attack on the first test images.
+
+    The first attack also takes training images, for the robust generalization error.
+    """
+    measured = config.evaluation
+    entries = []
+    for number, attack in enumerate(measured.attacks):
+        entry = attack_entry(
+            _attacked(
+                model,
+                data.x_test,
+                data.y_test,
+                config,
+                attack,
+                measured.attack_sanity and not number,
+            )
+        )
+        if not number:
+            train = _attacked(model, data.x_train, data.y_train, config, attack, False)
+            entry["train_robust_accuracy"] = train.robust_accuracy
+        entries.append(entry)
+    return entries
+
+
+def _attacked(
+    model: keras.Model, x: Any, y: Any, config: RunConfig, attack: str, sanity: bool
+) -> attacks.AttackResult:
+    measured = config.evaluation
+    steps = {"pgd": measured.attack_steps, "apgd": measured.apgd_steps}
+    return attacks.evaluate(
+        model,
+        x[: measured.attack_images],
+        y[: measured.attack_images],
+        attack=attack,
+        epsilon=measured.attack_epsilon,
+        seed=config.seed,
+        sanity=sanity,
+        **({"steps": steps[attack]} if attack in steps else {}),
+    )
+
+
+def membership_inference(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, Any]:
+    """How well the losses of all training and test images tell one split from the other."""
+    losses, right = [], []
+    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        logits = metrics.predict_logits(model, x, batch_size=evaluation.batch_size)
+        losses.append(metrics.cross_entropies(logits, y))
+        right.append(metrics.predicted_labels(logits) == y)
+    found = membership.loss_threshold_attack(member_losses=losses[0], other_losses=losses[1])
+    return {
+        **dataclasses.asdict(found),
+        "advantage_of_correctness": membership.advantage_of_rule(
+            on_members=right[0], on_others=right[1]
+        ),
+    }
 
 
 def attack_entry(result: attacks.AttackResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf._compat import keras, package_versions, processor, tf, threads
+from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import best, evaluation, trainer
@@ -17,7 +17,7 @@ from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss
+from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
 
 def directory_of(config: RunConfig, data: Dataset, output_dir: Path) -> Path:
@@ -108,6 +108,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": processor(),
         "threads": threads(),
+        "onednn": uses_onednn(),
         "packages": package_versions(),
     }
 
@@ -220,6 +221,14 @@ def _train(
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []
+        if config.stop_at_test_accuracy:
+            curve.append(
+                StopAtAccuracy(
+                    examples=(data.x_test, data.y_test),
+                    accuracy=config.stop_at_test_accuracy,
+                    batch_size=config.evaluation.batch_size,
+                )
+            )
         if config.evaluation.curve:
             curve.append(
                 EpochAccuracy(

@@ -8,7 +8,7 @@ from ft_tf import records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.records import Record
-from ft_tf.study.config import DPSGD, RunConfig, Trades
+from ft_tf.study.config import DPSGD, JacobianPenalty, RunConfig, Trades
 from ft_tf.study.execution import directory_of, run
 from ft_tf.study.held_data import HeldData
 from ft_tf.study.schedule import Job
@@ -22,6 +22,7 @@ _FORWARD_COST = {
     "cifar10_cnn": 20.0,
 }
 _CLIPPING_OVERHEAD = 1.5
+_CLASSES = 10  # the Jacobian takes a backward pass for each
 
 
 def cost(config: RunConfig, *, examples: int) -> float:
@@ -31,6 +32,8 @@ def cost(config: RunConfig, *, examples: int) -> float:
         passes = 7.0 + 2.0 * config.algorithm.num_steps
     elif isinstance(config.algorithm, DPSGD):
         passes *= _CLIPPING_OVERHEAD
+    elif isinstance(config.algorithm, JacobianPenalty):
+        passes *= 1.0 + _CLASSES
     return _FORWARD_COST[config.architecture] * passes * config.epochs * examples
 
 

@@ -10,6 +10,7 @@ from ft_tf.data.augment import crop_and_flip
 from ft_tf.study.config import (
     DPSGD,
     AdditiveGaussian,
+    JacobianPenalty,
     MultiplicativeGaussian,
     RunConfig,
     Tikhonov,
@@ -83,12 +84,15 @@ def _wrap(config: RunConfig, model: keras.Model) -> ResidentModel:
     if isinstance(algorithm, Trades):
         return TradesModel(model, **_trades_arguments(algorithm), **shared)
     input_noise: noise.InputNoise | None = None
+    penalty: noise.InputNoise | None = None
     if isinstance(algorithm, AdditiveGaussian):
         input_noise = noise.AdditiveGaussian(algorithm.sigma)
     elif isinstance(algorithm, MultiplicativeGaussian):
         input_noise = noise.MultiplicativeGaussian(algorithm.sigma)
+    elif isinstance(algorithm, JacobianPenalty):
+        penalty = noise.AdditiveGaussian(algorithm.sigma)
     l2 = algorithm.l2 if isinstance(algorithm, Tikhonov) else 0.0
-    return NaturalModel(model, l2=l2, input_noise=input_noise, **shared)
+    return NaturalModel(model, l2=l2, input_noise=input_noise, jacobian_penalty=penalty, **shared)
 
 
 def _trades_arguments(algorithm: Trades) -> dict[str, object]:

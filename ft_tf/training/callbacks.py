@@ -1,11 +1,11 @@
-"""Keras callbacks: accuracy after every epoch as it should be measured, and a stop on NaN."""
+"""Keras callbacks: accuracy after every epoch as it should be measured, and early ends."""
 
 import math
 from typing import Any
 
 import numpy as np
 
-from ft_tf import metrics
+from ft_tf import checks, metrics
 from ft_tf._compat import keras
 
 
@@ -39,6 +39,34 @@ class EpochAccuracy(keras.callbacks.Callback):
             value = metrics.accuracy(model, x, y, batch_size=self._batch_size)
             if logs is not None:
                 logs[name] = value
+
+
+class StopAtAccuracy(keras.callbacks.Callback):
+    """Ends training as soon as the accuracy on the given examples reaches a level.
+
+    It looks after every call of the compiled program, so within an epoch too.
+
+    Args:
+        examples: (x, y), all of which are evaluated each time, in inference mode.
+        accuracy: the level, a fraction.
+        batch_size: examples per forward pass.
+    """
+
+    def __init__(
+        self, *, examples: tuple[np.ndarray, np.ndarray], accuracy: float, batch_size: int = 1000
+    ) -> None:
+        super().__init__()
+        checks.check_fraction(accuracy=accuracy)
+        self._examples = examples
+        self._accuracy = accuracy
+        self._batch_size = batch_size
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, and stops where the level is reached."""
+        model = getattr(self.model, "model", self.model)
+        found = metrics.accuracy(model, *self._examples, batch_size=self._batch_size)
+        if found >= self._accuracy:
+            self.model.stop_training = True
 
 
 class NonFiniteLoss(keras.callbacks.Callback):

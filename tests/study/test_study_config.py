@@ -15,6 +15,7 @@ BASE = c.RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn")
         c.Tikhonov(l2=0.5),
         c.AdditiveGaussian(sigma=0.25),
         c.MultiplicativeGaussian(sigma=0.5),
+        c.JacobianPenalty(sigma=0.1),
         c.Trades(epsilon=0.3, num_steps=7, distance="l_2", normalized_example=True),
         c.DPSGD(noise_multiplier=0.5, noise_seed=3, delta=1e-6),
     ],
