@@ -5,6 +5,8 @@ Examples:
     python -m experiments.reproduce --tables=3,8
     python -m experiments.reproduce --scale=paper --data_dir=DIR --seeds=5
     python -m experiments.reproduce --scale=paper --data_dir=DIR --tables=8 --only=dpsgd
+    python -m experiments.reproduce --workers=4            four runs at a time, on this machine
+    python -m experiments.reproduce --executor=ray --ray_address=HOST:6379 --output_dir=SHARED
 
 Ctrl-C is safe: the same command goes on from there. Records, tables and figures stand below
 --output_dir.
@@ -15,14 +17,15 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, presets
-from ft_tf import checks, data, report
+from experiments import _app, _stack, _workers, presets
+from ft_tf import checks, data, records, report
 from ft_tf.errors import ArgumentError, DataError
-from ft_tf.study import circles, jobs, schedule
+from ft_tf.study import circles, executors, jobs, schedule
 from ft_tf.study.config import RunConfig
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
+flags.adopt_module_key_flags(_workers)
 
 flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper's tables to run.")
 flags.DEFINE_string(
@@ -77,7 +80,7 @@ def _trainings(
     configs: list[RunConfig], sets: dict[str, data.Dataset], output_dir: Path
 ) -> list[schedule.Job]:
     return [
-        jobs.training_job(config, sets[config.dataset], output_dir)
+        jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
         for config in configs
         if config.dataset in sets
     ]
@@ -87,12 +90,21 @@ def _chosen(study: list[schedule.Job]) -> list[schedule.Job]:
     return [job for job in study if FLAGS.only in job.name]
 
 
+def _execute(
+    study: list[schedule.Job], executor: executors.Executor | None, output_dir: Path
+) -> list[records.Record]:
+    if executor is None:
+        return schedule.execute(study)
+    return executors.execute(study, executor, output_dir=output_dir)
+
+
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
     tables = _tables()
     checks.check_choice(presets.SCALES, scale=FLAGS.scale)
     checks.check_positive_integer(seeds=FLAGS.seeds)
+    executor = _workers.chosen()
     _stack.start()
     scale = presets.scale(FLAGS.scale)
     output_dir = Path(FLAGS.output_dir or f"results/{scale.name}")
@@ -103,11 +115,11 @@ def main(argv: list[str]) -> None:
     if 3 in tables:
         study += [circles.job(settings, output_dir) for settings in presets.table_3(scale)]
     study += _trainings(presets.runs_of(tables, scale, seeds=FLAGS.seeds), sets, output_dir)
-    found = schedule.execute(_chosen(study))
+    found = _execute(_chosen(study), executor, output_dir)
     if scale is presets.PAPER:
         print("natural trainings, stopped at the test accuracy of the private ones:", flush=True)
         stopped = _trainings(presets.stopped_runs(found, scale), sets, output_dir)
-        found += schedule.execute(_chosen(stopped))
+        found += _execute(_chosen(stopped), executor, output_dir)
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
     print()

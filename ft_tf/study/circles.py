@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +126,22 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
         return records.load(directory)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    config: CirclesConfig
+    output_dir: Path
+
+    def __call__(self, report: Callable[[float], None]) -> Record:
+        return run_circles(self.config, self.output_dir)
+
+
 def job(config: CirclesConfig, output_dir: Path) -> Job:
     """The table as one job."""
     return Job(
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=lambda report: run_circles(config, output_dir),
+        execute=_Table(config, output_dir.absolute()),
     )
 
 
