@@ -28,7 +28,7 @@ from ft_tf.study import config as c
 from ft_tf.study.circles import FORMS, CirclesConfig
 
 TABLES = (3, 4, 5, 6, 7, 8)
-SCALES = ("quick", "paper")
+SCALES = ("quick", "paper", "smoke")
 
 PAPER_NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 """Noise multiplier of each DP row, by the epsilon that the paper prints."""
@@ -75,7 +75,7 @@ class Scale:
     """What a scale reduces.
 
     Attributes:
-        name: "quick" or "paper".
+        name: one of `SCALES`.
         fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
         rate_factor: of the learning rates of Fashion-MNIST's rows without DP: few epochs need more.
         dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
@@ -173,9 +173,32 @@ PAPER = Scale(
 )
 
 
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    fmnist_epochs=dict.fromkeys(PAPER_EPOCHS, 1),
+    cifar10_epochs=dict.fromkeys(CIFAR10_EPOCHS, 1),
+    fmnist_limits=(500, 100),
+    cifar10_limits=(250, 100),
+    circles_replicates=2,
+    trades_steps=1,
+    fmnist_trades_steps=1,
+    evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
+    attacked=c.Evaluation(
+        fault_rates=(0.0, 0.5, 0.9),
+        fault_trials=2,
+        attacks=("pgd",),
+        attack_steps=2,
+        attack_images=50,
+        attack_sanity=False,
+    ),
+)
+"""Shows in seconds that everything runs; its numbers say nothing about the models."""
+
+
 def scale(name: str) -> Scale:
     """The scale called `name`."""
-    return {"quick": QUICK, "paper": PAPER}[name]
+    return {"quick": QUICK, "paper": PAPER, "smoke": SMOKE}[name]
 
 
 def _fashion_mnist(

@@ -31,7 +31,8 @@ flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper
 flags.DEFINE_string(
     "scale",
     "quick",
-    "quick: minutes, fewer images and epochs; paper: the paper's epochs on all data, days.",
+    "quick: minutes, fewer images and epochs; paper: the paper's epochs on all data, days; smoke: "
+    "seconds, shows that everything runs and nothing else.",
 )
 flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")
 flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
