@@ -304,6 +304,8 @@ class RunConfig:
             fault_aware_rate=self.fault_aware_rate,
             stop_at_test_accuracy=self.stop_at_test_accuracy,
         )
+        if self.dropout == 1:
+            raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
         checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
         if self.fault_aware_rate and isinstance(self.algorithm, DPSGD):
             raise ArgumentError(

@@ -65,6 +65,7 @@ def run(
             return records.load(directory)
         started = time.monotonic()
         training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
             "schema_version": records.SCHEMA_VERSION,
             "kind": "run",
@@ -78,7 +79,7 @@ def run(
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
-                "parameters": training.trainer.model.count_params(),
+                "parameters": classifier.count_params(),
             },
             "training": {
                 "epochs": len(training.history.get("epoch", [])),
@@ -94,10 +95,7 @@ def run(
             "seconds": round(time.monotonic() - started, 1),
             "sessions": training.sessions,
         }
-        _save_model(
-            evaluation_model=trainer.evaluation_model(config, training.trainer.model),
-            directory=directory,
-        )
+        _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
 

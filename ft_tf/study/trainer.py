@@ -34,16 +34,19 @@ def build(config: RunConfig) -> ResidentModel:
     return trainer
 
 
-def _classifier(config: RunConfig) -> keras.Model:
-    normalization = None
+def _normalization(config: RunConfig) -> tuple[float, float] | None:
     if isinstance(config.algorithm, Trades) and config.algorithm.normalized_example:
-        normalization = normalized_mnist_example().normalization
+        return normalized_mnist_example().normalization
+    return None
+
+
+def _classifier(config: RunConfig) -> keras.Model:
     model = architectures.build(
         config.architecture,
         seed=config.seed,
         precision=config.precision,
         dropout=config.dropout,
-        normalization=normalization,
+        normalization=_normalization(config),
     )
     if not config.fault_aware_rate:
         return model
@@ -123,21 +126,19 @@ def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     """The classifier as it is evaluated: in float32, without the training-only layers."""
-    if config.fault_aware_rate:
-        trained = faults.unwrap(trained)
-    if config.precision == "float32" and not config.dropout:
+    if not (config.precision != "float32" or config.dropout or config.fault_aware_rate):
         return trained
-    normalization = next(
-        (
-            (-layer.offset / layer.scale, 1 / layer.scale)
-            for layer in trained.layers
-            if isinstance(layer, keras.layers.Rescaling)
-        ),
-        None,
-    )
-    model = architectures.build(config.architecture, normalization=normalization)
-    model.set_weights(trained.get_weights())
+    model = architectures.build(config.architecture, normalization=_normalization(config))
+    _take_weights(model, trained)
     return model
+
+
+def _take_weights(model: keras.Model, trained: keras.Model) -> None:
+    """Copies by layer name: the counters of layers for training alone have no counterpart."""
+    for layer in model.layers:
+        if layer.weights:
+            source = trained.get_layer(layer.name)
+            layer.set_weights(getattr(source, "layer", source).get_weights())  # past a wrapper
 
 
 def checkpoint(trainer: ResidentModel, epochs: tf.Variable) -> tf.train.Checkpoint:

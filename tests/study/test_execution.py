@@ -30,6 +30,8 @@ CONFIG = c.RunConfig(
 PRIVATE = dataclasses.replace(
     CONFIG, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=7), momentum=0.0
 )
+DROPPING = dataclasses.replace(CONFIG, dropout=0.5)
+FAULTY = dataclasses.replace(CONFIG, fault_aware_rate=0.3, dropout=0.2)
 ROBUST = dataclasses.replace(CONFIG, algorithm=c.Trades(epsilon=0.05, num_steps=2))
 
 
@@ -73,7 +75,11 @@ def test_a_finished_run_is_not_run_again(finished, stripes):
     assert model.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, PRIVATE, ROBUST, DROPPING, dataclasses.replace(ROBUST, dropout=0.5), FAULTY],
+    ids=["natural", "dpsgd", "trades", "dropout", "trades_dropout", "fault_aware"],
+)
 def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config, stripes, tmp_path):
     whole = run(config, stripes, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -81,6 +87,7 @@ def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config,
     resumed = run(config, stripes, tmp_path / "broken")
     assert records.comparable(resumed) == records.comparable(whole)
     assert (whole["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
+    assert whole["model"]["parameters"] == 669_706  # no counters of dropout or faults
 
 
 def test_another_config_in_the_same_place_is_refused(finished, stripes):
@@ -134,7 +141,9 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
     shuffled = c.DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
     found = []
     for algorithm in (shuffled, dataclasses.replace(shuffled, engine="reference")):
-        config = dataclasses.replace(PRIVATE, algorithm=algorithm, momentum=0.5)
+        config = dataclasses.replace(
+            PRIVATE, algorithm=algorithm, momentum=0.5, train_limit=12, batch_size=4
+        )
         with pytest.raises(KeyboardInterrupt):
             run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
         record = run(config, stripes, tmp_path)
@@ -142,7 +151,7 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
         weights = load_model(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
         found.append((record, weights))
     (fast, fast_weights), (reference, reference_weights) = found
-    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.02)
+    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.09)
     for ours, theirs in zip(fast_weights, reference_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 

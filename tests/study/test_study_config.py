@@ -45,6 +45,7 @@ def test_a_configuration_survives_json(algorithm):
         ({"augment": True}, "augment=True"),
         ({"precision": "float16"}, "precision='float16'"),
         ({"dropout": 1.5}, "dropout=1.5"),
+        ({"dropout": 1.0}, "dropout=1.0 must be below 1"),
         ({"seed": -1}, "seed=-1"),
     ],
 )
