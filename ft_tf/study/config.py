@@ -139,6 +139,11 @@ class DPSGD:
             raise ArgumentError(
                 "engine='reference' cannot draw Poisson batches: use sampling='shuffle'"
             )
+        if self.engine == "reference" and self.noise_seed is not None and self.noise_multiplier > 0:
+            raise ArgumentError(
+                f"noise_seed={self.noise_seed} cannot fix the noise of engine='reference', which "
+                "draws its own: leave it out, or use noise_multiplier=0"
+            )
 
     @property
     def tag(self) -> str:
@@ -307,14 +312,28 @@ class RunConfig:
         if self.dropout == 1:
             raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
         checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
-        if self.fault_aware_rate and isinstance(self.algorithm, DPSGD):
-            raise ArgumentError(
-                f"fault_aware_rate={self.fault_aware_rate!r} cannot be used with algorithm='dpsgd'"
-            )
+        if isinstance(self.algorithm, DPSGD):
+            self._check_private(self.algorithm)
         if self.augment and self.dataset != "cifar10":
             raise ArgumentError(f"augment=True is for cifar10, not dataset={self.dataset!r}")
         if self.optimizer == "adam" and self.momentum:
             raise ArgumentError(f"momentum={self.momentum!r} is for optimizer='sgd'")
+
+    def _check_private(self, algorithm: DPSGD) -> None:
+        for name, value in (
+            ("fault_aware_rate", self.fault_aware_rate),
+            ("augment", self.augment),
+        ):
+            if value:
+                raise ArgumentError(f"{name}={value!r} cannot be used with algorithm='dpsgd'")
+        if algorithm.engine != "reference":
+            return
+        if self.weight_decay:
+            raise ArgumentError(f"weight_decay={self.weight_decay!r} needs engine='fast'")
+        if self.optimizer != "sgd":
+            raise ArgumentError(
+                f"optimizer={self.optimizer!r} must be 'sgd' with engine='reference'"
+            )
 
     def name(self, *, is_sample: bool) -> str:
         """A name that a person recognises, for the run's directory."""

@@ -48,6 +48,7 @@ def run(
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
         ArgumentError: the configuration does not fit the data.
+        StackError: a package is missing that the configuration needs.
     """
     if data.name != config.dataset:
         raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
@@ -58,6 +59,8 @@ def run(
             "training examples"
         )
     directory = directory_of(config, data, output_dir)
+    if not (directory / records.FILE_NAME).exists():
+        trainer.check_stack(config)
     with runs.claimed(directory):
         described = _describe_data(data)
         runs.bind(directory, {"config": configs.to_dict(config), "data": described})

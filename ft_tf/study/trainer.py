@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ft_tf import architectures, faults
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.data.augment import crop_and_flip
 from ft_tf.study.config import (
     DPSGD,
@@ -21,6 +21,16 @@ from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
 from ft_tf.training.trades import TradesModel, normalized_mnist_example
+
+
+def check_stack(config: RunConfig) -> None:
+    """Refuses a run that needs a package which is not here, before it leaves anything behind.
+
+    Raises:
+        StackError: the reference engine is asked for, and tensorflow-privacy cannot be imported.
+    """
+    if isinstance(config.algorithm, DPSGD) and config.algorithm.engine == "reference":
+        require_tensorflow_privacy()
 
 
 def build(config: RunConfig) -> ResidentModel:

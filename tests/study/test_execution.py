@@ -11,7 +11,7 @@ import pytest
 
 from ft_tf import records
 from ft_tf._compat import keras
-from ft_tf.errors import ArgumentError, RunError
+from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
@@ -154,6 +154,17 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
     assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.09)
     for ours, theirs in zip(fast_weights, reference_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_without_tensorflow_privacy_the_reference_engine_leaves_nothing(
+    stripes, tmp_path, monkeypatch
+):
+    algorithm = c.DPSGD(engine="reference", sampling="shuffle")
+    module = "tensorflow_privacy.privacy.optimizers.dp_optimizer_keras"
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(StackError, match="tensorflow-privacy cannot be imported"):
+        run(dataclasses.replace(PRIVATE, algorithm=algorithm), stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
