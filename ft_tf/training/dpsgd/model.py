@@ -38,6 +38,7 @@ class DPSGDModel(ResidentModel):
     |---|---|
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
     | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
     | noise_seed given | replays exactly; private only while the seed is secret, and trained once |

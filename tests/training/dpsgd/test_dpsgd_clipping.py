@@ -193,7 +193,38 @@ def shared_model():
 @pytest.mark.parametrize("make", [shared_layer, shared_model])
 def test_a_layer_used_twice_is_clipped_as_one(make):
     keras.utils.set_random_seed(3)
-    check_against_oracle(make(), *data(make()))
+    with pytest.warns(UserWarning, match="is called 2 times: its per-example gradients"):
+        check_against_oracle(make(), *data(make()))
+
+
+def test_an_open_shape_takes_the_slower_path_and_says_so():
+    keras.utils.set_random_seed(3)
+    model = sequential(
+        (None, None, 2),
+        L.Conv2D(3, 3, activation="relu", name="open"),
+        L.GlobalAveragePooling2D(),
+        L.Dense(3),
+    )
+    y = np.random.default_rng(0).normal(size=(BATCH, 3)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(BATCH, 6, 6, 2)).astype(np.float32)
+    with pytest.warns(
+        UserWarning, match=r"layer 'open' \(Conv2D\) is called on inputs whose shape"
+    ):
+        plan = make_plan(model)
+        step = tf.function(
+            lambda x, y: clipped_sum(
+                plan,
+                per_example_loss(resolve_loss(squared_loss, model)),
+                x,
+                y,
+                weights=tf.ones(BATCH),
+                l2_norm_clip=0.5,
+            ).gradients,
+            input_signature=[tf.TensorSpec([None, None, None, 2]), tf.TensorSpec([None, 3])],
+        )
+        ours = [part.numpy() for part in step(x, y)]
+    expected = oracle.clipped_sum(oracle.example_gradients(model, squared_loss, x, y), 0.5)
+    assert oracle.relative_error(ours, expected) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,16 @@ def test_non_finite_examples_are_reported_and_harmless():
     assert np.isfinite(weights_of(private)).all()
 
 
+def test_a_non_finite_example_spoils_the_reference_engine():
+    x, y = examples()
+    x[3] = np.nan
+    private, _ = trained(
+        data=(x, y), batch_size=100, epochs=1,
+        engine="reference", sampling="shuffle", noise_multiplier=0.0,
+    )  # fmt: skip
+    assert not np.isfinite(weights_of(private)).all()
+
+
 def test_a_batch_without_a_finite_loss_shows():
     x, y = examples()
     private, history = trained(data=(np.full_like(x, np.nan), y), batch_size=100, epochs=1)
