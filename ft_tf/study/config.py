@@ -1,14 +1,12 @@
 """The frozen configuration of a run: everything that its record depends on, checked at once."""
 
 import dataclasses
-import hashlib
 import json
 from typing import Any, ClassVar
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
-DATASETS = ("fashion_mnist", "cifar10", "circles")
 OPTIMIZERS = ("sgd", "adam")
 DEFAULT_DELTA = 1e-5
 
@@ -386,9 +384,3 @@ def from_dict(fields: dict[str, Any]) -> RunConfig:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(f"config cannot be read: {error}") from None
-
-
-def digest(config: RunConfig) -> str:
-    """SHA-256 of the configuration, first 16 hexadecimal digits."""
-    text = json.dumps(to_dict(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -288,8 +287,3 @@ def _count_session(directory: Path) -> int:
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")
     return count
-
-
-def delete_checkpoints(directory: Path) -> None:
-    """Frees the space of a finished run's checkpoints; the model stays."""
-    shutil.rmtree(directory / runs.CHECKPOINTS, ignore_errors=True)

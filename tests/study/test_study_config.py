@@ -95,14 +95,6 @@ def test_names_tell_runs_apart_and_mark_the_sample():
     assert noisy.name(is_sample=False).endswith("seed_4")
 
 
-def test_digests_differ_by_any_setting():
-    others = [
-        dataclasses.replace(BASE, learning_rate=0.2),
-        dataclasses.replace(BASE, evaluation=c.Evaluation(fault_trials=6)),
-    ]
-    assert len({c.digest(config) for config in (BASE, *others)}) == 3
-
-
 def test_an_unknown_key_is_refused():
     fields = c.to_dict(BASE) | {"warmup": 3}
     with pytest.raises(ArgumentError, match="config cannot be read"):
