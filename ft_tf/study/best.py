@@ -13,6 +13,7 @@ from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.study.config import RunConfig, Trades
+from ft_tf.training.callbacks import Classifier
 
 SELECTION_IMAGES = 500
 SELECTION_STEPS = 10
@@ -30,10 +31,19 @@ class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
     Adds robust_accuracy to the epoch's logs.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        directory: of the run.
+        classifier: gives the model to measure, with its weights of now.
     """
 
-    def __init__(self, config: RunConfig, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self, config: RunConfig, data: Dataset, directory: Path, *, classifier: Classifier
+    ) -> None:
         super().__init__()
+        self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
         self._x, self._y = data.x_test[chosen], data.y_test[chosen]
@@ -43,7 +53,7 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
-        classifier = self.model.model
+        classifier = self._classifier()
         result = attacks.pgd(
             classifier,
             self._x,

@@ -222,12 +222,14 @@ def _train(
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []
+        classifier = trainer.evaluated(config, model.model)
         if config.stop_at_test_accuracy:
             curve.append(
                 StopAtAccuracy(
                     examples=(data.x_test, data.y_test),
                     accuracy=config.stop_at_test_accuracy,
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if config.evaluation.curve:
@@ -236,10 +238,11 @@ def _train(
                     train=(data.x_train, data.y_train),
                     test=(data.x_test, data.y_test),
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if best.applies_to(config, data):
-            curve.append(best.BestCheckpoint(config, data, directory))
+            curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         model.fit(
             data.x_train,
             data.y_train,

@@ -136,11 +136,26 @@ def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     """The classifier as it is evaluated: in float32, without the training-only layers."""
-    if not (config.precision != "float32" or config.dropout or config.fault_aware_rate):
+    if config.precision == "float32" and not (config.dropout or config.fault_aware_rate):
         return trained
     model = architectures.build(config.architecture, normalization=_normalization(config))
     _take_weights(model, trained)
     return model
+
+
+def evaluated(config: RunConfig, trained: keras.Model) -> Callable[[], keras.Model]:
+    """Gives the `evaluation_model` with the weights that `trained` has at the time of the call.
+
+    It is one model in all calls, since each new one would be compiled anew.
+    """
+    model = evaluation_model(config, trained)
+
+    def current() -> keras.Model:
+        if model is not trained:
+            _take_weights(model, trained)
+        return model
+
+    return current
 
 
 def _take_weights(model: keras.Model, trained: keras.Model) -> None:
