@@ -106,6 +106,8 @@ def test_a_seed_fixes_noise_and_faults_too_and_changes_nothing_else():
     assert first["algorithm"].pop("noise_seed") == 0
     assert second["algorithm"].pop("noise_seed") == 4
     assert (first.pop("seed"), second.pop("seed")) == (0, 4)
+    seeds = [fields["evaluation"].pop("fault_seed") for fields in (first, second)]
+    assert seeds == [0, 4]
     assert first == second
 
 
