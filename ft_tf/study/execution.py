@@ -58,6 +58,9 @@ def run(
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
+        obstacle = best.obstacle(config, data)
+        if obstacle and verbose:
+            print(obstacle, flush=True)
         training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
         record = {
             "schema_version": records.SCHEMA_VERSION,
