@@ -6,8 +6,16 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import _app
 from ft_tf import checks
-from ft_tf._compat import set_threads
+from ft_tf.errors import ArgumentError, StackError
+
+try:
+    from ft_tf._compat import set_threads
+except StackError as stack_error:  # binaries import this module before anything that needs Keras
+    if "--verbose" in sys.argv:
+        raise
+    _app.fail(str(stack_error))
 
 flags.DEFINE_integer(
     "threads",
@@ -41,8 +49,6 @@ def run_directory(value: str | None) -> Path:
     Raises:
         ArgumentError: the flag is not given or names no run.
     """
-    from ft_tf.errors import ArgumentError
-
     if not value:
         raise ArgumentError("--run must name the directory of a finished run")
     directory = Path(value)

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from ft_tf import intervals
+from ft_tf.checks import check_fraction
 from ft_tf.errors import ArgumentError
 
 FALSE_POSITIVE_RATE = 1e-3
@@ -69,8 +70,9 @@ def loss_threshold_attack(
         false_positive_rate: at which the true positive rate is measured.
 
     Raises:
-        ArgumentError: too few losses, or one that is NaN.
+        ArgumentError: too few losses, one that is NaN, or a rate outside [0, 1].
     """
+    check_fraction(false_positive_rate=false_positive_rate)
     members = np.asarray(member_losses, np.float64)
     others = np.asarray(other_losses, np.float64)
     for name, losses in (("member_losses", members), ("other_losses", others)):
@@ -108,4 +110,6 @@ def _best_threshold(members: np.ndarray, others: np.ndarray) -> float:
 def _threshold_at(others: np.ndarray, false_positive_rate: float) -> float:
     """The largest threshold below which at most that share of the others lies."""
     allowed = int(false_positive_rate * len(others))
+    if allowed == len(others):
+        return float("inf")
     return float(np.nextafter(np.sort(others)[allowed], -np.inf))

@@ -23,8 +23,27 @@ _CHOICE = "best_checkpoint.json"
 
 def applies_to(config: RunConfig, data: Dataset) -> bool:
     """Whether a run keeps its best checkpoint: TRADES with a curve, and images to choose on."""
-    enough = len(data.x_test) >= config.evaluation.attack_images + SELECTION_IMAGES
-    return isinstance(config.algorithm, Trades) and config.evaluation.curve and enough
+    return _is_wanted(config) and obstacle(config, data) is None
+
+
+def obstacle(config: RunConfig, data: Dataset) -> str | None:
+    """Why a TRADES run with a curve cannot keep its best checkpoint; None if nothing is in the way.
+
+    Args:
+        config: of the run.
+        data: of the run, its limits applied.
+    """
+    needed = config.evaluation.attack_images + SELECTION_IMAGES
+    if not _is_wanted(config) or len(data.x_test) >= needed:
+        return None
+    return (
+        f"no best checkpoint is kept: it is chosen on {SELECTION_IMAGES} test images beside "
+        f"attack_images={config.evaluation.attack_images}, and there are {len(data.x_test)}"
+    )
+
+
+def _is_wanted(config: RunConfig) -> bool:
+    return isinstance(config.algorithm, Trades) and config.evaluation.curve
 
 
 class BestCheckpoint(keras.callbacks.Callback):

@@ -174,7 +174,8 @@ def layer_faults(
 def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
     """Accuracy under each configured attack on the first test images.
 
-    The first attack also takes training images, for the robust generalization error.
+    The first attack also takes as many training images, for the robust generalization error beside
+    the natural one.
     """
     measured = config.evaluation
     entries = []
@@ -191,7 +192,11 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
         )
         if not number:
             train = _attacked(model, data.x_train, data.y_train, config, attack, False)
+            entry["train_clean_accuracy"] = train.clean_accuracy
             entry["train_robust_accuracy"] = train.robust_accuracy
+            entry["robust_generalization_error"] = metrics.generalization_error(
+                train_accuracy=train.robust_accuracy, test_accuracy=entry["robust_accuracy"]
+            )
         entries.append(entry)
     return entries
 

@@ -49,14 +49,8 @@ def run(
         ArgumentError: the configuration does not fit the data.
         StackError: a package is missing that the configuration needs.
     """
-    if data.name != config.dataset:
-        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    check_fits(config, data)
     data = limited(data, config)
-    if config.batch_size > len(data.x_train):
-        raise ArgumentError(
-            f"batch_size={config.batch_size} must be at most the {len(data.x_train)} "
-            "training examples"
-        )
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
         trainer.check_stack(config)
@@ -66,6 +60,9 @@ def run(
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
+        obstacle = best.obstacle(config, data)
+        if obstacle and verbose:
+            print(obstacle, flush=True)
         training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
         classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
@@ -100,6 +97,33 @@ def run(
         _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
+
+
+def check_fits(config: RunConfig, data: Dataset) -> None:
+    """Refuses, before any work, a configuration that its data cannot serve.
+
+    Raises:
+        ArgumentError: another data set, a batch larger than the data, or an evaluation that needs
+            more examples than there are.
+    """
+    if data.name != config.dataset:
+        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    data = limited(data, config)
+    train, test = len(data.x_train), len(data.x_test)
+    if config.batch_size > train:
+        raise ArgumentError(
+            f"batch_size={config.batch_size} must be at most the {train} training examples"
+        )
+    measured = config.evaluation
+    if measured.fault_images > test:
+        raise ArgumentError(
+            f"fault_images={measured.fault_images} must be at most the {test} test examples of "
+            f"{data.source}"
+        )
+    if measured.membership and min(train, test) < 2:
+        raise ArgumentError(
+            f"membership=True needs two training and two test examples, not {train} and {test}"
+        )
 
 
 def environment() -> dict[str, Any]:

@@ -29,6 +29,31 @@ def test_both_assignments_of_the_cnns_are_run_for_every_cnn_row():
                 assert {("fmnist_cnn_1", row.id), ("fmnist_cnn_2", row.id)} <= run
 
 
+@pytest.mark.parametrize("name", presets.SCALES)
+def test_the_assignment_of_the_cnns_is_the_text_s_or_the_reverse(name):
+    for assignment, (trades, private) in {
+        "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
+        "sources": ("fmnist_cnn_1", "fmnist_cnn_2"),
+    }.items():
+        runs = presets.runs_of((5, 7), presets.scale(name), seeds=1, assignment=assignment)
+        rows = runs[: len(presets.table_5(presets.QUICK)) + len(presets.table_7(presets.QUICK))]
+        cnns = {
+            (run.rows[0].split("/")[0], run.architecture)
+            for run in rows
+            if run.rows[0].split("/")[1] == "fmnist_cnn"
+        }
+        assert cnns == {("table_5", trades), ("table_7", private)}
+
+
+def test_at_the_scale_paper_both_assignments_are_run_either_way():
+    both = [
+        {(run.architecture, row) for run in presets.runs_of((5, 7), presets.PAPER, seeds=1,
+         assignment=assignment) for row in run.rows if paper.is_row(row)}
+        for assignment in presets.ASSIGNMENTS
+    ]  # fmt: skip
+    assert both[0] == both[1]
+
+
 def test_noise_only_arms_have_the_noise_of_the_rows_beside_them():
     arms = {run.rows[0]: run.algorithm for run in presets.arms_of((8,), presets.PAPER)}
     for epsilon, noise_multiplier in presets.PAPER_NOISE_MULTIPLIERS.items():

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ft_tf import faults, metrics, records
+from ft_tf import attacks, faults, metrics, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
+from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
 from ft_tf.study.finished import load_model
 
@@ -76,7 +77,7 @@ def test_only_the_first_attack_takes_training_images_too(finished):
     pgd, apgd = record["robustness"]
     assert (pgd["attack"], apgd["attack"]) == ("pgd", "apgd")
     assert (pgd["steps"], apgd["steps"]) == (5, 5)
-    assert "train_robust_accuracy" in pgd and "train_robust_accuracy" not in apgd
+    assert not {"train_clean_accuracy", "robust_generalization_error"} & set(apgd)
     assert pgd["robust_accuracy"] <= pgd["clean_accuracy"]
 
 
@@ -88,6 +89,33 @@ def test_a_rescaling_moves_the_spread_and_no_logit(finished):
         assert rescaled[name][same] == pytest.approx(record["parameters"][name])
         assert max(rescaled[name]) > 2 * record["parameters"][name]
     assert (rescaled["changed_logits"], rescaled["changed_logits_under_faults"]) == (0, 0)
+
+
+def test_natural_and_robust_generalization_errors_stand_side_by_side(finished, stripes):
+    record, model = finished
+    entry = record["robustness"][0]
+    right = {
+        split: metrics.accuracy(model, x[:20], y[:20])
+        for split, x, y in (
+            ("train", stripes.x_train, stripes.y_train),
+            ("test", stripes.x_test, stripes.y_test),
+        )
+    }
+    assert (entry["train_clean_accuracy"], entry["clean_accuracy"]) == pytest.approx(
+        (right["train"], right["test"])
+    )
+    attacked = attacks.pgd(
+        model, stripes.x_train[:20], stripes.y_train[:20], epsilon=0.1, num_steps=5, early_stop=True
+    )
+    assert entry["train_robust_accuracy"] == attacked.robust_accuracy
+    assert entry["robust_generalization_error"] == pytest.approx(
+        attacked.robust_accuracy - entry["robust_accuracy"]
+    )
+    natural, robust = (
+        f"{100 * value:.2f}%"
+        for value in (right["train"] - right["test"], entry["robust_generalization_error"])
+    )
+    assert f"attacked images: natural {natural}, robust {robust}" in summary(record)
 
 
 def test_membership_by_correctness_is_the_generalization_error(finished):

@@ -127,6 +127,29 @@ def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (c.Evaluation(fault_images=31), "fault_images=31 must be at most the 30 test .* of test:"),
+        (c.Evaluation(fault_images=31, layer_rate=0.5, fault_targets=()), "fault_images=31"),
+    ],
+)
+def test_an_evaluation_that_needs_more_images_is_refused_before_training(
+    evaluation, message, stripes, tmp_path
+):
+    config = dataclasses.replace(CONFIG, evaluation=evaluation)
+    with pytest.raises(ArgumentError, match=message):
+        run(config, stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_membership_with_a_single_test_image_is_refused_before_training(stripes, tmp_path):
+    config = dataclasses.replace(CONFIG, test_limit=1, evaluation=c.Evaluation(membership=True))
+    with pytest.raises(ArgumentError, match="needs two training and two test .* not 60 and 1"):
+        run(config, stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     record = run(PRIVATE, stripes, tmp_path)
     privacy = record["privacy"]
