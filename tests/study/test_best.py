@@ -8,12 +8,12 @@ import pytest
 
 from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
+from ft_tf.models import load as load_model
 from ft_tf.study import best
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",

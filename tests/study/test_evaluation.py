@@ -7,11 +7,11 @@ import pytest
 
 from ft_tf import attacks, faults, metrics, records
 from ft_tf.errors import ArgumentError
+from ft_tf.models import load as load_model
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",

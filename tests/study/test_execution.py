@@ -12,10 +12,10 @@ import pytest
 from ft_tf import records
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, RunError, StackError
+from ft_tf.models import load as load_model
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
