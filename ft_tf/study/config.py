@@ -318,6 +318,7 @@ class RunConfig:
             dataset += f"_{self.train_limit}"
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
         parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
+        parts += [self.precision] * (self.precision != "float32")
         if self.fault_aware_rate:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
         if self.stop_at_test_accuracy:
