@@ -175,7 +175,7 @@ class Evaluation:
         attack_epsilon: radius of the attacks' l_inf ball.
         attack_steps: steps of PGD.
         apgd_steps: steps of each run of Auto-PGD.
-        attack_images: attacks take the first so many test and training images.
+        attack_images: attacks take the first so many test and training images, or all there are.
         attack_sanity: also run the checks that doubt the first attack's result.
         membership: also tell training from test images by their losses.
         curve: measure train and test accuracy after every epoch (Figure 1).
