@@ -4,6 +4,7 @@ Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+    python -m experiments.benchmark executors    two local workers over one, a thread each
 
 Timings mean something only on a machine that does nothing else.
 """
@@ -31,6 +32,7 @@ _BENCHMARKS = {
     "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
     "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
     "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
+    "executors": ("ft_tf.study.executors.benchmark", "benchmark_executors", {}),
 }
 
 

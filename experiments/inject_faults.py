@@ -4,10 +4,12 @@ Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
     python -m experiments.inject_faults --run=DIR --fault=bit_flip --rates=1e-6,1e-5,1e-4
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
+    python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
 
 Each run's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The same
 trial number hits the same sites in models of the same shape, so runs can be compared in pairs. Runs
-that differ in nothing but their seed are also summed up over seeds.
+that differ in nothing but their seed are also summed up over seeds. Workers share out the trials
+(--per_layer stays in this process); the CSV is the same to the byte with the same --threads.
 """
 
 import sys
@@ -19,13 +21,14 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _workers
 from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
-from ft_tf.study import finished
+from ft_tf.study import executors, finished
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
+flags.adopt_module_key_flags(_workers)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
@@ -118,21 +121,33 @@ class _Bar:
         self._bar.update()
 
 
-def _campaign(run: finished.FinishedRun, rates: list[float]) -> pd.DataFrame:
+def _campaign(
+    run: finished.FinishedRun, rates: list[float], executor: executors.Executor | None
+) -> pd.DataFrame:
+    settings = {
+        "target": FLAGS.target,
+        "rates": tuple(rates),
+        "seed": FLAGS.seed,
+        "fault": FAULTS[FLAGS.fault](),
+        "allocation": FLAGS.allocation,
+        "images_per_trial": FLAGS.images_per_trial,
+    }
+    options = {
+        "trials": FLAGS.trials,
+        "half_width": None if FLAGS.half_width is None else FLAGS.half_width / 100,
+    }
     with _Bar(len(set(rates)) * FLAGS.trials) as bar:
-        return faults.sweep(
-            run.model,
-            run.data.x_test,
-            run.data.y_test,
-            target=FLAGS.target,
-            rates=rates,
-            trials=FLAGS.trials,
-            seed=FLAGS.seed,
-            fault=FAULTS[FLAGS.fault](),
-            allocation=FLAGS.allocation,
-            half_width=None if FLAGS.half_width is None else FLAGS.half_width / 100,
-            images_per_trial=FLAGS.images_per_trial,
+        if executor is None:
+            x, y = run.data.x_test, run.data.y_test
+            return faults.sweep(run.model, x, y, **settings, **options, progress=bar.update)
+        return executors.sweep(
+            run.directory,
+            executors.SweepSettings(**settings),
+            executor,
+            data_dir=FLAGS.data_dir,
+            **options,
             progress=bar.update,
+            note=lambda text: tqdm.write(text, file=sys.stderr),
         )
 
 
@@ -204,12 +219,13 @@ def main(argv: list[str]) -> None:
     rates = _rates()
     _check_flags()
     directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
+    executor = _workers.chosen()
     _stack.start()
     frames, runs = [], []
     for directory in directories:
         run = finished.load_run(directory, data_dir=FLAGS.data_dir, download=FLAGS.download)
         print(f"{directory.name}\n  {run.data.describe()}", flush=True)
-        frame = _campaign(run, rates)
+        frame = _campaign(run, rates, executor)
         name = f"faults-{FLAGS.target}-{FLAGS.fault}-seed_{FLAGS.seed}.csv"
         path = Path(FLAGS.output) if FLAGS.output else directory / name
         shown = frame if FLAGS.all_measures else frame[COLUMNS]

@@ -158,6 +158,7 @@ _PAPER_EVALUATION = c.Evaluation(
     attacks=("pgd", "apgd"),
     attack_steps=50,
     membership=True,
+    rescaling=True,
     curve=True,
 )
 

@@ -5,6 +5,8 @@ Examples:
     python -m experiments.reproduce --tables=3,8
     python -m experiments.reproduce --scale=paper --data_dir=DIR --seeds=5
     python -m experiments.reproduce --scale=paper --data_dir=DIR --tables=8 --only=dpsgd
+    python -m experiments.reproduce --workers=4            four runs at a time, on this machine
+    python -m experiments.reproduce --executor=ray --ray_address=HOST:6379 --output_dir=SHARED
 
 Ctrl-C is safe: the same command goes on from there. Records, tables and figures stand below
 --output_dir.
@@ -15,14 +17,15 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, presets
-from ft_tf import checks, data, report, study
+from experiments import _app, _stack, _workers, presets
+from ft_tf import checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
-from ft_tf.study import circles, jobs, schedule
+from ft_tf.study import circles, executors, jobs, schedule
 from ft_tf.study.config import RunConfig
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
+flags.adopt_module_key_flags(_workers)
 
 flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper's tables to run.")
 flags.DEFINE_string(
@@ -93,7 +96,7 @@ def _trainings(
     configs: list[RunConfig], sets: dict[str, data.Dataset], output_dir: Path
 ) -> list[schedule.Job]:
     return [
-        jobs.training_job(config, sets[config.dataset], output_dir)
+        jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
         for config in configs
         if config.dataset in sets
     ]
@@ -103,6 +106,14 @@ def _chosen(listed: list[schedule.Job]) -> list[schedule.Job]:
     return [job for job in listed if FLAGS.only in job.name]
 
 
+def _execute(
+    listed: list[schedule.Job], executor: executors.Executor | None, output_dir: Path
+) -> list[records.Record]:
+    if executor is None:
+        return schedule.execute(listed)
+    return executors.execute(listed, executor, output_dir=output_dir)
+
+
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
@@ -110,6 +121,7 @@ def main(argv: list[str]) -> None:
     checks.check_choice(presets.SCALES, scale=FLAGS.scale)
     checks.check_choice(presets.ASSIGNMENTS, assignment=FLAGS.assignment)
     checks.check_positive_integer(seeds=FLAGS.seeds)
+    executor = _workers.chosen()
     _stack.start()
     scale = presets.scale(FLAGS.scale)
     output_dir = Path(FLAGS.output_dir or f"results/{scale.name}")
@@ -124,11 +136,12 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(f"nothing to run: {reasons}")
     for line in missing:
         print(line, flush=True)
-    found = schedule.execute(listed)
+    found = _execute(listed, executor, output_dir)
     if scale is presets.PAPER:
-        print("natural trainings, stopped at the test accuracy of the private ones:", flush=True)
-        stopped = _trainings(presets.stopped_runs(found, scale), sets, output_dir)
-        found += schedule.execute(_chosen(stopped))
+        stopped = _chosen(_trainings(presets.stopped_runs(found, scale), sets, output_dir))
+        if stopped:
+            print("natural trainings, stopped at the accuracy of the private ones:", flush=True)
+        found += _execute(stopped, executor, output_dir)
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
     print()

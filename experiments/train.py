@@ -77,7 +77,11 @@ flags.DEFINE_bool("normalized_example", False, "trades: the authors' normalised 
 flags.DEFINE_float("l2_norm_clip", 1.0, "dpsgd: greatest l2 norm of one example's gradient.")
 flags.DEFINE_float("noise_multiplier", 1.1, "dpsgd: noise sigma, in units of l2_norm_clip.")
 flags.DEFINE_string("sampling", "poisson", "dpsgd: poisson or shuffle.")
-flags.DEFINE_integer("noise_seed", None, "dpsgd: fixes batches and noise, for replication only.")
+flags.DEFINE_integer(
+    "noise_seed",
+    None,
+    "dpsgd: fixes batches and noise, for replication only: the record publishes it.",
+)
 flags.DEFINE_string("engine", "fast", "dpsgd: fast, or reference (TF Privacy's optimizer).")
 flags.DEFINE_float("delta", c.DEFAULT_DELTA, "dpsgd: delta at which epsilon is stated.")
 

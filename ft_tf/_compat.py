@@ -97,6 +97,22 @@ def require_tensorflow_privacy() -> ModuleType:
         ) from None
 
 
+def import_keras_3() -> ModuleType:
+    """Returns the package keras, version 3, which lives beside Keras 2 in one process.
+
+    Raises:
+        StackError: it is not installed, or its backend cannot be imported.
+    """
+    with _quiet_start():
+        try:
+            keras_3 = importlib.import_module("keras")
+        except ImportError as error:
+            raise StackError(f"Keras 3 cannot be imported ({error}): pip install keras") from None
+    if keras_3.__version__.split(".")[0] != "3":
+        raise StackError(f"keras {keras_3.__version__} is installed, and Keras 3 is needed here")
+    return keras_3
+
+
 def require_keras2_model(model: Any) -> Any:
     """Returns `model` when it is a Keras 2 model.
 
@@ -110,8 +126,8 @@ def require_keras2_model(model: Any) -> Any:
         base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
     ):
         raise ModelError(
-            f"model={kind} is a Keras 3 model and ft_tf works on Keras 2: build it with tf_keras "
-            "(pip install tf-keras; import tf_keras as keras)"
+            f"model={kind} is a Keras 3 model and ft_tf works on Keras 2: bring it over with "
+            "ft_tf.convert(model), or build it with tf_keras (import tf_keras as keras)"
         )
     raise ModelError(f"model={kind} is not a Keras model")
 

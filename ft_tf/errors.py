@@ -30,3 +30,7 @@ class ModelError(FtTfError, ValueError):
 
 class RunError(FtTfError):
     """A run's directory, record or training cannot be used or went wrong."""
+
+
+class InUseError(RunError):
+    """A run's directory is held by another process."""

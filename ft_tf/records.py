@@ -24,7 +24,9 @@ Of kind "run", besides:
                     running training accuracy, "train_accuracy" and "test_accuracy" are measured
                     after the epoch in inference mode where the configuration asks for it
     accuracy        {"train", "test", "generalization_error", "test_interval": [low, high]}
-    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"}
+    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"} and, where it
+                    was asked for, "rescaled": {"layers", "powers", "standard_deviation",
+                    "equation_10", "changed_logits", "changed_logits_under_faults"}
     faults          {target: {"rates", "faults", "mean", "standard_deviation", "low", "high",
                     "trials", "images", "seed", "sites", "method", "unit", "level",
                     "drop_50_to_90": {"drop", "at_50", "at_90"} or null,
@@ -45,7 +47,9 @@ Of kind "run", besides:
                     "threshold", "true_positive_rate", "true_positive_interval": [low, high],
                     "false_positive_rate", "members", "others"}
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
-                    on the gap and the "statement" in words
+                    on the gap and the "statement" in words. Where config.algorithm.noise_seed is
+                    set ("noise_seed_published"), the figures are those of a run with a secret
+                    seed: for a reader of the record the guarantee is void
 
 Of kind "circles", besides:
 

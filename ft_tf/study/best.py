@@ -15,6 +15,7 @@ from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.errors import ModelError
 from ft_tf.study.config import RunConfig, Trades
+from ft_tf.training.callbacks import Classifier
 
 SELECTION_IMAGES = 500
 SELECTION_STEPS = 10
@@ -51,10 +52,19 @@ class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
     Adds robust_accuracy to the epoch's logs.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        directory: of the run.
+        classifier: gives the model to measure, with its weights of now.
     """
 
-    def __init__(self, config: RunConfig, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self, config: RunConfig, data: Dataset, directory: Path, *, classifier: Classifier
+    ) -> None:
         super().__init__()
+        self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
         self._x, self._y = data.x_test[chosen], data.y_test[chosen]
@@ -64,8 +74,8 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
-        classifier = self.model.model
-        measured = self._robust_accuracy()
+        classifier = self._classifier()
+        measured = self._robust_accuracy(classifier)
         if logs is not None:
             logs["robust_accuracy"] = measured
         if math.isnan(measured):
@@ -79,10 +89,10 @@ class BestCheckpoint(keras.callbacks.Callback):
         chosen = {"epoch": epoch + 1, "selection": measured}
         records.write_text(choice, records.dumps(chosen))
 
-    def _robust_accuracy(self) -> float:
+    def _robust_accuracy(self, classifier: keras.Model) -> float:
         try:
             result = attacks.pgd(
-                self.model.model,
+                classifier,
                 self._x,
                 self._y,
                 epsilon=self._epsilon,

@@ -170,13 +170,22 @@ class _KeptChunks(dict[int, tuple[np.ndarray, np.ndarray]]):
         os.replace(temporary, self._directory / f"{start}.npz")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    config: CirclesConfig
+    output_dir: Path
+
+    def __call__(self, report: Callable[[float], None]) -> Record:
+        return run_circles(self.config, self.output_dir, report=report)
+
+
 def job(config: CirclesConfig, output_dir: Path) -> Job:
     """The table as one job."""
     return Job(
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=lambda report: run_circles(config, output_dir, report=report),
+        execute=_Table(config, output_dir.absolute()),
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +47,13 @@ def run(
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
         ArgumentError: the configuration does not fit the data.
+        StackError: a package is missing that the configuration needs.
     """
     check_fits(config, data)
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
+    if not (directory / records.FILE_NAME).exists():
+        trainer.check_stack(config)
     with runs.claimed(directory):
         described = _describe_data(data)
         runs.bind(directory, {"config": configs.to_dict(config), "data": described})
@@ -62,6 +64,7 @@ def run(
         if obstacle and verbose:
             print(obstacle, flush=True)
         training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
             "schema_version": records.SCHEMA_VERSION,
             "kind": "run",
@@ -75,7 +78,7 @@ def run(
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
-                "parameters": training.trainer.model.count_params(),
+                "parameters": classifier.count_params(),
             },
             "training": {
                 "epochs": len(training.history.get("epoch", [])),
@@ -91,10 +94,7 @@ def run(
             "seconds": round(time.monotonic() - started, 1),
             "sessions": training.sessions,
         }
-        _save_model(
-            evaluation_model=trainer.evaluation_model(config, training.trainer.model),
-            directory=directory,
-        )
+        _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
 
@@ -231,7 +231,8 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
     model = trainer.build(config)
-    model.optimizer.build(model.model.trainable_variables)
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots at need
+        model.optimizer.build(model.model.trainable_variables)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
@@ -245,12 +246,14 @@ def _train(
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []
+        classifier = trainer.evaluated(config, model.model)
         if config.stop_at_test_accuracy:
             curve.append(
                 StopAtAccuracy(
                     examples=(data.x_test, data.y_test),
                     accuracy=config.stop_at_test_accuracy,
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if config.evaluation.curve:
@@ -259,10 +262,11 @@ def _train(
                     train=(data.x_train, data.y_train),
                     test=(data.x_test, data.y_test),
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if best.applies_to(config, data):
-            curve.append(best.BestCheckpoint(config, data, directory))
+            curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         model.fit(
             data.x_train,
             data.y_train,
@@ -278,7 +282,21 @@ def _train(
                 *callbacks,
             ],
         )
-    return _Training(model, history, guard.failure, sessions)
+    failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    return _Training(model, history, failure, sessions)
+
+
+def _failure_of_the_end(
+    config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
+) -> dict[str, Any] | None:
+    """What the last step broke, when no loss came after it to show that."""
+    reason = evaluation.what_is_not_finite(
+        trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
+    )
+    if reason is None:
+        return None
+    epochs = len(history.get("epoch", []))
+    return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
 
 
 def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
@@ -297,8 +315,3 @@ def count_session(directory: Path) -> int:
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")
     return count
-
-
-def delete_checkpoints(directory: Path) -> None:
-    """Frees the space of a finished run's checkpoints; the model stays."""
-    shutil.rmtree(directory / runs.CHECKPOINTS, ignore_errors=True)

@@ -30,6 +30,7 @@ CONFIG = c.RunConfig(
         attack_images=20,
         attack_sanity=False,
         membership=True,
+        rescaling=True,
     ),
 )
 
@@ -62,7 +63,7 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
 def test_each_layer_is_faulted_by_itself_beside_the_whole_model(finished):
     record, model = finished
     lines = record["layer_faults"]["units"]
-    hidden = [layer.name for layer in model.layers if layer.name.startswith("dense")][:2]
+    hidden = [layer.name for layer in model.layers if "dense" in layer.name][:2]
     assert [line["layer"] for line in lines] == ["whole model", *hidden]
     assert [line["sites"] for line in lines] == [1024, 512, 512]
     assert [line["faults"] for line in lines] == [256, 128, 128]
@@ -78,6 +79,16 @@ def test_only_the_first_attack_takes_training_images_too(finished):
     assert (pgd["steps"], apgd["steps"]) == (5, 5)
     assert not {"train_clean_accuracy", "robust_generalization_error"} & set(apgd)
     assert pgd["robust_accuracy"] <= pgd["clean_accuracy"]
+
+
+def test_a_rescaling_moves_the_spread_and_no_logit(finished):
+    record, _ = finished
+    rescaled = record["parameters"]["rescaled"]
+    same = rescaled["powers"].index(0)
+    for name in ("standard_deviation", "equation_10"):
+        assert rescaled[name][same] == pytest.approx(record["parameters"][name])
+        assert max(rescaled[name]) > 2 * record["parameters"][name]
+    assert (rescaled["changed_logits"], rescaled["changed_logits_under_faults"]) == (0, 0)
 
 
 def test_natural_and_robust_generalization_errors_stand_side_by_side(finished, stripes):

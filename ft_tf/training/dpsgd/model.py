@@ -38,8 +38,11 @@ class DPSGDModel(ResidentModel):
     |---|---|
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
+    | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
-    | noise_seed given | replays exactly; private only while the seed is secret |
+    | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
+    | compile called again | new batches and new noise, unless a noise_seed fixes them |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
@@ -61,7 +64,7 @@ class DPSGDModel(ResidentModel):
         seed: of whatever is not sampling or noise.
         weight_decay: lambda; lambda * w is added to the gradient of each weight w.
         physical_batch_size: examples that are in work at once; larger batches are summed piece by
-            piece in the same memory.
+            piece in the same memory. The reference engine takes every batch as a whole.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -148,6 +151,9 @@ class DPSGDModel(ResidentModel):
                 l2_norm_clip=self.l2_norm_clip,
                 noise_multiplier=self.noise_multiplier,
             )
+        if not self._secret.is_seed:
+            # A new optimizer counts from 0, and (secret, step) must never draw twice.
+            self._secret = Secret.of(None)
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.model.trainable_variables)
@@ -239,6 +245,8 @@ class DPSGDModel(ResidentModel):
         )
 
     def _layout(self, batch_size: int) -> Layout:
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
         if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
             return Layout(bucket=1, largest_piece=self.physical_batch_size)
         bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
@@ -294,8 +302,7 @@ class DPSGDModel(ResidentModel):
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        finite_losses = tf.boolean_mask(result.losses, tf.math.is_finite(result.losses))
-        self._loss_metric.update_state(finite_losses)
+        self._loss_metric.update_state(_without_the_bad(result.losses))
         self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
         self.compiled_metrics.update_state(y, result.outputs)
         return {metric.name: metric.result() for metric in self.metrics}
@@ -316,7 +323,8 @@ class DPSGDModel(ResidentModel):
         return _first_rows(result, count), labels
 
     def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count, size = tf.shape(y)[0], self.physical_batch_size
+        count = tf.shape(y)[0]
+        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
 
         def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
             rows = slice(number * size, (number + 1) * size)
@@ -372,6 +380,12 @@ class DPSGDModel(ResidentModel):
         ]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
+
+
+def _without_the_bad(losses: tf.Tensor) -> tf.Tensor:
+    """The finite losses; all of them where none is, so that a training gone wrong shows."""
+    finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
+    return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)
 
 
 def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:
