@@ -212,17 +212,25 @@ def _problems_inside(record: Record) -> list[str]:
     for target, campaign in record.get("faults", {}).items():
         name = f"faults.{target}"
         found = _problems(campaign, _CAMPAIGN, name)
-        if not found and len({len(campaign[key]) for key in _CURVES}) > 1:
+        curves = [campaign[key] for key in _CURVES] if not found else []
+        if len(set(map(len, curves))) > 1:
             found.append(f"{name} has lists of different lengths")
-        problems += found
+        problems += found + _no_figures(name, curves)
     for index, entry in enumerate(record.get("robustness", [])):
         problems += _problems(entry, _ATTACK, f"robustness[{index}]")
     for row, result in record.get("results", {}).items():
-        problems += _problems(result, _RESULT, f"results[{row}]")
+        name = f"results[{row}]"
+        found = _problems(result, _RESULT, name)
+        problems += found or _no_figures(name, [result["train"], result["test"]])
     history = record.get("history", {}).values()
     if not all(isinstance(column, list) for column in history) or len(set(map(len, history))) > 1:
         problems.append("history must hold lists of one length")
     return problems
+
+
+def _no_figures(name: str, lists: list[list[Any]]) -> list[str]:
+    strange = [value for values in lists for value in values if not isinstance(value, _FIGURE)]
+    return [f"{name} has {reprlib.repr(strange[0])} among its figures"] if strange else []
 
 
 def _fractions(record: Record) -> list[tuple[str, list[float]]]:

@@ -240,7 +240,7 @@ def _train(
     _restore(manager, directory)
     done = int(epochs)
     history = runs.read_history(directory, epochs=done)
-    sessions = _count_session(directory)
+    sessions = count_session(directory)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
@@ -309,7 +309,8 @@ def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
         ) from None
 
 
-def _count_session(directory: Path) -> int:
+def count_session(directory: Path) -> int:
+    """How many processes have worked on a run, this one included."""
     path = directory / ".sessions"
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")
