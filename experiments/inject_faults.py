@@ -218,8 +218,8 @@ def main(argv: list[str]) -> None:
     del argv
     rates = _rates()
     _check_flags()
-    directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
     executor = _workers.chosen()
+    directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
     _stack.start()
     frames, runs = [], []
     for directory in directories:

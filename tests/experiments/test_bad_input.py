@@ -39,6 +39,26 @@ CASES = {
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",
     ),
     "seeds": ([REPRODUCE, "--seeds=0"], "seeds=0"),
+    "executor": ([REPRODUCE, "--executor=threads"], "executor='threads'"),
+    "workers": ([REPRODUCE, "--workers=0"], "workers=0"),
+    "workers_of_none": (
+        [REPRODUCE, "--executor=serial", "--workers=2"],
+        "workers=2 is for executor=local or ray",
+    ),
+    "address": (
+        [FAULTS, "--run=x", "--executor=local", "--ray_address=h:1"],
+        "ray_address='h:1' is for executor=ray",
+    ),
+    "strategy": ([TRAIN, "--strategy=horovod"], "strategy='horovod'"),
+    "strategy_dp": (
+        [TRAIN, "--algorithm=dpsgd", "--strategy=mirrored"],
+        "strategy='mirrored' cannot be used with algorithm='dpsgd'",
+    ),
+    "strategy_faults": (
+        [TRAIN, "--fault_aware_rate=0.1", "--strategy=mirrored"],
+        "fault_aware_rate=0.1",
+    ),
+    "peers": ([TRAIN, "--strategy=multi_worker"], "needs TF_CONFIG"),
     "rate": ([FAULTS, "--run=x", "--rates=0,1.5"], "rates=1.5"),
     "rate_text": ([FAULTS, "--run=x", "--rates=half"], "rates='half'"),
     "target": ([FAULTS, "--run=x", "--target=bits"], "target='bits'"),
