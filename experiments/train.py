@@ -6,7 +6,8 @@ Examples:
     python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd --epochs=20
 
 Run the same command again to go on after an interruption. The run's directory below --output_dir
-holds config.json, history.csv, checkpoints/, model.keras and record.json.
+holds config.json, history.csv, checkpoints/, model.keras and record.json, and train.flags: the
+same run again is --flagfile=RUN/train.flags.
 """
 
 import dataclasses
@@ -14,10 +15,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _terminal
 from ft_tf import architectures, checks, data, study
+from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
+from ft_tf.study import tensorboard
 from ft_tf.training import precision
 
 FLAGS = flags.FLAGS
@@ -43,7 +46,12 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("fault_aware_target", "units", "weights or units: what is faulty in training.")
 flags.DEFINE_string("output_dir", "runs", "The run's own directory is made below this one.")
-flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here.")
+flags.DEFINE_bool(
+    "tensorboard", False, "Write TensorBoard event files to tensorboard/ in the run's directory."
+)
+flags.DEFINE_string(
+    "tensorboard_dir", None, "Write them below this directory instead, under the run's name."
+)
 flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
 flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
 flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
@@ -119,6 +127,12 @@ def _config() -> c.RunConfig:
     )
 
 
+def _tensorboard_directory(directory: Path) -> Path | None:
+    if FLAGS.tensorboard_dir:
+        return Path(FLAGS.tensorboard_dir) / directory.name
+    return directory / "tensorboard" if FLAGS.tensorboard else None
+
+
 def main(argv: list[str]) -> int:
     """Runs the binary."""
     del argv
@@ -127,20 +141,23 @@ def main(argv: list[str]) -> int:
     precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     print(dataset.describe(), flush=True)
-    callbacks = []
-    if FLAGS.tensorboard_dir:
-        from ft_tf._compat import keras
-
-        callbacks.append(keras.callbacks.TensorBoard(FLAGS.tensorboard_dir))
+    output_dir = Path(FLAGS.output_dir)
+    directory = study.directory_of(config, dataset, output_dir)
+    keep_flags = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: _app.save_flags(directory / "train.flags")
+    )
+    events = _tensorboard_directory(directory)
     record = study.run(
         config,
         dataset,
-        Path(FLAGS.output_dir),
+        output_dir,
         verbose=_stack.keras_verbosity(),
-        callbacks=callbacks,
+        callbacks=[keep_flags, *([tensorboard.Summaries(events)] if events else [])],
     )
-    print(study.summary(record))
-    print(f"record: {study.directory_of(config, dataset, Path(FLAGS.output_dir)) / 'record.json'}")
+    if events:
+        tensorboard.write_curves(record, events)
+    print(_terminal.wrapped(study.summary(record)))
+    print(f"record: {directory / 'record.json'}")
     return 1 if record["status"] == "failed" else 0
 
 

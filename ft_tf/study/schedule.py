@@ -1,6 +1,7 @@
 """A study is a list of independent jobs; this runs them one by one and says where it is."""
 
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -80,7 +81,8 @@ class Progress:
     def _show(self, index: int, share: float) -> None:
         if not self._stream.isatty():
             return
-        line = self._line(index, share)
+        # A line that wraps cannot be erased by going back to its start.
+        line = self._line(index, share)[: shutil.get_terminal_size().columns - 1]
         self._write(self._erase() + line)
         self._width = len(line)
 

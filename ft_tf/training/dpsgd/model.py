@@ -5,12 +5,13 @@ from typing import Any, Literal
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
 from ft_tf.training.dpsgd.arguments import as_array, check_reference
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
-from ft_tf.training.dpsgd.events import PrivacyEvent
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
+from ft_tf.training.dpsgd.ledger import Ledger
 from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
@@ -42,6 +43,7 @@ class DPSGDModel(ResidentModel):
     | noise_seed given | replays exactly; private only while the seed is secret |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
+    | several fits | their steps add up; each step's noise is used once, also after `compile` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
 
@@ -108,7 +110,7 @@ class DPSGDModel(ResidentModel):
         self._plan = make_plan(model)
         self._checked = False
         self._expected_batch_size: int | None = None
-        self._events: list[PrivacyEvent] = []
+        self._ledger = Ledger()
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
 
@@ -119,7 +121,15 @@ class DPSGDModel(ResidentModel):
 
     def privacy_events(self) -> tuple[PrivacyEvent, ...]:
         """What this object executed so far; an interrupted `fit` counts what it did."""
-        return tuple(self._events)
+        return tuple(self._ledger.events)
+
+    def privacy_account(self, *, delta: float) -> Account:
+        """What all that this object executed costs: `epsilon` at `delta`, and a `statement`.
+
+        Raises:
+            ArgumentError: nothing was executed yet, or delta is out of range.
+        """
+        return account_for(self._ledger.events, delta=delta)
 
     def compile(
         self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any
@@ -175,7 +185,8 @@ class DPSGDModel(ResidentModel):
             **kwargs: what else Keras's `fit` takes, except weights of examples and classes.
 
         Raises:
-            ArgumentError: an argument cannot be used.
+            ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
+                back (by `compile`, say), so that a `noise_seed` would repeat its noise.
             ModelError: one example of x changes the output of another.
         """
         resident = not isinstance(x, tf.data.Dataset)
@@ -190,6 +201,9 @@ class DPSGDModel(ResidentModel):
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
         before = int(self.optimizer.iterations)
+        if self.private and self._ledger.needs_new_noise(before, seeded=self._secret.is_seed):
+            self._secret = Secret.of(None)
+            self.train_function = None  # the compiled step holds the old one
         if resident and not self._checked:
             check_examples_are_independent(self.model, x)
             self._checked = True
@@ -201,21 +215,22 @@ class DPSGDModel(ResidentModel):
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             return super().fit(x, y, None, epochs, **kwargs)
         finally:
-            known = len(x) if resident else num_examples
-            self._record(int(self.optimizer.iterations) - before, known)
+            self._record(before, len(x) if resident else num_examples, resident=resident)
 
-    def _record(self, steps: int, num_examples: int | None) -> None:
-        if steps > 0:
-            self._events.append(
-                PrivacyEvent(
-                    noise_multiplier=self.noise_multiplier,
-                    sampling=self.sampling if num_examples is not None else "unknown",
-                    num_examples=num_examples,
-                    batch_size=self._expected_batch_size,
-                    steps=steps,
-                    seeded=self._secret.is_seed,
-                )
-            )
+    def _record(self, first_step: int, num_examples: int | None, *, resident: bool) -> None:
+        offset = 0
+        if resident and self.sampling == "shuffle":
+            offset = first_step % (num_examples // self._expected_batch_size)
+        event = PrivacyEvent(
+            noise_multiplier=self.noise_multiplier,
+            sampling=self.sampling if num_examples is not None else "unknown",
+            num_examples=num_examples,
+            batch_size=self._expected_batch_size,
+            steps=int(self.optimizer.iterations) - first_step,
+            seeded=self._secret.is_seed,
+            pass_offset=offset,
+        )
+        self._ledger.note(first_step, event)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
         """Refused: steps outside `fit` would not be counted.
