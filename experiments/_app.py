@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -40,13 +41,14 @@ def _parse(arguments: Sequence[str], words: int) -> list[str]:
     except SystemExit:  # absl's --help exits with 1
         sys.exit(0)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()))
+        fail(" ".join(str(error).split()))
     if len(rest) > 1 + words:
-        _fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
+        fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
     return rest
 
 
-def _fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
+    """Prints one line on stderr and ends the process."""
     print(_terminal.styled("error:", "error", stream=sys.stderr), message, file=sys.stderr)
     sys.exit(USAGE_ERROR)
 
@@ -90,7 +92,7 @@ def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
         except FtTfError as error:
             if flags.FLAGS.verbose:
                 raise
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -5,8 +5,16 @@ import sys
 
 from absl import flags
 
+from experiments import _app
 from ft_tf import checks
-from ft_tf._compat import set_threads
+from ft_tf.errors import ArgumentError, StackError
+
+try:
+    from ft_tf._compat import set_threads
+except StackError as stack_error:  # binaries import this module before anything that needs Keras
+    if "--verbose" in sys.argv:
+        raise
+    _app.fail(str(stack_error))
 
 flags.DEFINE_integer(
     "threads",

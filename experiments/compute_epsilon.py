@@ -36,8 +36,8 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _EPOCHS = flags.DEFINE_float(
     "epochs",
     None,
-    f"Passes over the data, ceil(n / batch_size) steps each: give this or --steps (neither: "
-    f"{_PAPER_EPOCHS}).",
+    f"Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them: give "
+    f"this or --steps (neither: {_PAPER_EPOCHS}).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
 _NOISE_MULTIPLIER = flags.DEFINE_multi_string(
@@ -88,7 +88,8 @@ def _schedule() -> tuple[float, int, int | None]:
         return batch_size / n, steps, None
     epochs = _PAPER_EPOCHS if epochs is None else epochs
     check_positive(epochs=epochs)
-    return batch_size / n, math.ceil(epochs * math.ceil(n / batch_size)), math.ceil(epochs)
+    steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size))
+    return batch_size / n, steps, math.ceil(epochs)
 
 
 def _multipliers(sampling_probability: float, steps: int) -> list[float]:

@@ -4,12 +4,14 @@ Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
     python -m experiments.inject_faults --run=DIR --fault=bit_flip --rates=1e-6,1e-5,1e-4
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
+    python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
 
 The CSV of each model has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The
 same trial number hits the same sites in models of the same shape, so runs can be compared in pairs.
-Runs that differ in nothing but their seed are also summed up over seeds. Beside the CSV stands a
-file of the same name that ends in .flags and repeats the campaign by --flagfile.
+Runs that differ in nothing but their seed are also summed up over seeds. Workers share out the
+trials of a run (--per_layer stays in this process); the CSV is the same to the byte with the same
+--threads. Beside it stands a file of its name that ends in .flags: --flagfile repeats the campaign.
 """
 
 import sys
@@ -21,14 +23,16 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _stack, _subject
+from experiments import _app, _stack, _subject, _workers
 from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
+from ft_tf.study import executors
 from ft_tf.study.finished import FinishedRun
 from ft_tf.study.subjects import Subject
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_subject)
+flags.adopt_module_key_flags(_workers)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
@@ -142,21 +146,34 @@ class _Bar:
         self._bar.update()
 
 
-def _campaign(subject: Subject, rates: list[float]) -> pd.DataFrame:
+def _campaign(
+    subject: Subject, rates: list[float], executor: executors.Executor | None
+) -> pd.DataFrame:
+    settings = {
+        "target": FLAGS.target,
+        "rates": tuple(rates),
+        "seed": FLAGS.seed,
+        "fault": FAULTS[FLAGS.fault](),
+        "allocation": FLAGS.allocation,
+        "images_per_trial": FLAGS.images_per_trial,
+    }
+    options = {
+        "trials": FLAGS.trials,
+        "half_width": None if FLAGS.half_width is None else FLAGS.half_width / 100,
+    }
     with _Bar(len(set(rates)) * FLAGS.trials) as bar:
-        return faults.sweep(
-            subject.model,
-            subject.x,
-            subject.y,
-            target=FLAGS.target,
-            rates=rates,
-            trials=FLAGS.trials,
-            seed=FLAGS.seed,
-            fault=FAULTS[FLAGS.fault](),
-            allocation=FLAGS.allocation,
-            half_width=None if FLAGS.half_width is None else FLAGS.half_width / 100,
-            images_per_trial=FLAGS.images_per_trial,
+        if executor is None:
+            return faults.sweep(
+                subject.model, subject.x, subject.y, **settings, **options, progress=bar.update
+            )
+        return executors.sweep(
+            subject.run.directory,
+            executors.SweepSettings(**settings),
+            executor,
+            data_dir=FLAGS.data_dir,
+            **options,
             progress=bar.update,
+            note=lambda text: tqdm.write(text, file=sys.stderr),
         )
 
 
@@ -228,10 +245,13 @@ def main(argv: list[str]) -> None:
     rates = _rates()
     _check_flags()
     _subject.check()
+    executor = _workers.chosen()
+    if executor is not None and FLAGS.model:
+        raise ArgumentError(f"--model={FLAGS.model} is tested in this process: leave workers out")
     _stack.start()
     frames, runs = [], []
     for subject in _subject.loaded():
-        frame = _campaign(subject, rates)
+        frame = _campaign(subject, rates, executor)
         name = f"faults-{FLAGS.target}-{FLAGS.fault}-seed_{FLAGS.seed}.csv"
         path = Path(FLAGS.output or f"{subject.results}{name}")
         shown = frame if FLAGS.all_measures else frame[COLUMNS]

@@ -11,6 +11,9 @@ declared here. Sources, by the letters that the comments below use:
     [C]  the TRADES authors' CIFAR-10 script: epsilon 0.031, 10 steps of 0.007, beta 6, SGD,
          momentum 0.9, weight decay 2e-4, batch 128, crop and flip
     [K]  the TensorFlow tutorial on overfitting, which regularises with l2(0.001)
+    [B]  Bishop 1995: noise on the inputs is equivalent to a penalty on the Jacobian
+
+Beside the paper's rows stand arms that it lacks: `arms_of` and `stopped_runs`.
 
 Nothing at the scale "paper" was chosen by a test accuracy. The epochs and rates of "quick" were
 raised until its models had learned the sample, its test images included.
@@ -19,11 +22,20 @@ raised until its models had learned the sample, its test images included.
 import dataclasses
 from collections.abc import Iterable
 
+from ft_tf.records import Record
+from ft_tf.report import labels
 from ft_tf.study import config as c
 from ft_tf.study.circles import FORMS, CirclesConfig
 
 TABLES = (3, 4, 5, 6, 7, 8)
-SCALES = ("quick", "paper")
+SCALES = ("quick", "paper", "smoke")
+
+ASSIGNMENTS = {
+    "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
+    "sources": ("fmnist_cnn_1", "fmnist_cnn_2"),
+}
+"""The CNNs of TRADES (Table 5) and of DP-SGD (Table 7): as section 3.2 of the paper has them, and
+the reverse, which the code that it builds on ([E], [T]) suggests."""
 
 PAPER_NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 """Noise multiplier of each DP row, by the epsilon that the paper prints."""
@@ -41,7 +53,21 @@ CIRCLES_ROWS = (
 )
 """Rows of Table 3: row id, noise, sigma."""
 
-PAPER_EPOCHS = {"dpsgd": 60, "natural": 60, "tikhonov": 60, "trades": 40}
+CIRCLES_ARMS = (
+    ("table_3/circles_mlp/jacobian_penalty/0.01", "jacobian_penalty", 0.01),
+    ("table_3/circles_mlp/jacobian_penalty/0.1", "jacobian_penalty", 0.1),
+    ("table_3/circles_mlp/jacobian_penalty/0.5", "jacobian_penalty", 0.5),
+    ("table_3/circles_mlp/tikhonov/0.001", "tikhonov", 1e-3),
+)
+"""[B]'s penalty for each additive sigma, and weight decay ([K]'s), which it is often taken for."""
+
+PAPER_EPOCHS = {
+    "dpsgd": 60,
+    "natural": 60,
+    "tikhonov": 60,
+    "jacobian_penalty": 60,
+    "trades": 40,
+}
 CIFAR10_EPOCHS = {"natural": 60, "tikhonov": 60, "trades": 30}
 
 _L2 = 1e-3  # [K]
@@ -56,7 +82,7 @@ class Scale:
     """What a scale reduces.
 
     Attributes:
-        name: "quick" or "paper".
+        name: one of `SCALES`.
         fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
         rate_factor: of the learning rates of Fashion-MNIST's rows without DP: few epochs need more.
         dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
@@ -64,6 +90,7 @@ class Scale:
         fmnist_limits: training and test images of Fashion-MNIST; 0 for all.
         cifar10_limits: training and test images of CIFAR-10; 0 for all.
         circles_replicates: replicates of each row of Table 3.
+        circles_rows: rows of Table 3.
         circles_forms: forms of Table 3: the paper's points, and points drawn anew.
         trades_steps: attack steps of TRADES on CIFAR-10.
         fmnist_trades_steps: attack steps of TRADES on Fashion-MNIST.
@@ -79,6 +106,7 @@ class Scale:
     fmnist_limits: tuple[int, int]
     cifar10_limits: tuple[int, int]
     circles_replicates: int
+    circles_rows: tuple[tuple[str, str, float], ...]
     circles_forms: tuple[str, ...]
     trades_steps: int
     fmnist_trades_steps: int
@@ -96,8 +124,8 @@ QUICK = Scale(
         "natural/fmnist_cnn_2": 7,
         "tikhonov/fmnist_cnn_2": 7,
         "trades/fmnist_cnn_2": 4,
-        "natural/fmnist_cnn_1": 8,
-        "tikhonov/fmnist_cnn_1": 8,
+        "natural/fmnist_cnn_1": 12,
+        "tikhonov/fmnist_cnn_1": 12,
         "dpsgd/fmnist_cnn_1": 10,
     },
     rate_factor=2.0,
@@ -106,6 +134,7 @@ QUICK = Scale(
     fmnist_limits=(6000, 1000),
     cifar10_limits=(2000, 1000),
     circles_replicates=16,
+    circles_rows=CIRCLES_ROWS,
     circles_forms=FORMS[:1],
     trades_steps=4,
     fmnist_trades_steps=5,
@@ -113,24 +142,36 @@ QUICK = Scale(
     attacked=c.Evaluation(
         fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
         fault_trials=3,
-        attack="pgd",
+        attacks=("pgd",),
         attack_steps=10,
         attack_images=200,
         attack_sanity=False,
     ),
 )
 
-_PAPER_EVALUATION = c.Evaluation(fault_trials=20, attack="pgd", attack_steps=50, curve=True)
+# Most of the variance is between fault sets: ten on 2,000 images each tell more than two on all.
+_PAPER_EVALUATION = c.Evaluation(
+    fault_rates=(0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, *(k / 10 for k in range(1, 10))),
+    fault_trials=10,
+    fault_images=2000,
+    layer_rate=0.5,
+    attacks=("pgd", "apgd"),
+    attack_steps=50,
+    membership=True,
+    rescaling=True,
+    curve=True,
+)
 
 PAPER = Scale(
     name="paper",
-    fmnist_epochs=PAPER_EPOCHS,
+    fmnist_epochs={**PAPER_EPOCHS, "jacobian_penalty": 20},  # each costs ten natural ones
     rate_factor=1.0,
     dpsgd_rates={},
     cifar10_epochs=CIFAR10_EPOCHS,
     fmnist_limits=(0, 0),
     cifar10_limits=(0, 0),
     circles_replicates=200,
+    circles_rows=CIRCLES_ROWS + CIRCLES_ARMS,
     circles_forms=FORMS,
     trades_steps=10,
     fmnist_trades_steps=10,
@@ -138,10 +179,32 @@ PAPER = Scale(
     attacked=_PAPER_EVALUATION,
 )
 
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    fmnist_epochs=dict.fromkeys(PAPER_EPOCHS, 1),
+    cifar10_epochs=dict.fromkeys(CIFAR10_EPOCHS, 1),
+    fmnist_limits=(500, 100),
+    cifar10_limits=(250, 100),
+    circles_replicates=2,
+    trades_steps=1,
+    fmnist_trades_steps=1,
+    evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
+    attacked=c.Evaluation(
+        fault_rates=(0.0, 0.5, 0.9),
+        fault_trials=2,
+        attacks=("pgd",),
+        attack_steps=2,
+        attack_images=50,
+        attack_sanity=False,
+    ),
+)
+"""Shows in seconds that everything runs; its numbers say nothing about the models."""
+
 
 def scale(name: str) -> Scale:
     """The scale called `name`."""
-    return {"quick": QUICK, "paper": PAPER}[name]
+    return {"quick": QUICK, "paper": PAPER, "smoke": SMOKE}[name]
 
 
 def _fashion_mnist(
@@ -182,12 +245,16 @@ def _fashion_mnist(
 
 def table_5(at: Scale, *, trades_architecture: str = "fmnist_cnn_2") -> list[c.RunConfig]:
     """Natural, Tikhonov and TRADES on Fashion-MNIST; section 3.2 assigns CNN 2 to TRADES."""
+    architectures = ("fmnist_dnn", trades_architecture)
+    return [run for name in architectures for run in _table_5_rows(name, at)]
+
+
+def _table_5_rows(architecture: str, at: Scale) -> list[c.RunConfig]:
     settings = {"batch_size": 128, "learning_rate": 0.01, "momentum": 0.9}  # [M]
     steps = at.fmnist_trades_steps
     # [E], read as pixels: ten steps of 0.02, or fewer that go as far.
     trades = c.Trades(epsilon=0.1, step_size=0.2 / steps, num_steps=steps, beta=1.0)
     fewer = (f"attack steps {steps} of {PAPER.fmnist_trades_steps}",)
-    algorithms = (c.Natural(), c.Tikhonov(l2=_L2), trades)
     return [
         _fashion_mnist(
             5,
@@ -198,15 +265,14 @@ def table_5(at: Scale, *, trades_architecture: str = "fmnist_cnn_2") -> list[c.R
             deviations=fewer if algorithm is trades and at is not PAPER else (),
             **settings,
         )
-        for architecture in ("fmnist_dnn", trades_architecture)
-        for algorithm in algorithms
+        for algorithm in (c.Natural(), c.Tikhonov(l2=_L2), trades)
     ]
 
 
 def table_3(at: Scale) -> list[CirclesConfig]:
     """Input noise on circles: Adam, binary cross-entropy, 4,000 epochs of one batch."""
     return [
-        CirclesConfig(form=form, rows=CIRCLES_ROWS, replicates=at.circles_replicates)
+        CirclesConfig(form=form, rows=at.circles_rows, replicates=at.circles_replicates)
         for form in at.circles_forms
     ]
 
@@ -301,24 +367,129 @@ def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[c.RunConfi
     ]
 
 
-def runs_of(tables: Iterable[int], at: Scale, *, seeds: int) -> list[c.RunConfig]:
-    """All trainings of the given tables but Table 3, seed by seed: one of every row first."""
+def _normalized_trades(architecture: str, at: Scale) -> c.RunConfig:
+    """[E] to the letter: its ball of 0.1 is 0.031 in pixels, and dark pixels fall outside it."""
+    return _fashion_mnist(
+        5,
+        c.Trades(epsilon=0.1, step_size=0.02, num_steps=10, beta=1.0, normalized_example=True),
+        architecture,
+        "trades_normalized_example",
+        at,
+        batch_size=64,
+        learning_rate=0.01,
+        momentum=0.5,
+    )
+
+
+def _unclipped(noise_multiplier: float) -> c.DPSGD:
+    """Noise as wide as at clip norm 1, and gradients as they are."""
+    return c.DPSGD(
+        l2_norm_clip=labels.UNCLIPPED,
+        noise_multiplier=noise_multiplier / labels.UNCLIPPED,
+        noise_seed=0,
+    )
+
+
+def _private_arms(table: int, architecture: str, at: Scale) -> list[c.RunConfig]:
+    """What tells clipping from noise, and positive controls for fault tolerance."""
+    settings = {"batch_size": 250, "learning_rate": 0.15}  # [T], as the rows beside them
+
+    def arm(algorithm: c.Algorithm, row: str, **more: object) -> c.RunConfig:
+        return _fashion_mnist(table, algorithm, architecture, row, at, **settings, **more)
+
+    clip_only = c.DPSGD(l2_norm_clip=1.0, noise_multiplier=0.0, noise_seed=0)
+    arms = [
+        arm(clip_only, "dpsgd_clip_only"),
+        *(
+            arm(_unclipped(noise_multiplier), f"dpsgd_noise_only/{epsilon}")
+            for epsilon, noise_multiplier in PAPER_NOISE_MULTIPLIERS.items()
+        ),
+        arm(c.Natural(), "natural_dropout", dropout=0.5),
+        arm(c.Natural(), "natural_fault_aware", fault_aware_rate=0.3),
+    ]
+    if architecture == "fmnist_dnn":  # a backward pass for each class: too slow for the CNNs
+        arms.append(arm(c.JacobianPenalty(sigma=0.1), "jacobian_penalty"))
+    return arms
+
+
+def arms_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> list[c.RunConfig]:
+    """Runs beside the paper's rows, with seed 0; the other assignment of the CNNs among them."""
+    tables = set(tables)
+    trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
+    arms: list[c.RunConfig] = []
+    if 8 in tables:
+        arms += _private_arms(8, "fmnist_dnn", at)
+    if 5 in tables:
+        arms += [_normalized_trades(name, at) for name in ("fmnist_dnn", trades_architecture)]
+        arms += _table_5_rows(dp_architecture, at)
+    if 7 in tables:
+        arms += _private_arms(7, dp_architecture, at)
+        arms += table_7(at, dp_architecture=trades_architecture)
+    return arms
+
+
+def stopped_runs(records: Iterable[Record], at: Scale) -> list[c.RunConfig]:
+    """For each finished DP row a natural training, stopped at its test accuracy, of its seed.
+
+    Fault tolerance can then be compared at equal accuracy.
+    """
+    runs = []
+    for record in records:
+        for row in record["rows"] if record["status"] == "finished" else ():
+            exhibit, _, algorithm, *epsilon = row.split("/")
+            if algorithm != "dpsgd" or not epsilon:
+                continue
+            run = _fashion_mnist(
+                int(exhibit.removeprefix("table_")),
+                c.Natural(),
+                record["config"]["architecture"],
+                f"natural_stopped/{epsilon[0]}",
+                at,
+                batch_size=record["config"]["batch_size"],
+                learning_rate=0.15,  # [T]
+                stop_at_test_accuracy=record["accuracy"]["test"],
+            )
+            run = dataclasses.replace(run, label=f"{run.label}-as_{epsilon[0]}")
+            runs.append(with_seed(run, record["config"]["seed"]))
+    return runs
+
+
+def runs_of(
+    tables: Iterable[int], at: Scale, *, seeds: int, assignment: str = "text"
+) -> list[c.RunConfig]:
+    """All trainings of the given tables but Table 3, seed by seed: one of every row first.
+
+    At the scale "paper" the arms that the paper lacks follow the rows of each seed.
+
+    Args:
+        tables: numbers of the paper's tables.
+        at: what is reduced.
+        seeds: trainings of every row.
+        assignment: a key of `ASSIGNMENTS`.
+    """
     tables = sorted(set(tables))
+    trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
     rows: list[c.RunConfig] = []
     if 5 in tables:
-        rows += table_5(at)
+        rows += table_5(at, trades_architecture=trades_architecture)
     if 8 in tables:
         rows += table_8(at)
     if 7 in tables:
-        rows += table_7(at)
+        rows += table_7(at, dp_architecture=dp_architecture)
     if {4, 6} & set(tables):
         rows += tables_4_and_6(at, tables)
+    if at is PAPER:
+        rows += arms_of(tables, at, assignment=assignment)
     return [with_seed(run, seed) for seed in range(seeds) for run in rows]
 
 
 def with_seed(run: c.RunConfig, seed: int) -> c.RunConfig:
-    """The same run with another seed, and with another noise seed where it has one."""
+    """The same run with another seed, for its fault sets too, and its noise where that is seeded.
+
+    Runs of one seed meet the same fault sets, whatever their algorithm.
+    """
     algorithm = run.algorithm
     if isinstance(algorithm, c.DPSGD) and algorithm.noise_seed is not None:
         algorithm = dataclasses.replace(algorithm, noise_seed=seed)
-    return dataclasses.replace(run, seed=seed, algorithm=algorithm)
+    evaluation = dataclasses.replace(run.evaluation, fault_seed=seed)
+    return dataclasses.replace(run, seed=seed, algorithm=algorithm, evaluation=evaluation)

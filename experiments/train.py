@@ -37,7 +37,9 @@ flags.DEFINE_float("learning_rate", 0.15, "Learning rate.")
 flags.DEFINE_string("optimizer", "sgd", "sgd or adam.")
 flags.DEFINE_float("momentum", 0.0, "Momentum of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Adds weight_decay * w to each gradient.")
-flags.DEFINE_integer("seed", 0, "Fixes initial weights, data order, input noise and attacks.")
+flags.DEFINE_integer(
+    "seed", 0, "Fixes initial weights, data order, input noise, faults and attacks."
+)
 flags.DEFINE_bool("augment", False, "Random crop and flip (cifar10).")
 flags.DEFINE_string("precision", "float32", "float32 or mixed_bfloat16.")
 flags.DEFINE_float("dropout", 0.0, "Share of hidden Dense units dropped in training.")
@@ -60,10 +62,20 @@ flags.DEFINE_string(
 )
 flags.DEFINE_float("attack_epsilon", None, "Radius of that attack; default: trades' own, or 0.1.")
 flags.DEFINE_integer("attack_steps", 20, "Steps of that attack.")
-flags.DEFINE_bool("curve", False, "Measure train and test accuracy after every epoch.")
+flags.DEFINE_integer(
+    "attack_images", 1000, "That attack takes the first so many test and training images."
+)
+flags.DEFINE_bool(
+    "curve",
+    False,
+    "Measure train and test accuracy after every epoch; trades also keeps the most robust epoch, "
+    "chosen on 500 test images beside --attack_images.",
+)
 # Options of single algorithms; given to another one they are refused.
 flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
-flags.DEFINE_float("sigma", 0.1, "additive_gaussian, multiplicative_gaussian: noise scale.")
+flags.DEFINE_float(
+    "sigma", 0.1, "*_gaussian: scale of the noise; jacobian_penalty: its stand-in's."
+)
 flags.DEFINE_float("epsilon", 0.1, "trades: radius of the ball, in pixels of [0, 1].")
 flags.DEFINE_float("step_size", 0.02, "trades: length of an attack step.")
 flags.DEFINE_integer("num_steps", 10, "trades: attack steps.")
@@ -73,7 +85,11 @@ flags.DEFINE_bool("normalized_example", False, "trades: the authors' normalised 
 flags.DEFINE_float("l2_norm_clip", 1.0, "dpsgd: greatest l2 norm of one example's gradient.")
 flags.DEFINE_float("noise_multiplier", 1.1, "dpsgd: noise sigma, in units of l2_norm_clip.")
 flags.DEFINE_string("sampling", "poisson", "dpsgd: poisson or shuffle.")
-flags.DEFINE_integer("noise_seed", None, "dpsgd: fixes batches and noise, for replication only.")
+flags.DEFINE_integer(
+    "noise_seed",
+    None,
+    "dpsgd: fixes batches and noise, for replication only: the record publishes it.",
+)
 flags.DEFINE_string("engine", "fast", "dpsgd: fast, or reference (TF Privacy's optimizer).")
 flags.DEFINE_float("delta", c.DEFAULT_DELTA, "dpsgd: delta at which epsilon is stated.")
 
@@ -104,14 +120,22 @@ def _evaluation(algorithm: c.Algorithm) -> c.Evaluation:
         radius = algorithm.epsilon if robust and not algorithm.normalized_example else 0.1
     return c.Evaluation(
         fault_trials=FLAGS.fault_trials,
-        attack="" if attack == "none" else attack,
+        fault_seed=FLAGS.seed,
+        attacks=() if attack == "none" else (attack,),
         attack_epsilon=radius,
         attack_steps=FLAGS.attack_steps,
+        attack_images=FLAGS.attack_images,
+        apgd_steps=FLAGS.attack_steps,
         curve=FLAGS.curve,
     )
 
 
 def _config() -> c.RunConfig:
+    if FLAGS.dataset == "circles":
+        raise ArgumentError(
+            "dataset='circles' is trained with all replicates of all its rows at once: "
+            "python -m experiments.reproduce --tables=3"
+        )
     checks.check_choice(_DEFAULT_ARCHITECTURE, dataset=FLAGS.dataset)
     algorithm = _algorithm()
     shared = (

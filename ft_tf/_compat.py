@@ -44,6 +44,9 @@ def _quiet_start() -> Iterator[None]:
 
 def _import_tensorflow() -> ModuleType:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    # TensorFlow leaves oneDNN off on processors without AVX512_VNNI; convolutions are two to four
+    # times faster with it on plain AVX2 too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not VERBOSE:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -148,6 +151,13 @@ def set_threads(threads: int) -> None:
 def threads() -> int:
     """Intra-op threads that TensorFlow computes with."""
     return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+
+
+def uses_onednn() -> bool:
+    """Whether TensorFlow computes with oneDNN, which rounds differently from its own kernels."""
+    from tensorflow.python.util import _pywrap_util_port
+
+    return bool(_pywrap_util_port.IsMklEnabled())
 
 
 def processor() -> str:

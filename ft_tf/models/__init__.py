@@ -1,4 +1,4 @@
-"""The user's own model: from a file without running its code, and from Keras 3 to Keras 2."""
+"""The user's own model: read from a file without running its code, brought from Keras 3 to 2."""
 
 from ft_tf.models.files import load
 from ft_tf.models.keras3 import convert

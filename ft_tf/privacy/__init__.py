@@ -25,7 +25,7 @@ from ft_tf.privacy.accounting import (
 from ft_tf.privacy.bounds import GapBounds, gap_bounds, theorem_1
 from ft_tf.privacy.calibration import noise_multiplier_for
 from ft_tf.privacy.events import Account, PrivacyEvent, account_for
-from ft_tf.privacy.phases import Phase
+from ft_tf.privacy.phases import Phase, steps_per_pass
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 from ft_tf.privacy.record import to_record
 from ft_tf.privacy.statements import statement
@@ -47,6 +47,7 @@ __all__ = [
     "privacy_cost",
     "privacy_cost_of_phases",
     "statement",
+    "steps_per_pass",
     "theorem_1",
     "to_record",
 ]

@@ -11,6 +11,7 @@ ALGORITHMS = {
     "tikhonov": "Tikhonov",
     "additive_gaussian": "additive noise",
     "multiplicative_gaussian": "multiplicative noise",
+    "jacobian_penalty": "Jacobian penalty",
     "trades": "TRADES",
     "dpsgd": "DP-SGD",
 }
@@ -71,7 +72,8 @@ def of_run(group: Group) -> str:
     result = group.result
     if result is not None:
         noise = algorithm(result["noise"])
-        run = f"{noise}, sigma {result['sigma']:g}" if result.get("sigma") else noise
+        scale = "l2" if result["noise"] == "tikhonov" else "sigma"
+        run = f"{noise}, {scale} {result['sigma']:g}" if result.get("sigma") else noise
         return f"{run}; {FORMS.get(group.any_record['form'], group.any_record['form'])}"
     config = group.any_record["config"]
     name, options = _algorithm(config)
@@ -108,10 +110,10 @@ def _label(group: Group, place: int) -> str:
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
     options = config.get("algorithm") or {"name": "?"}
-    name = algorithm(options["name"])
+    name = _with_additions(algorithm(options["name"]), config)
     if options["name"] == "tikhonov":
         return name, [f"l2 {options['l2']:g}"]
-    if options["name"].endswith("_gaussian"):
+    if options["name"].endswith("_gaussian") or options["name"] == "jacobian_penalty":
         return name, [f"sigma {options['sigma']:g}"]
     if options["name"] == "trades":
         space = " in normalised space" if options.get("normalized_example") else ""
@@ -123,12 +125,34 @@ def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
         ]
     if options["name"] == "dpsgd":
         return name, [
-            f"noise multiplier {options['noise_multiplier']:g}",
-            f"clip {options['l2_norm_clip']:g}",
+            *_noise_and_clip(options),
             *(["shuffled batches"] if options.get("sampling") == "shuffle" else []),
             *(["reference engine"] if options.get("engine") == "reference" else []),
         ]
     return name, []
+
+
+def _with_additions(name: str, config: dict[str, Any]) -> str:
+    if config.get("dropout"):
+        name += f" with dropout {config['dropout']:g}"
+    if config.get("fault_aware_rate"):
+        name += f" under {config['fault_aware_rate']:.0%} faulty {config['fault_aware_target']}"
+    if config.get("stop_at_test_accuracy"):
+        name += f" stopped at {config['stop_at_test_accuracy']:.2%} test"
+    return name
+
+
+UNCLIPPED = 1e6
+"""From this clip norm on no gradient is clipped; the noise's deviation is what then matters."""
+
+
+def _noise_and_clip(options: dict[str, Any]) -> list[str]:
+    sigma, clip = options["noise_multiplier"], options["l2_norm_clip"]
+    if not sigma:
+        return [f"clipping only, clip {clip:g}"]
+    if clip >= UNCLIPPED:
+        return [f"noise only, deviation {sigma * clip:g}"]
+    return [f"noise multiplier {sigma:g}", f"clip {clip:g}"]
 
 
 def variants(groups: Sequence[Group]) -> list[str]:

@@ -50,6 +50,7 @@ ROBUSTNESS_COLUMNS = (
     "rows",
     "replicates",
     "attack",
+    "distance",
     "epsilon",
     "steps",
     "images",
@@ -58,8 +59,17 @@ ROBUSTNESS_COLUMNS = (
     "robust_low",
     "robust_high",
     "band",
+    "train_clean_accuracy",
     "train_robust_accuracy",
+    "robust_generalization_error",
     "warnings",
+)
+_ACCURACIES = (
+    "clean_accuracy",
+    "robust_accuracy",
+    "train_clean_accuracy",
+    "train_robust_accuracy",
+    "robust_generalization_error",
 )
 
 
@@ -289,20 +299,18 @@ def robustness_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Accuracy under attack, per group and attack, with the attack's own warnings."""
     lines = []
     for group, rows in trained_groups(records):
-        for (attack, epsilon, steps, images), entries in _attacks(group).items():
+        for (attack, distance, epsilon, steps, images), entries in _attacks(group).items():
             low, high, band = _robust_band(entries)
             lines.append(
                 {
                     **_common(group, rows),
                     "replicates": len(entries),
                     "attack": attack,
+                    "distance": distance,
                     "epsilon": epsilon,
                     "steps": steps,
                     "images": images,
-                    **{
-                        key: _mean(entry.get(key) for entry in entries)
-                        for key in ("clean_accuracy", "robust_accuracy", "train_robust_accuracy")
-                    },
+                    **{key: _mean(entry.get(key) for entry in entries) for key in _ACCURACIES},
                     "robust_low": low,
                     "robust_high": high,
                     "band": band,
@@ -322,7 +330,8 @@ def _attacks(group: Group) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     for record in group.finished:
         worst: dict[tuple[Any, ...], dict[str, Any]] = {}
         for entry in record["robustness"]:
-            kind = (entry["attack"], entry["epsilon"], entry.get("steps"), entry.get("images"))
+            distance = (entry.get("parameters") or {}).get("distance", "l_inf")
+            kind = (entry["attack"], distance, *map(entry.get, ("epsilon", "steps", "images")))
             known = worst.setdefault(kind, entry)
             if entry["robust_accuracy"] < known["robust_accuracy"]:
                 worst[kind] = entry

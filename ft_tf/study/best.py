@@ -13,6 +13,7 @@ from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.study.config import RunConfig, Trades
+from ft_tf.training.callbacks import Classifier
 
 SELECTION_IMAGES = 500
 SELECTION_STEPS = 10
@@ -22,18 +23,46 @@ _CHOICE = "best_checkpoint.json"
 
 def applies_to(config: RunConfig, data: Dataset) -> bool:
     """Whether a run keeps its best checkpoint: TRADES with a curve, and images to choose on."""
-    enough = len(data.x_test) >= config.evaluation.attack_images + SELECTION_IMAGES
-    return isinstance(config.algorithm, Trades) and config.evaluation.curve and enough
+    return _is_wanted(config) and obstacle(config, data) is None
+
+
+def obstacle(config: RunConfig, data: Dataset) -> str | None:
+    """Why a TRADES run with a curve cannot keep its best checkpoint; None if nothing is in the way.
+
+    Args:
+        config: of the run.
+        data: of the run, its limits applied.
+    """
+    needed = config.evaluation.attack_images + SELECTION_IMAGES
+    if not _is_wanted(config) or len(data.x_test) >= needed:
+        return None
+    return (
+        f"no best checkpoint is kept: it is chosen on {SELECTION_IMAGES} test images beside "
+        f"attack_images={config.evaluation.attack_images}, and there are {len(data.x_test)}"
+    )
+
+
+def _is_wanted(config: RunConfig) -> bool:
+    return isinstance(config.algorithm, Trades) and config.evaluation.curve
 
 
 class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
     Adds robust_accuracy to the epoch's logs.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        directory: of the run.
+        classifier: gives the model to measure, with its weights of now.
     """
 
-    def __init__(self, config: RunConfig, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self, config: RunConfig, data: Dataset, directory: Path, *, classifier: Classifier
+    ) -> None:
         super().__init__()
+        self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
         self._x, self._y = data.x_test[chosen], data.y_test[chosen]
@@ -43,7 +72,7 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
-        classifier = self.model.model
+        classifier = self._classifier()
         result = attacks.pgd(
             classifier,
             self._x,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from ft_tf.study.schedule import Job
 from ft_tf.training import circles, noise
 
 FORMS = ("fixed_data", "redrawn_data")
-NOISES = ("natural", "additive_gaussian", "multiplicative_gaussian")
+NOISES = (
+    "natural",
+    "additive_gaussian",
+    "multiplicative_gaussian",
+    "jacobian_penalty",
+    "tikhonov",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +35,8 @@ class CirclesConfig:
         form: "fixed_data": the paper's 100 points, new initial weights in each replicate;
             "redrawn_data": points drawn anew in each replicate too, the same for every row of the
             table, and tested on 10,000 further points.
-        rows: (row id of the paper, noise, sigma).
+        rows: (row id, one of NOISES, sigma); sigma of "jacobian_penalty" is that of the additive
+            noise that it stands for, and of "tikhonov" the coefficient l2.
         replicates: trainings of each row.
         epochs: steps, each on the whole of the training points.
         learning_rate: of Adam.
@@ -118,13 +126,22 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
         return records.load(directory)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    config: CirclesConfig
+    output_dir: Path
+
+    def __call__(self, report: Callable[[float], None]) -> Record:
+        return run_circles(self.config, self.output_dir)
+
+
 def job(config: CirclesConfig, output_dir: Path) -> Job:
     """The table as one job."""
     return Job(
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=lambda report: run_circles(config, output_dir),
+        execute=_Table(config, output_dir.absolute()),
     )
 
 
@@ -132,14 +149,19 @@ _COST = 0.3
 """Of one epoch of one network, in the unit of `jobs.cost`."""
 
 
-def _row(kind: str, sigma: float) -> circles.CirclesRow:
-    if kind == "natural":
-        return circles.CirclesRow()
+def _row(kind: str, value: float) -> circles.CirclesRow:
     makers = {
-        "additive_gaussian": noise.AdditiveGaussian,
-        "multiplicative_gaussian": noise.MultiplicativeGaussian,
+        "natural": lambda: circles.CirclesRow(),
+        "additive_gaussian": lambda: circles.CirclesRow(input_noise=noise.AdditiveGaussian(value)),
+        "multiplicative_gaussian": lambda: circles.CirclesRow(
+            input_noise=noise.MultiplicativeGaussian(value)
+        ),
+        "jacobian_penalty": lambda: circles.CirclesRow(
+            jacobian_penalty=noise.AdditiveGaussian(value)
+        ),
+        "tikhonov": lambda: circles.CirclesRow(l2=value),
     }
-    return circles.CirclesRow(input_noise=makers[kind](sigma))
+    return makers[kind]()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,14 +1,12 @@
 """The frozen configuration of a run: everything that its record depends on, checked at once."""
 
 import dataclasses
-import hashlib
 import json
 from typing import Any, ClassVar
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
-DATASETS = ("fashion_mnist", "cifar10", "circles")
 OPTIMIZERS = ("sgd", "adam")
 DEFAULT_DELTA = 1e-5
 
@@ -65,6 +63,13 @@ class MultiplicativeGaussian(_GaussianNoise):
 
 
 @dataclasses.dataclass(frozen=True)
+class JacobianPenalty(_GaussianNoise):
+    """Adds Bishop's penalty of N(0, sigma^2) input noise: what that noise is equivalent to."""
+
+    name: ClassVar[str] = "jacobian_penalty"
+
+
+@dataclasses.dataclass(frozen=True)
 class Trades:
     """TRADES (equation 6): cross-entropy plus beta times the KL term on attacked inputs.
 
@@ -106,7 +111,8 @@ class DPSGD:
         l2_norm_clip: C, the greatest l2 norm of one example's gradient.
         noise_multiplier: sigma; the noise's standard deviation is sigma C.
         sampling: "poisson", or "shuffle" for the original practice.
-        noise_seed: fixes batches and noise for replication; None draws a secret.
+        noise_seed: fixes batches and noise for replication; None draws a secret. The record
+            publishes it, so such a run is private for nobody who reads the record.
         engine: "fast", or "reference" for TF Privacy's DPKerasSGDOptimizer.
         delta: failure probability at which epsilon is stated.
     """
@@ -131,6 +137,11 @@ class DPSGD:
             raise ArgumentError(
                 "engine='reference' cannot draw Poisson batches: use sampling='shuffle'"
             )
+        if self.engine == "reference" and self.noise_seed is not None and self.noise_multiplier > 0:
+            raise ArgumentError(
+                f"noise_seed={self.noise_seed} cannot fix the noise of engine='reference', which "
+                "draws its own: leave it out, or use noise_multiplier=0"
+            )
 
     @property
     def tag(self) -> str:
@@ -140,11 +151,16 @@ class DPSGD:
         return f"-sigma_{self.noise_multiplier:g}-clip_{self.l2_norm_clip:g}{shuffle}{engine}"
 
 
-Algorithm = Natural | Tikhonov | AdditiveGaussian | MultiplicativeGaussian | Trades | DPSGD
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    cls.name: cls
-    for cls in (Natural, Tikhonov, AdditiveGaussian, MultiplicativeGaussian, Trades, DPSGD)
-}
+Algorithm = (
+    Natural
+    | Tikhonov
+    | AdditiveGaussian
+    | MultiplicativeGaussian
+    | JacobianPenalty
+    | Trades
+    | DPSGD
+)
+ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in Algorithm.__args__}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,12 +172,17 @@ class Evaluation:
         fault_targets: "weights" and "units", or fewer.
         fault_rates: rates of stuck-at-0 faults.
         fault_trials: independent fault sets per rate.
+        fault_images: test images of each fault set, a random subset; 0 for all.
         fault_seed: fixes the fault sets.
-        attack: "" for none, or "fgsm", "pgd", "apgd".
-        attack_epsilon: radius of the attack's l_inf ball.
-        attack_steps: its steps.
-        attack_images: evaluated on the first so many test and training images.
-        attack_sanity: also run the checks that doubt the attack's result.
+        layer_rate: also put faults into one layer at a time, at this rate; 0 for none.
+        attacks: of "fgsm", "pgd" and "apgd"; the first also on training images.
+        attack_epsilon: radius of the attacks' l_inf ball.
+        attack_steps: steps of PGD.
+        apgd_steps: steps of each run of Auto-PGD.
+        attack_images: attacks take the first so many test and training images.
+        attack_sanity: also run the checks that doubt the first attack's result.
+        membership: also tell training from test images by their losses.
+        rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1).
     """
 
@@ -169,12 +190,17 @@ class Evaluation:
     fault_targets: tuple[str, ...] = ("weights", "units")
     fault_rates: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     fault_trials: int = 5
+    fault_images: int = 0
     fault_seed: int = 0
-    attack: str = ""
+    layer_rate: float = 0.0
+    attacks: tuple[str, ...] = ()
     attack_epsilon: float = 0.1
     attack_steps: int = 20
+    apgd_steps: int = 100
     attack_images: int = 1000
     attack_sanity: bool = True
+    membership: bool = False
+    rescaling: bool = False
     curve: bool = False
 
     def __post_init__(self) -> None:
@@ -182,14 +208,19 @@ class Evaluation:
             batch_size=self.batch_size,
             fault_trials=self.fault_trials,
             attack_steps=self.attack_steps,
+            apgd_steps=self.apgd_steps,
             attack_images=self.attack_images,
         )
-        checks.check_non_negative_integer(fault_seed=self.fault_seed)
+        checks.check_non_negative_integer(
+            fault_images=self.fault_images, fault_seed=self.fault_seed
+        )
+        checks.check_fraction(layer_rate=self.layer_rate)
         for target in self.fault_targets:
             checks.check_choice(("weights", "units"), fault_target=target)
         for rate in self.fault_rates:
             checks.check_fraction(fault_rate=rate)
-        checks.check_choice(("", "fgsm", "pgd", "apgd"), attack=self.attack)
+        for attack in self.attacks:
+            checks.check_choice(("fgsm", "pgd", "apgd"), attack=attack)
         checks.check_non_negative(attack_epsilon=self.attack_epsilon)
 
 
@@ -216,6 +247,8 @@ class RunConfig:
         fault_aware_target: "weights" or "units": what is faulty in such a training.
         train_limit: train on the first so many examples only; 0 for all.
         test_limit: test on the first so many examples only; 0 for all.
+        stop_at_test_accuracy: stop training as soon as this is reached, so that models can be
+            compared at equal accuracy; 0 for never.
         evaluation: what is measured afterwards.
         label: tells apart runs that otherwise would have one name, such as a preset.
         rows: ids of the paper's rows that the run is meant for.
@@ -242,6 +275,7 @@ class RunConfig:
     fault_aware_target: str = "units"
     train_limit: int = 0
     test_limit: int = 0
+    stop_at_test_accuracy: float = 0.0
     evaluation: Evaluation = Evaluation()
     label: str = ""
     rows: tuple[str, ...] = ()
@@ -268,16 +302,36 @@ class RunConfig:
             seed=self.seed, train_limit=self.train_limit, test_limit=self.test_limit
         )
         checks.check_choice(("float32", "mixed_bfloat16"), precision=self.precision)
-        checks.check_fraction(dropout=self.dropout, fault_aware_rate=self.fault_aware_rate)
+        checks.check_fraction(
+            dropout=self.dropout,
+            fault_aware_rate=self.fault_aware_rate,
+            stop_at_test_accuracy=self.stop_at_test_accuracy,
+        )
+        if self.dropout == 1:
+            raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
         checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
-        if self.fault_aware_rate and isinstance(self.algorithm, DPSGD):
-            raise ArgumentError(
-                f"fault_aware_rate={self.fault_aware_rate!r} cannot be used with algorithm='dpsgd'"
-            )
+        if isinstance(self.algorithm, DPSGD):
+            self._check_private(self.algorithm)
         if self.augment and self.dataset != "cifar10":
             raise ArgumentError(f"augment=True is for cifar10, not dataset={self.dataset!r}")
         if self.optimizer == "adam" and self.momentum:
             raise ArgumentError(f"momentum={self.momentum!r} is for optimizer='sgd'")
+
+    def _check_private(self, algorithm: DPSGD) -> None:
+        for name, value in (
+            ("fault_aware_rate", self.fault_aware_rate),
+            ("augment", self.augment),
+        ):
+            if value:
+                raise ArgumentError(f"{name}={value!r} cannot be used with algorithm='dpsgd'")
+        if algorithm.engine != "reference":
+            return
+        if self.weight_decay:
+            raise ArgumentError(f"weight_decay={self.weight_decay!r} needs engine='fast'")
+        if self.optimizer != "sgd":
+            raise ArgumentError(
+                f"optimizer={self.optimizer!r} must be 'sgd' with engine='reference'"
+            )
 
     def name(self, *, is_sample: bool) -> str:
         """A name that a person recognises, for the run's directory."""
@@ -288,6 +342,8 @@ class RunConfig:
         parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
         if self.fault_aware_rate:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
+        if self.stop_at_test_accuracy:
+            parts.append(f"stopped_at_{self.stop_at_test_accuracy:.4f}")
         parts += [self.label] * bool(self.label)
         return "-".join([*parts, f"epochs_{self.epochs}", f"seed_{self.seed}"])
 
@@ -328,9 +384,3 @@ def from_dict(fields: dict[str, Any]) -> RunConfig:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(f"config cannot be read: {error}") from None
-
-
-def digest(config: RunConfig) -> str:
-    """SHA-256 of the configuration, first 16 hexadecimal digits."""
-    text = json.dumps(to_dict(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

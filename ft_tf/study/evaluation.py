@@ -1,15 +1,17 @@
 """What is measured on a trained model, as the parts of its record."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import attacks, faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.privacy import accounting, to_record
+from ft_tf.privacy import accounting, membership, steps_per_pass, to_record
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import DPSGD, Evaluation, RunConfig
@@ -19,8 +21,10 @@ _NOTHING: dict[str, Any] = {
     "accuracy": None,
     "parameters": None,
     "faults": {},
+    "layer_faults": {},
     "robustness": [],
     "best_checkpoint": None,
+    "membership": None,
 }
 
 
@@ -34,14 +38,24 @@ def evaluate(
     measured = config.evaluation
     return {
         "accuracy": accuracy(model, data, batch_size=measured.batch_size),
-        "parameters": dataclasses.asdict(metrics.parameter_spread(model.get_weights())),
+        "parameters": parameters(model, data, measured),
         "faults": {
             target: fault_campaign(model, data, target=target, evaluation=measured)
             for target in measured.fault_targets
         },
-        "robustness": robustness(model, data, config) if measured.attack else [],
+        "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
+        "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
+        "membership": membership_inference(model, data, measured) if measured.membership else None,
     }
+
+
+def what_is_not_finite(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
+    """Why a trained model cannot be evaluated: its weights or logits; None where it can."""
+    if not all(np.isfinite(part).all() for part in model.get_weights()):
+        return "weights are not finite"
+    logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
 def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, Any]:
@@ -61,6 +75,17 @@ def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str,
     }
 
 
+_RESCALED_IMAGES = 1000
+
+
+def parameters(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    """Spread of the parameters (equation 10), and what a rescaling makes of it where asked."""
+    spread = dataclasses.asdict(metrics.parameter_spread(model.get_weights()))
+    if evaluation.rescaling:
+        spread["rescaled"] = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
+    return spread
+
+
 def fault_campaign(
     model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
 ) -> dict[str, Any]:
@@ -72,6 +97,7 @@ def fault_campaign(
         data.y_test,
         rates=evaluation.fault_rates,
         trials=evaluation.fault_trials,
+        images_per_trial=evaluation.fault_images or None,
         batch_size=evaluation.batch_size,
         **shared,
     )
@@ -89,7 +115,7 @@ def fault_campaign(
         "low": summary["low"].clip(0, 1).tolist(),
         "high": summary["high"].clip(0, 1).tolist(),
         "trials": evaluation.fault_trials,
-        "images": len(data.x_test),
+        "images": evaluation.fault_images or len(data.x_test),
         "sites": faults.make_plan(model, target=target).sites,
         "method": summary["method"].iloc[0],
         "unit": summary["unit"].iloc[0],
@@ -123,28 +149,91 @@ def epsilon_ft(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
-    """Accuracy under the configured attack on the first test and training images."""
-    measured = config.evaluation
-    options = {} if measured.attack == "fgsm" else {"steps": measured.attack_steps}
-    results = {
-        split: attacks.evaluate(
+def layer_faults(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, list[dict[str, Any]]]:
+    """Accuracy with faults in one layer at a time, the whole model first, for each target."""
+    return {
+        target: faults.layer_vulnerability(
             model,
-            x[: measured.attack_images],
-            y[: measured.attack_images],
-            attack=measured.attack,
-            epsilon=measured.attack_epsilon,
-            seed=config.seed,
-            sanity=measured.attack_sanity and split == "test",
-            **options,
+            data.x_test,
+            data.y_test,
+            target=target,
+            rate=evaluation.layer_rate,
+            trials=evaluation.fault_trials,
+            images_per_trial=evaluation.fault_images or None,
+            batch_size=evaluation.batch_size,
+            seed=evaluation.fault_seed,
         )
-        for split, x, y in (
-            ("test", data.x_test, data.y_test),
-            ("train", data.x_train, data.y_train),
-        )
+        .assign(rate=evaluation.layer_rate)
+        .to_dict("records")
+        for target in evaluation.fault_targets
     }
-    entry = attack_entry(results["test"])
-    return [{**entry, "train_robust_accuracy": results["train"].robust_accuracy}]
+
+
+def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
+    """Accuracy under each configured attack on the first test images.
+
+    The first attack also takes as many training images, for the robust generalization error beside
+    the natural one.
+    """
+    measured = config.evaluation
+    entries = []
+    for number, attack in enumerate(measured.attacks):
+        entry = attack_entry(
+            _attacked(
+                model,
+                data.x_test,
+                data.y_test,
+                config,
+                attack,
+                measured.attack_sanity and not number,
+            )
+        )
+        if not number:
+            train = _attacked(model, data.x_train, data.y_train, config, attack, False)
+            entry["train_clean_accuracy"] = train.clean_accuracy
+            entry["train_robust_accuracy"] = train.robust_accuracy
+            entry["robust_generalization_error"] = metrics.generalization_error(
+                train_accuracy=train.robust_accuracy, test_accuracy=entry["robust_accuracy"]
+            )
+        entries.append(entry)
+    return entries
+
+
+def _attacked(
+    model: keras.Model, x: Any, y: Any, config: RunConfig, attack: str, sanity: bool
+) -> attacks.AttackResult:
+    measured = config.evaluation
+    steps = {"pgd": measured.attack_steps, "apgd": measured.apgd_steps}
+    return attacks.evaluate(
+        model,
+        x[: measured.attack_images],
+        y[: measured.attack_images],
+        attack=attack,
+        epsilon=measured.attack_epsilon,
+        seed=config.seed,
+        sanity=sanity,
+        **({"steps": steps[attack]} if attack in steps else {}),
+    )
+
+
+def membership_inference(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, Any]:
+    """How well the losses of all training and test images tell one split from the other."""
+    losses, right = [], []
+    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        logits = metrics.predict_logits(model, x, batch_size=evaluation.batch_size)
+        losses.append(metrics.cross_entropies(logits, y))
+        right.append(metrics.predicted_labels(logits) == y)
+    found = membership.loss_threshold_attack(member_losses=losses[0], other_losses=losses[1])
+    return {
+        **dataclasses.asdict(found),
+        "advantage_of_correctness": membership.advantage_of_rule(
+            on_members=right[0], on_others=right[1]
+        ),
+    }
 
 
 def attack_entry(result: attacks.AttackResult) -> dict[str, Any]:
@@ -168,17 +257,19 @@ def privacy(
 ) -> dict[str, Any] | None:
     """What a DP-SGD run may claim; None for the other algorithms.
 
-    An epoch's steps count as executed once it began, also where the process was lost before its
-    end: unless the noise is seeded, a repeated step is a new release.
+    Unless the noise is seeded, a repeated step is a new release: every epoch that began and is not
+    part of the final training counts with all its steps, as it is not known how far it came.
     """
     algorithm = config.algorithm
     if not isinstance(algorithm, DPSGD):
         return None
     examples = len(data.x_train)
-    steps, passes = int(trained.optimizer.iterations), config.epochs
+    per_pass = steps_per_pass(examples, config.batch_size, sampling=algorithm.sampling)
+    steps = int(trained.optimizer.iterations)
+    passes = max(1, math.ceil(steps / per_pass))
     if algorithm.noise_seed is None:
-        passes = max(passes, runs.epochs_started(directory))
-        steps = steps // config.epochs * passes
+        lost = max(0, runs.epochs_started(directory) - passes)
+        steps, passes = steps + lost * per_pass, passes + lost
     cost = accounting.privacy_cost(
         noise_multiplier=algorithm.noise_multiplier,
         sampling_probability=config.batch_size / examples,
@@ -191,5 +282,6 @@ def privacy(
         cost,
         sampling=algorithm.sampling,
         noise_seed=algorithm.noise_seed,
+        seed_is_published=True,  # the record's config holds it
         engine=algorithm.engine,
     )

@@ -2,14 +2,13 @@
 
 import dataclasses
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf._compat import keras, package_versions, processor, tf, threads
+from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import best, evaluation, trainer
@@ -17,7 +16,7 @@ from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss
+from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
 
 def directory_of(config: RunConfig, data: Dataset, output_dir: Path) -> Path:
@@ -48,23 +47,24 @@ def run(
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
         ArgumentError: the configuration does not fit the data.
+        StackError: a package is missing that the configuration needs.
     """
-    if data.name != config.dataset:
-        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    check_fits(config, data)
     data = limited(data, config)
-    if config.batch_size > len(data.x_train):
-        raise ArgumentError(
-            f"batch_size={config.batch_size} must be at most the {len(data.x_train)} "
-            "training examples"
-        )
     directory = directory_of(config, data, output_dir)
+    if not (directory / records.FILE_NAME).exists():
+        trainer.check_stack(config)
     with runs.claimed(directory):
         described = _describe_data(data)
         runs.bind(directory, {"config": configs.to_dict(config), "data": described})
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
+        obstacle = best.obstacle(config, data)
+        if obstacle and verbose:
+            print(obstacle, flush=True)
         training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
             "schema_version": records.SCHEMA_VERSION,
             "kind": "run",
@@ -78,7 +78,7 @@ def run(
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
-                "parameters": training.trainer.model.count_params(),
+                "parameters": classifier.count_params(),
             },
             "training": {
                 "epochs": len(training.history.get("epoch", [])),
@@ -94,12 +94,36 @@ def run(
             "seconds": round(time.monotonic() - started, 1),
             "sessions": training.sessions,
         }
-        _save_model(
-            evaluation_model=trainer.evaluation_model(config, training.trainer.model),
-            directory=directory,
-        )
+        _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
+
+
+def check_fits(config: RunConfig, data: Dataset) -> None:
+    """Refuses, before any work, a configuration that its data cannot serve.
+
+    Raises:
+        ArgumentError: another data set, a batch larger than the data, or an evaluation that needs
+            more examples than there are.
+    """
+    if data.name != config.dataset:
+        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    data = limited(data, config)
+    train, test = len(data.x_train), len(data.x_test)
+    if config.batch_size > train:
+        raise ArgumentError(
+            f"batch_size={config.batch_size} must be at most the {train} training examples"
+        )
+    measured = config.evaluation
+    if measured.fault_images > test:
+        raise ArgumentError(
+            f"fault_images={measured.fault_images} must be at most the {test} test examples of "
+            f"{data.source}"
+        )
+    if measured.membership and min(train, test) < 2:
+        raise ArgumentError(
+            f"membership=True needs two training and two test examples, not {train} and {test}"
+        )
 
 
 def environment() -> dict[str, Any]:
@@ -108,6 +132,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": processor(),
         "threads": threads(),
+        "onednn": uses_onednn(),
         "packages": package_versions(),
     }
 
@@ -206,7 +231,8 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
     model = trainer.build(config)
-    model.optimizer.build(model.model.trainable_variables)
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots at need
+        model.optimizer.build(model.model.trainable_variables)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
@@ -220,16 +246,27 @@ def _train(
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []
+        classifier = trainer.evaluated(config, model.model)
+        if config.stop_at_test_accuracy:
+            curve.append(
+                StopAtAccuracy(
+                    examples=(data.x_test, data.y_test),
+                    accuracy=config.stop_at_test_accuracy,
+                    batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
+                )
+            )
         if config.evaluation.curve:
             curve.append(
                 EpochAccuracy(
                     train=(data.x_train, data.y_train),
                     test=(data.x_test, data.y_test),
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if best.applies_to(config, data):
-            curve.append(best.BestCheckpoint(config, data, directory))
+            curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         model.fit(
             data.x_train,
             data.y_train,
@@ -245,7 +282,21 @@ def _train(
                 *callbacks,
             ],
         )
-    return _Training(model, history, guard.failure, sessions)
+    failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    return _Training(model, history, failure, sessions)
+
+
+def _failure_of_the_end(
+    config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
+) -> dict[str, Any] | None:
+    """What the last step broke, when no loss came after it to show that."""
+    reason = evaluation.what_is_not_finite(
+        trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
+    )
+    if reason is None:
+        return None
+    epochs = len(history.get("epoch", []))
+    return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
 
 
 def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
@@ -263,8 +314,3 @@ def _count_session(directory: Path) -> int:
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")
     return count
-
-
-def delete_checkpoints(directory: Path) -> None:
-    """Frees the space of a finished run's checkpoints; the model stays."""
-    shutil.rmtree(directory / runs.CHECKPOINTS, ignore_errors=True)

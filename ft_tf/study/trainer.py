@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ft_tf import architectures, faults
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.data.augment import crop_and_flip
 from ft_tf.study.config import (
     DPSGD,
     AdditiveGaussian,
+    JacobianPenalty,
     MultiplicativeGaussian,
     RunConfig,
     Tikhonov,
@@ -20,6 +21,16 @@ from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
 from ft_tf.training.trades import TradesModel, normalized_mnist_example
+
+
+def check_stack(config: RunConfig) -> None:
+    """Refuses a run that needs a package which is not here, before it leaves anything behind.
+
+    Raises:
+        StackError: the reference engine is asked for, and tensorflow-privacy cannot be imported.
+    """
+    if isinstance(config.algorithm, DPSGD) and config.algorithm.engine == "reference":
+        require_tensorflow_privacy()
 
 
 def build(config: RunConfig) -> ResidentModel:
@@ -33,16 +44,19 @@ def build(config: RunConfig) -> ResidentModel:
     return trainer
 
 
-def _classifier(config: RunConfig) -> keras.Model:
-    normalization = None
+def _normalization(config: RunConfig) -> tuple[float, float] | None:
     if isinstance(config.algorithm, Trades) and config.algorithm.normalized_example:
-        normalization = normalized_mnist_example().normalization
+        return normalized_mnist_example().normalization
+    return None
+
+
+def _classifier(config: RunConfig) -> keras.Model:
     model = architectures.build(
         config.architecture,
         seed=config.seed,
         precision=config.precision,
         dropout=config.dropout,
-        normalization=normalization,
+        normalization=_normalization(config),
     )
     if not config.fault_aware_rate:
         return model
@@ -83,12 +97,15 @@ def _wrap(config: RunConfig, model: keras.Model) -> ResidentModel:
     if isinstance(algorithm, Trades):
         return TradesModel(model, **_trades_arguments(algorithm), **shared)
     input_noise: noise.InputNoise | None = None
+    penalty: noise.InputNoise | None = None
     if isinstance(algorithm, AdditiveGaussian):
         input_noise = noise.AdditiveGaussian(algorithm.sigma)
     elif isinstance(algorithm, MultiplicativeGaussian):
         input_noise = noise.MultiplicativeGaussian(algorithm.sigma)
+    elif isinstance(algorithm, JacobianPenalty):
+        penalty = noise.AdditiveGaussian(algorithm.sigma)
     l2 = algorithm.l2 if isinstance(algorithm, Tikhonov) else 0.0
-    return NaturalModel(model, l2=l2, input_noise=input_noise, **shared)
+    return NaturalModel(model, l2=l2, input_noise=input_noise, jacobian_penalty=penalty, **shared)
 
 
 def _trades_arguments(algorithm: Trades) -> dict[str, object]:
@@ -119,21 +136,34 @@ def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     """The classifier as it is evaluated: in float32, without the training-only layers."""
-    if config.fault_aware_rate:
-        trained = faults.unwrap(trained)
-    if config.precision == "float32" and not config.dropout:
+    if config.precision == "float32" and not (config.dropout or config.fault_aware_rate):
         return trained
-    normalization = next(
-        (
-            (-layer.offset / layer.scale, 1 / layer.scale)
-            for layer in trained.layers
-            if isinstance(layer, keras.layers.Rescaling)
-        ),
-        None,
-    )
-    model = architectures.build(config.architecture, normalization=normalization)
-    model.set_weights(trained.get_weights())
+    model = architectures.build(config.architecture, normalization=_normalization(config))
+    _take_weights(model, trained)
     return model
+
+
+def evaluated(config: RunConfig, trained: keras.Model) -> Callable[[], keras.Model]:
+    """Gives the `evaluation_model` with the weights that `trained` has at the time of the call.
+
+    It is one model in all calls, since each new one would be compiled anew.
+    """
+    model = evaluation_model(config, trained)
+
+    def current() -> keras.Model:
+        if model is not trained:
+            _take_weights(model, trained)
+        return model
+
+    return current
+
+
+def _take_weights(model: keras.Model, trained: keras.Model) -> None:
+    """Copies by layer name: the counters of layers for training alone have no counterpart."""
+    for layer in model.layers:
+        if layer.weights:
+            source = trained.get_layer(layer.name)
+            layer.set_weights(getattr(source, "layer", source).get_weights())  # past a wrapper
 
 
 def checkpoint(trainer: ResidentModel, epochs: tf.Variable) -> tf.train.Checkpoint:

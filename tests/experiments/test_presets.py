@@ -10,8 +10,72 @@ def test_every_row_of_the_tables_has_exactly_one_preset(name):
     scale = presets.scale(name)
     rows = [row for run in presets.runs_of(presets.TABLES, scale, seeds=1) for row in run.rows]
     rows += [row for row, _, _ in presets.table_3(scale)[0].rows]
+    if scale is presets.PAPER:
+        for run in presets.arms_of(presets.TABLES, scale):
+            rows = [row for row in rows if row not in run.rows or paper.is_row(row)]
+            for row in run.rows:
+                if paper.is_row(row):  # the other assignment of the CNNs serves the same row
+                    rows.remove(row)
     wanted = [row.id for table in presets.TABLES for row in paper.rows(f"table_{table}")]
-    assert sorted(rows) == sorted(wanted)
+    assert sorted(row for row in rows if paper.is_row(row)) == sorted(wanted)
+
+
+def test_both_assignments_of_the_cnns_are_run_for_every_cnn_row():
+    run = {(config.architecture, row) for config in presets.runs_of((5, 7), presets.PAPER, seeds=1)
+           for row in config.rows}  # fmt: skip
+    for table in (5, 7):
+        for row in paper.rows(f"table_{table}"):
+            if row.architecture == "fmnist_cnn":
+                assert {("fmnist_cnn_1", row.id), ("fmnist_cnn_2", row.id)} <= run
+
+
+@pytest.mark.parametrize("name", presets.SCALES)
+def test_the_assignment_of_the_cnns_is_the_text_s_or_the_reverse(name):
+    for assignment, (trades, private) in {
+        "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
+        "sources": ("fmnist_cnn_1", "fmnist_cnn_2"),
+    }.items():
+        runs = presets.runs_of((5, 7), presets.scale(name), seeds=1, assignment=assignment)
+        rows = runs[: len(presets.table_5(presets.QUICK)) + len(presets.table_7(presets.QUICK))]
+        cnns = {
+            (run.rows[0].split("/")[0], run.architecture)
+            for run in rows
+            if run.rows[0].split("/")[1] == "fmnist_cnn"
+        }
+        assert cnns == {("table_5", trades), ("table_7", private)}
+
+
+def test_at_the_scale_paper_both_assignments_are_run_either_way():
+    both = [
+        {(run.architecture, row) for run in presets.runs_of((5, 7), presets.PAPER, seeds=1,
+         assignment=assignment) for row in run.rows if paper.is_row(row)}
+        for assignment in presets.ASSIGNMENTS
+    ]  # fmt: skip
+    assert both[0] == both[1]
+
+
+def test_noise_only_arms_have_the_noise_of_the_rows_beside_them():
+    arms = {run.rows[0]: run.algorithm for run in presets.arms_of((8,), presets.PAPER)}
+    for epsilon, noise_multiplier in presets.PAPER_NOISE_MULTIPLIERS.items():
+        arm = arms[f"table_8/fmnist_dnn/dpsgd_noise_only/{epsilon}"]
+        assert arm.noise_multiplier * arm.l2_norm_clip == pytest.approx(noise_multiplier)
+        assert arm.l2_norm_clip >= 1e6
+    assert arms["table_8/fmnist_dnn/dpsgd_clip_only"].noise_multiplier == 0
+
+
+def test_natural_runs_stop_at_the_accuracy_of_the_private_run_of_their_seed():
+    run = presets.with_seed(presets.table_8(presets.PAPER)[3], 2)
+    record = {
+        "status": "finished",
+        "rows": list(run.rows),
+        "config": c.to_dict(run),
+        "accuracy": {"test": 0.8436},
+    }
+    failed = {**record, "status": "failed"}
+    (stopped,) = presets.stopped_runs([record, failed], presets.PAPER)
+    assert stopped.rows == ("table_8/fmnist_dnn/natural_stopped/2.97",)
+    assert (stopped.stop_at_test_accuracy, stopped.seed) == (0.8436, 2)
+    assert stopped.algorithm == c.Natural()
 
 
 def test_names_of_all_runs_differ():
@@ -34,7 +98,7 @@ def test_reductions_are_named():
         assert any(text.startswith(f"epochs {run.epochs} of ") for text in run.deviations)
 
 
-def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
+def test_a_seed_fixes_noise_and_faults_too_and_changes_nothing_else():
     run = presets.table_8(presets.PAPER)[-1]
     other = presets.with_seed(run, 4)
     assert (other.seed, other.algorithm.noise_seed) == (4, 4)
@@ -42,6 +106,8 @@ def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
     assert first["algorithm"].pop("noise_seed") == 0
     assert second["algorithm"].pop("noise_seed") == 4
     assert (first.pop("seed"), second.pop("seed")) == (0, 4)
+    seeds = [fields["evaluation"].pop("fault_seed") for fields in (first, second)]
+    assert seeds == [0, 4]
     assert first == second
 
 

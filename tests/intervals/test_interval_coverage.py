@@ -171,6 +171,44 @@ def test_betting_interval_settles_near_its_promised_count():
     assert covered(betting.interval, 0.6)
 
 
+def test_betting_interval_never_shrinks_to_a_point():
+    betting = intervals.BettingInterval(half_width=0.0001, resolution=101)
+    for _ in range(20_000):
+        betting.add(0.505)  # between two candidates, which both die
+    assert betting.interval.low <= 0.5
+    assert betting.interval.high >= 0.51
+    assert not betting.settled
+
+
+def test_allocated_trials_give_the_half_width_without_the_pilot():
+    pilot_trials, half_width = 12, 0.01
+    components = intervals.VarianceComponents(between=0.03**2, within=0.24, images=10_000)
+    plan = intervals.allocate(
+        components,
+        half_width=half_width,
+        cost_per_trial=0.01,
+        cost_per_image=1e-5,
+        pilot_trials=pilot_trials,
+    )
+    variance = components.of_trial(plan.images_per_trial)
+    exact = stats.t.ppf(0.975, pilot_trials - 1) ** 2 * variance / half_width**2
+    assert plan.trials == math.ceil(exact)
+    values = np.full(pilot_trials + plan.trials, 0.6)
+    found = intervals.stein(values, pilot_trials=pilot_trials, pilot_variance=variance)
+    assert 0.99 * half_width < found.half_width <= half_width
+    tiny = intervals.VarianceComponents(between=1e-9, within=1e-9, images=10_000)
+    few = intervals.allocate(
+        tiny, half_width=half_width, cost_per_trial=0.01, cost_per_image=1e-5, pilot_trials=30
+    )
+    assert few.trials == 1  # the pilot is not among them, so it is no lower limit
+
+
+def test_stein_needs_a_trial_after_a_pilot_that_does_not_count():
+    with pytest.raises(ArgumentError, match="pilot_trials=5"):
+        intervals.stein([0.5] * 5, pilot_trials=5, pilot_variance=0.01)
+    assert intervals.stein([0.5] * 5, pilot_trials=5).half_width == 0
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ArgumentError, match="level=2"):
         intervals.mean([0.1, 0.2], level=2, unit="trial")

@@ -12,7 +12,7 @@ from ft_tf.training.dpsgd.arguments import as_array, check_reference
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.ledger import Ledger
-from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
@@ -39,11 +39,14 @@ class DPSGDModel(ResidentModel):
     |---|---|
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
+    | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
-    | noise_seed given | replays exactly; private only while the seed is secret |
+    | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
+    | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
-    | several fits | their steps add up; each step's noise is used once, also after `compile` |
+    | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
 
@@ -63,7 +66,7 @@ class DPSGDModel(ResidentModel):
         seed: of whatever is not sampling or noise.
         weight_decay: lambda; lambda * w is added to the gradient of each weight w.
         physical_batch_size: examples that are in work at once; larger batches are summed piece by
-            piece in the same memory.
+            piece in the same memory. The reference engine takes every batch as a whole.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -254,6 +257,8 @@ class DPSGDModel(ResidentModel):
         )
 
     def _layout(self, batch_size: int) -> Layout:
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
         if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
             return Layout(bucket=1, largest_piece=self.physical_batch_size)
         bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
@@ -309,8 +314,7 @@ class DPSGDModel(ResidentModel):
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        finite_losses = tf.boolean_mask(result.losses, tf.math.is_finite(result.losses))
-        self._loss_metric.update_state(finite_losses)
+        self._loss_metric.update_state(finite_or_all(result.losses))
         self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
         self.compiled_metrics.update_state(y, result.outputs)
         return {metric.name: metric.result() for metric in self.metrics}
@@ -328,10 +332,11 @@ class DPSGDModel(ResidentModel):
 
         result = self._step(piece, tf.shape(indices)[0])
         labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
-        return _first_rows(result, count), labels
+        return result.first_rows(count), labels
 
     def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count, size = tf.shape(y)[0], self.physical_batch_size
+        count = tf.shape(y)[0]
+        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
 
         def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
             rows = slice(number * size, (number + 1) * size)
@@ -387,13 +392,3 @@ class DPSGDModel(ResidentModel):
         ]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
-
-
-def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:
-    return ClippedSum(
-        result.gradients,
-        result.norms[:count],
-        result.finite[:count],
-        result.losses[:count],
-        result.outputs[:count],
-    )

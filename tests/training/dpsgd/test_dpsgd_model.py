@@ -51,6 +51,21 @@ def test_a_noise_seed_replays_and_none_does_not():
     assert not np.array_equal(*(weights_of(trained(noise_seed=None)[0]) for _ in range(2)))
 
 
+def test_compiling_again_draws_anew_unless_seeded():
+    x, y = np.zeros((40, 5, 5, 1), np.float32), np.zeros(40, np.int64)
+    for noise_seed in (None, 5):
+        model = tiny_model()
+        initial = model.get_weights()
+        private = DPSGDModel(model, l2_norm_clip=CLIP, noise_multiplier=1.0, noise_seed=noise_seed)
+        found = []
+        for _ in range(2):
+            model.set_weights(initial)
+            private.compile(keras.optimizers.SGD(RATE), LOSS)
+            private.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
+            found.append(weights_of(private))
+        assert np.array_equal(*found) == (noise_seed is not None)
+
+
 @pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(sampling):
     momentum = lambda: keras.optimizers.SGD(RATE, momentum=0.9)  # noqa: E731
@@ -185,6 +200,27 @@ def test_fast_equals_reference_on_whole_shuffled_runs():
     assert not np.allclose(weights_of(runs[0]), weights_of_untrained(), atol=1e-2)
 
 
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
+def test_the_reference_engine_takes_batches_larger_than_a_piece_whole(as_dataset):
+    x, y = examples(40)
+    source = (tf.data.Dataset.from_tensor_slices((x, y)).batch(20), None) if as_dataset else (x, y)
+    found = []
+    for engine in ("fast", "reference"):
+        private = DPSGDModel(
+            tiny_model(),
+            l2_norm_clip=CLIP,
+            noise_multiplier=0.0,
+            noise_seed=5,
+            sampling="shuffle",
+            engine=engine,
+            physical_batch_size=8,
+        )
+        private.compile(keras.optimizers.SGD(RATE), LOSS)
+        private.fit(*source, batch_size=20, epochs=1, verbose=0)
+        found.append(weights_of(private))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
 def weights_of_untrained():
     return np.concatenate([part.ravel() for part in tiny_model().get_weights()])
 
@@ -217,6 +253,30 @@ def test_non_finite_examples_are_reported_and_harmless():
     x[3] = np.nan
     private, history = trained(data=(x, y), batch_size=100, epochs=1)
     assert history.history["nonfinite_examples"] == [1.0]
+    assert np.isfinite(weights_of(private)).all()
+
+
+def test_a_non_finite_example_spoils_the_reference_engine():
+    x, y = examples()
+    x[3] = np.nan
+    private, _ = trained(
+        data=(x, y), batch_size=100, epochs=1,
+        engine="reference", sampling="shuffle", noise_multiplier=0.0,
+    )  # fmt: skip
+    assert not np.isfinite(weights_of(private)).all()
+
+
+def test_a_batch_without_a_finite_loss_shows():
+    x, y = examples()
+    # No ReLU: some of its kernels turn NaN into 0.
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    private, history = trained(
+        model=model, data=(np.full_like(x, np.nan), y), batch_size=100, epochs=1
+    )
+    assert not np.isfinite(history.history["loss"]).any()
+    assert history.history["nonfinite_examples"] == [100.0]
     assert np.isfinite(weights_of(private)).all()
 
 

@@ -1,0 +1,131 @@
+"""A change of all parameters' spread that changes no prediction, with or without faults.
+
+One ReLU layer's kernel and bias times c > 0, and the next layer's kernel divided by c, compute the
+same function: relu(c z) = c relu(z), and what lies between the two (pooling, flattening) keeps c
+as a factor. For c = 2^k nothing is even rounded differently, and a zero stays a zero, so that every
+stuck-at-0 curve stays the same to the bit. The standard deviation of the parameters, and equation
+10, move at will.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ft_tf import metrics
+from ft_tf._compat import keras, require_keras2_model
+from ft_tf.checks import check_fraction
+from ft_tf.errors import ModelError
+from ft_tf.faults.inject import inject
+
+POWERS = (-6, -4, -2, 0, 2, 4, 6)
+
+_WEIGHTED = (keras.layers.Dense, keras.layers.Conv2D)
+_HOMOGENEOUS = (
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Dropout,  # inference mode: the identity
+    keras.layers.ReLU,
+)
+
+
+def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    """The pair to rescale: of all ReLU layers that feed another layer the one with most parameters.
+
+    Args:
+        model: a Sequential Keras 2 model.
+
+    Raises:
+        ModelError: the model is no such chain, or no ReLU layer in it feeds another one.
+    """
+    require_keras2_model(model)
+    if not isinstance(model, keras.Sequential):
+        raise ModelError(f"model={model.name!r} cannot be rescaled: it is not Sequential")
+    pairs = []
+    first: keras.layers.Layer | None = None
+    for layer in model.layers:
+        if isinstance(layer, _WEIGHTED):
+            if first is not None:
+                pairs.append((first, layer))
+            first = layer if _is_relu(layer) else None
+        elif not isinstance(layer, _HOMOGENEOUS):
+            first = None
+    if not pairs:
+        raise ModelError(f"model={model.name!r} cannot be rescaled: no ReLU layer feeds another")
+    return max(pairs, key=lambda pair: pair[0].count_params())
+
+
+def _is_relu(layer: keras.layers.Layer) -> bool:
+    return layer.activation is keras.activations.relu
+
+
+@contextlib.contextmanager
+def rescaled(model: keras.Model, *, power: int) -> Iterator[None]:
+    """Within the block the ReLU layer of `rescalable_layers` is times 2^power, the next divided.
+
+    The weights come back to the byte.
+    """
+    first, second = rescalable_layers(model)
+    kept = first.get_weights(), second.get_weights()
+    factor = np.float32(2.0**power)
+    try:
+        first.set_weights([weight * factor for weight in kept[0]])
+        second.set_weights([kept[1][0] / factor, *kept[1][1:]])
+        yield
+    finally:
+        first.set_weights(kept[0])
+        second.set_weights(kept[1])
+
+
+def rescaled_spreads(
+    model: keras.Model,
+    x: np.ndarray,
+    *,
+    powers: Sequence[int] = POWERS,
+    fault_rate: float = 0.5,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Both forms of equation 10 after rescalings, and whether a single logit changed.
+
+    Args:
+        model: a Sequential Keras 2 classifier.
+        x: inputs on which logits are compared, bit by bit.
+        powers: the ReLU layer is multiplied by 2^power.
+        fault_rate: logits are also compared with this share of the weights stuck at 0.
+        seed: fixes these faults.
+
+    Returns:
+        {"layers": names of the two, "powers", "standard_deviation", "equation_10": one value per
+        power, "changed_logits", "changed_logits_under_faults": how many logits differ from those
+        of the model as it is, summed over the powers}.
+
+    Raises:
+        ModelError: the model cannot be rescaled; see `rescalable_layers`.
+        ArgumentError: the rate is out of range.
+    """
+    check_fraction(fault_rate=fault_rate)
+    first, second = rescalable_layers(model)
+
+    def logits(rate: float) -> np.ndarray:
+        with inject(model, target="weights", rate=rate, seed=seed):
+            return metrics.predict_logits(model, x)
+
+    before = logits(0.0), logits(fault_rate)
+    changed = [0, 0]
+    spreads = []
+    for power in powers:
+        with rescaled(model, power=power):
+            spreads.append(metrics.parameter_spread(model.get_weights()))
+            for place, rate in enumerate((0.0, fault_rate)):
+                changed[place] += int(np.sum(logits(rate) != before[place]))
+    return {
+        "layers": [first.name, second.name],
+        "powers": list(powers),
+        "standard_deviation": [spread.standard_deviation for spread in spreads],
+        "equation_10": [spread.equation_10 for spread in spreads],
+        "changed_logits": changed[0],
+        "changed_logits_under_faults": changed[1],
+    }

@@ -1,0 +1,115 @@
+"""Membership inference by a threshold on the loss: what a model gives away about its own data.
+
+The attacker of Yeom et al. 2018 (section 3) sees an example's loss and says "member" where it is
+low. Its advantage is the true positive rate minus the false positive rate. The rule "member where
+the prediction is right" is its coarsest form: its advantage is R_train - R_test, the
+generalization error of equation 2. By Kairouz et al. 2015 an (epsilon, delta) guarantee allows
+every such rule a true positive rate of at most exp(epsilon) times its false positive rate, plus
+delta.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ft_tf import intervals
+from ft_tf.checks import check_fraction
+from ft_tf.errors import ArgumentError
+
+FALSE_POSITIVE_RATE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class MembershipInference:
+    """Outcome of the loss-threshold attack; rates and advantages are fractions.
+
+    Attributes:
+        advantage: of the best threshold, chosen on every other example and measured on the rest.
+        advantage_of_mean_loss: of the threshold that Yeom et al. use, the mean training loss.
+        threshold: the one that was chosen.
+        true_positive_rate: members found at a false positive rate of at most
+            `false_positive_rate`.
+        true_positive_interval: 95% Clopper-Pearson interval of it, over members.
+        false_positive_rate: at which it is measured.
+        members: number of members.
+        others: number of non-members.
+    """
+
+    advantage: float
+    advantage_of_mean_loss: float
+    threshold: float
+    true_positive_rate: float
+    true_positive_interval: tuple[float, float]
+    false_positive_rate: float
+    members: int
+    others: int
+
+
+def advantage_of_rule(*, on_members: np.ndarray, on_others: np.ndarray) -> float:
+    """True minus false positive rate of a rule that said "member" where its array is true.
+
+    With the correctness of predictions as the rule it is the generalization error:
+
+    >>> advantage_of_rule(on_members=np.array([1, 1, 1, 0]), on_others=np.array([1, 0]))
+    0.25
+    """
+    return float(np.mean(on_members) - np.mean(on_others))
+
+
+def loss_threshold_attack(
+    *,
+    member_losses: np.ndarray,
+    other_losses: np.ndarray,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> MembershipInference:
+    """Tells members from others by their losses.
+
+    Args:
+        member_losses: float [members], at least two.
+        other_losses: float [others], at least two.
+        false_positive_rate: at which the true positive rate is measured.
+
+    Raises:
+        ArgumentError: too few losses, one that is NaN, or a rate outside [0, 1].
+    """
+    check_fraction(false_positive_rate=false_positive_rate)
+    members = np.asarray(member_losses, np.float64)
+    others = np.asarray(other_losses, np.float64)
+    for name, losses in (("member_losses", members), ("other_losses", others)):
+        if losses.ndim != 1 or len(losses) < 2 or np.isnan(losses).any():
+            raise ArgumentError(
+                f"{name}.shape={losses.shape} must be [n] with at least two losses, none NaN"
+            )
+    threshold = _best_threshold(members[::2], others[::2])
+    found = int(np.sum(members <= _threshold_at(others, false_positive_rate)))
+    interval = intervals.proportion(successes=found, trials=len(members))
+    return MembershipInference(
+        advantage=_advantage(members[1::2], others[1::2], threshold),
+        advantage_of_mean_loss=_advantage(members, others, float(members.mean())),
+        threshold=threshold,
+        true_positive_rate=found / len(members),
+        true_positive_interval=(interval.low, interval.high),
+        false_positive_rate=false_positive_rate,
+        members=len(members),
+        others=len(others),
+    )
+
+
+def _advantage(members: np.ndarray, others: np.ndarray, threshold: float) -> float:
+    return advantage_of_rule(on_members=members <= threshold, on_others=others <= threshold)
+
+
+def _best_threshold(members: np.ndarray, others: np.ndarray) -> float:
+    """The member's loss at which the empirical distributions are furthest apart."""
+    candidates = np.sort(members)
+    found = np.searchsorted(candidates, candidates, side="right") / len(members)
+    wrong = np.searchsorted(np.sort(others), candidates, side="right") / len(others)
+    return float(candidates[np.argmax(found - wrong)])
+
+
+def _threshold_at(others: np.ndarray, false_positive_rate: float) -> float:
+    """The largest threshold below which at most that share of the others lies."""
+    allowed = int(false_positive_rate * len(others))
+    if allowed == len(others):
+        return float("inf")
+    return float(np.nextafter(np.sort(others)[allowed], -np.inf))
