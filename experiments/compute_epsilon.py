@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import _app
+from experiments import _app, _terminal
 from ft_tf import privacy
 from ft_tf.checks import check_positive, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
     if _FORMAT.value == "json":
         print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, allow_nan=False))
     elif len(rows) > 1:
-        print(_table(rows))
+        print(_terminal.wrapped(_table(rows)))
     else:
-        print(_report(rows[0]))
+        print(_terminal.wrapped(_report(rows[0])))
 
 
 def _schedule() -> tuple[float, int, int | None]:
@@ -226,7 +226,8 @@ def _report(row: dict[str, Any]) -> str:
         "",
         row["statement"],
     ]
-    lines += [f"warning: {warning}" for warning in row["warnings"]]
+    warning = _terminal.styled("warning:", "warning")
+    lines += [f"{warning} {text}" for text in row["warnings"]]
     lines += [f"note: {absence}" for absence in _absences(row)]
     return "\n".join(lines)
 

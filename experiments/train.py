@@ -7,7 +7,8 @@ Examples:
     python -m experiments.train --dataset=cifar10 --data_dir=DIR --strategy=mirrored
 
 Run the same command again to go on after an interruption. The run's directory below --output_dir
-holds config.json, history.csv, checkpoints/, model.keras and record.json.
+holds config.json, history.csv, checkpoints/, model.keras and record.json, and train.flags: the
+same run again is --flagfile=RUN/train.flags.
 """
 
 import dataclasses
@@ -15,12 +16,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _terminal
 from ft_tf import architectures, checks, data, study
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
-from ft_tf.study import spread
+from ft_tf.study import spread, tensorboard
 from ft_tf.training import precision, strategies
 
 FLAGS = flags.FLAGS
@@ -56,7 +57,12 @@ flags.DEFINE_string(
     "--output_dir on a file system that all share. Not for dpsgd. Many runs at once: "
     "reproduce --workers.",
 )
-flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here.")
+flags.DEFINE_bool(
+    "tensorboard", False, "Write TensorBoard event files to tensorboard/ in the run's directory."
+)
+flags.DEFINE_string(
+    "tensorboard_dir", None, "Write them below this directory instead, under the run's name."
+)
 flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
 flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
 flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
@@ -166,6 +172,12 @@ def _strategy(config: c.RunConfig) -> tf.distribute.Strategy | None:
     return strategy
 
 
+def _tensorboard_directory(directory: Path) -> Path | None:
+    if FLAGS.tensorboard_dir:
+        return Path(FLAGS.tensorboard_dir) / directory.name
+    return directory / "tensorboard" if FLAGS.tensorboard else None
+
+
 def main(argv: list[str]) -> int:
     """Runs the binary."""
     del argv
@@ -175,23 +187,27 @@ def main(argv: list[str]) -> int:
     precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     print(dataset.describe(), flush=True)
-    directory = study.directory_of(config, dataset, Path(FLAGS.output_dir))
+    output_dir = Path(FLAGS.output_dir)
+    directory = study.directory_of(config, dataset, output_dir)
     if not strategies.is_chief(strategy):
         spread.assist(config, dataset, directory, strategy)
         print(f"trained along; the chief writes {directory}")
         return 0
-    callbacks = []
-    if FLAGS.tensorboard_dir:
-        callbacks.append(keras.callbacks.TensorBoard(FLAGS.tensorboard_dir))
+    keep_flags = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: _app.save_flags(directory / "train.flags")
+    )
+    events = _tensorboard_directory(directory)
     record = study.run(
         config,
         dataset,
-        Path(FLAGS.output_dir),
+        output_dir,
         verbose=_stack.keras_verbosity(),
-        callbacks=callbacks,
+        callbacks=[keep_flags, *([tensorboard.Summaries(events)] if events else [])],
         strategy=strategy,
     )
-    print(study.summary(record))
+    if events:
+        tensorboard.write_curves(record, events)
+    print(_terminal.wrapped(study.summary(record)))
     print(f"record: {directory / 'record.json'}")
     return 1 if record["status"] == "failed" else 0
 

@@ -18,6 +18,7 @@ from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
 from ft_tf.faults.rows import Row, StopRule, distinct_rates, frame_of, trial_numbers
 from ft_tf.faults.sites import Select
+from ft_tf.models import ending_of
 
 _ROW_STREAM = 4  # see plan.py for the streams of sites and words
 
@@ -48,8 +49,8 @@ def sweep(
     those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras 2 classifier that gives logits; its weights come back to the byte,
-            also after an exception or Ctrl-C.
+        model: any built Keras 2 classifier that gives logits or ends in softmax or sigmoid; its
+            weights come back to the byte, also after an exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].
         target: "weights", "units" or "both".
@@ -121,10 +122,12 @@ class Campaign:
             raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
         self.images = len(y)
         self._plan = plan
+        ending = ending_of(model)
+        self._ending = ending if ending is not None and ending.certain else None
         self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
         self._repeated: dict[int, dict[str, Any]] = {}
         with self.armed():
-            clean = self._program(plan.trial(seed=0, trial=0).masks(0.0))
+            clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
         self.measures = Measures(clean, y)
 
     @property
@@ -167,16 +170,17 @@ class Campaign:
 
     def logits(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under the faults, of all images or of `rows`."""
-        return self._program(masks, rows)
+        outputs = self._program(masks, rows)
+        return outputs if self._ending is None else self._ending.logits(outputs)
 
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""
         # No fault, or a fault without randomness everywhere: every trial is the same.
         same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.fault.random)
         if not same or rows is not None:
-            return self.measures.of(self._program(masks, rows), rows)
+            return self.measures.of(self.logits(masks, rows), rows)
         if masks.count not in self._repeated:
-            self._repeated[masks.count] = self.measures.of(self._program(masks))
+            self._repeated[masks.count] = self.measures.of(self.logits(masks))
         return self._repeated[masks.count]
 
 

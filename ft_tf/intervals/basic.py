@@ -87,3 +87,58 @@ def _student(array: np.ndarray, scale: float, level: float, method: str, unit: s
         return Interval(-math.inf, math.inf, level, method, unit)
     spread = stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale
     return Interval(array.mean() - spread, array.mean() + spread, level, method, unit)
+
+
+def welch(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
+) -> Interval:
+    """Welch's interval of mean(first) - mean(second), for replicates that have nothing in common.
+
+    With a single replicate on either side the spread is unknown: the interval is infinite.
+
+    >>> interval = welch([1.0, 3.0], [0.0, 0.0], unit="trial")  # 2 +- 12.706 * 1
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (-10.706, 14.706)
+    """
+    arrays = [_replicates(values, level) for values in (first, second)]
+    method = "Welch t, difference of means"
+    if min(map(len, arrays)) < 2:
+        return Interval(-math.inf, math.inf, level, method, unit)
+    squares = np.array([array.var(ddof=1) / len(array) for array in arrays])
+    degrees = np.array([len(array) - 1 for array in arrays])
+    spread = 0.0
+    if squares.sum() > 0:
+        freedom = squares.sum() ** 2 / (squares**2 / degrees).sum()
+        spread = float(stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(squares.sum()))
+    difference = float(arrays[0].mean() - arrays[1].mean())
+    return Interval(difference - spread, difference + spread, level, method, unit)
+
+
+def paired_proportions(
+    first: Sequence[bool], second: Sequence[bool], *, level: float = 0.95, unit: str = "test image"
+) -> Interval:
+    """Interval of mean(first) - mean(second) where both were seen on the same replicates.
+
+    Bonett and Price 2012: with b of n replicates right in `first` alone and c in `second` alone,
+    p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2), it is
+
+        p - q +- z sqrt((p + q - (p - q)^2) / (n + 2)).
+
+    What both get right, or both wrong, does not widen it, unlike the interval of two test sets.
+
+    >>> interval = paired_proportions([True] * 9 + [False], [True] * 6 + [False] * 4)
+    >>> round(interval.low, 4), round(interval.high, 4)  # b = 3, c = 0, n = 10
+    (-0.0867, 0.5867)
+    """
+    check_probability(level=level)
+    one, other = np.asarray(first, bool), np.asarray(second, bool)
+    if one.ndim != 1 or one.shape != other.shape or not len(one):
+        raise ArgumentError(
+            f"first.shape={one.shape} and second.shape={other.shape} must be one, [n >= 1]"
+        )
+    count = len(one) + 2
+    p = (np.count_nonzero(one & ~other) + 1) / count
+    q = (np.count_nonzero(other & ~one) + 1) / count
+    spread = stats.norm.ppf((1 + level) / 2) * math.sqrt((p + q - (p - q) ** 2) / count)
+    low, high = max(-1.0, p - q - spread), min(1.0, p - q + spread)
+    return Interval(float(low), float(high), level, "Bonett-Price, paired proportions", unit)

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from ft_tf._compat import keras, require_keras2_model
 from ft_tf.errors import ModelError
 
@@ -17,19 +19,43 @@ class Ending:
         layer: the layer, inside nested models where they end the model.
         activation: name of the activation that the output has passed, "linear" where there is none
             and "" where it cannot be told.
+        certain: whether the model's graph says so. Of a model that is a class of its own, it is
+            only the last layer that it has.
     """
 
     layer: keras.layers.Layer
     activation: str
+    certain: bool = True
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether the output is a softmax or a sigmoid."""
         return self.activation in PROBABILITIES
 
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        """Logits that this ending turns into `outputs`; outputs that are no probabilities as such.
+
+        Of a softmax, log p: logits less their log-sum, which changes no prediction and no margin.
+        Of one sigmoid, log(p / (1 - p)). A probability of 0 or 1 is taken for the next number.
+
+        Args:
+            outputs: float32 [n, classes].
+
+        >>> ending = Ending(None, "sigmoid")
+        >>> ending.logits(np.array([[0.5], [0.25]], np.float32)).round(3).tolist()  # log(1 / 3)
+        [[0.0], [-1.0989999771118164]]
+        """
+        lowest, highest = np.float32(1e-38), np.float32(1) - np.finfo(np.float32).epsneg
+        if self.activation == "softmax":
+            return np.log(np.maximum(outputs, lowest))
+        if self.activation == "sigmoid" and outputs.shape[1] == 1:
+            inside = np.clip(outputs, lowest, highest)
+            return np.log(inside) - np.log1p(-inside)
+        return outputs
+
 
 def ending_of(model: keras.Model) -> Ending | None:
-    """How a Keras 2 model ends; None for one whose layers are not known (a class of its own).
+    """How a Keras 2 model ends; None for one without layers.
 
     >>> from ft_tf import architectures
     >>> ending_of(architectures.build("fmnist_dnn")).activation
@@ -37,17 +63,18 @@ def ending_of(model: keras.Model) -> Ending | None:
     """
     require_keras2_model(model)
     history = getattr(getattr(model, "output", None), "_keras_history", None)
-    last: Any = history.layer if history is not None else (model.layers or [None])[-1]
+    certain = history is not None
+    last: Any = history.layer if certain else (model.layers or [None])[-1]
     if isinstance(last, keras.Model):
-        return ending_of(last)
+        inner = ending_of(last)
+        return inner and dataclasses.replace(inner, certain=certain and inner.certain)
     if last is None:
         return None
     if isinstance(last, keras.layers.Softmax):
-        return Ending(last, "softmax")
+        return Ending(last, "softmax", certain)
     activation = getattr(last, "activation", None)
-    if activation is None:
-        return Ending(last, "linear")
-    return Ending(last, getattr(activation, "__name__", ""))
+    name = "linear" if activation is None else getattr(activation, "__name__", "")
+    return Ending(last, name, certain)
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -68,6 +95,8 @@ def logits_of(model: keras.Model) -> keras.Model:
     where = f"model={model.name} ends in {ending.activation} (layer {layer.name!r})"
     if ending.activation == "sigmoid" and model.output_shape[-1] != 1:
         raise ModelError(f"{where} on {model.output_shape[-1]} outputs: one class must be right")
+    if not ending.certain:
+        raise ModelError(f"{where}, it seems, and is a class of its own: remove it in its call")
     if all(layer is not own for own in model.layers):
         raise ModelError(f"{where} inside a nested model: remove it so that it gives logits")
     if isinstance(layer, keras.layers.Softmax | keras.layers.Activation):

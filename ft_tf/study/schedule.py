@@ -1,6 +1,7 @@
 """A study is a list of independent jobs; this runs them one by one and says where it is."""
 
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -62,7 +63,8 @@ class Progress:
         """Moves the line on a terminal."""
         self._shares[index] = share
         if self._stream.isatty():
-            line = self._line(index)
+            # A line that wraps cannot be erased by going back to its start.
+            line = self._line(index)[: shutil.get_terminal_size().columns - 1]
             self._write(self._erase() + line)
             self._width = len(line)
 

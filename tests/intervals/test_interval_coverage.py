@@ -218,3 +218,43 @@ def test_bad_arguments_are_named():
         intervals.BettingInterval().add(1.5)
     with pytest.raises(ArgumentError, match="images_per_trial=1"):
         intervals.variance_components([0.1, 0.2], images_per_trial=1, images=10)
+
+
+def test_welch_is_scipys():
+    first, second = [0.7, 0.75, 0.72, 0.9], [0.5, 0.66, 0.61]
+    ours = intervals.welch(first, second, level=0.9, unit="trial")
+    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    alike = intervals.welch([0.5, 0.5], [0.25, 0.25, 0.25], unit="trial")
+    assert (alike.low, alike.high) == (0.25, 0.25)
+    assert intervals.welch([0.5], [0.4, 0.3], unit="trial").high == math.inf
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.05, 0.02), (0.3, 0.1), (0.0, 0.0)])
+def test_paired_proportions_cover_exactly_enumerated(only_first, only_second):
+    """All tables of 40 images, weighted by their multinomial probabilities."""
+    images, coverage = 40, 0.0
+    chances = [only_first, only_second, 1 - only_first - only_second]
+    truth = only_first - only_second
+    for b in range(images + 1):
+        for c in range(images + 1 - b):
+            chance = stats.multinomial.pmf([b, c, images - b - c], images, chances)
+            if chance > 1e-9:
+                first = [True] * b + [False] * (images - b)
+                second = [False] * (images - c) + [True] * c
+                coverage += chance * covered(intervals.paired_proportions(first, second), truth)
+    assert 0.94 <= coverage <= 1.0
+
+
+def test_pairing_makes_the_interval_shorter_than_that_of_two_test_sets():
+    generator = rng(5)
+    shared = generator.random(1000)
+    first, second = shared < 0.8, shared < 0.78
+    paired = intervals.paired_proportions(first, second)
+    apart = intervals.welch(first, generator.random(1000) < 0.78, unit="test image")
+    assert paired.half_width < apart.half_width / 2
+
+
+def test_paired_proportions_need_pairs():
+    with pytest.raises(ArgumentError, match=r"first.shape=\(3,\) and second.shape=\(2,\)"):
+        intervals.paired_proportions([True] * 3, [True] * 2)

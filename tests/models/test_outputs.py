@@ -68,3 +68,23 @@ def test_several_sigmoids_are_refused():
 
 def test_an_activation_of_ones_own_is_no_known_one():
     assert not ending_of(ending(L.Dense(3, activation=lambda x: 2 * x))).gives_probabilities
+
+
+class OfItsOwn(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.used = L.Dense(3)
+        self.unused = L.Dense(3, activation="softmax")
+
+    def call(self, inputs):
+        return self.used(inputs)
+
+
+def test_what_a_class_of_its_own_ends_in_is_a_guess():
+    model = OfItsOwn()
+    model(X)
+    assert ending_of(model).gives_probabilities
+    assert not ending_of(model).certain
+    with pytest.raises(ModelError, match="a class of its own"):
+        logits_of(model)
+    assert ending_of(ending(L.Dense(3))).certain

@@ -41,6 +41,11 @@ class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
     losses: tf.Tensor
     outputs: tf.Tensor
 
+    def first_rows(self, count: tf.Tensor) -> "ClippedSum":
+        """The same sum with the first `count` examples: what comes after them is padding."""
+        examples = (part[:count] for part in self[1:])
+        return ClippedSum(self.gradients, *examples)
+
 
 def clip_weights(
     squared_norms: tf.Tensor, weights: tf.Tensor, l2_norm_clip: float
