@@ -221,7 +221,7 @@ def _unit_groups(
                 ends[0].layer.name,
                 shapes.pop(),
                 points=points,
-                silencers=units.silencers(chains) if select.units == "channels" else (),
+                silencers=units.silencers(flow, chains) if select.units == "channels" else (),
             )
         )
     if named:
