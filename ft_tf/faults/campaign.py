@@ -11,6 +11,7 @@ import pandas as pd
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.guard import guarded
 from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
@@ -120,6 +121,7 @@ class Campaign:
         if np.ndim(y) != 1:
             raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
         self.images = len(y)
+        self._model = model
         self._plan = plan
         self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
         self._repeated: dict[int, dict[str, Any]] = {}
@@ -137,9 +139,11 @@ class Campaign:
             "images": self.images,
         }
 
-    def armed(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block trials may run; the clean weights come back after it."""
-        return self._program.weights.restored_after()
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[None]:
+        """Within the block trials may run, not training or saving; then it is clean again."""
+        with self._program.weights.restored_after(), guarded(self._model):
+            yield
 
     def rows(
         self,
