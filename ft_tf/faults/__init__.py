@@ -8,6 +8,7 @@ from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.prediction import FirstOrder, compare_with_trials, first_order, holds_up_to
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
+from ft_tf.faults.rows import StopRule
 from ft_tf.faults.sites import Select, find_sites
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
 from ft_tf.faults.wrappers import FaultWrapper, arm, disarm, unwrap, wrap
@@ -24,6 +25,7 @@ __all__ = [
     "Injection",
     "Select",
     "SignFlip",
+    "StopRule",
     "StuckAt",
     "arm",
     "compare_with_trials",
