@@ -13,7 +13,7 @@ is compared with it in pairs, and runs that differ in nothing but their seed are
 seeds.
 
 With --half_width each rate ends by itself: one trial at rate 0, else a pilot of 30 trials and then
-as many as Stein's procedure asks for (--method=stein, on 500 images a trial unless
+as many as Stein's procedure asks for (--method=stein, on 200 images a trial unless
 --images_per_trial says otherwise), or --method=anytime, which holds for any distribution but takes
 2 / half_width trials or more (400 at half a point). A rate that --trials ends first is NOT REACHED.
 """
@@ -39,6 +39,7 @@ flags.adopt_module_key_flags(_stack)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 _PREDICTED_IMAGES, _PREDICTED_TRIALS = 16, 100
+
 flags.DEFINE_list("run", None, "Directory of a finished run, or several.")
 flags.DEFINE_string("target", "weights", "weights, units or both.")
 flags.DEFINE_list("rates", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", "Shares of faulty sites.")
@@ -68,7 +69,7 @@ flags.DEFINE_string("method", "stein", "With --half_width: stein or anytime.")
 flags.DEFINE_bool("band", False, "A simultaneous band over all rates, not an interval for each.")
 flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
 flags.DEFINE_float("per_layer", 0.5, "Also fault one layer at a time, at this rate; 0: do not.")
-flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 500 images each by default.")
+flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 200 images each by default.")
 flags.DEFINE_bool("predict", False, "Put the first-order prediction beside trials, on 16 images.")
 flags.DEFINE_bool("all_measures", False, "Further columns: SDC rate, retention, epsilon_ft, ...")
 flags.DEFINE_string(
@@ -143,8 +144,8 @@ class _Bar:
         interval = self._rule.interval(row["rate"])
         middle = (interval.low + interval.high) / 2
         if math.isfinite(middle):
-            text = f"rate {row['rate']:g}: {middle:.2%} +- {interval.half_width:.2%}"
-            self._bar.set_postfix_str(text)
+            shown = f"rate {row['rate']:g}: {middle:.2%} +- {interval.half_width:.2%}"
+            self._bar.set_postfix_str(shown)
         self._bar.total = self._bar.n + 1 + self._rule.trials_left(self._most)
         self._bar.update()
 
@@ -263,7 +264,10 @@ def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
 
 def _print_pairs(runs: list[finished.FinishedRun], frames: list[pd.DataFrame]) -> None:
     for run, frame in zip(runs[1:], frames[1:], strict=True):
-        if faults.same_shape(runs[0].model, run.model):
+        same_images = runs[0].data.fingerprint == run.data.fingerprint and (
+            frames[0].attrs["images"] == frame.attrs["images"]
+        )
+        if same_images and faults.same_shape(runs[0].model, run.model):
             print(f"{runs[0].directory.name} minus {run.directory.name}, trial by trial:")
             _print(text.difference_lines(faults.paired_difference(frames[0], frame)))
 

@@ -23,11 +23,11 @@ from ft_tf.faults.models import FaultModel
 
 STOP_METHODS = ("anytime", "stein")
 PILOT = 30
-STEIN_IMAGES = 500
+STEIN_IMAGES = 200
 """Images of a trial of "stein" unless something else is asked for. A fixed number, because one
-chosen from measured times would make rows depend on the machine. Half a thousand images add less
-than (1/2)^2 / 500 to the variance of a trial, some 90 trials at half a point, and cost a twentieth
-of ten thousand; `intervals.allocate` gives the cheapest number for given costs."""
+chosen from measured times would make rows depend on the machine. Two hundred images add less than
+(1/2)^2 / 200 to the variance of a trial, at most some 210 trials at half a point, and usually cost
+little more than drawing the faults; `intervals.allocate` gives the cheapest for given costs."""
 
 COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 
