@@ -41,7 +41,7 @@ class DPSGDModel(ResidentModel):
     | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
     | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
-    | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
+    | noise_seed given | replays exactly; private for one training, while the seed is secret |
     | compile called again | new batches and new noise, unless a noise_seed fixes them |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
