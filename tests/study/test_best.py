@@ -6,14 +6,13 @@ import conftest
 import numpy as np
 import pytest
 
-from ft_tf import attacks, metrics, records
+from ft_tf import attacks, metrics, models, records
 from ft_tf._compat import keras
 from ft_tf.study import best
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -65,12 +64,12 @@ def test_last_and_best_are_both_on_the_record_and_are_the_models_of_their_epochs
     chosen = record["best_checkpoint"]
     shorter = dataclasses.replace(CONFIG, epochs=chosen["epoch"])
     run(shorter, data, tmp_path)
-    model = load_model(directory_of(shorter, data, tmp_path) / runs.MODEL)
+    model = models.load(directory_of(shorter, data, tmp_path) / runs.MODEL)
     first, rest = (data.x_test[:40], data.y_test[:40]), (data.x_test[40:], data.y_test[40:])
     assert chosen["test_accuracy"] == metrics.accuracy(model, data.x_test, data.y_test)
     assert chosen["robust_accuracy"] == attacked(model, *first, steps=3)
     assert max(record["history"]["robust_accuracy"]) == attacked(model, *rest, steps=10)
-    last = load_model(directory / runs.MODEL)
+    last = models.load(directory / runs.MODEL)
     assert record["accuracy"]["test"] == metrics.accuracy(last, data.x_test, data.y_test)
     assert record["robustness"][0]["robust_accuracy"] == attacked(last, *first, steps=3)
     assert record["accuracy"]["test"] < chosen["test_accuracy"]

@@ -5,13 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ft_tf import attacks, faults, metrics, records
+from ft_tf import attacks, faults, metrics, models, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -39,7 +38,7 @@ CONFIG = c.RunConfig(
 def finished(stripes, tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("finished")
     record = run(CONFIG, stripes, output_dir)
-    return record, load_model(directory_of(CONFIG, stripes, output_dir) / runs.MODEL)
+    return record, models.load(directory_of(CONFIG, stripes, output_dir) / runs.MODEL)
 
 
 def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes):
@@ -139,7 +138,7 @@ def test_a_training_stops_at_a_test_accuracy_and_says_how_far_it_came(stripes, t
     assert "stopped_at_0.5000" in directory.name
     assert records.load(directory) == record
     assert metrics.accuracy(
-        load_model(directory / runs.MODEL), stripes.x_test, stripes.y_test
+        models.load(directory / runs.MODEL), stripes.x_test, stripes.y_test
     ) == pytest.approx(record["accuracy"]["test"])
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ft_tf import records
+from ft_tf import models, records
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -171,7 +170,7 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
             run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
         record = run(config, stripes, tmp_path)
         assert (record["training"]["steps"], record["privacy"]["engine"]) == (9, algorithm.engine)
-        weights = load_model(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
+        weights = models.load(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
         found.append((record, weights))
     (fast, fast_weights), (reference, reference_weights) = found
     assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.09)
