@@ -1,7 +1,7 @@
 """Every confidence interval in the project; each one names its method and unit of replication."""
 
 from ft_tf.intervals.bands import simultaneous
-from ft_tf.intervals.basic import Interval, mean, prediction, proportion
+from ft_tf.intervals.basic import Interval, difference, mean, prediction, proportion
 from ft_tf.intervals.replication import (
     Allocation,
     VarianceComponents,
@@ -21,6 +21,7 @@ __all__ = [
     "VarianceComponents",
     "allocate",
     "crossed",
+    "difference",
     "mean",
     "over_seeds",
     "prediction",

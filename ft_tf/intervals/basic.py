@@ -87,3 +87,30 @@ def _student(array: np.ndarray, scale: float, level: float, method: str, unit: s
         return Interval(-math.inf, math.inf, level, method, unit)
     spread = stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale
     return Interval(array.mean() - spread, array.mean() + spread, level, method, unit)
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
+) -> Interval:
+    """Interval of the mean of `first` minus that of `second`, independent replicates of each.
+
+    Two replicates or more on both sides: Welch's, with a spread of its own for each side. One value
+    against several: Student's t with the spread of the several for both, which is their prediction
+    interval seen from the single value. One against one: nothing is known, the interval is
+    infinite.
+    """
+    a, b = _replicates(first, level), _replicates(second, level)
+    estimate = float(a.mean() - b.mean())
+    if min(len(a), len(b)) > 1:
+        parts = [float(side.var(ddof=1)) / len(side) for side in (a, b)]
+        scale, method = math.sqrt(sum(parts)), "Welch t, difference of means"
+        squares = sum(p**2 / (len(side) - 1) for p, side in zip(parts, (a, b), strict=True))
+        degrees = sum(parts) ** 2 / squares if squares else math.inf
+    elif max(len(a), len(b)) > 1:
+        several = max(a, b, key=len)
+        scale = float(several.std(ddof=1)) * math.sqrt(1 + 1 / len(several))
+        degrees, method = len(several) - 1, "Student t, one value against a mean, equal spread"
+    else:
+        return Interval(-math.inf, math.inf, level, "none: one value on each side", unit)
+    spread = float(stats.t.ppf((1 + level) / 2, degrees)) * scale
+    return Interval(estimate - spread, estimate + spread, level, method, unit)
