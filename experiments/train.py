@@ -156,7 +156,7 @@ def main(argv: list[str]) -> int:
     print(dataset.describe(), flush=True)
     directory = study.directory_of(config, dataset, Path(FLAGS.output_dir))
     if not strategies.is_chief(strategy):
-        spread.assist(config, dataset, directory, strategy)
+        spread.assist(config, study.limited(dataset, config), directory, strategy)
         print(f"trained along; the chief writes {directory}")
         return 0
     callbacks = []

@@ -11,7 +11,7 @@ from ft_tf.study.config import (
     Trades,
 )
 from ft_tf.study.describe import summary
-from ft_tf.study.execution import directory_of, run
+from ft_tf.study.execution import directory_of, limited, run
 
 __all__ = [
     "DPSGD",
@@ -23,6 +23,7 @@ __all__ = [
     "Tikhonov",
     "Trades",
     "directory_of",
+    "limited",
     "run",
     "summary",
 ]
