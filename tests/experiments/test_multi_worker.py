@@ -8,7 +8,6 @@ import sys
 
 import forked
 import numpy as np
-import pytest
 
 from ft_tf import data, records, study
 from ft_tf.study import config as configs
