@@ -7,7 +7,7 @@ from absl import flags
 
 from experiments import _app
 from ft_tf import checks
-from ft_tf.errors import ArgumentError, StackError
+from ft_tf.errors import StackError
 
 try:
     from ft_tf._compat import set_threads
