@@ -4,6 +4,7 @@ Examples:
     python -m experiments.train --architecture=fmnist_dnn --algorithm=natural --epochs=20
     python -m experiments.train --architecture=fmnist_dnn --algorithm=trades --epsilon=0.1
     python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd --epochs=20
+    python -m experiments.train --dataset=cifar10 --data_dir=DIR --strategy=mirrored
 
 Run the same command again to go on after an interruption. The run's directory below --output_dir
 holds config.json, history.csv, checkpoints/, model.keras and record.json, and train.flags: the
@@ -17,11 +18,11 @@ from absl import flags
 
 from experiments import _app, _stack, _terminal
 from ft_tf import architectures, checks, data, study
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
-from ft_tf.study import tensorboard
-from ft_tf.training import precision
+from ft_tf.study import spread, tensorboard
+from ft_tf.training import precision, strategies
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -48,6 +49,14 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("fault_aware_target", "units", "weights or units: what is faulty in training.")
 flags.DEFINE_string("output_dir", "runs", "The run's own directory is made below this one.")
+flags.DEFINE_string(
+    "strategy",
+    "none",
+    "Spreads the batches of one training over devices. mirrored: all GPUs of this machine; "
+    "multi_worker: the processes that TF_CONFIG names, each started with the same flags, "
+    "--output_dir on a file system that all share. Not for dpsgd. Many runs at once: "
+    "reproduce --workers.",
+)
 flags.DEFINE_bool(
     "tensorboard", False, "Write TensorBoard event files to tensorboard/ in the run's directory."
 )
@@ -151,6 +160,18 @@ def _config() -> c.RunConfig:
     )
 
 
+def _strategy(config: c.RunConfig) -> tf.distribute.Strategy | None:
+    checks.check_choice(strategies.NAMES, strategy=FLAGS.strategy)
+    spread.check(config, FLAGS.strategy)
+    if FLAGS.strategy == "multi_worker":
+        here = strategies.this_process()
+        print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
+    strategy = strategies.make(FLAGS.strategy)
+    if strategy is not None:
+        print(f"strategy: {FLAGS.strategy}, replicas: {strategy.num_replicas_in_sync}", flush=True)
+    return strategy
+
+
 def _tensorboard_directory(directory: Path) -> Path | None:
     if FLAGS.tensorboard_dir:
         return Path(FLAGS.tensorboard_dir) / directory.name
@@ -162,11 +183,16 @@ def main(argv: list[str]) -> int:
     del argv
     config = _config()
     _stack.start()
+    strategy = _strategy(config)
     precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     print(dataset.describe(), flush=True)
     output_dir = Path(FLAGS.output_dir)
     directory = study.directory_of(config, dataset, output_dir)
+    if not strategies.is_chief(strategy):
+        spread.assist(config, dataset, directory, strategy)
+        print(f"trained along; the chief writes {directory}")
+        return 0
     keep_flags = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: _app.save_flags(directory / "train.flags")
     )
@@ -177,6 +203,7 @@ def main(argv: list[str]) -> int:
         output_dir,
         verbose=_stack.keras_verbosity(),
         callbacks=[keep_flags, *([tensorboard.Summaries(events)] if events else [])],
+        strategy=strategy,
     )
     if events:
         tensorboard.write_curves(record, events)

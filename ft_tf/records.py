@@ -12,7 +12,8 @@ percent; a figure that cannot be had is null; lists of equal length run in paral
                     "table_5/fmnist_dnn/trades" (ft_tf.report.paper knows them all)
     config          the frozen configuration, as ft_tf.study.config.to_dict gives it
     data            {"name", "source", "fingerprint", "train_examples", "test_examples", "notes"}
-    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}}
+    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}}, and
+                    {"strategy", "replicas"} of a training that was spread over devices
     deviations      what differs from the paper's setting, in words: ["epochs 10 of 60", ...]
     timing          {"seconds", "sessions"}: the one key that may differ between equal runs
 
@@ -212,17 +213,25 @@ def _problems_inside(record: Record) -> list[str]:
     for target, campaign in record.get("faults", {}).items():
         name = f"faults.{target}"
         found = _problems(campaign, _CAMPAIGN, name)
-        if not found and len({len(campaign[key]) for key in _CURVES}) > 1:
+        curves = [campaign[key] for key in _CURVES] if not found else []
+        if len(set(map(len, curves))) > 1:
             found.append(f"{name} has lists of different lengths")
-        problems += found
+        problems += found + _no_figures(name, curves)
     for index, entry in enumerate(record.get("robustness", [])):
         problems += _problems(entry, _ATTACK, f"robustness[{index}]")
     for row, result in record.get("results", {}).items():
-        problems += _problems(result, _RESULT, f"results[{row}]")
+        name = f"results[{row}]"
+        found = _problems(result, _RESULT, name)
+        problems += found or _no_figures(name, [result["train"], result["test"]])
     history = record.get("history", {}).values()
     if not all(isinstance(column, list) for column in history) or len(set(map(len, history))) > 1:
         problems.append("history must hold lists of one length")
     return problems
+
+
+def _no_figures(name: str, lists: list[list[Any]]) -> list[str]:
+    strange = [value for values in lists for value in values if not isinstance(value, _FIGURE)]
+    return [f"{name} has {reprlib.repr(strange[0])} among its figures"] if strange else []
 
 
 def _fractions(record: Record) -> list[tuple[str, list[float]]]:
@@ -253,6 +262,21 @@ def without_nan(value: Any) -> Any:
 def comparable(record: Record) -> Record:
     """The record without what may differ between two runs of the same configuration and seeds."""
     return {key: value for key, value in record.items() if key != "timing"}
+
+
+def check_writable(path: Path) -> None:
+    """Raises RunError unless a file can be written there: to be known before work that takes long.
+
+    Nothing of the file is written; directories that it needs are made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a directory")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -130,6 +130,10 @@ def test_a_record_is_written_once(tmp_path):
             changed(faults={"units": {**CAMPAIGN, "low": [0.8]}}),
             "faults.units has lists of different lengths",
         ),
+        (
+            changed(faults={"units": {**CAMPAIGN, "mean": [0.8, "0.5"]}}),
+            "faults.units has '0.5' among its figures",
+        ),
         (changed(robustness=[ATTACK, {"attack": "pgd"}]), r"robustness\[1\].epsilon is missing"),
         (
             changed(robustness=[{**ATTACK, "robust_accuracy": 20.0}]),
@@ -234,6 +238,9 @@ def test_a_result_of_circles_has_all_its_parts(tmp_path):
     result = {"noise": "natural", "sigma": 0.0, "train": [1.0], "test": [0.5]}
     circles = {**common, "kind": "circles", "replicates": 1, "form": "", "results": {"a": result}}
     assert records.validate(circles, where="x") == circles
+    result["test"] = [[0.5]]
+    with pytest.raises(RunError, match=r"results\[a\] has \[0.5\] among its figures"):
+        records.validate(circles, where="x")
     del result["test"]
     with pytest.raises(RunError, match=r"results\[a\].test is missing"):
         records.validate(circles, where="x")

@@ -6,10 +6,18 @@ from ft_tf.faults.campaign import sweep
 from ft_tf.faults.comparison import compare
 from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
+from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.prediction import FirstOrder, compare_with_trials, first_order, holds_up_to
+from ft_tf.faults.prediction import (
+    FirstOrder,
+    compare_with_trials,
+    first_order,
+    holds_up_to,
+    prediction_rates,
+)
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
-from ft_tf.faults.sites import Select, find_sites
+from ft_tf.faults.rows import StopRule
+from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
 from ft_tf.faults.wrappers import FaultWrapper, arm, disarm, unwrap, wrap
 
@@ -25,6 +33,7 @@ __all__ = [
     "Injection",
     "Select",
     "SignFlip",
+    "StopRule",
     "StuckAt",
     "arm",
     "compare",
@@ -37,9 +46,12 @@ __all__ = [
     "inject",
     "layer_vulnerability",
     "make_plan",
+    "paired_difference",
+    "prediction_rates",
     "rescalable_layers",
     "rescaled",
     "rescaled_spreads",
+    "same_shape",
     "summarize",
     "sweep",
     "unwrap",

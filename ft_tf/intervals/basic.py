@@ -142,3 +142,26 @@ def paired_proportions(
     spread = stats.norm.ppf((1 + level) / 2) * math.sqrt((p + q - (p - q) ** 2) / count)
     low, high = max(-1.0, p - q - spread), min(1.0, p - q + spread)
     return Interval(float(low), float(high), level, "Bonett-Price, paired proportions", unit)
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
+) -> Interval:
+    """Interval of the mean of `first` minus that of `second`, independent replicates of each.
+
+    Two replicates or more on both sides: Welch's, with a spread of its own for each side. One value
+    against several: Student's t with the spread of the several for both, which is their prediction
+    interval seen from the single value. One against one: nothing is known, the interval is
+    infinite.
+    """
+    if min(len(first), len(second)) > 1:
+        return welch(first, second, level=level, unit=unit)
+    a, b = _replicates(first, level), _replicates(second, level)
+    if max(len(a), len(b)) == 1:
+        return Interval(-math.inf, math.inf, level, "none: one value on each side", unit)
+    several = max(a, b, key=len)
+    scale = float(several.std(ddof=1)) * math.sqrt(1 + 1 / len(several))
+    spread = float(stats.t.ppf((1 + level) / 2, len(several) - 1)) * scale
+    estimate = float(a.mean() - b.mean())
+    method = "Student t, one value against a mean, equal spread"
+    return Interval(estimate - spread, estimate + spread, level, method, unit)

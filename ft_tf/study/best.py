@@ -4,6 +4,7 @@ Robust accuracy peaks before the last epoch where a model overfits robustly. The
 test images that the reported figures leave out, and is reported on those that they use.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.errors import ModelError
 from ft_tf.study.config import RunConfig, Trades
 from ft_tf.training.callbacks import Classifier
 
@@ -73,25 +75,34 @@ class BestCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
         classifier = self._classifier()
-        result = attacks.pgd(
-            classifier,
-            self._x,
-            self._y,
-            epsilon=self._epsilon,
-            num_steps=SELECTION_STEPS,
-            early_stop=True,
-            seed=self._seed,
-        )
+        measured = self._robust_accuracy(classifier)
         if logs is not None:
-            logs["robust_accuracy"] = result.robust_accuracy
+            logs["robust_accuracy"] = measured
+        if math.isnan(measured):
+            return
         choice = self._directory / _CHOICE
         before = records.read_json(choice) if choice.exists() else None
         # A row at or after this epoch stems from a lost process: this epoch decides anew.
-        if before and before["epoch"] <= epoch and before["selection"] >= result.robust_accuracy:
+        if before and before["epoch"] <= epoch and before["selection"] >= measured:
             return
         np.savez(self._directory / _WEIGHTS, *classifier.get_weights())
-        chosen = {"epoch": epoch + 1, "selection": result.robust_accuracy}
+        chosen = {"epoch": epoch + 1, "selection": measured}
         records.write_text(choice, records.dumps(chosen))
+
+    def _robust_accuracy(self, classifier: keras.Model) -> float:
+        try:
+            result = attacks.pgd(
+                classifier,
+                self._x,
+                self._y,
+                epsilon=self._epsilon,
+                num_steps=SELECTION_STEPS,
+                early_stop=True,
+                seed=self._seed,
+            )
+        except ModelError:  # the training has diverged: its record will say so
+            return math.nan
+        return result.robust_accuracy
 
 
 def measure(

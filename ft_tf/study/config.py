@@ -179,7 +179,7 @@ class Evaluation:
         attack_epsilon: radius of the attacks' l_inf ball.
         attack_steps: steps of PGD.
         apgd_steps: steps of each run of Auto-PGD.
-        attack_images: attacks take the first so many test and training images.
+        attack_images: attacks take the first so many test and training images, or all there are.
         attack_sanity: also run the checks that doubt the first attack's result.
         membership: also tell training from test images by their losses.
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
@@ -340,6 +340,7 @@ class RunConfig:
             dataset += f"_{self.train_limit}"
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
         parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
+        parts += [self.precision] * (self.precision != "float32")
         if self.fault_aware_rate:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
         if self.stop_at_test_accuracy:

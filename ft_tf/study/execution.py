@@ -10,11 +10,12 @@ from typing import Any
 from ft_tf import records
 from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset
-from ft_tf.errors import ArgumentError, RunError
-from ft_tf.study import best, evaluation, trainer
+from ft_tf.errors import ArgumentError
+from ft_tf.study import best, evaluation, spread, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
+from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
@@ -31,6 +32,7 @@ def run(
     *,
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    strategy: spread.Strategy = None,
 ) -> records.Record:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
@@ -40,6 +42,8 @@ def run(
         output_dir: the run's own directory is made below it.
         verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
         callbacks: further Keras callbacks.
+        strategy: spreads the training over devices (`strategies.make`); with "multi_worker" this is
+            for the chief, and the other processes `spread.assist`.
 
     Returns:
         The record; its status is "failed" if the training went wrong numerically.
@@ -50,6 +54,7 @@ def run(
         StackError: a package is missing that the configuration needs.
     """
     check_fits(config, data)
+    spread.check(config, strategies.name_of(strategy))
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
@@ -63,7 +68,9 @@ def run(
         obstacle = best.obstacle(config, data)
         if obstacle and verbose:
             print(obstacle, flush=True)
-        training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        training = _train(
+            config, data, directory, strategy=strategy, verbose=verbose, callbacks=callbacks
+        )
         classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
             "schema_version": records.SCHEMA_VERSION,
@@ -74,7 +81,7 @@ def run(
             "rows": list(config.rows),
             "config": configs.to_dict(config),
             "data": described,
-            "environment": environment(),
+            "environment": {**environment(), **strategies.describe(strategy)},
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
@@ -227,20 +234,17 @@ def _train(
     data: Dataset,
     directory: Path,
     *,
+    strategy: spread.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
-    model = trainer.build(config)
-    if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots at need
-        model.optimizer.build(model.model.trainable_variables)
+    model = spread.prepared(config, strategy)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-    manager = tf.train.CheckpointManager(
-        trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
-    )
-    _restore(manager, directory)
+    manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
     done = int(epochs)
+    spread.check_agreement(strategy, done)
     history = runs.read_history(directory, epochs=done)
-    sessions = _count_session(directory)
+    sessions = count_session(directory)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
@@ -283,6 +287,8 @@ def _train(
             ],
         )
     failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    if strategy is not None:
+        model = spread.on_one_device(config, model)
     return _Training(model, history, failure, sessions)
 
 
@@ -299,17 +305,8 @@ def _failure_of_the_end(
     return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
 
 
-def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
-    try:
-        manager.restore_or_initialize()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
-        raise RunError(
-            f"{directory / runs.CHECKPOINTS} cannot be restored ({str(error).splitlines()[0]}): "
-            "delete the run's directory to start it again"
-        ) from None
-
-
-def _count_session(directory: Path) -> int:
+def count_session(directory: Path) -> int:
+    """How many processes have worked on a run, this one included."""
     path = directory / ".sessions"
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")

@@ -1,12 +1,14 @@
 """From a configuration to a compiled model that trains."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ft_tf import architectures, faults
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.data.augment import crop_and_flip
+from ft_tf.errors import RunError
 from ft_tf.study.config import (
     DPSGD,
     AdditiveGaussian,
@@ -166,6 +168,23 @@ def _take_weights(model: keras.Model, trained: keras.Model) -> None:
             layer.set_weights(getattr(source, "layer", source).get_weights())  # past a wrapper
 
 
-def checkpoint(trainer: ResidentModel, epochs: tf.Variable) -> tf.train.Checkpoint:
-    """What must survive for training to go on as if it had never stopped."""
-    return tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+def checkpoints(
+    trainer: ResidentModel, epochs: tf.Variable, place: Path
+) -> tf.train.CheckpointManager:
+    """Keeps what must survive for training to go on as if it had never stopped.
+
+    Restores what is there.
+
+    Raises:
+        RunError: the checkpoint that is there cannot be restored.
+    """
+    kept = tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+    manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)
+    try:
+        manager.restore_or_initialize()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise RunError(
+            f"{place} cannot be restored ({str(error).splitlines()[0]}): delete the run's "
+            "directory to start it again"
+        ) from None
+    return manager

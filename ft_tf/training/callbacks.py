@@ -113,6 +113,6 @@ class NonFiniteLoss(keras.callbacks.Callback):
             self.failure = {
                 "reason": f"loss={float(loss)} is not finite",
                 "epoch": self._epoch + 1,
-                "step": int(self.model.optimizer.iterations),
+                "step": int(self.model.optimizer.iterations.numpy()),
             }
             self.model.stop_training = True

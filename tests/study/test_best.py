@@ -107,6 +107,14 @@ def test_too_few_images_to_choose_on_are_said(images, data, tmp_path, capsys):
     assert said in capsys.readouterr().out
 
 
+def test_a_training_that_diverges_is_a_failed_record(data, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+    record = run(config, data, tmp_path)
+    assert (record["status"], record["best_checkpoint"]) == ("failed", None)
+    assert record["history"]["robust_accuracy"] == [None]
+    assert record["failure"]["epoch"] == 1
+
+
 def test_nothing_is_said_where_none_was_asked_for(data):
     for change in (
         {"algorithm": c.Natural()},

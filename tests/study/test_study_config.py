@@ -93,6 +93,8 @@ def test_names_tell_runs_apart_and_mark_the_sample():
     assert "dpsgd" in noisy.name(is_sample=False)
     assert "0.5" in noisy.name(is_sample=False)
     assert noisy.name(is_sample=False).endswith("seed_4")
+    mixed = dataclasses.replace(BASE, precision="mixed_bfloat16")
+    assert "mixed_bfloat16" in mixed.name(is_sample=False)
 
 
 def test_an_unknown_key_is_refused():

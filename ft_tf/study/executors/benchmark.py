@@ -16,15 +16,19 @@ from ft_tf.study.executors.local import LocalProcesses
 from ft_tf.study.schedule import Job
 
 RUNS = 6
-ROUNDS = 2
 EPOCHS = 6
 WORKERS = (1, 2)
 
 
 def benchmark_executors(
-    *, architecture: str = "fmnist_dnn", batch_size: int = 128
+    *, architecture: str = "fmnist_dnn", batch_size: int = 128, rounds: int = 3
 ) -> list[dict[str, Any]]:
     """Times a study of six natural trainings, with one thread in each worker.
+
+    Args:
+        architecture: of the models.
+        batch_size: examples per step.
+        rounds: turns; each number of workers is timed once in every round.
 
     Returns:
         A row for each number of workers: workers, threads, runs, seconds (median over the rounds,
@@ -35,7 +39,7 @@ def benchmark_executors(
     times: dict[int, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
     found: dict[int, list[records.Record]] = {}
     with tempfile.TemporaryDirectory() as place:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for workers in WORKERS:
                 output_dir = Path(place) / f"{number}-{workers}"
                 study = [jobs.training_job(config, dataset, output_dir) for config in configs]

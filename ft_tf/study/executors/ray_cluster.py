@@ -28,8 +28,6 @@ def require_ray() -> ModuleType:
         StackError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Without it Ray warns that a later version will show GPUs to actors that asked for none.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:

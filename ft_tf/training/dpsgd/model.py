@@ -99,6 +99,12 @@ class DPSGDModel(ResidentModel):
                 noise_multiplier=noise_multiplier,
                 weight_decay=weight_decay,
             )
+        if tf.distribute.has_strategy():
+            raise ArgumentError(
+                "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
+                "add noise of its own to a batch of its own, and the epsilon would be another; use "
+                "one device"
+            )
         super().__init__(model, seed=seed)
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
