@@ -3,12 +3,17 @@
 Import this module before anything of ft_tf, so that --verbose reaches TensorFlow's start-up.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
+from experiments import _terminal
+from ft_tf import records
 from ft_tf.errors import FtTfError
 
 USAGE_ERROR = 2
@@ -18,7 +23,15 @@ flags.DEFINE_bool(
     "verbose", False, "Show TensorFlow's own messages, and a traceback when something fails."
 )
 
-if "--verbose" in sys.argv:  # TensorFlow is imported before absl parses the flags
+
+def _early_arguments() -> list[str]:
+    """The command line with the content of its flagfiles, before absl parses it."""
+    with contextlib.suppress(flags.Error):  # told when they are parsed
+        return flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
+    return sys.argv[1:]
+
+
+if "--verbose" in _early_arguments():  # TensorFlow is imported before absl parses the flags
     os.environ["FT_TF_VERBOSE"] = "1"
 
 
@@ -28,15 +41,40 @@ def _parse(arguments: Sequence[str], words: int) -> list[str]:
     except SystemExit:  # absl's --help exits with 1
         sys.exit(0)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()))
+        fail(" ".join(str(error).split()))
     if len(rest) > 1 + words:
-        _fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
+        fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
     return rest
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def fail(message: str) -> NoReturn:
+    """Prints one line on stderr and ends the process."""
+    print(_terminal.styled("error:", "error", stream=sys.stderr), message, file=sys.stderr)
     sys.exit(USAGE_ERROR)
+
+
+def warn(message: str) -> None:
+    """Prints a warning among a binary's results."""
+    print(_terminal.wrapped(f"{_terminal.styled('warning:', 'warning')} {message}"))
+
+
+def save_flags(path: Path) -> None:
+    """Writes the flags that were set as a file for --flagfile, which repeats the command.
+
+    Paths stay as they were given: the file works from the directory where the command was run.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    binary = getattr(sys.modules["__main__"].__spec__, "name", "experiments.NAME")
+    given = {
+        flag.name: flag.serialize()
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
+        for flag in defined
+        if not module.startswith("absl.") and flag.present
+    }
+    lines = [f"# python -m {binary} --flagfile={path}", *(given[name] for name in sorted(given))]
+    records.write_text(path, "\n".join(lines) + "\n")
 
 
 def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
@@ -54,7 +92,7 @@ def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
         except FtTfError as error:
             if flags.FLAGS.verbose:
                 raise
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -2,12 +2,19 @@
 
 import os
 import sys
-from pathlib import Path
 
 from absl import flags
 
+from experiments import _app
 from ft_tf import checks
-from ft_tf._compat import set_threads
+from ft_tf.errors import StackError
+
+try:
+    from ft_tf._compat import set_threads
+except StackError as stack_error:  # binaries import this module before anything that needs Keras
+    if "--verbose" in sys.argv:
+        raise
+    _app.fail(str(stack_error))
 
 flags.DEFINE_integer(
     "threads",
@@ -33,23 +40,3 @@ def start() -> None:
 def keras_verbosity() -> int:
     """Keras's progress bar on a terminal, a line per epoch in a pipe or a file."""
     return 1 if sys.stdout.isatty() else 2
-
-
-def run_directory(value: str | None) -> Path:
-    """The finished run that --run names.
-
-    Raises:
-        ArgumentError: the flag is not given or names no run.
-    """
-    from ft_tf.errors import ArgumentError
-
-    if not value:
-        raise ArgumentError("--run must name the directory of a finished run")
-    directory = Path(value)
-    if not (directory / "record.json").is_file():
-        if (directory / "config.json").is_file():
-            raise ArgumentError(
-                f"--run={value} is not finished: give its training command again to go on"
-            )
-        raise ArgumentError(f"--run={value} holds no record.json: name a finished run's directory")
-    return directory

@@ -4,6 +4,7 @@ Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+    python -m experiments.benchmark executors    two local workers over one, a thread each
 
 Timings mean something only on a machine that does nothing else.
 """
@@ -23,6 +24,7 @@ flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
 flags.DEFINE_integer("batch_size", None, "Examples per step; default: 250 dpsgd, 128 trades.")
+flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
 flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
 flags.DEFINE_string("format", "text", "text or json.")
 
@@ -30,6 +32,7 @@ _BENCHMARKS = {
     "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
     "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
     "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
+    "executors": ("ft_tf.study.executors.benchmark", "benchmark_executors", {}),
 }
 
 
@@ -62,9 +65,12 @@ def main(argv: list[str]) -> None:
         options = {"batch_size": FLAGS.batch_size}
     if argv[1] == "trades":
         options = {**options, "precision": FLAGS.precision}
+    if argv[1] == "faults":
+        options = {**options, "data_dir": FLAGS.data_dir}
+    checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
     measure = getattr(importlib.import_module(module), function)
-    rows = measure(architecture=FLAGS.architecture, **options)
+    rows = measure(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 

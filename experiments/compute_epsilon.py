@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import _app
+from experiments import _app, _terminal
 from ft_tf import privacy
 from ft_tf.checks import check_positive, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
@@ -36,8 +36,8 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _EPOCHS = flags.DEFINE_float(
     "epochs",
     None,
-    f"Passes over the data, ceil(n / batch_size) steps each: give this or --steps (neither: "
-    f"{_PAPER_EPOCHS}).",
+    f"Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them: give "
+    f"this or --steps (neither: {_PAPER_EPOCHS}).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
 _NOISE_MULTIPLIER = flags.DEFINE_multi_string(
@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
     if _FORMAT.value == "json":
         print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, allow_nan=False))
     elif len(rows) > 1:
-        print(_table(rows))
+        print(_terminal.wrapped(_table(rows)))
     else:
-        print(_report(rows[0]))
+        print(_terminal.wrapped(_report(rows[0])))
 
 
 def _schedule() -> tuple[float, int, int | None]:
@@ -88,7 +88,8 @@ def _schedule() -> tuple[float, int, int | None]:
         return batch_size / n, steps, None
     epochs = _PAPER_EPOCHS if epochs is None else epochs
     check_positive(epochs=epochs)
-    return batch_size / n, math.ceil(epochs * math.ceil(n / batch_size)), math.ceil(epochs)
+    steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size))
+    return batch_size / n, steps, math.ceil(epochs)
 
 
 def _multipliers(sampling_probability: float, steps: int) -> list[float]:
@@ -225,7 +226,8 @@ def _report(row: dict[str, Any]) -> str:
         "",
         row["statement"],
     ]
-    lines += [f"warning: {warning}" for warning in row["warnings"]]
+    warning = _terminal.styled("warning:", "warning")
+    lines += [f"{warning} {text}" for text in row["warnings"]]
     lines += [f"note: {absence}" for absence in _absences(row)]
     return "\n".join(lines)
 

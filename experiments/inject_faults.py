@@ -1,13 +1,17 @@
-"""Injects faults into the models of finished runs; writes accuracies as CSV and a summary.
+"""Injects faults into trained models; writes accuracies as CSV and prints a summary.
 
 Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
     python -m experiments.inject_faults --run=DIR --fault=bit_flip --rates=1e-6,1e-5,1e-4
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
+    python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
+    python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
 
-Each run's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The same
-trial number hits the same sites in models of the same shape, so runs can be compared in pairs. Runs
-that differ in nothing but their seed are also summed up over seeds.
+The CSV of each model has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The
+same trial number hits the same sites in models of the same shape, so runs can be compared in pairs.
+Runs that differ in nothing but their seed are also summed up over seeds. Workers share out the
+trials of a run (--per_layer stays in this process); the CSV is the same to the byte with the same
+--threads. Beside it stands a file of its name that ends in .flags: --flagfile repeats the campaign.
 """
 
 import sys
@@ -19,13 +23,16 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _subject, _workers
 from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
-from ft_tf.study import finished
+from ft_tf.study import executors
+from ft_tf.study.finished import FinishedRun
+from ft_tf.study.subjects import Subject
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_stack)
+flags.adopt_module_key_flags(_subject)
+flags.adopt_module_key_flags(_workers)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
@@ -36,31 +43,52 @@ FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
     "bit_errors": lambda: faults.BitErrors(storage=FLAGS.storage),
 }
 
-flags.DEFINE_list("run", None, "Directory of a finished run, or several.")
-flags.DEFINE_string("target", "weights", "weights, units or both.")
-flags.DEFINE_list("rates", "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9", "Shares of faulty sites.")
+flags.DEFINE_string(
+    "target",
+    "weights",
+    "weights: any trainable parameter; units: Dense neurons and convolution channels, but those of "
+    "the output layer; or both.",
+)
+flags.DEFINE_list(
+    "rates",
+    "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    "Shares of faulty sites, each in [0, 1]. Keep 0: it gives the accuracy without faults.",
+)
 flags.DEFINE_integer("trials", 10, "Fault sets per rate; with --half_width the most there may be.")
 flags.DEFINE_integer("seed", 0, "Fixes the fault sets.")
 flags.DEFINE_string(
     "fault",
     "stuck_at_0",
-    f"One of {', '.join(FAULTS)}. bit_flip inverts one bit of a faulty word (rate per "
-    "word); bit_errors inverts bits one by one (rate per bit).",
+    f"What happens at a faulty site, one of {', '.join(FAULTS)}. bit_flip inverts one bit of a "
+    "faulty word (rate per word); bit_errors inverts bits one by one (rate per bit).",
 )
 flags.DEFINE_string(
     "storage", "float32", "bit_flip, bit_errors: words are float32, bfloat16 or int8."
 )
 flags.DEFINE_string(
-    "allocation", "model", "Exactly round(rate * sites) faults per model or per layer; bernoulli."
+    "allocation",
+    "model",
+    "How many faults: model: exactly round(rate * sites) among all sites; layer: exactly so many "
+    "in each layer; bernoulli: each site on its own.",
 )
 flags.DEFINE_float(
-    "half_width", None, "Stop when every rate's 95% interval is +- this many points."
+    "half_width",
+    None,
+    "Stop when the 95% interval at every rate is +- this many percentage points or less.",
 )
 flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
 flags.DEFINE_float("per_layer", None, "Also fault one layer at a time, at this rate.")
-flags.DEFINE_bool("all_measures", False, "Further columns: SDC rate, retention, epsilon_ft, ...")
+flags.DEFINE_bool(
+    "all_measures",
+    False,
+    "Further columns: sdc_rate (share of predictions changed), retention, non_finite, and "
+    "how far outputs moved.",
+)
 flags.DEFINE_string(
-    "output", None, "CSV file (of a single run); default: faults-TARGET-FAULT-seed_SEED.csv in it."
+    "output",
+    None,
+    "CSV file of a single model; default: faults-TARGET-FAULT-seed_SEED.csv in the run's directory "
+    "or, with the model's name before it, beside the model file.",
 )
 
 
@@ -118,21 +146,34 @@ class _Bar:
         self._bar.update()
 
 
-def _campaign(run: finished.FinishedRun, rates: list[float]) -> pd.DataFrame:
+def _campaign(
+    subject: Subject, rates: list[float], executor: executors.Executor | None
+) -> pd.DataFrame:
+    settings = {
+        "target": FLAGS.target,
+        "rates": tuple(rates),
+        "seed": FLAGS.seed,
+        "fault": FAULTS[FLAGS.fault](),
+        "allocation": FLAGS.allocation,
+        "images_per_trial": FLAGS.images_per_trial,
+    }
+    options = {
+        "trials": FLAGS.trials,
+        "half_width": None if FLAGS.half_width is None else FLAGS.half_width / 100,
+    }
     with _Bar(len(set(rates)) * FLAGS.trials) as bar:
-        return faults.sweep(
-            run.model,
-            run.data.x_test,
-            run.data.y_test,
-            target=FLAGS.target,
-            rates=rates,
-            trials=FLAGS.trials,
-            seed=FLAGS.seed,
-            fault=FAULTS[FLAGS.fault](),
-            allocation=FLAGS.allocation,
-            half_width=None if FLAGS.half_width is None else FLAGS.half_width / 100,
-            images_per_trial=FLAGS.images_per_trial,
+        if executor is None:
+            return faults.sweep(
+                subject.model, subject.x, subject.y, **settings, **options, progress=bar.update
+            )
+        return executors.sweep(
+            subject.run.directory,
+            executors.SweepSettings(**settings),
+            executor,
+            data_dir=FLAGS.data_dir,
+            **options,
             progress=bar.update,
+            note=lambda text: tqdm.write(text, file=sys.stderr),
         )
 
 
@@ -157,13 +198,13 @@ def _print_summary(frame: pd.DataFrame) -> None:
             print(f"  half of the accuracy above chance is gone at rate {figures.half_rate:.3g}")
 
 
-def _print_layers(run: finished.FinishedRun) -> None:
+def _print_layers(subject: Subject) -> None:
     targets = ("weights", "units") if FLAGS.target == "both" else (FLAGS.target,)
     for target in targets:
         frame = faults.layer_vulnerability(
-            run.model,
-            run.data.x_test,
-            run.data.y_test,
+            subject.model,
+            subject.x,
+            subject.y,
             target=target,
             rate=FLAGS.per_layer,
             trials=FLAGS.trials,
@@ -177,8 +218,8 @@ def _print_layers(run: finished.FinishedRun) -> None:
             )
 
 
-def _differ_in_seeds_only(runs: list[finished.FinishedRun]) -> bool:
-    def shape(run: finished.FinishedRun) -> dict[str, Any]:
+def _differ_in_seeds_only(runs: list[FinishedRun]) -> bool:
+    def shape(run: FinishedRun) -> dict[str, Any]:
         fields = {**run.record["config"], "seed": None}
         return {**fields, "algorithm": {**fields["algorithm"], "noise_seed": None}}
 
@@ -203,23 +244,25 @@ def main(argv: list[str]) -> None:
     del argv
     rates = _rates()
     _check_flags()
-    directories = [_stack.run_directory(run) for run in FLAGS.run or [None]]
+    _subject.check()
+    executor = _workers.chosen()
+    if executor is not None and FLAGS.model:
+        raise ArgumentError(f"--model={FLAGS.model} is tested in this process: leave workers out")
     _stack.start()
     frames, runs = [], []
-    for directory in directories:
-        run = finished.load_run(directory, data_dir=FLAGS.data_dir, download=FLAGS.download)
-        print(f"{directory.name}\n  {run.data.describe()}", flush=True)
-        frame = _campaign(run, rates)
+    for subject in _subject.loaded():
+        frame = _campaign(subject, rates, executor)
         name = f"faults-{FLAGS.target}-{FLAGS.fault}-seed_{FLAGS.seed}.csv"
-        path = Path(FLAGS.output) if FLAGS.output else directory / name
+        path = Path(FLAGS.output or f"{subject.results}{name}")
         shown = frame if FLAGS.all_measures else frame[COLUMNS]
         records.write_text(path, shown.to_csv(index=False))
+        _app.save_flags(path.with_suffix(".flags"))
         _print_summary(frame)
         if FLAGS.per_layer is not None:
-            _print_layers(run)
+            _print_layers(subject)
         print(f"  written: {path}", flush=True)
         frames.append(frame)
-        runs.append(run)
+        runs.append(subject.run)
     if len(frames) > 1 and _differ_in_seeds_only(runs):
         _print_over_seeds(frames)
 

@@ -28,7 +28,14 @@ from ft_tf.study import config as c
 from ft_tf.study.circles import FORMS, CirclesConfig
 
 TABLES = (3, 4, 5, 6, 7, 8)
-SCALES = ("quick", "paper")
+SCALES = ("quick", "paper", "smoke")
+
+ASSIGNMENTS = {
+    "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
+    "sources": ("fmnist_cnn_1", "fmnist_cnn_2"),
+}
+"""The CNNs of TRADES (Table 5) and of DP-SGD (Table 7): as section 3.2 of the paper has them, and
+the reverse, which the code that it builds on ([E], [T]) suggests."""
 
 PAPER_NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 """Noise multiplier of each DP row, by the epsilon that the paper prints."""
@@ -75,7 +82,7 @@ class Scale:
     """What a scale reduces.
 
     Attributes:
-        name: "quick" or "paper".
+        name: one of `SCALES`.
         fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
         rate_factor: of the learning rates of Fashion-MNIST's rows without DP: few epochs need more.
         dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
@@ -117,8 +124,8 @@ QUICK = Scale(
         "natural/fmnist_cnn_2": 7,
         "tikhonov/fmnist_cnn_2": 7,
         "trades/fmnist_cnn_2": 4,
-        "natural/fmnist_cnn_1": 8,
-        "tikhonov/fmnist_cnn_1": 8,
+        "natural/fmnist_cnn_1": 12,
+        "tikhonov/fmnist_cnn_1": 12,
         "dpsgd/fmnist_cnn_1": 10,
     },
     rate_factor=2.0,
@@ -151,6 +158,7 @@ _PAPER_EVALUATION = c.Evaluation(
     attacks=("pgd", "apgd"),
     attack_steps=50,
     membership=True,
+    rescaling=True,
     curve=True,
 )
 
@@ -171,10 +179,32 @@ PAPER = Scale(
     attacked=_PAPER_EVALUATION,
 )
 
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    fmnist_epochs=dict.fromkeys(PAPER_EPOCHS, 1),
+    cifar10_epochs=dict.fromkeys(CIFAR10_EPOCHS, 1),
+    fmnist_limits=(500, 100),
+    cifar10_limits=(250, 100),
+    circles_replicates=2,
+    trades_steps=1,
+    fmnist_trades_steps=1,
+    evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
+    attacked=c.Evaluation(
+        fault_rates=(0.0, 0.5, 0.9),
+        fault_trials=2,
+        attacks=("pgd",),
+        attack_steps=2,
+        attack_images=50,
+        attack_sanity=False,
+    ),
+)
+"""Shows in seconds that everything runs; its numbers say nothing about the models."""
+
 
 def scale(name: str) -> Scale:
     """The scale called `name`."""
-    return {"quick": QUICK, "paper": PAPER}[name]
+    return {"quick": QUICK, "paper": PAPER, "smoke": SMOKE}[name]
 
 
 def _fashion_mnist(
@@ -382,18 +412,19 @@ def _private_arms(table: int, architecture: str, at: Scale) -> list[c.RunConfig]
     return arms
 
 
-def arms_of(tables: Iterable[int], at: Scale) -> list[c.RunConfig]:
+def arms_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> list[c.RunConfig]:
     """Runs beside the paper's rows, with seed 0; the other assignment of the CNNs among them."""
     tables = set(tables)
+    trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
     arms: list[c.RunConfig] = []
     if 8 in tables:
         arms += _private_arms(8, "fmnist_dnn", at)
     if 5 in tables:
-        arms += [_normalized_trades(name, at) for name in ("fmnist_dnn", "fmnist_cnn_2")]
-        arms += _table_5_rows("fmnist_cnn_1", at)
+        arms += [_normalized_trades(name, at) for name in ("fmnist_dnn", trades_architecture)]
+        arms += _table_5_rows(dp_architecture, at)
     if 7 in tables:
-        arms += _private_arms(7, "fmnist_cnn_1", at)
-        arms += table_7(at, dp_architecture="fmnist_cnn_2")
+        arms += _private_arms(7, dp_architecture, at)
+        arms += table_7(at, dp_architecture=trades_architecture)
     return arms
 
 
@@ -423,29 +454,42 @@ def stopped_runs(records: Iterable[Record], at: Scale) -> list[c.RunConfig]:
     return runs
 
 
-def runs_of(tables: Iterable[int], at: Scale, *, seeds: int) -> list[c.RunConfig]:
+def runs_of(
+    tables: Iterable[int], at: Scale, *, seeds: int, assignment: str = "text"
+) -> list[c.RunConfig]:
     """All trainings of the given tables but Table 3, seed by seed: one of every row first.
 
     At the scale "paper" the arms that the paper lacks follow the rows of each seed.
+
+    Args:
+        tables: numbers of the paper's tables.
+        at: what is reduced.
+        seeds: trainings of every row.
+        assignment: a key of `ASSIGNMENTS`.
     """
     tables = sorted(set(tables))
+    trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
     rows: list[c.RunConfig] = []
     if 5 in tables:
-        rows += table_5(at)
+        rows += table_5(at, trades_architecture=trades_architecture)
     if 8 in tables:
         rows += table_8(at)
     if 7 in tables:
-        rows += table_7(at)
+        rows += table_7(at, dp_architecture=dp_architecture)
     if {4, 6} & set(tables):
         rows += tables_4_and_6(at, tables)
     if at is PAPER:
-        rows += arms_of(tables, at)
+        rows += arms_of(tables, at, assignment=assignment)
     return [with_seed(run, seed) for seed in range(seeds) for run in rows]
 
 
 def with_seed(run: c.RunConfig, seed: int) -> c.RunConfig:
-    """The same run with another seed, and with another noise seed where it has one."""
+    """The same run with another seed, for its fault sets too, and its noise where that is seeded.
+
+    Runs of one seed meet the same fault sets, whatever their algorithm.
+    """
     algorithm = run.algorithm
     if isinstance(algorithm, c.DPSGD) and algorithm.noise_seed is not None:
         algorithm = dataclasses.replace(algorithm, noise_seed=seed)
-    return dataclasses.replace(run, seed=seed, algorithm=algorithm)
+    evaluation = dataclasses.replace(run.evaluation, fault_seed=seed)
+    return dataclasses.replace(run, seed=seed, algorithm=algorithm, evaluation=evaluation)

@@ -11,7 +11,7 @@ from absl import flags
 from experiments import _app
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError
-from ft_tf.report import paper
+from ft_tf.report import paper, precision
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Directory of a study: records are read, and the report is written, there."
@@ -53,6 +53,8 @@ def main(argv: list[str]) -> None:
         files.append(report.fill_readme(Path(_README.value), output_dir))
     width = shutil.get_terminal_size(fallback=(100, 24)).columns
     print(report.render_terminal(found, exhibits, width))
+    for compared in precision.compare_precisions(found):
+        print(compared)
     for path in files:
         print(path)
 

@@ -4,9 +4,11 @@ Examples:
     python -m experiments.train --architecture=fmnist_dnn --algorithm=natural --epochs=20
     python -m experiments.train --architecture=fmnist_dnn --algorithm=trades --epsilon=0.1
     python -m experiments.train --architecture=fmnist_cnn_1 --algorithm=dpsgd --epochs=20
+    python -m experiments.train --dataset=cifar10 --data_dir=DIR --strategy=mirrored
 
 Run the same command again to go on after an interruption. The run's directory below --output_dir
-holds config.json, history.csv, checkpoints/, model.keras and record.json.
+holds config.json, history.csv, checkpoints/, model.keras and record.json, and train.flags: the
+same run again is --flagfile=RUN/train.flags.
 """
 
 import dataclasses
@@ -14,11 +16,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _terminal
 from ft_tf import architectures, checks, data, study
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
-from ft_tf.training import precision
+from ft_tf.study import spread, tensorboard
+from ft_tf.training import precision, strategies
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -34,7 +38,9 @@ flags.DEFINE_float("learning_rate", 0.15, "Learning rate.")
 flags.DEFINE_string("optimizer", "sgd", "sgd or adam.")
 flags.DEFINE_float("momentum", 0.0, "Momentum of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Adds weight_decay * w to each gradient.")
-flags.DEFINE_integer("seed", 0, "Fixes initial weights, data order, input noise and attacks.")
+flags.DEFINE_integer(
+    "seed", 0, "Fixes initial weights, data order, input noise, faults and attacks."
+)
 flags.DEFINE_bool("augment", False, "Random crop and flip (cifar10).")
 flags.DEFINE_string("precision", "float32", "float32 or mixed_bfloat16.")
 flags.DEFINE_float("dropout", 0.0, "Share of hidden Dense units dropped in training.")
@@ -43,7 +49,20 @@ flags.DEFINE_float(
 )
 flags.DEFINE_string("fault_aware_target", "units", "weights or units: what is faulty in training.")
 flags.DEFINE_string("output_dir", "runs", "The run's own directory is made below this one.")
-flags.DEFINE_string("tensorboard_dir", None, "Write TensorBoard event files here.")
+flags.DEFINE_string(
+    "strategy",
+    "none",
+    "Spreads the batches of one training over devices. mirrored: all GPUs of this machine; "
+    "multi_worker: the processes that TF_CONFIG names, each started with the same flags, "
+    "--output_dir on a file system that all share. Not for dpsgd. Many runs at once: "
+    "reproduce --workers.",
+)
+flags.DEFINE_bool(
+    "tensorboard", False, "Write TensorBoard event files to tensorboard/ in the run's directory."
+)
+flags.DEFINE_string(
+    "tensorboard_dir", None, "Write them below this directory instead, under the run's name."
+)
 flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 for all.")
 flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
 flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
@@ -52,7 +71,15 @@ flags.DEFINE_string(
 )
 flags.DEFINE_float("attack_epsilon", None, "Radius of that attack; default: trades' own, or 0.1.")
 flags.DEFINE_integer("attack_steps", 20, "Steps of that attack.")
-flags.DEFINE_bool("curve", False, "Measure train and test accuracy after every epoch.")
+flags.DEFINE_integer(
+    "attack_images", 1000, "That attack takes the first so many test and training images."
+)
+flags.DEFINE_bool(
+    "curve",
+    False,
+    "Measure train and test accuracy after every epoch; trades also keeps the most robust epoch, "
+    "chosen on 500 test images beside --attack_images.",
+)
 # Options of single algorithms; given to another one they are refused.
 flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
 flags.DEFINE_float(
@@ -67,7 +94,11 @@ flags.DEFINE_bool("normalized_example", False, "trades: the authors' normalised 
 flags.DEFINE_float("l2_norm_clip", 1.0, "dpsgd: greatest l2 norm of one example's gradient.")
 flags.DEFINE_float("noise_multiplier", 1.1, "dpsgd: noise sigma, in units of l2_norm_clip.")
 flags.DEFINE_string("sampling", "poisson", "dpsgd: poisson or shuffle.")
-flags.DEFINE_integer("noise_seed", None, "dpsgd: fixes batches and noise, for replication only.")
+flags.DEFINE_integer(
+    "noise_seed",
+    None,
+    "dpsgd: fixes batches and noise, for replication only: the record publishes it.",
+)
 flags.DEFINE_string("engine", "fast", "dpsgd: fast, or reference (TF Privacy's optimizer).")
 flags.DEFINE_float("delta", c.DEFAULT_DELTA, "dpsgd: delta at which epsilon is stated.")
 
@@ -98,15 +129,22 @@ def _evaluation(algorithm: c.Algorithm) -> c.Evaluation:
         radius = algorithm.epsilon if robust and not algorithm.normalized_example else 0.1
     return c.Evaluation(
         fault_trials=FLAGS.fault_trials,
+        fault_seed=FLAGS.seed,
         attacks=() if attack == "none" else (attack,),
         attack_epsilon=radius,
         attack_steps=FLAGS.attack_steps,
+        attack_images=FLAGS.attack_images,
         apgd_steps=FLAGS.attack_steps,
         curve=FLAGS.curve,
     )
 
 
 def _config() -> c.RunConfig:
+    if FLAGS.dataset == "circles":
+        raise ArgumentError(
+            "dataset='circles' is trained with all replicates of all its rows at once: "
+            "python -m experiments.reproduce --tables=3"
+        )
     checks.check_choice(_DEFAULT_ARCHITECTURE, dataset=FLAGS.dataset)
     algorithm = _algorithm()
     shared = (
@@ -122,28 +160,55 @@ def _config() -> c.RunConfig:
     )
 
 
+def _strategy(config: c.RunConfig) -> tf.distribute.Strategy | None:
+    checks.check_choice(strategies.NAMES, strategy=FLAGS.strategy)
+    spread.check(config, FLAGS.strategy)
+    if FLAGS.strategy == "multi_worker":
+        here = strategies.this_process()
+        print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
+    strategy = strategies.make(FLAGS.strategy)
+    if strategy is not None:
+        print(f"strategy: {FLAGS.strategy}, replicas: {strategy.num_replicas_in_sync}", flush=True)
+    return strategy
+
+
+def _tensorboard_directory(directory: Path) -> Path | None:
+    if FLAGS.tensorboard_dir:
+        return Path(FLAGS.tensorboard_dir) / directory.name
+    return directory / "tensorboard" if FLAGS.tensorboard else None
+
+
 def main(argv: list[str]) -> int:
     """Runs the binary."""
     del argv
     config = _config()
     _stack.start()
+    strategy = _strategy(config)
     precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     print(dataset.describe(), flush=True)
-    callbacks = []
-    if FLAGS.tensorboard_dir:
-        from ft_tf._compat import keras
-
-        callbacks.append(keras.callbacks.TensorBoard(FLAGS.tensorboard_dir))
+    output_dir = Path(FLAGS.output_dir)
+    directory = study.directory_of(config, dataset, output_dir)
+    if not strategies.is_chief(strategy):
+        spread.assist(config, dataset, directory, strategy)
+        print(f"trained along; the chief writes {directory}")
+        return 0
+    keep_flags = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: _app.save_flags(directory / "train.flags")
+    )
+    events = _tensorboard_directory(directory)
     record = study.run(
         config,
         dataset,
-        Path(FLAGS.output_dir),
+        output_dir,
         verbose=_stack.keras_verbosity(),
-        callbacks=callbacks,
+        callbacks=[keep_flags, *([tensorboard.Summaries(events)] if events else [])],
+        strategy=strategy,
     )
-    print(study.summary(record))
-    print(f"record: {study.directory_of(config, dataset, Path(FLAGS.output_dir)) / 'record.json'}")
+    if events:
+        tensorboard.write_curves(record, events)
+    print(_terminal.wrapped(study.summary(record)))
+    print(f"record: {directory / 'record.json'}")
     return 1 if record["status"] == "failed" else 0
 
 

@@ -4,7 +4,7 @@ Submodules are imported when first used, so that `import ft_tf` prints nothing a
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,7 @@ __all__ = [
     "faults",
     "intervals",
     "metrics",
+    "models",
     "privacy",
     "records",
     "report",
@@ -23,11 +24,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+_FUNCTIONS = {"convert": "convert", "load_model": "load"}
+"""Functions of `ft_tf.models` that are reached from here too."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module("ft_tf.models"), _FUNCTIONS[name])
     if name in __all__:
         return importlib.import_module(f"ft_tf.{name}")
     raise AttributeError(f"module 'ft_tf' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_FUNCTIONS])

@@ -7,9 +7,11 @@ records and the faults of fault-aware training go by them.
 
 import collections
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ft_tf import checks
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
 
 _PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -22,6 +24,37 @@ _CIFAR10_CONVOLUTIONS = (
     (32, 3, 1), (32, 4, 2), (32, 3, 1), (64, 3, 2), (64, 3, 1),
     (128, 3, 2), (128, 3, 1), (256, 3, 2), (256, 3, 1),
 )  # fmt: skip
+
+
+@keras.saving.register_keras_serializable("ft_tf")
+class CountedDropout(keras.layers.Dropout):
+    """Dropout whose mask is a function of (seed, number of the call in training).
+
+    The count is a weight, so that it is in checkpoints, and a training that goes on from one drops
+    what it would have dropped. Keras's own layer draws from a stream that no checkpoint holds.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the count of calls in training."""
+        super().build(input_shape)
+        self.calls = self.add_weight(
+            "calls",
+            shape=(),
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Inputs, in training with dropped entries."""
+        if not training:
+            return inputs
+        number = self.calls.read_value()
+        self.calls.assign_add(1)
+        return tf.nn.experimental.stateless_dropout(
+            inputs, self.rate, seed=[self.seed, number], rng_alg="philox"
+        )
 
 
 class _Builder:
@@ -55,7 +88,13 @@ class _Builder:
         )
         if not self._dropout:
             return [layer]
-        return [layer, keras.layers.Dropout(self._dropout, seed=next(self._seeds))]
+        dropout = CountedDropout(
+            self._dropout,
+            seed=next(self._seeds),
+            dtype=self._precision,
+            name=self._name("dropout"),
+        )
+        return [layer, dropout]
 
     def logits(self, units: int) -> list[keras.layers.Layer]:
         # float32 also in mixed precision: the loss and its gradient start from these.
@@ -181,6 +220,8 @@ def build(
     checks.check_non_negative_integer(seed=seed)
     checks.check_choice(_PRECISIONS, precision=precision)
     checks.check_fraction(dropout=dropout)
+    if dropout == 1:
+        raise ArgumentError(f"dropout={dropout} must be below 1: nothing would be left")
     make = _Builder(seed=seed, precision=precision, dropout=dropout)
     layers: list[keras.layers.Layer] = [keras.Input(shape)]
     if normalization is not None:

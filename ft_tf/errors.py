@@ -16,6 +16,10 @@ class DataError(FtTfError):
     """A data file or directory is missing, truncated, corrupt or not what it claims to be."""
 
 
+class DataNotFoundError(DataError):
+    """The data set is in none of the places that were searched; what is broken is a DataError."""
+
+
 class StackError(FtTfError, ImportError):
     """The installed packages, or what is already loaded of them, cannot do what was asked."""
 
@@ -26,3 +30,7 @@ class ModelError(FtTfError, ValueError):
 
 class RunError(FtTfError):
     """A run's directory, record or training cannot be used or went wrong."""
+
+
+class InUseError(RunError):
+    """A run's directory is held by another process."""

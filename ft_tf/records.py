@@ -12,7 +12,8 @@ percent; a figure that cannot be had is null; lists of equal length run in paral
                     "table_5/fmnist_dnn/trades" (ft_tf.report.paper knows them all)
     config          the frozen configuration, as ft_tf.study.config.to_dict gives it
     data            {"name", "source", "fingerprint", "train_examples", "test_examples", "notes"}
-    environment     {"python", "processor", "threads", "packages": {name: version}}
+    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}}, and
+                    {"strategy", "replicas"} of a training that was spread over devices
     deviations      what differs from the paper's setting, in words: ["epochs 10 of 60", ...]
     timing          {"seconds", "sessions"}: the one key that may differ between equal runs
 
@@ -24,7 +25,9 @@ Of kind "run", besides:
                     running training accuracy, "train_accuracy" and "test_accuracy" are measured
                     after the epoch in inference mode where the configuration asks for it
     accuracy        {"train", "test", "generalization_error", "test_interval": [low, high]}
-    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"}
+    parameters      {"standard_deviation", "equation_10", "bin_edges", "bin_counts"} and, where it
+                    was asked for, "rescaled": {"layers", "powers", "standard_deviation",
+                    "equation_10", "changed_logits", "changed_logits_under_faults"}
     faults          {target: {"rates", "faults", "mean", "standard_deviation", "low", "high",
                     "trials", "images", "seed", "sites", "method", "unit", "level",
                     "drop_50_to_90": {"drop", "at_50", "at_90"} or null,
@@ -34,16 +37,20 @@ Of kind "run", besides:
                     "drop", "low", "high"}]}: faults in one layer at a time, "whole model" first
     robustness      [{"attack", "epsilon", "steps", "images", "clean_accuracy",
                     "robust_accuracy", "robust_interval": [low, high], "parameters",
-                    "warnings", "train_robust_accuracy"}]
+                    "warnings"}]; of the first attack also, on as many training images,
+                    "train_clean_accuracy", "train_robust_accuracy", and
+                    "robust_generalization_error" = train robust minus test robust accuracy
     best_checkpoint null, or of a TRADES run with a curve: {"epoch", "test_accuracy",
-                    "robust_accuracy"} of the epoch with the best robust accuracy on test images
-                    that the reported figures do not use
+                    "robust_accuracy", "attack_steps", "selected_on"} of the epoch with the best
+                    robust accuracy on test images that the reported figures do not use
     membership      null, or the loss-threshold attack of ft_tf.privacy.membership:
                     {"advantage", "advantage_of_mean_loss", "advantage_of_correctness",
                     "threshold", "true_positive_rate", "true_positive_interval": [low, high],
                     "false_positive_rate", "members", "others"}
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
-                    on the gap and the "statement" in words
+                    on the gap and the "statement" in words. Where config.algorithm.noise_seed is
+                    set ("noise_seed_published"), the figures are those of a run with a secret
+                    seed: for a reader of the record the guarantee is void
 
 Of kind "circles", besides:
 
@@ -56,6 +63,7 @@ Of kind "circles", besides:
 import json
 import math
 import os
+import reprlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -94,6 +102,55 @@ _OF_A_RUN = {
 _OF_CIRCLES = {"replicates": int, "form": str, "results": dict}
 _KINDS = {"run": _OF_A_RUN, "circles": _OF_CIRCLES}
 
+_FIGURE = (int, float, type(None))
+_INSIDE = {
+    "failure": {"reason": str, "epoch": int, "step": int},
+    "data": {
+        "name": str,
+        "source": str,
+        "fingerprint": str,
+        "train_examples": int,
+        "test_examples": int,
+        "notes": list,
+    },
+    "environment": {"python": str, "processor": str, "threads": int, "packages": dict},
+    "timing": {"seconds": _FIGURE, "sessions": int},
+    "model": {"architecture": str, "parameters": int},
+    "training": {"epochs": int, "steps": int},
+    "accuracy": {"train": _FIGURE, "test": _FIGURE, "generalization_error": _FIGURE},
+    "parameters": {
+        "standard_deviation": _FIGURE,
+        "equation_10": _FIGURE,
+        "bin_edges": list,
+        "bin_counts": list,
+    },
+}
+_CURVES = ("rates", "faults", "mean", "standard_deviation", "low", "high")
+_CAMPAIGN = {
+    **dict.fromkeys(_CURVES, list),
+    "trials": int,
+    "images": int,
+    "seed": int,
+    "sites": int,
+    "method": str,
+    "unit": str,
+    "level": _FIGURE,
+    "drop_50_to_90": (dict, type(None)),
+    "epsilon_ft": list,
+}
+_ATTACK = {
+    "attack": str,
+    "epsilon": _FIGURE,
+    "steps": int,
+    "images": int,
+    "clean_accuracy": _FIGURE,
+    "robust_accuracy": _FIGURE,
+    "robust_interval": list,
+    "parameters": dict,
+    "warnings": list,
+}
+_RESULT = {"noise": str, "sigma": _FIGURE, "train": list, "test": list}
+
 
 def validate(record: Any, *, where: str) -> Record:
     """Returns `record` if it follows the schema.
@@ -116,35 +173,77 @@ def validate(record: Any, *, where: str) -> Record:
     kind = record.get("kind")
     if kind not in _KINDS:
         raise RunError(f"{where} has kind={kind!r}; known are {', '.join(_KINDS)}")
-    problems = [
-        f"{key} is missing" if key not in record else f"{key}={record[key]!r} has a wrong type"
-        for key, types in {**_COMMON, **_KINDS[kind]}.items()
-        if not isinstance(record.get(key, ...), types)
-    ]
+    problems = _problems(record, {**_COMMON, **_KINDS[kind]})
+    problems = problems or _problems_inside(record)
     if record.get("status") not in ("finished", "failed"):
         problems.append(f"status={record.get('status')!r} must be finished or failed")
     if record.get("status") == "finished" and kind == "run" and not record.get("accuracy"):
         problems.append("accuracy is missing from a finished run")
-    for name, low, high in _fractions(record):
-        if not 0 <= low <= high <= 1:
-            problems.append(f"{name} must lie in [0, 1]")
+    if not problems:
+        problems = [
+            f"{name} must lie in [0, 1]"
+            for name, values in _fractions(record)
+            if not all(0 <= value <= 1 for value in values)
+        ]
     if problems:
         raise RunError(f"{where} is no valid record: {'; '.join(problems)}")
     return record
 
 
-def _fractions(record: Record) -> list[tuple[str, float, float]]:
-    """The accuracies of a record, as (name, least, greatest)."""
-    found = []
+def _problems(value: Any, keys: dict[str, Any], name: str = "") -> list[str]:
+    """What keeps `value` from being an object with these keys, each of its type."""
+    if not isinstance(value, dict):
+        return [f"{name}={reprlib.repr(value)} has a wrong type"]
+    prefix = f"{name}." if name else ""
+    return [
+        f"{prefix}{key} is missing"
+        if key not in value
+        else f"{prefix}{key}={reprlib.repr(value[key])} has a wrong type"
+        for key, types in keys.items()
+        if not isinstance(value.get(key, ...), types)
+    ]
+
+
+def _problems_inside(record: Record) -> list[str]:
+    """What is wrong below the first level of a record whose first level is right."""
+    problems = []
+    for part, keys in _INSIDE.items():
+        if record.get(part) is not None:
+            problems += _problems(record[part], keys, part)
+    for target, campaign in record.get("faults", {}).items():
+        name = f"faults.{target}"
+        found = _problems(campaign, _CAMPAIGN, name)
+        curves = [campaign[key] for key in _CURVES] if not found else []
+        if len(set(map(len, curves))) > 1:
+            found.append(f"{name} has lists of different lengths")
+        problems += found + _no_figures(name, curves)
+    for index, entry in enumerate(record.get("robustness", [])):
+        problems += _problems(entry, _ATTACK, f"robustness[{index}]")
+    for row, result in record.get("results", {}).items():
+        name = f"results[{row}]"
+        found = _problems(result, _RESULT, name)
+        problems += found or _no_figures(name, [result["train"], result["test"]])
+    history = record.get("history", {}).values()
+    if not all(isinstance(column, list) for column in history) or len(set(map(len, history))) > 1:
+        problems.append("history must hold lists of one length")
+    return problems
+
+
+def _no_figures(name: str, lists: list[list[Any]]) -> list[str]:
+    strange = [value for values in lists for value in values if not isinstance(value, _FIGURE)]
+    return [f"{name} has {reprlib.repr(strange[0])} among its figures"] if strange else []
+
+
+def _fractions(record: Record) -> list[tuple[str, list[float]]]:
+    """The accuracies of a record by name; those that cannot be had are left out."""
     accuracy = record.get("accuracy") or {}
-    for split in ("train", "test"):
-        if isinstance(accuracy.get(split), int | float):
-            found.append((f"accuracy.{split}", accuracy[split], accuracy[split]))
-    for target, campaign in (record.get("faults") or {}).items():
-        means = campaign.get("mean") or []
-        if means:
-            found.append((f"faults.{target}.mean", min(means), max(means)))
-    return found
+    found = [(f"accuracy.{split}", [accuracy.get(split)]) for split in ("train", "test")]
+    for target, campaign in record.get("faults", {}).items():
+        found.append((f"faults.{target}.mean", campaign["mean"]))
+    for index, entry in enumerate(record.get("robustness", [])):
+        for key in ("clean_accuracy", "robust_accuracy"):
+            found.append((f"robustness[{index}].{key}", [entry[key]]))
+    return [(name, [value for value in values if value is not None]) for name, values in found]
 
 
 def without_nan(value: Any) -> Any:
@@ -225,13 +324,24 @@ def load(path: Path) -> Record:
 
     What `experiments.attack` measured later stands in files of its own below attacks/; it is added
     to "robustness", behind what the run measured itself.
+
+    Raises:
+        RunError: a file cannot be read, is not JSON, or breaks the schema.
     """
     path = path / FILE_NAME if path.is_dir() else path
     record = read_json(path)
     later = sorted((path.parent / ATTACKS).glob("*.json"))
     if later and isinstance(record, dict) and isinstance(record.get("robustness"), list):
-        record["robustness"] = record["robustness"] + [read_json(entry) for entry in later]
+        record["robustness"] = record["robustness"] + [_read_attack(entry) for entry in later]
     return validate(record, where=str(path))
+
+
+def _read_attack(path: Path) -> dict[str, Any]:
+    entry = read_json(path)
+    problems = _problems(entry, _ATTACK, "the attack")
+    if problems:
+        raise RunError(f"{path} is no valid attack: {'; '.join(problems)}; delete it")
+    return entry
 
 
 def load_all(directory: Path) -> list[Record]:

@@ -90,11 +90,38 @@ def test_mixed_bfloat16_keeps_weights_and_logits_in_float32():
 def test_dropout_follows_each_hidden_dense_layer_and_only_there():
     model = architectures.build("fmnist_cnn_1", dropout=0.4)
     kinds = [type(layer).__name__ for layer in model.layers]
-    assert kinds[-3:] == ["Dense", "Dropout", "Dense"]
-    assert kinds.count("Dropout") == 1
-    assert model.count_params() == COUNTS["fmnist_cnn_1"]
-    for ours, plain in zip(model.get_weights(), weights("fmnist_cnn_1"), strict=True):
-        assert ours.shape == plain.shape
+    assert kinds[-3:] == ["Dense", "CountedDropout", "Dense"]
+    assert kinds.count("CountedDropout") == 1
+    trainable = [weight.shape for weight in model.trainable_weights]
+    assert trainable == [weight.shape for weight in weights("fmnist_cnn_1")]
+
+
+def test_dropout_masks_are_functions_of_seed_and_count():
+    def masks(seed=3, first=0, count=3):
+        layer = architectures.CountedDropout(0.25, seed=seed)
+        layer.build((None, 2000))
+        layer.set_weights([np.int64(first)])
+        return [layer(np.ones((2, 2000), np.float32), training=True).numpy() for _ in range(count)]
+
+    first = masks()
+    assert set(np.unique(first)) == {0.0, np.float32(1 / 0.75)}
+    kept = np.array(first) > 0
+    assert abs(kept.mean() - 0.75) < 5 * np.sqrt(0.25 * 0.75 / kept.size)
+    rows = kept.reshape(6, 2000)  # three calls of two examples: all dropped independently
+    assert np.abs(np.corrcoef(rows)[np.triu_indices(6, 1)]).max() < 5 / np.sqrt(2000)
+    np.testing.assert_array_equal(masks(first=2, count=1)[0], first[2])
+    assert (masks(seed=4, count=1)[0] != first[0]).any()
+
+
+def test_dropout_leaves_inference_alone_and_counts_training_calls_only():
+    layer = architectures.CountedDropout(0.5, seed=1)
+    x = np.ones((2, 50), np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    layer(x, training=True)
+    assert [int(weight) for weight in layer.get_weights()] == [1]
+    copy = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert (type(copy), copy.rate, copy.seed) == (architectures.CountedDropout, 0.5, 1)
 
 
 def test_normalization_maps_pixels_first():
@@ -112,6 +139,7 @@ def test_normalization_maps_pixels_first():
         ({"seed": -1}, "seed=-1"),
         ({"precision": "float16"}, "precision='float16'"),
         ({"dropout": 1.5}, r"dropout=1\.5"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
         ({"normalization": (0.1, 0.0)}, r"normalization_std=0\.0"),
     ],
 )
@@ -126,7 +154,7 @@ def test_layers_with_parameters_have_one_name_whatever_was_built_before(name):
 
     def names():
         model = architectures.build(name, dropout=0.5)
-        return [layer.name for layer in model.layers if layer.weights]
+        return [layer.name for layer in model.layers if layer.trainable_weights]
 
     first = names()
     assert (first[0], first[-1]) == ("conv_1", "logits")

@@ -1,3 +1,5 @@
+import os
+import platform
 import subprocess
 import sys
 
@@ -8,8 +10,6 @@ from ft_tf.errors import ModelError, StackError
 
 
 def in_a_new_process(code, **environment):
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -54,6 +54,20 @@ def test_missing_tensorflow_privacy_gets_one_line(monkeypatch):
     )
     with pytest.raises(StackError, match="pip install tensorflow-privacy==0.9.0"):
         _compat.require_tensorflow_privacy()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's default is for x86-64")
+def test_onednn_is_on_unless_the_user_turns_it_off():
+    code = "from ft_tf import _compat; print(_compat.uses_onednn())"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    for setting, expected in (({}, "True"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "False")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**environment, **setting},
+        )
+        assert done.stdout.strip() == expected, done.stderr
 
 
 def test_threads_cannot_change_once_tensorflow_runs():

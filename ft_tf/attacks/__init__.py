@@ -1,11 +1,12 @@
 """Adversarial attacks on Keras classifiers that give logits, and warnings when not to trust them.
 
 `fgsm`, `pgd`, `apgd` and `transfer` take a model and a data set and return an `AttackResult`;
-`evaluate` runs one of the first three by name. `kl_attack` is the in-graph attack that TRADES
-trains on.
+`evaluate` runs one of the first three by name, and `compare` does so on two models. `kl_attack` is
+the in-graph attack that TRADES trains on.
 """
 
 from ft_tf.attacks.checks import sanity_checks
+from ft_tf.attacks.comparison import Comparison, compare
 from ft_tf.attacks.evaluations import ATTACKS, apgd, evaluate, fgsm, pgd, transfer
 from ft_tf.attacks.geometry import DISTANCES
 from ft_tf.attacks.kl import kl_attack, kl_divergence, start_noise
@@ -16,10 +17,12 @@ __all__ = [
     "ATTACKS",
     "DISTANCES",
     "AttackResult",
+    "Comparison",
     "apgd",
     "check_images",
     "check_labels",
     "check_logits_model",
+    "compare",
     "evaluate",
     "fgsm",
     "kl_attack",

@@ -1,13 +1,12 @@
 """What a model, images and labels must be before an attack or TRADES training means anything."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.models import ending_of
 
 BOUNDS_TOLERANCE = 1e-6
 """How far outside the bounds float32 rounding may put an input, as a share of their width."""
@@ -39,29 +38,14 @@ def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None)
         raise ModelError(f"model={model.name} must have one input and one output")
     if len(shape) != 2 or not shape[-1]:
         raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")
-    for layer in _output_layers(model):
-        activation = getattr(layer, "activation", None)
-        name = getattr(activation, "__name__", "")
-        if isinstance(layer, keras.layers.Softmax):
-            name = "softmax"
-        if name in ("softmax", "sigmoid"):
-            raise ModelError(
-                f"model={model.name} ends in {name} (layer {layer.name!r}) and gives "
-                f"probabilities: remove the {name} so that it gives logits"
-            )
+    ending = ending_of(model)
+    if ending is not None and ending.gives_probabilities:
+        raise ModelError(
+            f"model={model.name} ends in {ending.activation} (layer {ending.layer.name!r}) and "
+            f"gives probabilities: remove the {ending.activation} so that it gives logits, or take "
+            "ft_tf.models.logits_of(model)"
+        )
     return max(2, int(shape[-1]))
-
-
-def _output_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers whose output is, unchanged, the model's output; models within models opened."""
-    layers = model.layers
-    output = getattr(model, "output", None)
-    history = getattr(output, "_keras_history", None)
-    last = history.layer if history is not None else (layers[-1] if layers else None)
-    if isinstance(last, keras.Model):
-        yield from _output_layers(last)
-    elif last is not None:
-        yield last
 
 
 def check_logits(logits: npt.NDArray[np.floating], *, name: str = "model") -> None:

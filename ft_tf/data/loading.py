@@ -10,7 +10,7 @@ from ft_tf.data.files import find_tfds_version, tfds_root
 from ft_tf.data.idx import read_idx_directory
 from ft_tf.data.sample import read_sample
 from ft_tf.data.specs import FASHION_MNIST, IMAGE_SPECS, ImageSpec
-from ft_tf.errors import ArgumentError, DataError
+from ft_tf.errors import ArgumentError, DataError, DataNotFoundError
 
 NAMES = (*IMAGE_SPECS, "circles")
 """The data sets that `load` knows."""
@@ -21,11 +21,13 @@ SOURCES = ("tfds", "debian", "embedded-sample", "sklearn.make_circles")
 DEBIAN_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the IDX files."""
 
+_REMEDY = "give another --data_dir, run experiments.prepare_data, or pass --download"
+
 
 def load(
     name: str,
-    *,
     data_dir: str | os.PathLike | None = None,
+    *,
     download: bool = False,
     source: str | None = None,
 ) -> Dataset:
@@ -54,7 +56,9 @@ def load(
 
     Raises:
         ArgumentError: an unknown name or source, or a source that does not serve this name.
-        DataError: the data is not there, truncated, corrupt, or not what it claims to be.
+        DataNotFoundError: the data is not there.
+        DataError: it is truncated, corrupt, not what it claims to be, or `data_dir` is no
+            directory.
 
     >>> load("circles").describe()
     'circles: 30 training + 70 test examples from sklearn.make_circles:..., sha256 ...'
@@ -98,7 +102,9 @@ def _load_images(
         return _download(spec, data_dir)
     if "embedded-sample" in kinds:
         return read_sample()
-    raise DataError(_absence(spec, data_dir, kinds))
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"data_dir={os.fspath(data_dir)!r} is not a directory: {_REMEDY}")
+    raise DataNotFoundError(_absence(spec, data_dir, kinds))
 
 
 def _load_tfds(spec: ImageSpec, data_dir: str | os.PathLike | None) -> Dataset | None:
@@ -126,13 +132,11 @@ def _read_tfds(spec: ImageSpec, directory: Path) -> Dataset:
 
 def _absence(spec: ImageSpec, data_dir: str | os.PathLike | None, kinds: tuple[str, ...]) -> str:
     """Why there is no data set, and what to do."""
-    remedy = "give another --data_dir, run experiments.prepare_data, or pass --download"
     if data_dir is not None:
-        shown = f"data_dir={os.fspath(data_dir)!r}"
-        if not Path(data_dir).is_dir():
-            return f"{shown} is not a directory: {remedy}"
         missing = f"{spec.name}/VERSION/dataset_info.json"
-        return f"{shown} does not hold {spec.name} (no {missing}): {remedy}"
+        return (
+            f"data_dir={os.fspath(data_dir)!r} does not hold {spec.name} (no {missing}): {_REMEDY}"
+        )
     if kinds == ("debian",):
         return f"{DEBIAN_DIRECTORY} is not there: apt install dataset-fashion-mnist"
-    return f"dataset={spec.name!r} is not in {tfds_root(None)}: {remedy}"
+    return f"dataset={spec.name!r} is not in {tfds_root(None)}: {_REMEDY}"

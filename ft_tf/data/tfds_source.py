@@ -20,7 +20,7 @@ from absl import logging
 from ft_tf._compat import VERBOSE, tf
 from ft_tf.data.files import first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
-from ft_tf.errors import DataError, StackError
+from ft_tf.errors import DataError, DataNotFoundError, StackError
 
 _CHUNK = 64
 """Images decoded by one graph call, side by side: a loop in the graph costs more than it does."""
@@ -73,7 +73,7 @@ def download(name: str, data_dir: Path) -> Path:
     """Lets TFDS download and prepare a data set, and returns its directory.
 
     Raises:
-        DataError: it could not.
+        DataNotFoundError: it could not.
         StackError: TensorFlow Datasets cannot be imported.
     """
     tfds = import_tfds()
@@ -81,7 +81,7 @@ def download(name: str, data_dir: Path) -> Path:
         builder = tfds.builder(name, data_dir=os.fspath(data_dir))
         builder.download_and_prepare()
     except Exception as error:  # TFDS, its HTTP client and the file system raise what they like
-        raise DataError(
+        raise DataNotFoundError(
             f"{name} cannot be downloaded to data_dir={os.fspath(data_dir)!r} "
             f"({first_line(error)}): get the files by hand and run experiments.prepare_data"
         ) from None

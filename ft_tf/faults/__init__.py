@@ -3,6 +3,7 @@
 from ft_tf.faults.bitflips import BitErrors, BitFlip
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
+from ft_tf.faults.comparison import compare
 from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.plan import make_plan
@@ -26,6 +27,7 @@ __all__ = [
     "SignFlip",
     "StuckAt",
     "arm",
+    "compare",
     "compare_with_trials",
     "curve_figures",
     "disarm",

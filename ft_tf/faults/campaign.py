@@ -1,26 +1,25 @@
 """Fault campaigns: seeded trials at several rates, as a tidy table."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ft_tf import intervals
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_fraction, check_non_negative_integer, check_positive_integer
+from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.keys import SiteKeys, exact_mask
-from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
+from ft_tf.faults.rows import Row, StopRule, distinct_rates, frame_of, trial_numbers
 from ft_tf.faults.sites import Select
+from ft_tf.models import ending_of
 
-COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 _ROW_STREAM = 4  # see plan.py for the streams of sites and words
 
 
@@ -50,8 +49,8 @@ def sweep(
     those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras 2 classifier that gives logits; its weights come back to the byte,
-            also after an exception or Ctrl-C.
+        model: any built Keras 2 classifier that gives logits or ends in softmax or sigmoid; its
+            weights come back to the byte, also after an exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].
         target: "weights", "units" or "both".
@@ -80,33 +79,20 @@ def sweep(
         ArgumentError: an argument is out of range.
         ModelError: something asked for cannot be faulted.
     """
-    numbers, levels = _trial_numbers(trials), _distinct_rates(rates)
+    numbers, levels = trial_numbers(trials), distinct_rates(rates)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
-    if images_per_trial is not None:
-        check_positive_integer(images_per_trial=images_per_trial)
-        if images_per_trial > campaign.images:
-            raise ArgumentError(f"images_per_trial={images_per_trial} must be <= {campaign.images}")
-    running = _running_intervals(levels, half_width, level)
+    rule = StopRule(levels, half_width=half_width, level=level)
+    settings = {"target": target, "seed": seed, "images_per_trial": images_per_trial}
     rows = []
     with campaign.armed():
-        for trial, rate, masks in drawn_ahead(plan, seed, numbers, levels):
-            chosen = image_rows(
-                seed=seed, trial=trial, images=campaign.images, count=images_per_trial
-            )
-            figures = campaign.run(masks, chosen)
-            row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
-            rows.append({**row, "faults": masks.count, **figures})
+        for row in campaign.rows(trials=numbers, rates=levels, **settings):
+            rows.append(row)
             if progress is not None:
-                progress(rows[-1])
-            if half_width is not None:
-                running[rate].add(figures["accuracy"])
-                if rate == levels[-1] and all(one.settled for one in running.values()):
-                    break
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame = frame.sort_values(["rate", "trial"], ignore_index=True)
-    frame.attrs.update(campaign.facts)
-    return frame
+                progress(row)
+            if rule.stops_after(row):
+                break
+    return frame_of(rows, campaign.facts)
 
 
 class Campaign:
@@ -136,10 +122,12 @@ class Campaign:
             raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
         self.images = len(y)
         self._plan = plan
+        ending = ending_of(model)
+        self._ending = ending if ending is not None and ending.certain else None
         self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
         self._repeated: dict[int, dict[str, Any]] = {}
         with self.armed():
-            clean = self._program(plan.trial(seed=0, trial=0).masks(0.0))
+            clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
         self.measures = Measures(clean, y)
 
     @property
@@ -156,18 +144,43 @@ class Campaign:
         """Within the block trials may run; the clean weights come back after it."""
         return self._program.weights.restored_after()
 
+    def rows(
+        self,
+        *,
+        target: str,
+        seed: int,
+        trials: list[int],
+        rates: list[float],
+        images_per_trial: int | None = None,
+    ) -> Iterator[Row]:
+        """The rows of some trials, trial by trial, rates rising; inside `armed()`.
+
+        Raises:
+            ArgumentError: there are fewer images than `images_per_trial`.
+        """
+        if images_per_trial is not None:
+            check_positive_integer(images_per_trial=images_per_trial)
+            if images_per_trial > self.images:
+                raise ArgumentError(f"images_per_trial={images_per_trial} must be <= {self.images}")
+        for trial, rate, masks in drawn_ahead(self._plan, seed, trials, rates):
+            chosen = image_rows(seed=seed, trial=trial, images=self.images, count=images_per_trial)
+            figures = self.run(masks, chosen)
+            row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
+            yield {**row, "faults": masks.count, **figures}
+
     def logits(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under the faults, of all images or of `rows`."""
-        return self._program(masks, rows)
+        outputs = self._program(masks, rows)
+        return outputs if self._ending is None else self._ending.logits(outputs)
 
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""
         # No fault, or a fault without randomness everywhere: every trial is the same.
         same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.fault.random)
         if not same or rows is not None:
-            return self.measures.of(self._program(masks, rows), rows)
+            return self.measures.of(self.logits(masks, rows), rows)
         if masks.count not in self._repeated:
-            self._repeated[masks.count] = self.measures.of(self._program(masks))
+            self._repeated[masks.count] = self.measures.of(self.logits(masks))
         return self._repeated[masks.count]
 
 
@@ -176,34 +189,6 @@ def image_rows(*, seed: int, trial: int, images: int, count: int | None) -> np.n
     if count is None or count == images:
         return None
     return np.flatnonzero(exact_mask(SiteKeys(seed, trial, _ROW_STREAM, images), count))
-
-
-def _running_intervals(
-    rates: list[float], half_width: float | None, level: float
-) -> dict[float, intervals.BettingInterval]:
-    if half_width is None:
-        return {}
-    return {rate: intervals.BettingInterval(level=level, half_width=half_width) for rate in rates}
-
-
-def _distinct_rates(rates: Sequence[float]) -> list[float]:
-    for rate in rates:
-        check_fraction(rate=rate)
-    if not len(rates):
-        raise ArgumentError("rates=[] must have at least one rate")
-    return sorted({float(rate) for rate in rates})
-
-
-def _trial_numbers(trials: int | Iterable[int]) -> list[int]:
-    if isinstance(trials, Iterable):
-        numbers = [int(number) for number in trials]
-        for number in numbers:
-            check_non_negative_integer(trial=number)
-        if len(set(numbers)) != len(numbers):
-            raise ArgumentError(f"trials={numbers} must not repeat a number")
-        return numbers
-    check_positive_integer(trials=trials)
-    return list(range(trials))
 
 
 def drawn_ahead(

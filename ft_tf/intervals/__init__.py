@@ -1,7 +1,15 @@
 """Every confidence interval in the project; each one names its method and unit of replication."""
 
 from ft_tf.intervals.bands import simultaneous
-from ft_tf.intervals.basic import Interval, difference, mean, prediction, proportion
+from ft_tf.intervals.basic import (
+    Interval,
+    difference,
+    mean,
+    paired_proportions,
+    prediction,
+    proportion,
+    welch,
+)
 from ft_tf.intervals.replication import (
     Allocation,
     VarianceComponents,
@@ -24,10 +32,12 @@ __all__ = [
     "difference",
     "mean",
     "over_seeds",
+    "paired_proportions",
     "prediction",
     "proportion",
     "simultaneous",
     "stein",
     "stein_trials",
     "variance_components",
+    "welch",
 ]

@@ -89,28 +89,76 @@ def _student(array: np.ndarray, scale: float, level: float, method: str, unit: s
     return Interval(array.mean() - spread, array.mean() + spread, level, method, unit)
 
 
+def welch(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
+) -> Interval:
+    """Welch's interval of mean(first) - mean(second), for replicates that have nothing in common.
+
+    With a single replicate on either side the spread is unknown: the interval is infinite.
+
+    >>> interval = welch([1.0, 3.0], [0.0, 0.0], unit="trial")  # 2 +- 12.706 * 1
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (-10.706, 14.706)
+    """
+    arrays = [_replicates(values, level) for values in (first, second)]
+    method = "Welch t, difference of means"
+    if min(map(len, arrays)) < 2:
+        return Interval(-math.inf, math.inf, level, method, unit)
+    squares = np.array([array.var(ddof=1) / len(array) for array in arrays])
+    degrees = np.array([len(array) - 1 for array in arrays])
+    spread = 0.0
+    if squares.sum() > 0:
+        freedom = squares.sum() ** 2 / (squares**2 / degrees).sum()
+        spread = float(stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(squares.sum()))
+    difference = float(arrays[0].mean() - arrays[1].mean())
+    return Interval(difference - spread, difference + spread, level, method, unit)
+
+
+def paired_proportions(
+    first: Sequence[bool], second: Sequence[bool], *, level: float = 0.95, unit: str = "test image"
+) -> Interval:
+    """Interval of mean(first) - mean(second) where both were seen on the same replicates.
+
+    Bonett and Price 2012: with b of n replicates right in `first` alone and c in `second` alone,
+    p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2), it is
+
+        p - q +- z sqrt((p + q - (p - q)^2) / (n + 2)).
+
+    What both get right, or both wrong, does not widen it, unlike the interval of two test sets.
+
+    >>> interval = paired_proportions([True] * 9 + [False], [True] * 6 + [False] * 4)
+    >>> round(interval.low, 4), round(interval.high, 4)  # b = 3, c = 0, n = 10
+    (-0.0867, 0.5867)
+    """
+    check_probability(level=level)
+    one, other = np.asarray(first, bool), np.asarray(second, bool)
+    if one.ndim != 1 or one.shape != other.shape or not len(one):
+        raise ArgumentError(
+            f"first.shape={one.shape} and second.shape={other.shape} must be one, [n >= 1]"
+        )
+    count = len(one) + 2
+    p = (np.count_nonzero(one & ~other) + 1) / count
+    q = (np.count_nonzero(other & ~one) + 1) / count
+    spread = stats.norm.ppf((1 + level) / 2) * math.sqrt((p + q - (p - q) ** 2) / count)
+    low, high = max(-1.0, p - q - spread), min(1.0, p - q + spread)
+    return Interval(float(low), float(high), level, "Bonett-Price, paired proportions", unit)
+
+
 def difference(
     first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
 ) -> Interval:
-    """Interval of the mean of `first` minus that of `second`, independent replicates of each.
+    """Interval of mean(first) - mean(second), also where one side has a single replicate.
 
-    Two replicates or more on both sides: Welch's, with a spread of its own for each side. One value
-    against several: Student's t with the spread of the several for both, which is their prediction
-    interval seen from the single value. One against one: nothing is known, the interval is
-    infinite.
+    Two replicates or more on both sides: `welch`. One value against several: Student's t with the
+    spread of the several for both, which is their prediction interval seen from the single value.
+    One against one: nothing is known, the interval is infinite.
     """
     a, b = _replicates(first, level), _replicates(second, level)
+    single, several = sorted((a, b), key=len)
+    if len(single) > 1 or len(several) < 2:
+        return welch(first, second, level=level, unit=unit)
     estimate = float(a.mean() - b.mean())
-    if min(len(a), len(b)) > 1:
-        parts = [float(side.var(ddof=1)) / len(side) for side in (a, b)]
-        scale, method = math.sqrt(sum(parts)), "Welch t, difference of means"
-        squares = sum(p**2 / (len(side) - 1) for p, side in zip(parts, (a, b), strict=True))
-        degrees = sum(parts) ** 2 / squares if squares else math.inf
-    elif max(len(a), len(b)) > 1:
-        several = max(a, b, key=len)
-        scale = float(several.std(ddof=1)) * math.sqrt(1 + 1 / len(several))
-        degrees, method = len(several) - 1, "Student t, one value against a mean, equal spread"
-    else:
-        return Interval(-math.inf, math.inf, level, "none: one value on each side", unit)
-    spread = float(stats.t.ppf((1 + level) / 2, degrees)) * scale
-    return Interval(estimate - spread, estimate + spread, level, method, unit)
+    predicted = prediction(several, level=level, unit=unit)
+    method = "Student t, one value against a mean, equal spread"
+    reach = predicted.half_width
+    return Interval(estimate - reach, estimate + reach, level, method, unit)

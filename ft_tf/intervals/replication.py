@@ -78,9 +78,9 @@ class Allocation:
     """How many trials on how many images each.
 
     Attributes:
-        trials: number of trials.
+        trials: number of trials, beside those of the pilot.
         images_per_trial: images in each, a fresh random subset.
-        cost: total cost, in the unit of the costs given.
+        cost: what they cost, without the pilot, in the unit of the costs given.
     """
 
     trials: int
@@ -102,7 +102,9 @@ def allocate(
     A trial of m images costs c0 + c1 m and has variance B + W (1/m - 1/n). The total cost for a
     given precision is proportional to their product, least at m = sqrt(c0 W / (c1 (B - W / n))),
     or at all n images where B <= W / n. Trials: ceil(t^2 variance / half_width^2), with t of the
-    pilot's degrees of freedom, so that Stein's two-stage interval (`stein`) has this half-width.
+    pilot's degrees of freedom, so that Stein's two-stage interval has this half-width. The pilot's
+    trials had another number of images and do not count among them: this is the form
+    `stein(..., pilot_variance=components.of_trial(images_per_trial))`.
 
     Args:
         components: from a pilot.
@@ -119,21 +121,27 @@ def allocate(
     if excess > 0:
         best = math.sqrt(cost_per_trial * components.within / (cost_per_image * excess))
     images = min(components.images, max(2, round(best)))
-    variance = components.of_trial(images)
-    trials = stein_trials(variance, half_width=half_width, pilot_trials=pilot_trials, level=level)
+    trials = _trials_for(components.of_trial(images), half_width, pilot_trials, level)
     return Allocation(trials, images, trials * (cost_per_trial + cost_per_image * images))
 
 
 def stein_trials(
     variance: float, *, half_width: float, pilot_trials: int, level: float = 0.95
 ) -> int:
-    """Total trials that Stein's procedure asks for: max(pilot, ceil(t^2 s^2 / half_width^2))."""
+    """All trials that Stein's procedure asks for: max(pilot, ceil(t^2 s^2 / half_width^2)).
+
+    The pilot's are among them: they have as many images as the others.
+    """
+    return max(pilot_trials, _trials_for(variance, half_width, pilot_trials, level))
+
+
+def _trials_for(variance: float, half_width: float, pilot_trials: int, level: float) -> int:
     check_positive(half_width=half_width)
     check_positive_integer(pilot_trials=pilot_trials)
     if pilot_trials < 2:
         raise ArgumentError(f"pilot_trials={pilot_trials} must be at least 2")
     t = stats.t.ppf((1 + level) / 2, pilot_trials - 1)
-    return max(pilot_trials, math.ceil(t**2 * variance / half_width**2))
+    return max(1, math.ceil(t**2 * variance / half_width**2))
 
 
 def stein(
@@ -155,10 +163,16 @@ def stein(
         pilot_variance: s^2, where the pilot's trials had another number of images; by default the
             variance of the first `pilot_trials`. With another s^2 the later trials alone are used.
         level: nominal coverage.
+
+    Raises:
+        ArgumentError: there are fewer trials than in the pilot, or no later one that is needed.
     """
     values = np.asarray(accuracies, np.float64)
-    if not 2 <= pilot_trials <= len(values):
-        raise ArgumentError(f"pilot_trials={pilot_trials} must lie in [2, {len(values)}]")
+    most = len(values) if pilot_variance is None else len(values) - 1
+    if not 2 <= pilot_trials <= most:
+        raise ArgumentError(
+            f"pilot_trials={pilot_trials} must lie in [2, {most}], with {len(values)} trials"
+        )
     variance = pilot_variance
     if variance is None:
         variance = float(values[:pilot_trials].var(ddof=1))

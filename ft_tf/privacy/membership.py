@@ -96,8 +96,9 @@ def loss_threshold_attack(
         false_positive_rate: at which the true positive rate is measured.
 
     Raises:
-        ArgumentError: too few losses, or one that is NaN.
+        ArgumentError: too few losses, one that is NaN, or a rate outside [0, 1].
     """
+    check_fraction(false_positive_rate=false_positive_rate)
     members = np.asarray(member_losses, np.float64)
     others = np.asarray(other_losses, np.float64)
     for name, losses in (("member_losses", members), ("other_losses", others)):
@@ -135,4 +136,6 @@ def _best_threshold(members: np.ndarray, others: np.ndarray) -> float:
 def _threshold_at(others: np.ndarray, false_positive_rate: float) -> float:
     """The largest threshold below which at most that share of the others lies."""
     allowed = int(false_positive_rate * len(others))
+    if allowed == len(others):
+        return float("inf")
     return float(np.nextafter(np.sort(others)[allowed], -np.inf))

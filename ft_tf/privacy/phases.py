@@ -4,8 +4,31 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from ft_tf.checks import check_non_negative, check_non_negative_integer
+from ft_tf.checks import (
+    check_choice,
+    check_non_negative,
+    check_non_negative_integer,
+    check_positive_integer,
+)
 from ft_tf.errors import ArgumentError
+
+
+def steps_per_pass(examples: int, batch_size: int, *, sampling: str = "poisson") -> int:
+    """Steps of one pass over the data, wherever passes are turned into steps.
+
+    round(examples / batch_size) Poisson batches, at least one; or as many full batches as fit into
+    a permutation of the data.
+
+    >>> steps_per_pass(60_000, 250), steps_per_pass(100, 30), steps_per_pass(3, 8)
+    (240, 3, 1)
+    >>> steps_per_pass(100, 60), steps_per_pass(100, 60, sampling="shuffle")
+    (2, 1)
+    """
+    check_positive_integer(examples=examples, batch_size=batch_size)
+    check_choice(("poisson", "shuffle"), sampling=sampling)
+    if sampling == "shuffle":
+        return examples // batch_size
+    return max(1, round(examples / batch_size))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ def to_record(
     bounds: GapBounds | None = None,
     sampling: str = "poisson",
     noise_seed: int | None = None,
+    seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
 ) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def to_record(
         cost: the accounted run.
         bounds: its gap bounds; worked out here (half a second) when left out.
         sampling: as for `statement`; with "unaccounted" every figure is null.
-        noise_seed: as for `statement`. The record holds whether there was one, not the seed.
+        noise_seed: as for `statement`. What is returned holds whether there was one, not the seed.
+        seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
         engine: as for `statement`.
         executed_steps: as for `statement`.
 
@@ -36,6 +38,7 @@ def to_record(
         cost,
         sampling=sampling,
         noise_seed=noise_seed,
+        seed_is_published=seed_is_published,
         engine=engine,
         executed_steps=executed_steps,
     )
@@ -76,6 +79,7 @@ def to_record(
         "sampling_probability": cost.sampling_probability,
         "noise_multiplier": cost.noise_multiplier,
         "noise_seed_fixed": noise_seed is not None,
+        "noise_seed_published": noise_seed is not None and seed_is_published,
         "engine": engine,
         "phases": [
             {

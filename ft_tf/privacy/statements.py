@@ -21,6 +21,7 @@ def statement(
     *,
     sampling: str = "poisson",
     noise_seed: int | None = None,
+    seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
 ) -> str:
@@ -31,6 +32,8 @@ def statement(
         sampling: how batches were drawn: "poisson", "shuffle" (fixed batches, reshuffled each
             pass), or "unaccounted" (a pipeline whose sampling is not known).
         noise_seed: seed of sampling and noise, None where they came from the operating system.
+        seed_is_published: whether the seed stands beside the statement, as in a record that holds
+            its configuration: the figures are then those of a run with a secret seed.
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
         executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
             that it falls short.
@@ -48,13 +51,12 @@ def statement(
             "sampling='poisson' cannot be had with engine='reference', which needs full batches: "
             "state it as 'shuffle'"
         )
-    sentences = [_headline(cost, sampling)]
+    published = noise_seed is not None and seed_is_published
+    subject = "With a secret noise_seed this run would be" if published else "This run is"
+    sentences = [_headline(cost, sampling, subject)]
     if cost.private and sampling != "unaccounted":
         if noise_seed is not None:
-            sentences.append(
-                "Sampling and noise come from a fixed noise_seed: the guarantee holds only while "
-                "the seed is secret, and it is void once the seed is published."
-            )
+            sentences.append(_PUBLISHED if published else _SECRET)
         sentences.append(OUTSIDE)
     if executed_steps is not None:
         check_non_negative_integer(executed_steps=executed_steps)
@@ -66,7 +68,17 @@ def statement(
     return " ".join(sentences)
 
 
-def _headline(cost: PrivacyCost, sampling: str) -> str:
+_SECRET = (
+    "Sampling and noise come from a fixed noise_seed: the guarantee holds only while the seed is "
+    "secret, and it is void once the seed is published."
+)
+_PUBLISHED = (
+    "Sampling and noise come from a fixed noise_seed, and the seed stands in this record: whoever "
+    "reads it can take the noise away, so that for them the guarantee is void."
+)
+
+
+def _headline(cost: PrivacyCost, sampling: str, subject: str) -> str:
     if sampling == "unaccounted":
         return (
             "Unaccounted: how the batches were drawn is not known, so that no epsilon is claimed. "
@@ -78,14 +90,14 @@ def _headline(cost: PrivacyCost, sampling: str) -> str:
             "alone gives no privacy."
         )
     if sampling == "shuffle":
-        return _shuffled(cost)
-    return _poisson(cost)
+        return _shuffled(cost, subject)
+    return _poisson(cost, subject)
 
 
-def _poisson(cost: PrivacyCost) -> str:
+def _poisson(cost: PrivacyCost, subject: str) -> str:
     epsilon, source = best_epsilon(cost)
     return (
-        f"This run is (epsilon={epsilon:.4g}, delta={cost.delta:g})-differentially private "
+        f"{subject} (epsilon={epsilon:.4g}, delta={cost.delta:g})-differentially private "
         f"({source}), for neighbouring data sets that differ by adding or removing one example, "
         f"over {_setting(cost)}. It assumes that every batch was a Poisson sample: each example "
         "entered each batch by an independent draw. Had the same steps run on shuffled fixed "
@@ -94,10 +106,10 @@ def _poisson(cost: PrivacyCost) -> str:
     )
 
 
-def _shuffled(cost: PrivacyCost) -> str:
+def _shuffled(cost: PrivacyCost, subject: str) -> str:
     tight = "" if cost.epsilon_pld is None else f" ({cost.epsilon_pld:.4g} by PLD)"
     return (
-        f"This run is (epsilon={cost.epsilon_shuffled:.4g}, delta={cost.delta:g})-differentially "
+        f"{subject} (epsilon={cost.epsilon_shuffled:.4g}, delta={cost.delta:g})-differentially "
         f"private (exact, {cost.passes} Gaussian mechanisms, one a pass), for neighbouring data "
         "sets that differ by one example's contribution left out of its batch, over "
         f"{_setting(cost)}. Batches were fixed in size and drawn by shuffling, which earns no "

@@ -30,6 +30,7 @@ ROBUSTNESS_COLUMNS = (
     "rows",
     "replicates",
     "attack",
+    "distance",
     "epsilon",
     "steps",
     "images",
@@ -38,9 +39,18 @@ ROBUSTNESS_COLUMNS = (
     "robust_low",
     "robust_high",
     "band",
+    "train_clean_accuracy",
     "train_robust_accuracy",
+    "robust_generalization_error",
     "warnings",
     "records",
+)
+_ACCURACIES = (
+    "clean_accuracy",
+    "robust_accuracy",
+    "train_clean_accuracy",
+    "train_robust_accuracy",
+    "robust_generalization_error",
 )
 
 
@@ -138,7 +148,7 @@ def robustness_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Accuracy under attack, per group and attack, with the attack's own warnings."""
     lines = []
     for group, rows in trained_groups(records):
-        for (attack, epsilon, steps, images), entries in _attacks(group).items():
+        for (attack, distance, epsilon, steps, images), entries in _attacks(group).items():
             values = [entry["robust_accuracy"] for entry in entries]
             low, high, unit = band(values, entries[0].get("robust_interval"), own_unit="images")
             lines.append(
@@ -146,13 +156,11 @@ def robustness_frame(records: Iterable[Record]) -> pd.DataFrame:
                     **common(group, rows),
                     "replicates": len(entries),
                     "attack": attack,
+                    "distance": distance,
                     "epsilon": epsilon,
                     "steps": steps,
                     "images": images,
-                    **{
-                        key: mean_of(entry.get(key) for entry in entries)
-                        for key in ("clean_accuracy", "robust_accuracy", "train_robust_accuracy")
-                    },
+                    **{key: mean_of(entry.get(key) for entry in entries) for key in _ACCURACIES},
                     "robust_low": low,
                     "robust_high": high,
                     "band": unit,
@@ -172,7 +180,8 @@ def _attacks(group: Group) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     for record in group.finished:
         worst: dict[tuple[Any, ...], dict[str, Any]] = {}
         for entry in record["robustness"]:
-            kind = (entry["attack"], entry["epsilon"], entry.get("steps"), entry.get("images"))
+            distance = (entry.get("parameters") or {}).get("distance", "l_inf")
+            kind = (entry["attack"], distance, *map(entry.get, ("epsilon", "steps", "images")))
             known = worst.setdefault(kind, entry)
             if entry["robust_accuracy"] < known["robust_accuracy"]:
                 worst[kind] = entry

@@ -11,7 +11,7 @@ from ft_tf.study.config import (
     Trades,
 )
 from ft_tf.study.describe import summary
-from ft_tf.study.execution import directory_of, run
+from ft_tf.study.execution import check_fits, directory_of, run
 
 __all__ = [
     "DPSGD",
@@ -22,6 +22,7 @@ __all__ = [
     "RunConfig",
     "Tikhonov",
     "Trades",
+    "check_fits",
     "directory_of",
     "run",
     "summary",

@@ -4,6 +4,7 @@ Robust accuracy peaks before the last epoch where a model overfits robustly. The
 test images that the reported figures leave out, and is reported on those that they use.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.errors import ModelError
 from ft_tf.study.config import RunConfig, Trades
+from ft_tf.training.callbacks import Classifier
 
 SELECTION_IMAGES = 500
 SELECTION_STEPS = 10
@@ -22,18 +25,46 @@ _CHOICE = "best_checkpoint.json"
 
 def applies_to(config: RunConfig, data: Dataset) -> bool:
     """Whether a run keeps its best checkpoint: TRADES with a curve, and images to choose on."""
-    enough = len(data.x_test) >= config.evaluation.attack_images + SELECTION_IMAGES
-    return isinstance(config.algorithm, Trades) and config.evaluation.curve and enough
+    return _is_wanted(config) and obstacle(config, data) is None
+
+
+def obstacle(config: RunConfig, data: Dataset) -> str | None:
+    """Why a TRADES run with a curve cannot keep its best checkpoint; None if nothing is in the way.
+
+    Args:
+        config: of the run.
+        data: of the run, its limits applied.
+    """
+    needed = config.evaluation.attack_images + SELECTION_IMAGES
+    if not _is_wanted(config) or len(data.x_test) >= needed:
+        return None
+    return (
+        f"no best checkpoint is kept: it is chosen on {SELECTION_IMAGES} test images beside "
+        f"attack_images={config.evaluation.attack_images}, and there are {len(data.x_test)}"
+    )
+
+
+def _is_wanted(config: RunConfig) -> bool:
+    return isinstance(config.algorithm, Trades) and config.evaluation.curve
 
 
 class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
     Adds robust_accuracy to the epoch's logs.
+
+    Args:
+        config: of the run.
+        data: of the run.
+        directory: of the run.
+        classifier: gives the model to measure, with its weights of now.
     """
 
-    def __init__(self, config: RunConfig, data: Dataset, directory: Path) -> None:
+    def __init__(
+        self, config: RunConfig, data: Dataset, directory: Path, *, classifier: Classifier
+    ) -> None:
         super().__init__()
+        self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
         self._x, self._y = data.x_test[chosen], data.y_test[chosen]
@@ -43,26 +74,35 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
-        classifier = self.model.model
-        result = attacks.pgd(
-            classifier,
-            self._x,
-            self._y,
-            epsilon=self._epsilon,
-            num_steps=SELECTION_STEPS,
-            early_stop=True,
-            seed=self._seed,
-        )
+        classifier = self._classifier()
+        measured = self._robust_accuracy(classifier)
         if logs is not None:
-            logs["robust_accuracy"] = result.robust_accuracy
+            logs["robust_accuracy"] = measured
+        if math.isnan(measured):
+            return
         choice = self._directory / _CHOICE
         before = records.read_json(choice) if choice.exists() else None
         # A row at or after this epoch stems from a lost process: this epoch decides anew.
-        if before and before["epoch"] <= epoch and before["selection"] >= result.robust_accuracy:
+        if before and before["epoch"] <= epoch and before["selection"] >= measured:
             return
         np.savez(self._directory / _WEIGHTS, *classifier.get_weights())
-        chosen = {"epoch": epoch + 1, "selection": result.robust_accuracy}
+        chosen = {"epoch": epoch + 1, "selection": measured}
         records.write_text(choice, records.dumps(chosen))
+
+    def _robust_accuracy(self, classifier: keras.Model) -> float:
+        try:
+            result = attacks.pgd(
+                classifier,
+                self._x,
+                self._y,
+                epsilon=self._epsilon,
+                num_steps=SELECTION_STEPS,
+                early_stop=True,
+                seed=self._seed,
+            )
+        except ModelError:  # the training has diverged: its record will say so
+            return math.nan
+        return result.robust_accuracy
 
 
 def measure(

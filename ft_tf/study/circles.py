@@ -1,7 +1,11 @@
 """Table 3: Gaussian noise on the inputs of circles, all replicates as one computation."""
 
 import dataclasses
+import os
+import shutil
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError
 from ft_tf.records import Record
 from ft_tf.study import directory as runs
-from ft_tf.study.execution import environment
+from ft_tf.study.execution import count_session, environment
 from ft_tf.study.schedule import Job
 from ft_tf.training import circles, noise
 
@@ -69,8 +73,20 @@ class CirclesConfig:
         return f"circles-{self.form}-{size}"
 
 
-def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
+def run_circles(
+    config: CirclesConfig,
+    output_dir: Path,
+    *,
+    report: Callable[[float], None] | None = None,
+) -> Record:
     """Trains and tests every replicate of every row, or returns the record that is there.
+
+    Interrupted, it goes on from the last finished chunk of replicates.
+
+    Args:
+        config: of the table.
+        output_dir: the run's own directory is made below it.
+        report: called with the finished share after every chunk.
 
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
@@ -83,6 +99,7 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
+        sessions = count_session(directory)
         result = circles.train_circles(
             [_row(kind, sigma) for _, kind, sigma in config.rows],
             x_train=points.x_train,
@@ -94,6 +111,8 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
             learning_rate=config.learning_rate,
             seed=config.seed,
             threads=threads(),
+            chunks=_KeptChunks(directory / _CHUNKS),
+            progress=report,
         )
         records.write(
             directory,
@@ -108,7 +127,7 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
                 "data": points.description,
                 "environment": environment(),
                 "deviations": list(config.deviations),
-                "timing": {"seconds": round(time.monotonic() - started, 1), "sessions": 1},
+                "timing": {"seconds": round(time.monotonic() - started, 1), "sessions": sessions},
                 "replicates": config.replicates,
                 "form": config.form,
                 "results": {
@@ -122,7 +141,42 @@ def run_circles(config: CirclesConfig, output_dir: Path) -> Record:
                 },
             },
         )
+        shutil.rmtree(directory / _CHUNKS, ignore_errors=True)
         return records.load(directory)
+
+
+_CHUNKS = "chunks"
+
+
+class _KeptChunks(dict[int, tuple[np.ndarray, np.ndarray]]):
+    """Accuracies of finished chunks by first replicate, each in a file of its own as well."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        for path in directory.glob("*.npz"):
+            try:
+                with np.load(path) as arrays:
+                    super().__setitem__(int(path.stem), (arrays["train"], arrays["test"]))
+            except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+                continue  # damaged: it is trained again
+
+    def __setitem__(self, start: int, accuracies: tuple[np.ndarray, np.ndarray]) -> None:
+        super().__setitem__(start, accuracies)
+        self._directory.mkdir(exist_ok=True)
+        temporary = self._directory / f".{start}.part"
+        with open(temporary, "wb") as file:
+            np.savez(file, train=accuracies[0], test=accuracies[1])
+        os.replace(temporary, self._directory / f"{start}.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    config: CirclesConfig
+    output_dir: Path
+
+    def __call__(self, report: Callable[[float], None]) -> Record:
+        return run_circles(self.config, self.output_dir, report=report)
 
 
 def job(config: CirclesConfig, output_dir: Path) -> Job:
@@ -131,7 +185,7 @@ def job(config: CirclesConfig, output_dir: Path) -> Job:
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=lambda report: run_circles(config, output_dir),
+        execute=_Table(config, output_dir.absolute()),
     )
 
 

@@ -1,14 +1,12 @@
 """The frozen configuration of a run: everything that its record depends on, checked at once."""
 
 import dataclasses
-import hashlib
 import json
 from typing import Any, ClassVar
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
-DATASETS = ("fashion_mnist", "cifar10", "circles")
 OPTIMIZERS = ("sgd", "adam")
 DEFAULT_DELTA = 1e-5
 
@@ -113,7 +111,8 @@ class DPSGD:
         l2_norm_clip: C, the greatest l2 norm of one example's gradient.
         noise_multiplier: sigma; the noise's standard deviation is sigma C.
         sampling: "poisson", or "shuffle" for the original practice.
-        noise_seed: fixes batches and noise for replication; None draws a secret.
+        noise_seed: fixes batches and noise for replication; None draws a secret. The record
+            publishes it, so such a run is private for nobody who reads the record.
         engine: "fast", or "reference" for TF Privacy's DPKerasSGDOptimizer.
         delta: failure probability at which epsilon is stated.
     """
@@ -137,6 +136,11 @@ class DPSGD:
         if self.engine == "reference" and self.sampling == "poisson":
             raise ArgumentError(
                 "engine='reference' cannot draw Poisson batches: use sampling='shuffle'"
+            )
+        if self.engine == "reference" and self.noise_seed is not None and self.noise_multiplier > 0:
+            raise ArgumentError(
+                f"noise_seed={self.noise_seed} cannot fix the noise of engine='reference', which "
+                "draws its own: leave it out, or use noise_multiplier=0"
             )
 
     @property
@@ -175,9 +179,10 @@ class Evaluation:
         attack_epsilon: radius of the attacks' l_inf ball.
         attack_steps: steps of PGD.
         apgd_steps: steps of each run of Auto-PGD.
-        attack_images: attacks take the first so many test and training images.
+        attack_images: attacks take the first so many test and training images, or all there are.
         attack_sanity: also run the checks that doubt the first attack's result.
         membership: also tell training from test images by their losses.
+        rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1).
     """
 
@@ -195,6 +200,7 @@ class Evaluation:
     attack_images: int = 1000
     attack_sanity: bool = True
     membership: bool = False
+    rescaling: bool = False
     curve: bool = False
 
     def __post_init__(self) -> None:
@@ -301,15 +307,31 @@ class RunConfig:
             fault_aware_rate=self.fault_aware_rate,
             stop_at_test_accuracy=self.stop_at_test_accuracy,
         )
+        if self.dropout == 1:
+            raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
         checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
-        if self.fault_aware_rate and isinstance(self.algorithm, DPSGD):
-            raise ArgumentError(
-                f"fault_aware_rate={self.fault_aware_rate!r} cannot be used with algorithm='dpsgd'"
-            )
+        if isinstance(self.algorithm, DPSGD):
+            self._check_private(self.algorithm)
         if self.augment and self.dataset != "cifar10":
             raise ArgumentError(f"augment=True is for cifar10, not dataset={self.dataset!r}")
         if self.optimizer == "adam" and self.momentum:
             raise ArgumentError(f"momentum={self.momentum!r} is for optimizer='sgd'")
+
+    def _check_private(self, algorithm: DPSGD) -> None:
+        for name, value in (
+            ("fault_aware_rate", self.fault_aware_rate),
+            ("augment", self.augment),
+        ):
+            if value:
+                raise ArgumentError(f"{name}={value!r} cannot be used with algorithm='dpsgd'")
+        if algorithm.engine != "reference":
+            return
+        if self.weight_decay:
+            raise ArgumentError(f"weight_decay={self.weight_decay!r} needs engine='fast'")
+        if self.optimizer != "sgd":
+            raise ArgumentError(
+                f"optimizer={self.optimizer!r} must be 'sgd' with engine='reference'"
+            )
 
     def name(self, *, is_sample: bool) -> str:
         """A name that a person recognises, for the run's directory."""
@@ -318,6 +340,7 @@ class RunConfig:
             dataset += f"_{self.train_limit}"
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
         parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
+        parts += [self.precision] * (self.precision != "float32")
         if self.fault_aware_rate:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
         if self.stop_at_test_accuracy:
@@ -362,9 +385,3 @@ def from_dict(fields: dict[str, Any]) -> RunConfig:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(f"config cannot be read: {error}") from None
-
-
-def digest(config: RunConfig) -> str:
-    """SHA-256 of the configuration, first 16 hexadecimal digits."""
-    text = json.dumps(to_dict(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,10 +1,27 @@
 """A record in a few lines of words, for the terminal."""
 
+from typing import Any
+
 from ft_tf.records import Record
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}%"
+
+
+def _attack_line(attack: dict[str, Any]) -> str:
+    line = (
+        f"  accuracy under {attack['attack']}, epsilon {attack['epsilon']:.4g}: "
+        f"{_percent(attack['robust_accuracy'])}"
+    )
+    robust = attack.get("robust_generalization_error")
+    if robust is None:
+        return line
+    natural = attack["train_clean_accuracy"] - attack["clean_accuracy"]
+    return (
+        f"{line}; generalization error on the attacked images: natural {_percent(natural)}, "
+        f"robust {_percent(robust)}"
+    )
 
 
 def summary(record: Record) -> str:
@@ -29,9 +46,12 @@ def summary(record: Record) -> str:
         )
         lines.append(f"  accuracy with {target} stuck at 0: {levels}")
     for attack in record["robustness"]:
+        lines.append(_attack_line(attack))
+    best = record.get("best_checkpoint")
+    if best:
         lines.append(
-            f"  accuracy under {attack['attack']}, epsilon {attack['epsilon']:.4g}: "
-            f"{_percent(attack['robust_accuracy'])}"
+            f"  most robust checkpoint: epoch {best['epoch']}, test "
+            f"{_percent(best['test_accuracy'])}, under attack {_percent(best['robust_accuracy'])}"
         )
     if record["privacy"]:
         lines.append(f"  privacy: {record['privacy']['statement']}")

@@ -5,14 +5,16 @@ import csv
 import fcntl
 import io
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf.errors import RunError
+from ft_tf.errors import InUseError, RunError
 
 CONFIG = "config.json"
+LOCK = ".lock"
 HISTORY = "history.csv"
 MODEL = "model.keras"
 CHECKPOINTS = "checkpoints"
@@ -25,12 +27,16 @@ History = dict[str, list[float]]
 def claimed(directory: Path) -> Iterator[None]:
     """Holds a run's directory for this process; it is made if it does not exist.
 
+    The lock is the system's (flock): it goes with the process, however that ends. Who holds it can
+    be read in the file.
+
     Raises:
-        RunError: it cannot be written, or another process holds it.
+        InUseError: another process holds it.
+        RunError: it cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "w")  # noqa: SIM115 (held for the whole run)
+        lock = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held for the run)
     except OSError as error:
         raise RunError(
             f"output_dir={str(directory)!r} cannot be written ({error.strerror}): choose another"
@@ -38,12 +44,17 @@ def claimed(directory: Path) -> Iterator[None]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        lock.seek(0)
+        holder = lock.read().strip()
         lock.close()
-        raise RunError(
-            f"output_dir={str(directory)!r} is in use by another process: wait for it or choose "
-            "another"
+        raise InUseError(
+            f"output_dir={str(directory)!r} is in use by another process"
+            f"{f' ({holder})' if holder else ''}: wait for it or choose another"
         ) from None
     try:
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {platform.node()}\n")
+        lock.flush()
         yield
     finally:
         lock.close()

@@ -1,15 +1,17 @@
 """What is measured on a trained model, as the parts of its record."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import attacks, faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.privacy import accounting, membership, to_record
+from ft_tf.privacy import accounting, membership, steps_per_pass, to_record
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import DPSGD, Evaluation, RunConfig
@@ -36,7 +38,7 @@ def evaluate(
     measured = config.evaluation
     return {
         "accuracy": accuracy(model, data, batch_size=measured.batch_size),
-        "parameters": dataclasses.asdict(metrics.parameter_spread(model.get_weights())),
+        "parameters": parameters(model, data, measured),
         "faults": {
             target: fault_campaign(model, data, target=target, evaluation=measured)
             for target in measured.fault_targets
@@ -46,6 +48,14 @@ def evaluate(
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
     }
+
+
+def what_is_not_finite(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
+    """Why a trained model cannot be evaluated: its weights or logits; None where it can."""
+    if not all(np.isfinite(part).all() for part in model.get_weights()):
+        return "weights are not finite"
+    logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
 def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, Any]:
@@ -63,6 +73,17 @@ def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str,
         ),
         "test_interval": [interval.low, interval.high],
     }
+
+
+_RESCALED_IMAGES = 1000
+
+
+def parameters(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    """Spread of the parameters (equation 10), and what a rescaling makes of it where asked."""
+    spread = dataclasses.asdict(metrics.parameter_spread(model.get_weights()))
+    if evaluation.rescaling:
+        spread["rescaled"] = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
+    return spread
 
 
 def fault_campaign(
@@ -153,7 +174,8 @@ def layer_faults(
 def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
     """Accuracy under each configured attack on the first test images.
 
-    The first attack also takes training images, for the robust generalization error.
+    The first attack also takes as many training images, for the robust generalization error beside
+    the natural one.
     """
     measured = config.evaluation
     entries = []
@@ -170,7 +192,11 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
         )
         if not number:
             train = _attacked(model, data.x_train, data.y_train, config, attack, False)
+            entry["train_clean_accuracy"] = train.clean_accuracy
             entry["train_robust_accuracy"] = train.robust_accuracy
+            entry["robust_generalization_error"] = metrics.generalization_error(
+                train_accuracy=train.robust_accuracy, test_accuracy=entry["robust_accuracy"]
+            )
         entries.append(entry)
     return entries
 
@@ -231,17 +257,19 @@ def privacy(
 ) -> dict[str, Any] | None:
     """What a DP-SGD run may claim; None for the other algorithms.
 
-    An epoch's steps count as executed once it began, also where the process was lost before its
-    end: unless the noise is seeded, a repeated step is a new release.
+    Unless the noise is seeded, a repeated step is a new release: every epoch that began and is not
+    part of the final training counts with all its steps, as it is not known how far it came.
     """
     algorithm = config.algorithm
     if not isinstance(algorithm, DPSGD):
         return None
     examples = len(data.x_train)
-    steps, passes = int(trained.optimizer.iterations), config.epochs
+    per_pass = steps_per_pass(examples, config.batch_size, sampling=algorithm.sampling)
+    steps = int(trained.optimizer.iterations)
+    passes = max(1, math.ceil(steps / per_pass))
     if algorithm.noise_seed is None:
-        passes = max(passes, runs.epochs_started(directory))
-        steps = steps // config.epochs * passes
+        lost = max(0, runs.epochs_started(directory) - passes)
+        steps, passes = steps + lost * per_pass, passes + lost
     cost = accounting.privacy_cost(
         noise_multiplier=algorithm.noise_multiplier,
         sampling_probability=config.batch_size / examples,
@@ -254,5 +282,6 @@ def privacy(
         cost,
         sampling=algorithm.sampling,
         noise_seed=algorithm.noise_seed,
+        seed_is_published=True,  # the record's config holds it
         engine=algorithm.engine,
     )

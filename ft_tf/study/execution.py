@@ -2,20 +2,20 @@
 
 import dataclasses
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf._compat import keras, package_versions, processor, tf, threads
+from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset
-from ft_tf.errors import ArgumentError, RunError
-from ft_tf.study import best, evaluation, trainer
+from ft_tf.errors import ArgumentError
+from ft_tf.study import best, evaluation, spread, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
+from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
@@ -32,6 +32,7 @@ def run(
     *,
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    strategy: spread.Strategy = None,
 ) -> records.Record:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
@@ -41,6 +42,8 @@ def run(
         output_dir: the run's own directory is made below it.
         verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
         callbacks: further Keras callbacks.
+        strategy: spreads the training over devices (`strategies.make`); with "multi_worker" this is
+            for the chief, and the other processes `spread.assist`.
 
     Returns:
         The record; its status is "failed" if the training went wrong numerically.
@@ -48,23 +51,27 @@ def run(
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
         ArgumentError: the configuration does not fit the data.
+        StackError: a package is missing that the configuration needs.
     """
-    if data.name != config.dataset:
-        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    check_fits(config, data)
+    spread.check(config, strategies.name_of(strategy))
     data = limited(data, config)
-    if config.batch_size > len(data.x_train):
-        raise ArgumentError(
-            f"batch_size={config.batch_size} must be at most the {len(data.x_train)} "
-            "training examples"
-        )
     directory = directory_of(config, data, output_dir)
+    if not (directory / records.FILE_NAME).exists():
+        trainer.check_stack(config)
     with runs.claimed(directory):
         described = _describe_data(data)
         runs.bind(directory, {"config": configs.to_dict(config), "data": described})
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
-        training = _train(config, data, directory, verbose=verbose, callbacks=callbacks)
+        obstacle = best.obstacle(config, data)
+        if obstacle and verbose:
+            print(obstacle, flush=True)
+        training = _train(
+            config, data, directory, strategy=strategy, verbose=verbose, callbacks=callbacks
+        )
+        classifier = trainer.evaluation_model(config, training.trainer.model)
         record = {
             "schema_version": records.SCHEMA_VERSION,
             "kind": "run",
@@ -74,11 +81,11 @@ def run(
             "rows": list(config.rows),
             "config": configs.to_dict(config),
             "data": described,
-            "environment": environment(),
+            "environment": {**environment(), **strategies.describe(strategy)},
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
-                "parameters": training.trainer.model.count_params(),
+                "parameters": classifier.count_params(),
             },
             "training": {
                 "epochs": len(training.history.get("epoch", [])),
@@ -94,12 +101,36 @@ def run(
             "seconds": round(time.monotonic() - started, 1),
             "sessions": training.sessions,
         }
-        _save_model(
-            evaluation_model=trainer.evaluation_model(config, training.trainer.model),
-            directory=directory,
-        )
+        _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
+
+
+def check_fits(config: RunConfig, data: Dataset) -> None:
+    """Refuses, before any work, a configuration that its data cannot serve.
+
+    Raises:
+        ArgumentError: another data set, a batch larger than the data, or an evaluation that needs
+            more examples than there are.
+    """
+    if data.name != config.dataset:
+        raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    data = limited(data, config)
+    train, test = len(data.x_train), len(data.x_test)
+    if config.batch_size > train:
+        raise ArgumentError(
+            f"batch_size={config.batch_size} must be at most the {train} training examples"
+        )
+    measured = config.evaluation
+    if measured.fault_images > test:
+        raise ArgumentError(
+            f"fault_images={measured.fault_images} must be at most the {test} test examples of "
+            f"{data.source}"
+        )
+    if measured.membership and min(train, test) < 2:
+        raise ArgumentError(
+            f"membership=True needs two training and two test examples, not {train} and {test}"
+        )
 
 
 def environment() -> dict[str, Any]:
@@ -108,6 +139,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": processor(),
         "threads": threads(),
+        "onednn": uses_onednn(),
         "packages": package_versions(),
     }
 
@@ -202,30 +234,30 @@ def _train(
     data: Dataset,
     directory: Path,
     *,
+    strategy: spread.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
-    model = trainer.build(config)
-    model.optimizer.build(model.model.trainable_variables)
+    model = spread.prepared(config, strategy)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-    manager = tf.train.CheckpointManager(
-        trainer.checkpoint(model, epochs), directory / runs.CHECKPOINTS, max_to_keep=1
-    )
-    _restore(manager, directory)
+    manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
     done = int(epochs)
+    spread.check_agreement(strategy, done)
     history = runs.read_history(directory, epochs=done)
-    sessions = _count_session(directory)
+    sessions = count_session(directory)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
     if done < config.epochs:
         curve: list[keras.callbacks.Callback] = []
+        classifier = trainer.evaluated(config, model.model)
         if config.stop_at_test_accuracy:
             curve.append(
                 StopAtAccuracy(
                     examples=(data.x_test, data.y_test),
                     accuracy=config.stop_at_test_accuracy,
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if config.evaluation.curve:
@@ -234,10 +266,11 @@ def _train(
                     train=(data.x_train, data.y_train),
                     test=(data.x_test, data.y_test),
                     batch_size=config.evaluation.batch_size,
+                    classifier=classifier,
                 )
             )
         if best.applies_to(config, data):
-            curve.append(best.BestCheckpoint(config, data, directory))
+            curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         model.fit(
             data.x_train,
             data.y_train,
@@ -253,26 +286,28 @@ def _train(
                 *callbacks,
             ],
         )
-    return _Training(model, history, guard.failure, sessions)
+    failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    if strategy is not None:
+        model = spread.on_one_device(config, model)
+    return _Training(model, history, failure, sessions)
 
 
-def _restore(manager: tf.train.CheckpointManager, directory: Path) -> None:
-    try:
-        manager.restore_or_initialize()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
-        raise RunError(
-            f"{directory / runs.CHECKPOINTS} cannot be restored ({str(error).splitlines()[0]}): "
-            "delete the run's directory to start it again"
-        ) from None
+def _failure_of_the_end(
+    config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
+) -> dict[str, Any] | None:
+    """What the last step broke, when no loss came after it to show that."""
+    reason = evaluation.what_is_not_finite(
+        trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
+    )
+    if reason is None:
+        return None
+    epochs = len(history.get("epoch", []))
+    return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
 
 
-def _count_session(directory: Path) -> int:
+def count_session(directory: Path) -> int:
+    """How many processes have worked on a run, this one included."""
     path = directory / ".sessions"
     count = int(path.read_text()) + 1 if path.exists() else 1
     records.write_text(path, f"{count}\n")
     return count
-
-
-def delete_checkpoints(directory: Path) -> None:
-    """Frees the space of a finished run's checkpoints; the model stays."""
-    shutil.rmtree(directory / runs.CHECKPOINTS, ignore_errors=True)

@@ -3,10 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from ft_tf import records
+from ft_tf import models, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset, load
-from ft_tf.errors import DataError, ModelError, RunError
+from ft_tf.errors import DataError, RunError
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
@@ -46,7 +46,7 @@ def load_run(
     if record["kind"] != "run" or record["status"] != "finished":
         raise RunError(f"run={str(directory)!r} is no finished training: there is no model to test")
     config = configs.from_dict(record["config"])
-    model = load_model(directory / runs.MODEL)
+    model = models.load(directory / runs.MODEL)
     data = load(config.dataset, data_dir=data_dir, download=download)
     if data.fingerprint != record["data"]["fingerprint"]:
         raise DataError(
@@ -54,16 +54,3 @@ def load_run(
             f"{data.source} was found: give the --data_dir of the run"
         )
     return FinishedRun(directory, record, config, model, limited(data, config))
-
-
-def load_model(path: Path) -> keras.Model:
-    """Loads a .keras file in safe mode: no code from the file runs.
-
-    Raises:
-        ModelError: the file is missing, damaged, or needs code to load.
-    """
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its parts raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model={str(path)!r} cannot be loaded: {reason}") from None

@@ -1,5 +1,6 @@
 """The runs of a study as jobs, with what they are expected to cost."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,9 @@ from ft_tf import records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.records import Record
-from ft_tf.study.config import DPSGD, RunConfig, Trades
+from ft_tf.study.config import DPSGD, JacobianPenalty, RunConfig, Trades
 from ft_tf.study.execution import directory_of, run
+from ft_tf.study.held_data import HeldData
 from ft_tf.study.schedule import Job
 
 # Multiply-adds of one example's forward pass, in millions; an optimizer step costs three of them.
@@ -20,6 +22,7 @@ _FORWARD_COST = {
     "cifar10_cnn": 20.0,
 }
 _CLIPPING_OVERHEAD = 1.5
+_CLASSES = 10  # the Jacobian takes a backward pass for each
 
 
 def cost(config: RunConfig, *, examples: int) -> float:
@@ -29,6 +32,8 @@ def cost(config: RunConfig, *, examples: int) -> float:
         passes = 7.0 + 2.0 * config.algorithm.num_steps
     elif isinstance(config.algorithm, DPSGD):
         passes *= _CLIPPING_OVERHEAD
+    elif isinstance(config.algorithm, JacobianPenalty):
+        passes *= 1.0 + _CLASSES
     return _FORWARD_COST[config.architecture] * passes * config.epochs * examples
 
 
@@ -49,16 +54,32 @@ class _Share(keras.callbacks.Callback):
         self._report((self._epoch + (batch + 1) / steps) / self._epochs)
 
 
-def training_job(config: RunConfig, data: Dataset, output_dir: Path) -> Job:
-    """A training and its evaluation as a job."""
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    config: RunConfig
+    data: HeldData
+    output_dir: Path
+
+    def __call__(self, report: Callable[[float], None]) -> Record:
+        share = _Share(self.config.epochs, report)
+        return run(self.config, self.data.get(), self.output_dir, callbacks=[share])
+
+
+def training_job(
+    config: RunConfig, data: Dataset, output_dir: Path, *, data_dir: str | None = None
+) -> Job:
+    """A training and its evaluation as a job.
+
+    Args:
+        config: of the run.
+        data: the data set that it names.
+        output_dir: the run's own directory is made below it.
+        data_dir: where the data set was found; another process that does the job loads it there.
+    """
     directory = directory_of(config, data, output_dir)
-
-    def execute(report: Callable[[float], None]) -> Record:
-        return run(config, data, output_dir, callbacks=[_Share(config.epochs, report)])
-
     return Job(
         name=directory.name,
         cost=cost(config, examples=config.train_limit or len(data.x_train)),
         is_done=(directory / records.FILE_NAME).exists,
-        execute=execute,
+        execute=_Training(config, HeldData(data, data_dir), output_dir.absolute()),
     )

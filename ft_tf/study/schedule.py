@@ -1,6 +1,7 @@
 """A study is a list of independent jobs; this runs them one by one and says where it is."""
 
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ class Job:
         name: what the user sees.
         cost: expected work in any unit common to all jobs; it only shapes the time left.
         is_done: whether a record is there already.
-        execute: does the work; is given a function to call with the finished share in [0, 1].
+        execute: does the work; is given a function to call with the finished share in [0, 1]. To be
+            done by a worker process it must pickle.
     """
 
     name: str
@@ -35,54 +37,63 @@ def _clock(seconds: float) -> str:
 class Progress:
     """Prints "run k of n, elapsed, left": one line that moves on a terminal, lines elsewhere.
 
-    The time left is the remaining cost at the speed seen so far in this process; jobs that were
-    done before do not count.
+    The time left is the remaining cost at the speed seen since the first job began here; jobs that
+    were done before do not count. Several jobs may be in work at once: the line then speaks of the
+    one that was heard of last.
     """
 
     def __init__(self, jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> None:
         self._jobs = jobs
         self._stream = stream
-        self._started = time.monotonic()
+        self._started = self._first_begun = time.monotonic()
         self._pending_cost = sum(job.cost for job in jobs if not job.is_done())
         self._finished_cost = 0.0
+        self._shares: dict[int, float] = {}
         self._width = 0
 
     def begin(self, index: int) -> None:
         """Says which job starts."""
-        self._show(index, 0.0)
+        if not self._shares and not self._finished_cost:
+            self._first_begun = time.monotonic()
+        self.update(index, 0.0)
         if not self._stream.isatty():
-            self._write(self._line(index, 0.0) + "\n")
+            self._write(self._line(index) + "\n")
 
     def update(self, index: int, share: float) -> None:
         """Moves the line on a terminal."""
-        self._show(index, share)
+        self._shares[index] = share
+        if self._stream.isatty():
+            # A line that wraps cannot be erased by going back to its start.
+            line = self._line(index)[: shutil.get_terminal_size().columns - 1]
+            self._write(self._erase() + line)
+            self._width = len(line)
+
+    def note(self, text: str) -> None:
+        """Leaves one line of words."""
+        self._write(self._erase() + f"{text}\n")
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
         """Leaves one line for a finished job."""
+        self._shares.pop(index, None)
         if not was_done:
             self._finished_cost += self._jobs[index].cost
-        self._write(self._erase() + f"{self._place(index)} {self._jobs[index].name}: {outcome}\n")
+        self.note(f"{self._place(index)} {self._jobs[index].name}: {outcome}")
 
     def _place(self, index: int) -> str:
         return f"[run {index + 1} of {len(self._jobs)}]"
 
-    def _line(self, index: int, share: float) -> str:
+    def _line(self, index: int) -> str:
         elapsed = time.monotonic() - self._started
-        done = self._finished_cost + share * self._jobs[index].cost
+        started = sum(share * self._jobs[job].cost for job, share in self._shares.items())
+        done = self._finished_cost + started
+        at_work = time.monotonic() - self._first_begun
         left = "?"
-        if done > 0 and elapsed > 1:
-            left = _clock(elapsed * max(self._pending_cost - done, 0.0) / done)
+        if done > 0 and at_work > 1:
+            left = _clock(at_work * max(self._pending_cost - done, 0.0) / done)
         return (
-            f"{self._place(index)} {self._jobs[index].name}  {share:4.0%}  "
+            f"{self._place(index)} {self._jobs[index].name}  {self._shares[index]:4.0%}  "
             f"elapsed {_clock(elapsed)}  left about {left}"
         )
-
-    def _show(self, index: int, share: float) -> None:
-        if not self._stream.isatty():
-            return
-        line = self._line(index, share)
-        self._write(self._erase() + line)
-        self._width = len(line)
 
     def _erase(self) -> str:
         return "\r" + " " * self._width + "\r" if self._width else ""
@@ -106,12 +117,13 @@ def execute(jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> list[Record]
         if not was_done:
             progress.begin(index)
         record = job.execute(lambda share, index=index: progress.update(index, share))
-        progress.finish(index, _outcome(record, was_done=was_done), was_done=was_done)
+        progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
         found.append(record)
     return found
 
 
-def _outcome(record: Record, *, was_done: bool) -> str:
+def outcome(record: Record, *, was_done: bool) -> str:
+    """A record in a few words, for the line of a finished job."""
     before = " (done before)" if was_done else ""
     if record["status"] == "failed":
         failure = record["failure"]

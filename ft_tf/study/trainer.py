@@ -1,12 +1,14 @@
 """From a configuration to a compiled model that trains."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ft_tf import architectures, faults
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.data.augment import crop_and_flip
+from ft_tf.errors import RunError
 from ft_tf.study.config import (
     DPSGD,
     AdditiveGaussian,
@@ -23,6 +25,16 @@ from ft_tf.training.natural import NaturalModel
 from ft_tf.training.trades import TradesModel, normalized_mnist_example
 
 
+def check_stack(config: RunConfig) -> None:
+    """Refuses a run that needs a package which is not here, before it leaves anything behind.
+
+    Raises:
+        StackError: the reference engine is asked for, and tensorflow-privacy cannot be imported.
+    """
+    if isinstance(config.algorithm, DPSGD) and config.algorithm.engine == "reference":
+        require_tensorflow_privacy()
+
+
 def build(config: RunConfig) -> ResidentModel:
     """The compiled trainer of a configuration; its `model` attribute is the classifier."""
     trainer = _wrap(config, _classifier(config))
@@ -34,16 +46,19 @@ def build(config: RunConfig) -> ResidentModel:
     return trainer
 
 
-def _classifier(config: RunConfig) -> keras.Model:
-    normalization = None
+def _normalization(config: RunConfig) -> tuple[float, float] | None:
     if isinstance(config.algorithm, Trades) and config.algorithm.normalized_example:
-        normalization = normalized_mnist_example().normalization
+        return normalized_mnist_example().normalization
+    return None
+
+
+def _classifier(config: RunConfig) -> keras.Model:
     model = architectures.build(
         config.architecture,
         seed=config.seed,
         precision=config.precision,
         dropout=config.dropout,
-        normalization=normalization,
+        normalization=_normalization(config),
     )
     if not config.fault_aware_rate:
         return model
@@ -123,23 +138,53 @@ def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     """The classifier as it is evaluated: in float32, without the training-only layers."""
-    if config.fault_aware_rate:
-        trained = faults.unwrap(trained)
-    if config.precision == "float32" and not config.dropout:
+    if config.precision == "float32" and not (config.dropout or config.fault_aware_rate):
         return trained
-    normalization = next(
-        (
-            (-layer.offset / layer.scale, 1 / layer.scale)
-            for layer in trained.layers
-            if isinstance(layer, keras.layers.Rescaling)
-        ),
-        None,
-    )
-    model = architectures.build(config.architecture, normalization=normalization)
-    model.set_weights(trained.get_weights())
+    model = architectures.build(config.architecture, normalization=_normalization(config))
+    _take_weights(model, trained)
     return model
 
 
-def checkpoint(trainer: ResidentModel, epochs: tf.Variable) -> tf.train.Checkpoint:
-    """What must survive for training to go on as if it had never stopped."""
-    return tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+def evaluated(config: RunConfig, trained: keras.Model) -> Callable[[], keras.Model]:
+    """Gives the `evaluation_model` with the weights that `trained` has at the time of the call.
+
+    It is one model in all calls, since each new one would be compiled anew.
+    """
+    model = evaluation_model(config, trained)
+
+    def current() -> keras.Model:
+        if model is not trained:
+            _take_weights(model, trained)
+        return model
+
+    return current
+
+
+def _take_weights(model: keras.Model, trained: keras.Model) -> None:
+    """Copies by layer name: the counters of layers for training alone have no counterpart."""
+    for layer in model.layers:
+        if layer.weights:
+            source = trained.get_layer(layer.name)
+            layer.set_weights(getattr(source, "layer", source).get_weights())  # past a wrapper
+
+
+def checkpoints(
+    trainer: ResidentModel, epochs: tf.Variable, place: Path
+) -> tf.train.CheckpointManager:
+    """Keeps what must survive for training to go on as if it had never stopped.
+
+    Restores what is there.
+
+    Raises:
+        RunError: the checkpoint that is there cannot be restored.
+    """
+    kept = tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+    manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)
+    try:
+        manager.restore_or_initialize()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise RunError(
+            f"{place} cannot be restored ({str(error).splitlines()[0]}): delete the run's "
+            "directory to start it again"
+        ) from None
+    return manager

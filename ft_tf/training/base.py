@@ -3,7 +3,8 @@
 `ResidentModel.fit` on arrays puts the arrays on the device once. What goes through Keras's loop is
 an index batch per step; the compiled step gathers the examples itself. The order of an epoch is a
 function of (seed, step at which the epoch starts), so a run that resumes from a checkpoint of
-weights and optimizer sees the batches that it would have seen.
+weights and optimizer sees the batches that it would have seen. Under a tf.distribute strategy the
+batches are the same, and every replica gets its part of each (see `replicas`).
 """
 
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.training import replicas
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
@@ -148,7 +150,10 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
         self.check_arrays(x, y)
         self._keep(x, y)
-        batches, steps = self.index_batches(len(x), batch_size, int(self.optimizer.iterations))
+        first_step = int(self.optimizer.iterations.numpy())
+        batches, steps = self.index_batches(len(x), batch_size, first_step)
+        if replicas.is_spread(self):
+            batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
         return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -162,7 +167,8 @@ class ResidentModel(keras.Model):
         if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
             return
         self._arrays = (x, y)
-        self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+        if not replicas.is_spread(self):
+            self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
         self.train_function = None  # the compiled loop holds the old examples
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:

@@ -1,12 +1,22 @@
 """Keras callbacks: accuracy after every epoch as it should be measured, and early ends."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ft_tf import checks, metrics
 from ft_tf._compat import keras
+
+Classifier = Callable[[], keras.Model]
+"""Gives the model to measure, with its weights of now: what is trained may compute in bfloat16."""
+
+
+def _measured(callback: keras.callbacks.Callback, classifier: Classifier | None) -> keras.Model:
+    if classifier is not None:
+        return classifier()
+    return getattr(callback.model, "model", callback.model)
 
 
 class EpochAccuracy(keras.callbacks.Callback):
@@ -19,6 +29,7 @@ class EpochAccuracy(keras.callbacks.Callback):
         train: (x, y) of the training split.
         test: (x, y) of the test split.
         batch_size: examples per forward pass.
+        classifier: what is measured; the model that is trained where left out.
     """
 
     def __init__(
@@ -27,14 +38,16 @@ class EpochAccuracy(keras.callbacks.Callback):
         train: tuple[np.ndarray, np.ndarray],
         test: tuple[np.ndarray, np.ndarray],
         batch_size: int = 1000,
+        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
+        self._classifier = classifier
         self._splits = {"train_accuracy": train, "test_accuracy": test}
         self._batch_size = batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and puts the figures where later callbacks and History find them."""
-        model = getattr(self.model, "model", self.model)
+        model = _measured(self, self._classifier)
         for name, (x, y) in self._splits.items():
             value = metrics.accuracy(model, x, y, batch_size=self._batch_size)
             if logs is not None:
@@ -50,12 +63,19 @@ class StopAtAccuracy(keras.callbacks.Callback):
         examples: (x, y), all of which are evaluated each time, in inference mode.
         accuracy: the level, a fraction.
         batch_size: examples per forward pass.
+        classifier: what is measured; the model that is trained where left out.
     """
 
     def __init__(
-        self, *, examples: tuple[np.ndarray, np.ndarray], accuracy: float, batch_size: int = 1000
+        self,
+        *,
+        examples: tuple[np.ndarray, np.ndarray],
+        accuracy: float,
+        batch_size: int = 1000,
+        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
+        self._classifier = classifier
         checks.check_fraction(accuracy=accuracy)
         self._examples = examples
         self._accuracy = accuracy
@@ -63,7 +83,7 @@ class StopAtAccuracy(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and stops where the level is reached."""
-        model = getattr(self.model, "model", self.model)
+        model = _measured(self, self._classifier)
         found = metrics.accuracy(model, *self._examples, batch_size=self._batch_size)
         if found >= self._accuracy:
             self.model.stop_training = True
@@ -93,6 +113,6 @@ class NonFiniteLoss(keras.callbacks.Callback):
             self.failure = {
                 "reason": f"loss={float(loss)} is not finite",
                 "epoch": self._epoch + 1,
-                "step": int(self.model.optimizer.iterations),
+                "step": int(self.model.optimizer.iterations.numpy()),
             }
             self.model.stop_training = True

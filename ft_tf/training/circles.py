@@ -8,7 +8,7 @@ of them, and the epochs are a loop inside one compiled program.
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -97,6 +97,8 @@ def train_circles(
     learning_rate: float = 0.001,
     seed: int = 0,
     threads: int | None = None,
+    chunks: MutableMapping[int, tuple[Array, Array]] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> CirclesResult:
     """Trains `replicates` networks for every row, each from its own initial weights.
 
@@ -117,6 +119,10 @@ def train_circles(
         learning_rate: Adam's.
         seed: fixes initial weights and noise.
         threads: chunks of networks trained at once; by default one for each core.
+        chunks: accuracies (train, test) of finished chunks by their first replicate. What is there
+            is not trained again, what is trained is added: kept on disk, an interrupted study goes
+            on from it. It must stem from the same arguments, `threads` apart.
+        progress: called with the finished share after every chunk.
 
     Raises:
         ArgumentError: shapes that do not fit, labels other than 0 and 1, a value out of range.
@@ -150,8 +156,18 @@ def train_circles(
             accuracies.append(correct.mean(axis=0).reshape(len(rows), -1)[:, : replicates - start])
         return accuracies[0], accuracies[1]
 
+    chunks = {} if chunks is None else chunks
+    missing = [start for start in starts if start not in chunks]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        parts = list(pool.map(run, starts))
+        try:
+            for start, part in zip(missing, pool.map(run, missing), strict=True):
+                chunks[start] = part
+                if progress is not None:
+                    progress(len(chunks) / len(starts))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for all the rest
+            raise
+    parts = [chunks[start] for start in starts]
     return CirclesResult(
         rows=tuple(rows),
         train_accuracy=np.concatenate([part[0] for part in parts], axis=1),

@@ -12,6 +12,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
 from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
 from ft_tf.training.noise import InputNoise
+from ft_tf.training.replicas import part_weight
 
 Augmentation = Callable[..., tf.Tensor]
 """augmentation(images, seed=int64 [2]) -> images, in graph mode."""
@@ -60,14 +61,16 @@ class SupervisedModel(ResidentModel):
         """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`."""
         return self.compiled_loss(y, logits, regularization_losses=[*penalties, *self.model.losses])
 
-    def update(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        """One optimizer step; weight decay adds weight_decay * w to the gradient of each weight.
+    def update(self, tape: tf.GradientTape, loss: tf.Tensor, examples: tf.Tensor) -> None:
+        """One optimizer step on the mean loss of so many examples.
 
-        That is the coupled decay of torch.optim.SGD, biases and scales included: it goes through
-        momentum, unlike the decay of Keras's optimizers.
+        Weight decay adds weight_decay * w to the gradient of each weight. That is the coupled decay
+        of torch.optim.SGD, biases and scales included: it goes through momentum, unlike the decay
+        of Keras's optimizers.
         """
         variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        weight = tf.cast(part_weight(examples), loss.dtype)
+        gradients = tape.gradient(loss, variables, output_gradients=weight)
         if self.weight_decay:
             # Replicas' gradients are summed, and this term is the same on each of them.
             decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
@@ -140,5 +143,5 @@ class NaturalModel(SupervisedModel):
             if self.l2:
                 penalties.append(l2_penalty(self.model, self.l2))
             loss = self.penalized_loss(y, logits, penalties)
-        self.update(tape, loss)
+        self.update(tape, loss, tf.shape(x)[0])
         return logits

@@ -208,7 +208,7 @@ class TradesModel(SupervisedModel):
             loss = self.penalized_loss(y, logits, penalties)
         natural = loss * tf.distribute.get_strategy().num_replicas_in_sync - sum(penalties)
         self.natural_loss.update_state(natural, sample_weight=tf.shape(x)[0])
-        self.update(tape, loss)
+        self.update(tape, loss, tf.shape(x)[0])
         return logits
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:

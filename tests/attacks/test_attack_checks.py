@@ -1,5 +1,7 @@
 """Each warning on a model built to deserve it, and silence on one that does not."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,24 @@ def test_a_single_step_that_beats_many():
     x, y = np.full((50, 4, 4, 1), 0.5), np.zeros(50, int)
     found = attacks.sanity_checks(model, x, y, epsilon=0.1)
     assert any("a single step beats many: accuracy 0.0% after 1 step" in line for line in found)
+
+
+def test_more_steps_that_do_not_lower_accuracy():
+    # Pixels are worth their distance u from 0.5 plus ripples of period 0.025. Five steps of 0.05
+    # keep their place on the ripples and carry half of the pixels to the edge of the ball; twenty
+    # of 0.0125 go half a period forth and back.
+    def ripple(v):
+        u = tf.abs(tf.reshape(v, [-1, 256]) - 0.5)
+        return tf.reduce_mean(0.02 * tf.sin(2 * np.pi * u / 0.025) + u, 1, keepdims=True) - 0.063
+
+    model = keras.Sequential([layers.Input((16, 16, 1)), layers.Lambda(ripple)])
+    x, y = np.full((50, 16, 16, 1), 0.5), np.zeros(50, int)
+    found = " | ".join(attacks.sanity_checks(model, x, y, epsilon=0.1))
+    said = re.search(
+        r"more steps do not lower accuracy: (.*)% after 5 steps, (.*)% after 20", found
+    )
+    assert said, found
+    assert float(said[1]) < 20 and float(said[2]) > 80
 
 
 def test_a_weak_attack_in_a_huge_ball_is_said(classifier, images):

@@ -7,7 +7,7 @@ import pytest
 from published_files import TINY_FASHION_MNIST, random_arrays, write_idx
 
 from ft_tf.data import load, loading
-from ft_tf.errors import ArgumentError, DataError
+from ft_tf.errors import ArgumentError, DataError, DataNotFoundError
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +65,20 @@ def test_a_broken_place_is_not_skipped(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
 def test_a_named_directory_never_falls_through(tmp_path, name):
     missing = tmp_path / "missing"
-    with pytest.raises(DataError, match=rf"data_dir='{missing}' is not a directory"):
+    with pytest.raises(DataError, match=rf"data_dir='{missing}' is not a directory") as caught:
         load(name, data_dir=missing)
-    with pytest.raises(DataError, match=rf"data_dir='{tmp_path}' does not hold {name}"):
-        load(name, data_dir=tmp_path)
+    assert not isinstance(caught.value, DataNotFoundError)
+    with pytest.raises(DataNotFoundError, match=rf"data_dir='{tmp_path}' does not hold {name}"):
+        load(name, tmp_path)
+
+
+def test_what_is_broken_is_not_called_absent(tmp_path):
+    directory = tmp_path / "cifar10" / "3.0.2"
+    directory.mkdir(parents=True)
+    (directory / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match="dataset_info.json: cannot be read") as caught:
+        load("cifar10", tmp_path)
+    assert not isinstance(caught.value, DataNotFoundError)
 
 
 def test_an_unfinished_preparation_does_not_count(tmp_path):
@@ -79,7 +89,9 @@ def test_an_unfinished_preparation_does_not_count(tmp_path):
 
 
 def test_absent_data_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"dataset='cifar10' is not in .*default.*--download"):
+    with pytest.raises(
+        DataNotFoundError, match=r"dataset='cifar10' is not in .*default.*--download"
+    ):
         load("cifar10")
     with pytest.raises(DataError, match="apt install dataset-fashion-mnist"):
         load("fashion_mnist", source="debian")

@@ -20,7 +20,7 @@ from published_files import (
 from ft_tf._compat import tf
 from ft_tf.data import load, loading, prepare, tfds_source
 from ft_tf.data.specs import CIFAR10
-from ft_tf.errors import ArgumentError, DataError
+from ft_tf.errors import ArgumentError, DataError, DataNotFoundError
 
 SPECS = {"fashion_mnist": TINY_FASHION_MNIST, "cifar10": TINY_CIFAR10}
 WRITERS = {"fashion_mnist": write_idx, "cifar10": write_cifar_binary}
@@ -129,7 +129,9 @@ def test_a_failed_download_is_one_line(monkeypatch, tmp_path):
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(tfds, "builder", builder)
-    with pytest.raises(DataError, match=r"cannot be downloaded to data_dir=.* \(no route\)"):
+    with pytest.raises(
+        DataNotFoundError, match=r"cannot be downloaded to data_dir=.* \(no route\)"
+    ):
         load("cifar10", data_dir=tmp_path, download=True)
 
 

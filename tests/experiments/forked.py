@@ -14,12 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run_all(commands, directory):
-    """Runs {name: argument list, module first} in `directory`; {name: (code, stdout, stderr)}."""
+def run_all(commands, directory, *, parse_only=False):
+    """Runs {name: argument list, module first} in `directory`; {name: (code, stdout, stderr)}.
+
+    With `parse_only` the binaries parse their flags, print those that were set as JSON, and stop.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "commands.json").write_text(json.dumps(commands))
     done = subprocess.run(
-        [sys.executable, __file__, str(directory)],
+        [sys.executable, __file__, *(["--parse_only"] if parse_only else [])],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -39,9 +42,12 @@ def run_all(commands, directory):
 def _child(name, arguments):
     for kind, stream in (("stdout", 1), ("stderr", 2)):
         os.dup2(os.open(f"{name}.{kind}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
+    parse_only = "--parse_only" in sys.argv
     sys.argv = arguments
     code = 0
     try:
+        if parse_only:
+            _stop_after_parsing()
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = error.code or 0
@@ -57,6 +63,19 @@ def _child(name, arguments):
     sys.stderr.flush()
     Path(f"{name}.code").write_text(str(code))
     os._exit(0)
+
+
+def _stop_after_parsing():
+    from absl import flags
+
+    from experiments import _app
+
+    def parse(main, *, words=0):
+        _app._parse(sys.argv, words)
+        given = {name: flags.FLAGS[name] for name in flags.FLAGS}
+        print(json.dumps({name: flag.value for name, flag in given.items() if flag.present}))
+
+    _app.run = parse
 
 
 def main():

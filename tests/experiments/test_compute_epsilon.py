@@ -54,6 +54,11 @@ def test_one_run_given_by_steps():
     assert row["steps"] == 1
 
 
+def test_epochs_have_the_steps_that_training_takes():
+    row = answer("--n=1000", "--batch_size=300", "--epochs=2", "--noise_multiplier=1")
+    assert row["steps"] == 6  # round(1000 / 300) Poisson batches, twice: DPSGDModel.fit's
+
+
 def test_no_noise_is_null_with_its_reason():
     row = answer("--noise_multiplier=0")
     assert row["epsilon_pld"] is None

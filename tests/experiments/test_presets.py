@@ -10,10 +10,12 @@ def test_every_row_of_the_tables_has_exactly_one_preset(name):
     scale = presets.scale(name)
     rows = [row for run in presets.runs_of(presets.TABLES, scale, seeds=1) for row in run.rows]
     rows += [row for row, _, _ in presets.table_3(scale)[0].rows]
-    arms = [row for run in presets.arms_of(presets.TABLES, scale) for row in run.rows]
     if scale is presets.PAPER:
-        for row in arms:
-            rows.remove(row)
+        for run in presets.arms_of(presets.TABLES, scale):
+            rows = [row for row in rows if row not in run.rows or paper.is_row(row)]
+            for row in run.rows:
+                if paper.is_row(row):  # the other assignment of the CNNs serves the same row
+                    rows.remove(row)
     wanted = [row.id for table in presets.TABLES for row in paper.rows(f"table_{table}")]
     assert sorted(row for row in rows if paper.is_row(row)) == sorted(wanted)
 
@@ -25,6 +27,31 @@ def test_both_assignments_of_the_cnns_are_run_for_every_cnn_row():
         for row in paper.rows(f"table_{table}"):
             if row.architecture == "fmnist_cnn":
                 assert {("fmnist_cnn_1", row.id), ("fmnist_cnn_2", row.id)} <= run
+
+
+@pytest.mark.parametrize("name", presets.SCALES)
+def test_the_assignment_of_the_cnns_is_the_text_s_or_the_reverse(name):
+    for assignment, (trades, private) in {
+        "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
+        "sources": ("fmnist_cnn_1", "fmnist_cnn_2"),
+    }.items():
+        runs = presets.runs_of((5, 7), presets.scale(name), seeds=1, assignment=assignment)
+        rows = runs[: len(presets.table_5(presets.QUICK)) + len(presets.table_7(presets.QUICK))]
+        cnns = {
+            (run.rows[0].split("/")[0], run.architecture)
+            for run in rows
+            if run.rows[0].split("/")[1] == "fmnist_cnn"
+        }
+        assert cnns == {("table_5", trades), ("table_7", private)}
+
+
+def test_at_the_scale_paper_both_assignments_are_run_either_way():
+    both = [
+        {(run.architecture, row) for run in presets.runs_of((5, 7), presets.PAPER, seeds=1,
+         assignment=assignment) for row in run.rows if paper.is_row(row)}
+        for assignment in presets.ASSIGNMENTS
+    ]  # fmt: skip
+    assert both[0] == both[1]
 
 
 def test_noise_only_arms_have_the_noise_of_the_rows_beside_them():
@@ -71,7 +98,7 @@ def test_reductions_are_named():
         assert any(text.startswith(f"epochs {run.epochs} of ") for text in run.deviations)
 
 
-def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
+def test_a_seed_fixes_noise_and_faults_too_and_changes_nothing_else():
     run = presets.table_8(presets.PAPER)[-1]
     other = presets.with_seed(run, 4)
     assert (other.seed, other.algorithm.noise_seed) == (4, 4)
@@ -79,6 +106,8 @@ def test_a_seed_fixes_the_noise_too_and_changes_nothing_else():
     assert first["algorithm"].pop("noise_seed") == 0
     assert second["algorithm"].pop("noise_seed") == 4
     assert (first.pop("seed"), second.pop("seed")) == (0, 4)
+    seeds = [fields["evaluation"].pop("fault_seed") for fields in (first, second)]
+    assert seeds == [0, 4]
     assert first == second
 
 

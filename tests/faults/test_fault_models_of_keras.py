@@ -199,3 +199,29 @@ def test_what_cannot_be_faulted_is_named_at_once(branched):
         faults.find_sites(linear, target="units")
     with pytest.raises(ModelError, match="not a Keras model"):
         faults.find_sites("model", target="weights")
+
+
+@pytest.mark.parametrize(("classes", "activation"), [(5, "softmax"), (1, "sigmoid")])
+def test_probabilities_are_measured_like_the_logits_behind_them(classes, activation, images):
+    keras.utils.set_random_seed(6)
+    plain = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Flatten(),
+            layers.Dense(6, activation="relu"),
+            layers.Dense(classes),
+        ]
+    )
+    ended = keras.Sequential([*plain.layers, layers.Activation(activation)])
+    x, y = images
+    options = {"target": "weights", "rates": [0, 0.3], "trials": 3, "seed": 1}
+    expected = faults.sweep(plain, x, y % max(2, classes), **options)
+    found = faults.sweep(ended, x, y % max(2, classes), **options)
+    assert 0.0 < expected["accuracy"].iloc[0] < 1.0
+    for column in ("accuracy", "sdc_rate", "retention", "non_finite"):
+        np.testing.assert_array_equal(found[column], expected[column])
+    for column in ("total_variation_50", "total_variation_95"):
+        np.testing.assert_allclose(found[column], expected[column], atol=1e-5)
+    if activation == "sigmoid":
+        np.testing.assert_allclose(found["logit_change_95"], expected["logit_change_95"], rtol=1e-3)
+    assert found.attrs["classes"] == max(2, classes)

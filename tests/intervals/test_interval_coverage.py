@@ -171,6 +171,44 @@ def test_betting_interval_settles_near_its_promised_count():
     assert covered(betting.interval, 0.6)
 
 
+def test_betting_interval_never_shrinks_to_a_point():
+    betting = intervals.BettingInterval(half_width=0.0001, resolution=101)
+    for _ in range(20_000):
+        betting.add(0.505)  # between two candidates, which both die
+    assert betting.interval.low <= 0.5
+    assert betting.interval.high >= 0.51
+    assert not betting.settled
+
+
+def test_allocated_trials_give_the_half_width_without_the_pilot():
+    pilot_trials, half_width = 12, 0.01
+    components = intervals.VarianceComponents(between=0.03**2, within=0.24, images=10_000)
+    plan = intervals.allocate(
+        components,
+        half_width=half_width,
+        cost_per_trial=0.01,
+        cost_per_image=1e-5,
+        pilot_trials=pilot_trials,
+    )
+    variance = components.of_trial(plan.images_per_trial)
+    exact = stats.t.ppf(0.975, pilot_trials - 1) ** 2 * variance / half_width**2
+    assert plan.trials == math.ceil(exact)
+    values = np.full(pilot_trials + plan.trials, 0.6)
+    found = intervals.stein(values, pilot_trials=pilot_trials, pilot_variance=variance)
+    assert 0.99 * half_width < found.half_width <= half_width
+    tiny = intervals.VarianceComponents(between=1e-9, within=1e-9, images=10_000)
+    few = intervals.allocate(
+        tiny, half_width=half_width, cost_per_trial=0.01, cost_per_image=1e-5, pilot_trials=30
+    )
+    assert few.trials == 1  # the pilot is not among them, so it is no lower limit
+
+
+def test_stein_needs_a_trial_after_a_pilot_that_does_not_count():
+    with pytest.raises(ArgumentError, match="pilot_trials=5"):
+        intervals.stein([0.5] * 5, pilot_trials=5, pilot_variance=0.01)
+    assert intervals.stein([0.5] * 5, pilot_trials=5).half_width == 0
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ArgumentError, match="level=2"):
         intervals.mean([0.1, 0.2], level=2, unit="trial")
@@ -218,3 +256,43 @@ def test_difference_covers(sizes):
         first, second = generator.normal(0.8, 0.02, sizes[0]), generator.normal(0.7, 0.02, sizes[1])
         hits += covered(intervals.difference(first, second, unit="seed"), 0.1)
     assert hits / 2000 == pytest.approx(0.95, abs=0.018)
+
+
+def test_welch_is_scipys():
+    first, second = [0.7, 0.75, 0.72, 0.9], [0.5, 0.66, 0.61]
+    ours = intervals.welch(first, second, level=0.9, unit="trial")
+    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    alike = intervals.welch([0.5, 0.5], [0.25, 0.25, 0.25], unit="trial")
+    assert (alike.low, alike.high) == (0.25, 0.25)
+    assert intervals.welch([0.5], [0.4, 0.3], unit="trial").high == math.inf
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.05, 0.02), (0.3, 0.1), (0.0, 0.0)])
+def test_paired_proportions_cover_exactly_enumerated(only_first, only_second):
+    """All tables of 40 images, weighted by their multinomial probabilities."""
+    images, coverage = 40, 0.0
+    chances = [only_first, only_second, 1 - only_first - only_second]
+    truth = only_first - only_second
+    for b in range(images + 1):
+        for c in range(images + 1 - b):
+            chance = stats.multinomial.pmf([b, c, images - b - c], images, chances)
+            if chance > 1e-9:
+                first = [True] * b + [False] * (images - b)
+                second = [False] * (images - c) + [True] * c
+                coverage += chance * covered(intervals.paired_proportions(first, second), truth)
+    assert 0.94 <= coverage <= 1.0
+
+
+def test_pairing_makes_the_interval_shorter_than_that_of_two_test_sets():
+    generator = rng(5)
+    shared = generator.random(1000)
+    first, second = shared < 0.8, shared < 0.78
+    paired = intervals.paired_proportions(first, second)
+    apart = intervals.welch(first, generator.random(1000) < 0.78, unit="test image")
+    assert paired.half_width < apart.half_width / 2
+
+
+def test_paired_proportions_need_pairs():
+    with pytest.raises(ArgumentError, match=r"first.shape=\(3,\) and second.shape=\(2,\)"):
+        intervals.paired_proportions([True] * 3, [True] * 2)

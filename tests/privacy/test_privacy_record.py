@@ -42,10 +42,20 @@ def test_carries_the_figures_and_the_words():
     assert record["gap_bound"] == bounds.gap_bound
     assert record["bound_says_something"]["gap_bound"] is True
     assert record["noise_seed_fixed"] is True
+    assert record["noise_seed_published"] is False
     assert "seed is secret" in record["statement"]
     assert record["phases"] == [
         {"noise_multiplier": 5, "sampling_probability": 250 / 60_000, "steps": 14_400}
     ]
+
+
+def test_says_that_the_seed_stands_in_the_record(runs):
+    cost, bounds = runs[1.1]
+    seeded = to_record(cost, bounds=bounds, noise_seed=3, seed_is_published=True)
+    assert seeded["noise_seed_published"] is True
+    assert "the seed stands in this record" in seeded["statement"]
+    unseeded = to_record(cost, bounds=bounds, seed_is_published=True)
+    assert unseeded["noise_seed_published"] is False
 
 
 def test_claims_what_the_sampling_earns(runs):

@@ -34,6 +34,17 @@ def test_a_fixed_seed_is_a_condition(cost):
     assert "holds only while the seed is secret" in statement(cost, noise_seed=0)
 
 
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
+def test_a_published_seed_voids_the_guarantee(cost, sampling):
+    words = statement(cost, sampling=sampling, noise_seed=0, seed_is_published=True)
+    assert words.startswith("With a secret noise_seed this run would be (epsilon=")
+    assert "the seed stands in this record" in words
+    assert "for them the guarantee is void" in words
+    assert "This run is" not in words
+    unseeded = statement(cost, sampling=sampling, seed_is_published=True)
+    assert unseeded == statement(cost, sampling=sampling)
+
+
 def test_no_noise_is_not_private_however_it_was_sampled():
     cost = privacy_cost(noise_multiplier=0.0, **PAPER)
     for sampling in ("poisson", "shuffle"):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ft_tf.report import fault_measures, measures, privacy
+from ft_tf.report import fault_measures, measures, privacy, views
 
 
 def test_fault_levels_and_drop_of_one_run(run):
@@ -106,6 +106,44 @@ def test_different_attacks_have_lines_of_their_own(run):
     lines = measures.robustness_frame([record]).to_dict("records")
     assert [line["attack"] for line in lines] == ["pgd", "apgd"]
     assert [line["warnings"] for line in lines] == ["", "masked gradients"]
+
+
+def test_norms_have_lines_of_their_own(run):
+    record = run(test=0.8)
+    round_ball = {
+        **record["robustness"][0],
+        "robust_accuracy": 0.7,
+        "parameters": {"distance": "l_2"},
+    }
+    record["robustness"].append(round_ball)
+    frame = measures.robustness_frame([record])
+    assert list(zip(frame["distance"], frame["robust_accuracy"], strict=True)) == [
+        ("l_inf", pytest.approx(0.2)),
+        ("l_2", 0.7),
+    ]
+    view = views.robustness(frame)
+    norm = [column.header for column in view.columns].index("norm")
+    assert [row[norm] for row in view.rows] == ["l_inf", "l_2"]
+
+
+def test_gaps_under_attack_by_hand(run):
+    """Natural 0.9 - 0.8; robust 0.3 - 0.2, and 0.5 - 0.2 of the second seed."""
+    records = [run(test=0.8, seed=seed) for seed in range(2)]
+    for record, train_robust in zip(records, (0.3, 0.5), strict=True):
+        record["robustness"][0] |= {
+            "train_clean_accuracy": 0.9,
+            "train_robust_accuracy": train_robust,
+            "robust_generalization_error": train_robust - 0.2,
+        }
+    frame = measures.robustness_frame(records)
+    view = views.robustness(frame)
+    gaps = {
+        column.header: cell
+        for column, cell in zip(view.columns, view.rows[0], strict=True)
+        if column.group == "gap"
+    }
+    assert gaps == {"natural": "10.00", "robust": "20.00"}
+    assert frame["train_robust_accuracy"][0] == pytest.approx(0.4)
 
 
 def test_an_attack_repeated_on_one_run_is_no_second_replicate(run):

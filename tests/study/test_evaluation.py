@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ft_tf import faults, metrics, records
+from ft_tf import attacks, faults, metrics, models, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
+from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.finished import load_model
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -29,6 +29,7 @@ CONFIG = c.RunConfig(
         attack_images=20,
         attack_sanity=False,
         membership=True,
+        rescaling=True,
     ),
 )
 
@@ -37,7 +38,7 @@ CONFIG = c.RunConfig(
 def finished(stripes, tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("finished")
     record = run(CONFIG, stripes, output_dir)
-    return record, load_model(directory_of(CONFIG, stripes, output_dir) / runs.MODEL)
+    return record, models.load(directory_of(CONFIG, stripes, output_dir) / runs.MODEL)
 
 
 def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes):
@@ -61,7 +62,7 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
 def test_each_layer_is_faulted_by_itself_beside_the_whole_model(finished):
     record, model = finished
     lines = record["layer_faults"]["units"]
-    hidden = [layer.name for layer in model.layers if layer.name.startswith("dense")][:2]
+    hidden = [layer.name for layer in model.layers if "dense" in layer.name][:2]
     assert [line["layer"] for line in lines] == ["whole model", *hidden]
     assert [line["sites"] for line in lines] == [1024, 512, 512]
     assert [line["faults"] for line in lines] == [256, 128, 128]
@@ -75,8 +76,45 @@ def test_only_the_first_attack_takes_training_images_too(finished):
     pgd, apgd = record["robustness"]
     assert (pgd["attack"], apgd["attack"]) == ("pgd", "apgd")
     assert (pgd["steps"], apgd["steps"]) == (5, 5)
-    assert "train_robust_accuracy" in pgd and "train_robust_accuracy" not in apgd
+    assert not {"train_clean_accuracy", "robust_generalization_error"} & set(apgd)
     assert pgd["robust_accuracy"] <= pgd["clean_accuracy"]
+
+
+def test_a_rescaling_moves_the_spread_and_no_logit(finished):
+    record, _ = finished
+    rescaled = record["parameters"]["rescaled"]
+    same = rescaled["powers"].index(0)
+    for name in ("standard_deviation", "equation_10"):
+        assert rescaled[name][same] == pytest.approx(record["parameters"][name])
+        assert max(rescaled[name]) > 2 * record["parameters"][name]
+    assert (rescaled["changed_logits"], rescaled["changed_logits_under_faults"]) == (0, 0)
+
+
+def test_natural_and_robust_generalization_errors_stand_side_by_side(finished, stripes):
+    record, model = finished
+    entry = record["robustness"][0]
+    right = {
+        split: metrics.accuracy(model, x[:20], y[:20])
+        for split, x, y in (
+            ("train", stripes.x_train, stripes.y_train),
+            ("test", stripes.x_test, stripes.y_test),
+        )
+    }
+    assert (entry["train_clean_accuracy"], entry["clean_accuracy"]) == pytest.approx(
+        (right["train"], right["test"])
+    )
+    attacked = attacks.pgd(
+        model, stripes.x_train[:20], stripes.y_train[:20], epsilon=0.1, num_steps=5, early_stop=True
+    )
+    assert entry["train_robust_accuracy"] == attacked.robust_accuracy
+    assert entry["robust_generalization_error"] == pytest.approx(
+        attacked.robust_accuracy - entry["robust_accuracy"]
+    )
+    natural, robust = (
+        f"{100 * value:.2f}%"
+        for value in (right["train"] - right["test"], entry["robust_generalization_error"])
+    )
+    assert f"attacked images: natural {natural}, robust {robust}" in summary(record)
 
 
 def test_membership_by_correctness_is_the_generalization_error(finished):
@@ -100,7 +138,7 @@ def test_a_training_stops_at_a_test_accuracy_and_says_how_far_it_came(stripes, t
     assert "stopped_at_0.5000" in directory.name
     assert records.load(directory) == record
     assert metrics.accuracy(
-        load_model(directory / runs.MODEL), stripes.x_test, stripes.y_test
+        models.load(directory / runs.MODEL), stripes.x_test, stripes.y_test
     ) == pytest.approx(record["accuracy"]["test"])
 
 

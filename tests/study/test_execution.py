@@ -6,11 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ft_tf import records
+from ft_tf import models, records
 from ft_tf._compat import keras
-from ft_tf.errors import ArgumentError, RunError
+from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import directory_of, run
@@ -28,6 +29,8 @@ CONFIG = c.RunConfig(
 PRIVATE = dataclasses.replace(
     CONFIG, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=7), momentum=0.0
 )
+DROPPING = dataclasses.replace(CONFIG, dropout=0.5)
+FAULTY = dataclasses.replace(CONFIG, fault_aware_rate=0.3, dropout=0.2)
 ROBUST = dataclasses.replace(CONFIG, algorithm=c.Trades(epsilon=0.05, num_steps=2))
 
 
@@ -71,7 +74,11 @@ def test_a_finished_run_is_not_run_again(finished, stripes):
     assert model.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, PRIVATE, ROBUST, DROPPING, dataclasses.replace(ROBUST, dropout=0.5), FAULTY],
+    ids=["natural", "dpsgd", "trades", "dropout", "trades_dropout", "fault_aware"],
+)
 def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config, stripes, tmp_path):
     whole = run(config, stripes, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -79,6 +86,7 @@ def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config,
     resumed = run(config, stripes, tmp_path / "broken")
     assert records.comparable(resumed) == records.comparable(whole)
     assert (whole["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
+    assert whole["model"]["parameters"] == 669_706  # no counters of dropout or faults
 
 
 def test_another_config_in_the_same_place_is_refused(finished, stripes):
@@ -88,8 +96,9 @@ def test_another_config_in_the_same_place_is_refused(finished, stripes):
         run(other, stripes, output_dir)
 
 
-def test_a_loss_that_turns_nan_is_a_failed_record(stripes, tmp_path):
-    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+@pytest.mark.parametrize("config", [CONFIG, PRIVATE, ROBUST], ids=["natural", "dpsgd", "trades"])
+def test_a_loss_that_turns_nan_is_a_failed_record(config, stripes, tmp_path):
+    config = dataclasses.replace(config, learning_rate=1e30)
     record = run(config, stripes, tmp_path)
     assert record["status"] == "failed"
     assert record["failure"]["epoch"] >= 1
@@ -97,9 +106,45 @@ def test_a_loss_that_turns_nan_is_a_failed_record(stripes, tmp_path):
     assert run(config, stripes, tmp_path) == record
 
 
+@pytest.mark.parametrize(
+    ("learning_rate", "reason"), [(1e38, "logits of test images"), (1e42, "weights are not finite")]
+)
+def test_a_last_step_that_breaks_the_model_is_a_failed_record(
+    learning_rate, reason, stripes, tmp_path
+):
+    config = dataclasses.replace(CONFIG, learning_rate=learning_rate, batch_size=60, epochs=1)
+    record = run(config, stripes, tmp_path)
+    assert record["status"] == "failed"
+    assert reason in record["failure"]["reason"]
+    assert (record["failure"]["epoch"], record["failure"]["step"]) == (1, 1)
+
+
 def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):
     config = dataclasses.replace(CONFIG, batch_size=61)
     with pytest.raises(ArgumentError, match="batch_size=61 must be at most the 60"):
+        run(config, stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (c.Evaluation(fault_images=31), "fault_images=31 must be at most the 30 test .* of test:"),
+        (c.Evaluation(fault_images=31, layer_rate=0.5, fault_targets=()), "fault_images=31"),
+    ],
+)
+def test_an_evaluation_that_needs_more_images_is_refused_before_training(
+    evaluation, message, stripes, tmp_path
+):
+    config = dataclasses.replace(CONFIG, evaluation=evaluation)
+    with pytest.raises(ArgumentError, match=message):
+        run(config, stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_membership_with_a_single_test_image_is_refused_before_training(stripes, tmp_path):
+    config = dataclasses.replace(CONFIG, test_limit=1, evaluation=c.Evaluation(membership=True))
+    with pytest.raises(ArgumentError, match="needs two training and two test .* not 60 and 1"):
         run(config, stripes, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -110,7 +155,38 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     assert privacy["steps"] == 9
     assert privacy["sampling_probability"] == pytest.approx(20 / 60)
     assert privacy["noise_seed_fixed"] is True
-    assert "only while the seed is secret" in privacy["statement"]
+    assert privacy["noise_seed_published"] is (record["config"]["algorithm"]["noise_seed"] == 7)
+    assert "the seed stands in this record" in privacy["statement"]
+
+
+def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
+    shuffled = c.DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
+    found = []
+    for algorithm in (shuffled, dataclasses.replace(shuffled, engine="reference")):
+        config = dataclasses.replace(
+            PRIVATE, algorithm=algorithm, momentum=0.5, train_limit=12, batch_size=4
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
+        record = run(config, stripes, tmp_path)
+        assert (record["training"]["steps"], record["privacy"]["engine"]) == (9, algorithm.engine)
+        weights = models.load(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
+        found.append((record, weights))
+    (fast, fast_weights), (reference, reference_weights) = found
+    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.09)
+    for ours, theirs in zip(fast_weights, reference_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_without_tensorflow_privacy_the_reference_engine_leaves_nothing(
+    stripes, tmp_path, monkeypatch
+):
+    algorithm = c.DPSGD(engine="reference", sampling="shuffle")
+    module = "tensorflow_privacy.privacy.optimizers.dp_optimizer_keras"
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(StackError, match="tensorflow-privacy cannot be imported"):
+        run(dataclasses.replace(PRIVATE, algorithm=algorithm), stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
@@ -120,6 +196,24 @@ def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
     record = run(config, stripes, tmp_path)
     assert record["training"]["steps"] == 9
     assert record["privacy"]["steps"] == 12  # epoch 3 began twice
+
+
+class StopAfterSteps(keras.callbacks.Callback):
+    """Ends training early, as a reached accuracy does."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize("noise_seed", [None, 7])
+def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stripes, tmp_path):
+    algorithm = c.DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
+    config = dataclasses.replace(PRIVATE, algorithm=algorithm, batch_size=1)
+    record = run(config, stripes, tmp_path, callbacks=[StopAfterSteps()])
+    assert record["training"]["steps"] == 16  # those of one execution, of 60 in the epoch
+    privacy = record["privacy"]
+    assert (privacy["steps"], privacy["passes"]) == (16, 1)
+    assert privacy["epsilon_claimed"] > 0
 
 
 SCRIPT = """

@@ -42,6 +42,15 @@ def test_a_terminal_gets_one_moving_line():
     assert "50%" in stream.getvalue()
 
 
+def test_the_moving_line_fits_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    execute([job("a_name_as_long_as_those_of_runs" * 3)], stream=stream)
+    moved = [part for part in stream.getvalue().split("\r") if "[run 1 of 1]" in part]
+    assert len(moved) > 2
+    assert {len(part) for part in moved[:-1]} == {49}  # the last one is what stays
+
+
 def test_what_was_done_before_is_said():
     stream = io.StringIO()
     execute([job("a", done=True)], stream=stream)

@@ -1,10 +1,12 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from ft_tf import records
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import circles
+from ft_tf.training.circles import REPLICATES_PER_CHUNK
 
 ROWS = (
     ("table_3/circles_mlp/natural", "natural", 0.0),
@@ -59,6 +61,49 @@ def test_redrawn_points_are_paired_across_rows_and_tested_on_many(tmp_path):
     first, second = (found["results"][row]["test"] for row, _, _ in rows)
     assert first == second  # noise of scale 0 on the same points and weights
     assert first[0] != first[1]
+
+
+MANY = dataclasses.replace(CONFIG, replicates=2 * REPLICATES_PER_CHUNK + 1, epochs=20)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    shares = []
+    found = circles.job(MANY, tmp_path_factory.mktemp("whole")).execute(shares.append)
+    return found, shares
+
+
+def test_its_job_reports_every_chunk_of_replicates(whole):
+    assert whole[1] == pytest.approx([1 / 3, 2 / 3, 1.0])
+
+
+def test_interrupted_it_goes_on_from_the_finished_chunks_to_the_same_record(whole, tmp_path):
+    def interrupt(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        circles.run_circles(MANY, tmp_path, report=interrupt)
+    kept = tmp_path / MANY.name / "chunks"
+    assert {path.name for path in kept.glob("*.npz")} == {"0.npz", f"{REPLICATES_PER_CHUNK}.npz"}
+    (kept / "0.npz").write_bytes(b"PK damaged")
+    shares = []
+    resumed = circles.run_circles(MANY, tmp_path, report=shares.append)
+    assert shares == pytest.approx([2 / 3, 1.0])
+    assert records.comparable(resumed) == records.comparable(whole[0])
+    assert (whole[0]["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
+    assert not kept.exists()
+
+
+def test_kept_chunks_are_what_is_used(whole, tmp_path):
+    stored = tmp_path / MANY.name / "chunks"
+    stored.mkdir(parents=True)
+    invented = {split: np.full((3, REPLICATES_PER_CHUNK), 0.5) for split in ("train", "test")}
+    np.savez(stored / "0.npz", **invented)
+    found = circles.run_circles(MANY, tmp_path)["results"][ROWS[0][0]]
+    assert found["test"][:REPLICATES_PER_CHUNK] == [0.5] * REPLICATES_PER_CHUNK
+    expected = whole[0]["results"][ROWS[0][0]]["test"]
+    assert found["test"][REPLICATES_PER_CHUNK:] == expected[REPLICATES_PER_CHUNK:]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 
 BASE = c.RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn")
+REFERENCE = c.DPSGD(engine="reference", sampling="shuffle")
+COLOUR = {"dataset": "cifar10", "architecture": "cifar10_cnn"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,12 @@ def test_a_configuration_survives_json(algorithm):
         ({"augment": True}, "augment=True"),
         ({"precision": "float16"}, "precision='float16'"),
         ({"dropout": 1.5}, "dropout=1.5"),
+        ({"dropout": 1.0}, "dropout=1.0 must be below 1"),
         ({"seed": -1}, "seed=-1"),
+        ({"algorithm": c.DPSGD(), "fault_aware_rate": 0.1}, "fault_aware_rate=0.1 cannot be used"),
+        ({**COLOUR, "algorithm": c.DPSGD(), "augment": True}, "augment=True cannot be used"),
+        ({"algorithm": REFERENCE, "weight_decay": 0.1}, "weight_decay=0.1 needs engine='fast'"),
+        ({"algorithm": REFERENCE, "optimizer": "adam"}, "optimizer='adam' must be 'sgd'"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(change, message):
@@ -64,6 +71,10 @@ def test_a_bad_setting_is_named_with_its_value(change, message):
         (lambda: c.DPSGD(l2_norm_clip=0.0), "l2_norm_clip=0.0"),
         (lambda: c.DPSGD(delta=1.0), "delta=1.0"),
         (lambda: c.DPSGD(engine="reference"), "cannot draw Poisson batches"),
+        (
+            lambda: c.DPSGD(engine="reference", sampling="shuffle", noise_seed=1),
+            "noise_seed=1 cannot fix the noise",
+        ),
         (lambda: c.Evaluation(fault_rates=(0.5, 1.5)), "fault_rate=1.5"),
         (lambda: c.Evaluation(fault_targets=("bias",)), "fault_target='bias'"),
     ],
@@ -82,14 +93,8 @@ def test_names_tell_runs_apart_and_mark_the_sample():
     assert "dpsgd" in noisy.name(is_sample=False)
     assert "0.5" in noisy.name(is_sample=False)
     assert noisy.name(is_sample=False).endswith("seed_4")
-
-
-def test_digests_differ_by_any_setting():
-    others = [
-        dataclasses.replace(BASE, learning_rate=0.2),
-        dataclasses.replace(BASE, evaluation=c.Evaluation(fault_trials=6)),
-    ]
-    assert len({c.digest(config) for config in (BASE, *others)}) == 3
+    mixed = dataclasses.replace(BASE, precision="mixed_bfloat16")
+    assert "mixed_bfloat16" in mixed.name(is_sample=False)
 
 
 def test_an_unknown_key_is_refused():

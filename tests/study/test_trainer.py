@@ -45,6 +45,29 @@ def test_mixed_precision_is_evaluated_in_float32(stripes):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        BASE,
+        dataclasses.replace(BASE, precision="mixed_bfloat16"),
+        dataclasses.replace(BASE, fault_aware_rate=0.3, dropout=0.2, algorithm=NORMALIZED),
+    ],
+    ids=["plain", "bfloat16", "layers_of_training"],
+)
+def test_callbacks_measure_the_evaluated_model_as_it_is_now(config, stripes):
+    trained = trainer.build(config)
+    current = trainer.evaluated(config, trained.model)
+    first = current()
+    before = metrics.predict_logits(first, stripes.x_test)
+    trained.fit(stripes.x_train, stripes.y_train, batch_size=20, epochs=1, verbose=0)
+    assert current() is first
+    assert {layer.compute_dtype for layer in first.layers} == {"float32"}
+    after = metrics.predict_logits(first, stripes.x_test)
+    anew = trainer.evaluation_model(config, trained.model)
+    np.testing.assert_array_equal(after, metrics.predict_logits(anew, stripes.x_test))
+    assert np.abs(after - before).max() > 1e-3
+
+
 def test_learning_rate_drops_are_a_function_of_the_epoch():
     rate = trainer.learning_rate_of_epoch(
         dataclasses.replace(BASE, learning_rate_drops=((2, 0.1), (4, 0.5)))

@@ -167,6 +167,31 @@ def test_arrays_and_datasets_train_alike_and_seeds_differ():
     assert np.any(weights_of(other) != weights_of(arrays))
 
 
+class Counted(TradesModel):
+    """Counts how often Python builds the step: once for each program that is traced."""
+
+    traces = 0
+
+    def gradient_step(self, x, y, step):
+        self.traces += 1
+        return super().gradient_step(x, y, step)
+
+
+@pytest.mark.parametrize("count", [64, 60])
+def test_the_step_is_traced_in_the_first_epoch_and_never_again(count):
+    x, y = examples(count)
+    trainer = compiled(Counted(classifier(), **OPTIONS))
+    trainer.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
+    first = trainer.traces
+    assert 1 <= first <= 2
+    trainer.fit(x, y, batch_size=BATCH, epochs=4, initial_epoch=1, verbose=0)
+    trainer.optimizer.learning_rate = 0.01
+    trainer.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    assert trainer.traces == first
+    trainer.fit(x.copy(), y, batch_size=BATCH, epochs=1, verbose=0)
+    assert trainer.traces > first  # other arrays: the count does see a trace
+
+
 def test_one_logit_and_subclassed_models_train():
     class Wrapped(keras.Model):
         def __init__(self):

@@ -1,6 +1,7 @@
 """What was measured beside accuracy: parameters, faults, attacks, single layers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from ft_tf.report.views.base import (
     View,
     count,
     figure,
+    is_missing,
     make_view,
     percent,
     percent_interval,
@@ -96,17 +98,27 @@ def _drop_detail(line: Line) -> str:
 _ROBUSTNESS: Cells = (
     (Column("run", is_number=False), lambda line: line["run"]),
     (Column("attack", is_number=False), lambda line: line["attack"]),
+    (Column("norm", is_number=False), lambda line: line["distance"]),
     (Column("epsilon"), lambda line: figure(line["epsilon"])),
     (Column("steps", "", 2), lambda line: count(line["steps"])),
     (Column("images", "", 3), lambda line: count(line["images"])),
     (Column("clean", "accuracy"), lambda line: percent(line["clean_accuracy"])),
     (Column("attacked", "accuracy"), lambda line: percent(line["robust_accuracy"])),
     (
+        Column("natural", "gap", 2),
+        lambda line: percent(_minus(line["train_clean_accuracy"], line["clean_accuracy"])),
+    ),
+    (Column("robust", "gap", 2), lambda line: percent(line["robust_generalization_error"])),
+    (
         Column("of attacked", "95% interval", 1),
         lambda line: percent_interval(line["robust_low"], line["robust_high"]),
     ),
     (Column("n"), lambda line: count(line["replicates"])),
 )
+
+
+def _minus(first: Any, second: Any) -> float | None:
+    return None if is_missing(first) or is_missing(second) else first - second
 
 
 def robustness(frame: pd.DataFrame) -> View:
@@ -125,7 +137,10 @@ def robustness(frame: pd.DataFrame) -> View:
                 ),
             )
         ),
-        notes=("Percent, on test images. An attack gives an upper bound of the true robustness.",),
+        notes=(
+            "Percent, on test images. An attack gives an upper bound of the true robustness. Gaps "
+            "are training minus test accuracy on the attacked images.",
+        ),
     )
 
 

@@ -3,15 +3,16 @@
 Pitfalls, each with how it is met:
 
 - Severe: sampling that is not what the accountant assumes. `fit` on arrays draws Poisson batches;
-  `sampling="shuffle"` and a tf.data input are reported as such by `privacy_events`.
+  `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`.
 - Severe: a layer that mixes examples. BatchNormalization is refused.
-- Severe: publishing a noise seed. `privacy_events` says when one was used.
+- Severe: publishing a noise seed. `privacy_account` says when one was used.
+- Severe: noise that is used twice. `fit` draws anew, or refuses, when the steps start again.
 - Moderate: metrics, early stopping and choices made on training data lie outside the guarantee.
 - Moderate: dividing by the realised batch size leaks it; the expected one is used.
 """
 
+from ft_tf.privacy import PrivacyEvent
 from ft_tf.training.dpsgd.clipping import clipped_gradient_sum
-from ft_tf.training.dpsgd.events import PrivacyEvent
 from ft_tf.training.dpsgd.model import DPSGDModel
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,

@@ -9,6 +9,7 @@ the sum come from the layers' rules.
 """
 
 import dataclasses
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,11 @@ class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
     finite: tf.Tensor
     losses: tf.Tensor
     outputs: tf.Tensor
+
+    def first_rows(self, count: tf.Tensor) -> "ClippedSum":
+        """The same sum with the first `count` examples: what comes after them is padding."""
+        examples = (part[:count] for part in self[1:])
+        return ClippedSum(self.gradients, *examples)
 
 
 def clip_weights(
@@ -141,12 +147,23 @@ def _one_layer(
         rule = plan.rule(layer)
         if rule is not None and _has_known_shape(use.inputs):
             return rule(layer, use.inputs, gradient)
+        if rule is not None:  # the plan could not know
+            _warn_of_the_slow_path(layer, "is called on inputs whose shape is open")
         return fallback_gradients(use.call, weights, use.inputs, gradient)
+    _warn_of_the_slow_path(layer, f"is called {len(calls)} times")
     # The norm of a sum over several uses needs the gradients themselves.
     written_out = [
         one_at_a_time(use.call, weights, use.inputs, gradient) for use, gradient in calls
     ]
     return from_materialized([tf.add_n(parts) for parts in zip(*written_out, strict=True)])
+
+
+def _warn_of_the_slow_path(layer: keras.layers.Layer, why: str) -> None:
+    warnings.warn(
+        f"layer {layer.name!r} ({type(layer).__name__}) {why}: its per-example gradients are "
+        "computed one example at a time, exact but slow",
+        stacklevel=2,
+    )
 
 
 def _has_known_shape(inputs: Any) -> bool:

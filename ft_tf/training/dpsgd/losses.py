@@ -111,3 +111,9 @@ def per_example_loss(loss: keras.losses.Loss) -> PerExampleLoss:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
 
     return losses
+
+
+def finite_or_all(losses: tf.Tensor) -> tf.Tensor:
+    """The finite losses; all of them where none is, so that a training gone wrong shows."""
+    finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
+    return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)

@@ -5,13 +5,14 @@ from typing import Any, Literal
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
 from ft_tf.training.dpsgd.arguments import as_array, check_reference
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
-from ft_tf.training.dpsgd.events import PrivacyEvent
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
-from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.ledger import Ledger
+from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
@@ -38,10 +39,14 @@ class DPSGDModel(ResidentModel):
     |---|---|
     | empty batch | a step of noise alone |
     | a gradient or its squared norm is not finite | counts as zero; see `nonfinite_examples` |
+    | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
+    | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
-    | noise_seed given | replays exactly; private only while the seed is secret |
+    | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
+    | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
+    | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
 
@@ -61,7 +66,7 @@ class DPSGDModel(ResidentModel):
         seed: of whatever is not sampling or noise.
         weight_decay: lambda; lambda * w is added to the gradient of each weight w.
         physical_batch_size: examples that are in work at once; larger batches are summed piece by
-            piece in the same memory.
+            piece in the same memory. The reference engine takes every batch as a whole.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -94,6 +99,12 @@ class DPSGDModel(ResidentModel):
                 noise_multiplier=noise_multiplier,
                 weight_decay=weight_decay,
             )
+        if tf.distribute.has_strategy():
+            raise ArgumentError(
+                "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
+                "add noise of its own to a batch of its own, and the epsilon would be another; use "
+                "one device"
+            )
         super().__init__(model, seed=seed)
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
@@ -108,7 +119,7 @@ class DPSGDModel(ResidentModel):
         self._plan = make_plan(model)
         self._checked = False
         self._expected_batch_size: int | None = None
-        self._events: list[PrivacyEvent] = []
+        self._ledger = Ledger()
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
 
@@ -119,7 +130,15 @@ class DPSGDModel(ResidentModel):
 
     def privacy_events(self) -> tuple[PrivacyEvent, ...]:
         """What this object executed so far; an interrupted `fit` counts what it did."""
-        return tuple(self._events)
+        return tuple(self._ledger.events)
+
+    def privacy_account(self, *, delta: float) -> Account:
+        """What all that this object executed costs: `epsilon` at `delta`, and a `statement`.
+
+        Raises:
+            ArgumentError: nothing was executed yet, or delta is out of range.
+        """
+        return account_for(self._ledger.events, delta=delta)
 
     def compile(
         self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any
@@ -175,7 +194,8 @@ class DPSGDModel(ResidentModel):
             **kwargs: what else Keras's `fit` takes, except weights of examples and classes.
 
         Raises:
-            ArgumentError: an argument cannot be used.
+            ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
+                back (by `compile`, say), so that a `noise_seed` would repeat its noise.
             ModelError: one example of x changes the output of another.
         """
         resident = not isinstance(x, tf.data.Dataset)
@@ -190,6 +210,9 @@ class DPSGDModel(ResidentModel):
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
         before = int(self.optimizer.iterations)
+        if self.private and self._ledger.needs_new_noise(before, seeded=self._secret.is_seed):
+            self._secret = Secret.of(None)
+            self.train_function = None  # the compiled step holds the old one
         if resident and not self._checked:
             check_examples_are_independent(self.model, x)
             self._checked = True
@@ -201,21 +224,22 @@ class DPSGDModel(ResidentModel):
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             return super().fit(x, y, None, epochs, **kwargs)
         finally:
-            known = len(x) if resident else num_examples
-            self._record(int(self.optimizer.iterations) - before, known)
+            self._record(before, len(x) if resident else num_examples, resident=resident)
 
-    def _record(self, steps: int, num_examples: int | None) -> None:
-        if steps > 0:
-            self._events.append(
-                PrivacyEvent(
-                    noise_multiplier=self.noise_multiplier,
-                    sampling=self.sampling if num_examples is not None else "unknown",
-                    num_examples=num_examples,
-                    batch_size=self._expected_batch_size,
-                    steps=steps,
-                    seeded=self._secret.is_seed,
-                )
-            )
+    def _record(self, first_step: int, num_examples: int | None, *, resident: bool) -> None:
+        offset = 0
+        if resident and self.sampling == "shuffle":
+            offset = first_step % (num_examples // self._expected_batch_size)
+        event = PrivacyEvent(
+            noise_multiplier=self.noise_multiplier,
+            sampling=self.sampling if num_examples is not None else "unknown",
+            num_examples=num_examples,
+            batch_size=self._expected_batch_size,
+            steps=int(self.optimizer.iterations) - first_step,
+            seeded=self._secret.is_seed,
+            pass_offset=offset,
+        )
+        self._ledger.note(first_step, event)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
         """Refused: steps outside `fit` would not be counted.
@@ -239,6 +263,8 @@ class DPSGDModel(ResidentModel):
         )
 
     def _layout(self, batch_size: int) -> Layout:
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
         if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
             return Layout(bucket=1, largest_piece=self.physical_batch_size)
         bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
@@ -294,8 +320,7 @@ class DPSGDModel(ResidentModel):
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        finite_losses = tf.boolean_mask(result.losses, tf.math.is_finite(result.losses))
-        self._loss_metric.update_state(finite_losses)
+        self._loss_metric.update_state(finite_or_all(result.losses))
         self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
         self.compiled_metrics.update_state(y, result.outputs)
         return {metric.name: metric.result() for metric in self.metrics}
@@ -313,10 +338,11 @@ class DPSGDModel(ResidentModel):
 
         result = self._step(piece, tf.shape(indices)[0])
         labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
-        return _first_rows(result, count), labels
+        return result.first_rows(count), labels
 
     def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count, size = tf.shape(y)[0], self.physical_batch_size
+        count = tf.shape(y)[0]
+        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
 
         def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
             rows = slice(number * size, (number + 1) * size)
@@ -372,13 +398,3 @@ class DPSGDModel(ResidentModel):
         ]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
-
-
-def _first_rows(result: ClippedSum, count: tf.Tensor) -> ClippedSum:
-    return ClippedSum(
-        result.gradients,
-        result.norms[:count],
-        result.finite[:count],
-        result.losses[:count],
-        result.outputs[:count],
-    )

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ft_tf._compat import tf
+from ft_tf.privacy.phases import steps_per_pass
 
 _SAMPLING_STREAM, _ORDER_STREAM = range(2)
 
@@ -74,7 +75,7 @@ def poisson_batches(
         return layout.arrange(poisson_sample(key, step, size, batch_size / size))
 
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    return steps.map(draw).prefetch(4), max(1, round(size / batch_size))
+    return steps.map(draw).prefetch(4), steps_per_pass(size, batch_size)
 
 
 def shuffled_batches(
@@ -84,7 +85,7 @@ def shuffled_batches(
 
     What is left over when `batch_size` does not divide `size` waits for the next epoch.
     """
-    per_epoch = size // batch_size
+    per_epoch = steps_per_pass(size, batch_size, sampling="shuffle")
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(key, tf.int64), number + (_ORDER_STREAM << 40)])

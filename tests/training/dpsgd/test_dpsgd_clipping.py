@@ -12,10 +12,14 @@ from ft_tf.training.dpsgd import (
     register_rule,
     unregister_rule,
 )
-from ft_tf.training.dpsgd.clipping import clipped_sum
+from ft_tf.training.dpsgd.clipping import clip_weights, clipped_sum
 from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
-from ft_tf.training.dpsgd.rules.positions import gram_norms
+from ft_tf.training.dpsgd.rules.positions import (
+    gram_is_cheaper,
+    gram_norms,
+    position_gradients,
+)
 
 L = keras.layers
 BATCH = 5
@@ -189,7 +193,36 @@ def shared_model():
 @pytest.mark.parametrize("make", [shared_layer, shared_model])
 def test_a_layer_used_twice_is_clipped_as_one(make):
     keras.utils.set_random_seed(3)
-    check_against_oracle(make(), *data(make()))
+    with pytest.warns(UserWarning, match="is called 2 times: its per-example gradients"):
+        check_against_oracle(make(), *data(make()))
+
+
+def test_an_open_shape_takes_the_slower_path_and_says_so():
+    keras.utils.set_random_seed(3)
+    model = sequential(
+        (None, None, 2),
+        L.Conv2D(3, 3, activation="relu", name="open"),
+        L.GlobalAveragePooling2D(),
+        L.Dense(3),
+    )
+    y = np.random.default_rng(0).normal(size=(BATCH, 3)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(BATCH, 6, 6, 2)).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"'open' \(Conv2D\) is called on inputs whose"):
+        plan = make_plan(model)
+        step = tf.function(
+            lambda x, y: clipped_sum(
+                plan,
+                per_example_loss(resolve_loss(squared_loss, model)),
+                x,
+                y,
+                weights=tf.ones(BATCH),
+                l2_norm_clip=0.5,
+            ).gradients,
+            input_signature=[tf.TensorSpec([None, None, None, 2]), tf.TensorSpec([None, 3])],
+        )
+        ours = [part.numpy() for part in step(x, y)]
+    expected = oracle.clipped_sum(oracle.example_gradients(model, squared_loss, x, y), 0.5)
+    assert oracle.relative_error(ours, expected) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -233,11 +266,63 @@ def test_norm_of_a_constant_image_is_positions_times_patch_times_gradient(size):
     np.testing.assert_allclose(norms, positions * patch * gradient, rtol=1e-6)
 
 
-def test_gradients_that_cancel_have_norm_zero_and_no_nan():
-    rows = tf.constant(np.tile([[1.0, 3.0]], (2, 4, 1)), tf.float32)
-    signs = tf.constant(np.tile([[1.0], [-1.0]], (2, 2, 1)) / 3, tf.float32)
-    norms = gram_norms(rows, signs).numpy()
-    assert (norms >= 0).all() and (norms < 1e-5).all()
+def position_norms(rows, gradients):
+    """Squared norms in float64, and the scale of their rounding."""
+    written_out = np.einsum("btk,bto->bko", rows.astype(np.float64), gradients.astype(np.float64))
+    lengths = [np.linalg.norm(part.astype(np.float64), axis=2) for part in (rows, gradients)]
+    return np.square(written_out).sum(axis=(1, 2)), np.square((lengths[0] * lengths[1]).sum(axis=1))
+
+
+@pytest.mark.parametrize(("positions", "width", "outputs"), [(2, 1, 1), (16, 1152, 128)])
+@pytest.mark.parametrize("kind", ["normal", "positive", "equal rows", "constant", "all scales"])
+def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(32, positions, width))
+    gradients = rng.normal(size=(32, positions, outputs))
+    if kind == "positive":
+        rows = np.abs(rows)
+    elif kind == "equal rows":
+        rows[:] = rows[:, :1]
+    elif kind == "constant":
+        rows[:], gradients[:] = rows[:, :1, :1], gradients[:, :1, :1]
+    elif kind == "all scales":
+        rows *= 10 ** rng.uniform(-4, 4, rows.shape)
+        gradients *= 10 ** rng.uniform(-4, 4, gradients.shape)
+    rows, gradients = rows.astype(np.float32), gradients.astype(np.float32)
+    norms, cancelled = (part.numpy() for part in gram_norms(rows, gradients))
+    exact, scale = position_norms(rows, gradients)
+    kept = ~cancelled
+    assert (norms[kept] >= exact[kept]).all()
+    assert (norms[kept] - exact[kept] <= 3e-7 * scale[kept]).all()
+    assert (exact[cancelled] < 0.05 * scale[cancelled]).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-2, 1e-4, 1e-6])
+def test_positions_that_cancel_do_not_slip_past_the_clipping(share):
+    """Two equal rows whose gradients are opposite but for a small share of them."""
+    rng = np.random.default_rng(1)
+    rows = np.repeat(rng.uniform(500, 1000, (3, 1, 400)), 2, axis=1).astype(np.float32)
+    gradients = np.full((3, 2, 300), 60.0, np.float32)
+    gradients[:, 1] *= -(1 - share)
+    assert gram_is_cheaper(2, 400, 300)
+    parts = position_gradients(tf.constant(rows), tf.constant(gradients), use_bias=False)
+    scale, _, _ = clip_weights(parts.squared_norms, tf.ones(3), 1.0)
+    for example in range(3):
+        (contribution,) = parts.weighted_sum(scale * tf.one_hot(example, 3))
+        assert oracle.norm([contribution.numpy()]) == pytest.approx(1.0, abs=1e-6)
+    together = parts.weighted_sum(scale)[0].numpy()
+    exact = np.einsum("btk,bto->bko", rows.astype(np.float64), gradients.astype(np.float64))
+    exact /= np.sqrt(np.square(exact).sum(axis=(1, 2), keepdims=True))
+    assert oracle.relative_error([together], [exact.sum(axis=0)]) < max(1e-6, 1e-7 / share)
+
+
+def test_gradients_that_cancel_entirely_are_zero():
+    rows = np.tile(np.float32([[1.0, 3.0, 0.1] * 100]), (2, 4, 1))
+    signs = np.tile(np.float32([[1.0] * 200, [-1.0] * 200]), (2, 2, 1)) / np.float32(3)
+    assert gram_is_cheaper(4, 300, 200)
+    parts = position_gradients(tf.constant(rows), tf.constant(signs), use_bias=False)
+    assert (parts.squared_norms.numpy() >= 0).all() and (parts.squared_norms.numpy() < 1e-8).all()
+    np.testing.assert_allclose(parts.weighted_sum(tf.ones(2))[0], np.zeros((300, 200)), atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])

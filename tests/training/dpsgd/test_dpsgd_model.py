@@ -5,6 +5,7 @@ import pytest
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.privacy import Phase, privacy_cost_of_phases
 from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent, clipped_gradient_sum
 
 LOSS = "sparse_categorical_crossentropy"
@@ -50,6 +51,21 @@ def test_a_noise_seed_replays_and_none_does_not():
     assert not np.array_equal(*(weights_of(trained(noise_seed=None)[0]) for _ in range(2)))
 
 
+def test_compiling_again_draws_anew_unless_seeded():
+    x, y = np.zeros((40, 5, 5, 1), np.float32), np.zeros(40, np.int64)
+    for noise_seed in (None, 5):
+        model = tiny_model()
+        initial = model.get_weights()
+        private = DPSGDModel(model, l2_norm_clip=CLIP, noise_multiplier=1.0, noise_seed=noise_seed)
+        found = []
+        for _ in range(2):
+            model.set_weights(initial)
+            private.compile(keras.optimizers.SGD(RATE), LOSS)
+            private.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
+            found.append(weights_of(private))
+        assert np.array_equal(*found) == (noise_seed is not None)
+
+
 @pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(sampling):
     momentum = lambda: keras.optimizers.SGD(RATE, momentum=0.9)  # noqa: E731
@@ -70,11 +86,60 @@ def test_events_tell_what_was_executed():
     assert private.privacy_events()[0].sampling_probability == 0.3
 
 
-def test_zero_gradients_leave_noise_of_the_stated_variance():
-    # Inputs of zeros and a loss that is flat: every update is noise alone.
+def test_the_account_covers_every_fit():
+    private, _ = trained(noise_seed=None, batch_size=30)
+    private.fit(*examples(), batch_size=20, epochs=1, verbose=0)
+    account = private.privacy_account(delta=1e-3)
+    phases = [Phase(1.0, 0.3, 6), Phase(1.0, 0.2, 5)]
+    assert account.epsilon == privacy_cost_of_phases(phases, delta=1e-3).epsilon_pld
+    with pytest.raises(ArgumentError, match="nothing was trained"):
+        DPSGDModel(tiny_model(), l2_norm_clip=CLIP, noise_multiplier=1.0).privacy_account(delta=0.1)
+
+
+def test_a_pass_that_goes_on_counts_once():
+    private, _ = trained(sampling="shuffle", epochs=1, batch_size=30)  # 3 steps make a pass
+    with pytest.raises(KeyboardInterrupt):
+        private.fit(*examples(), batch_size=30, verbose=0, callbacks=[_StopAfter()])
+    taken = sum(event.steps for event in private.privacy_events())
+    private.fit(*examples(), batch_size=30, epochs=1, verbose=0)
+    assert [event.pass_offset for event in private.privacy_events()] == [0, 0, taken % 3]
+    assert private.privacy_account(delta=1e-3).cost.passes == -(-(taken + 3) // 3)
+
+
+def flat_model():
+    """Of inputs that are zero: every update is noise alone."""
     model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(100, use_bias=False)])
     model.set_weights([np.zeros((200, 100), np.float32)])
-    x, y = np.zeros((40, 200), np.float32), np.zeros(40, np.int64)
+    return model, np.zeros((40, 200), np.float32), np.zeros(40, np.int64)
+
+
+def test_compile_does_not_bring_the_noise_back():
+    model, x, y = flat_model()
+    private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
+    noise = []
+    for _ in range(3):
+        private.compile(keras.optimizers.SGD(1.0), LOSS)
+        before = model.get_weights()[0]
+        private.fit(x, y, batch_size=8, verbose=0)
+        noise.append((model.get_weights()[0] - before).ravel())
+    correlations = np.corrcoef(noise)[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 6 / np.sqrt(20_000)
+
+
+def test_a_seed_is_not_asked_for_the_same_noise_twice():
+    model, x, y = flat_model()
+    private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0, noise_seed=4)
+    private.compile("sgd", LOSS)
+    private.fit(x, y, batch_size=8, verbose=0)
+    private.fit(x, y, batch_size=8, verbose=0)  # the optimizer has gone on
+    private.compile("sgd", LOSS)
+    with pytest.raises(ArgumentError, match=r"steps below 10, and the optimizer is at step 0"):
+        private.fit(x, y, batch_size=8, verbose=0)
+    assert sum(event.steps for event in private.privacy_events()) == 10
+
+
+def test_zero_gradients_leave_noise_of_the_stated_variance():
+    model, x, y = flat_model()
     private = DPSGDModel(model, l2_norm_clip=0.7, noise_multiplier=1.3, noise_seed=1)
     private.compile(keras.optimizers.SGD(0.2), LOSS)
     private.fit(x, y, batch_size=8, epochs=2, verbose=0)
@@ -135,6 +200,27 @@ def test_fast_equals_reference_on_whole_shuffled_runs():
     assert not np.allclose(weights_of(runs[0]), weights_of_untrained(), atol=1e-2)
 
 
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
+def test_the_reference_engine_takes_batches_larger_than_a_piece_whole(as_dataset):
+    x, y = examples(40)
+    source = (tf.data.Dataset.from_tensor_slices((x, y)).batch(20), None) if as_dataset else (x, y)
+    found = []
+    for engine in ("fast", "reference"):
+        private = DPSGDModel(
+            tiny_model(),
+            l2_norm_clip=CLIP,
+            noise_multiplier=0.0,
+            noise_seed=5,
+            sampling="shuffle",
+            engine=engine,
+            physical_batch_size=8,
+        )
+        private.compile(keras.optimizers.SGD(RATE), LOSS)
+        private.fit(*source, batch_size=20, epochs=1, verbose=0)
+        found.append(weights_of(private))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
 def weights_of_untrained():
     return np.concatenate([part.ravel() for part in tiny_model().get_weights()])
 
@@ -167,6 +253,30 @@ def test_non_finite_examples_are_reported_and_harmless():
     x[3] = np.nan
     private, history = trained(data=(x, y), batch_size=100, epochs=1)
     assert history.history["nonfinite_examples"] == [1.0]
+    assert np.isfinite(weights_of(private)).all()
+
+
+def test_a_non_finite_example_spoils_the_reference_engine():
+    x, y = examples()
+    x[3] = np.nan
+    private, _ = trained(
+        data=(x, y), batch_size=100, epochs=1,
+        engine="reference", sampling="shuffle", noise_multiplier=0.0,
+    )  # fmt: skip
+    assert not np.isfinite(weights_of(private)).all()
+
+
+def test_a_batch_without_a_finite_loss_shows():
+    x, y = examples()
+    # No ReLU: some of its kernels turn NaN into 0.
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    private, history = trained(
+        model=model, data=(np.full_like(x, np.nan), y), batch_size=100, epochs=1
+    )
+    assert not np.isfinite(history.history["loss"]).any()
+    assert history.history["nonfinite_examples"] == [100.0]
     assert np.isfinite(weights_of(private)).all()
 
 

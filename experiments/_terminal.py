@@ -1,0 +1,49 @@
+"""What the binaries print: colour and width for a terminal, plain text for everything else."""
+
+import os
+import shutil
+import sys
+import textwrap
+from typing import TextIO
+
+_STYLES = {"error": "1;31", "warning": "33"}
+_WIDTH_IN_A_PIPE = 100
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether colour may be written: to a terminal, unless NO_COLOR is set or TERM is dumb."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def styled(text: str, style: str, *, stream: TextIO | None = None) -> str:
+    """`text` in the colour of "error" or "warning" where the stream shows colours."""
+    if not has_colour(stream or sys.stdout):
+        return text
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def width() -> int:
+    """Columns of a table: COLUMNS, or those of the terminal, or 100 where there is none."""
+    return shutil.get_terminal_size((_WIDTH_IN_A_PIPE, 24)).columns
+
+
+def wrapped(text: str) -> str:
+    """Lines broken at the terminal's width; in a pipe they stay whole unless COLUMNS is set.
+
+    Words are not broken, so that flags, commands and paths can be copied.
+    """
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line,
+            max(width(), 40),
+            subsequent_indent=indent + "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)

@@ -1,0 +1,166 @@
+"""From what a trainer executed to what may be claimed for it."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ft_tf.checks import check_probability
+from ft_tf.errors import ArgumentError
+from ft_tf.privacy.accounting import PrivacyCost, privacy_cost_of_phases
+from ft_tf.privacy.phases import Phase
+from ft_tf.privacy.record import to_record
+from ft_tf.privacy.statements import best_epsilon, statement
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivacyEvent:
+    """A run of steps of one mechanism.
+
+    Attributes:
+        noise_multiplier: sigma: the noise's standard deviation over the clip norm; 0: not private.
+        sampling: "poisson", "shuffle", or "unknown" for a tf.data input of unstated sampling.
+        num_examples: examples that were drawn from, or None where that is not known.
+        batch_size: expected batch size, by which the noisy sum was divided.
+        steps: steps that were executed, also those lost to an interruption.
+        seeded: whether a noise seed fixed noise and sampling; the guarantee then holds only while
+            the seed is secret.
+        pass_offset: of "shuffle": steps of the first pass that had been taken before these.
+    """
+
+    noise_multiplier: float
+    sampling: str
+    num_examples: int | None
+    batch_size: int
+    steps: int
+    seeded: bool
+    pass_offset: int = 0
+
+    @property
+    def accounted(self) -> bool:
+        """Whether an accountant has what it needs."""
+        return self.num_examples is not None and self.sampling != "unknown"
+
+    @property
+    def sampling_probability(self) -> float | None:
+        """Expected batch size over number of examples, or None where that is not known."""
+        return self.batch_size / self.num_examples if self.accounted else None
+
+    @property
+    def steps_per_pass(self) -> int | None:
+        """Full batches in one pass of shuffled data, or None where that is not known."""
+        return self.num_examples // self.batch_size if self.accounted else None
+
+    @property
+    def passes(self) -> int | None:
+        """Passes over shuffled data that these steps belong to, begun earlier or now."""
+        if not self.accounted:
+            return None
+        return math.ceil((self.pass_offset + self.steps) / self.steps_per_pass)
+
+    def continues(self, before: "PrivacyEvent") -> bool:
+        """Whether the first pass of shuffled data is the one in which `before` ended."""
+        alike = ("noise_multiplier", "sampling", "num_examples", "batch_size")
+        if not self.pass_offset or any(getattr(self, n) != getattr(before, n) for n in alike):
+            return False
+        return (before.pass_offset + before.steps) % self.steps_per_pass == self.pass_offset
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """What a trainer's steps cost in privacy, and what may be said of them.
+
+    Attributes:
+        events: what was executed.
+        cost: every epsilon of the steps that can be accounted for; see `PrivacyCost`.
+        sampling: "poisson", "shuffle", or "unaccounted" where the sampling of some steps is not
+            known: `cost` then falls short.
+    """
+
+    events: tuple[PrivacyEvent, ...]
+    cost: PrivacyCost
+    sampling: str
+
+    @property
+    def epsilon(self) -> float | None:
+        """The smallest epsilon that holds at `delta`.
+
+        Infinite where a step added no noise, None where the sampling of a step is not known.
+        """
+        if self.sampling == "unaccounted":
+            return None
+        if not self.cost.private:
+            return math.inf
+        if self.sampling == "shuffle":
+            return self.cost.epsilon_shuffled
+        return best_epsilon(self.cost)[0]
+
+    @property
+    def delta(self) -> float:
+        """Delta at which epsilon is stated."""
+        return self.cost.delta
+
+    @property
+    def _noise_seed(self) -> int | None:
+        # Only whether there was one matters, and is known.
+        return 0 if any(event.seeded for event in self.events) else None
+
+    @functools.cached_property
+    def statement(self) -> str:
+        """What is guaranteed, to whom, and what would break it, in words."""
+        return statement(self.cost, sampling=self.sampling, noise_seed=self._noise_seed)
+
+    def to_record(self) -> dict[str, Any]:
+        """Everything known, as `privacy.to_record` gives it."""
+        return to_record(self.cost, sampling=self.sampling, noise_seed=self._noise_seed)
+
+
+def account_for(events: Iterable[PrivacyEvent], *, delta: float) -> Account:
+    """Accounts for everything that a trainer executed: all its `fit` calls, as one release.
+
+    Args:
+        events: `DPSGDModel.privacy_events()`; those of several trainers may be joined if they
+            worked on the same model one after another.
+        delta: in (0, 1), well below one over the number of examples.
+
+    Raises:
+        ArgumentError: there are no events, delta is out of range, or some steps were shuffled and
+            others Poisson-sampled.
+
+    >>> event = PrivacyEvent(1.1, "poisson", 60_000, 250, 7_200, seeded=False)
+    >>> account = account_for([event, event], delta=1e-5)
+    >>> account.cost.steps, round(account.epsilon, 2)
+    (14400, 2.35)
+    """
+    check_probability(delta=delta)
+    events = tuple(events)
+    if not events:
+        raise ArgumentError("events=() must not be empty: nothing was trained yet")
+    known = [event for event in events if event.accounted]
+    kinds = {event.sampling for event in known}
+    if len(kinds) > 1:
+        raise ArgumentError(
+            "events mix sampling='poisson' with sampling='shuffle': account for them one by one"
+        )
+    phases = [Phase(e.noise_multiplier, e.sampling_probability, e.steps) for e in known]
+    shuffled = kinds == {"shuffle"}
+    cost = privacy_cost_of_phases(
+        phases,
+        delta=delta,
+        passes=_passes(known) if shuffled else None,
+        examples=min((event.num_examples for event in known), default=None),
+    )
+    complete = len(known) == len(events)
+    sampling = ("shuffle" if shuffled else "poisson") if complete else "unaccounted"
+    return Account(events, cost, sampling)
+
+
+def _passes(events: list[PrivacyEvent]) -> int:
+    """Passes of shuffled data over all events; one that was left and taken up again counts once."""
+    total = 0
+    for place, event in enumerate(events):
+        total += event.passes
+        if place and event.continues(events[place - 1]):
+            total -= 1
+    return total

@@ -1,0 +1,117 @@
+"""A run whose training is spread over several devices, or over processes on several machines.
+
+With the strategy "multi_worker" every process runs the same training on its parts of the batches.
+The chief does all that `execution.run` does; the others `assist`: they read its checkpoint, train
+along, and write nothing.
+"""
+
+from pathlib import Path
+
+from ft_tf import records
+from ft_tf._compat import keras, tf
+from ft_tf.data import Dataset
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.study import directory as runs
+from ft_tf.study import trainer
+from ft_tf.study.config import DPSGD, RunConfig
+from ft_tf.training import strategies
+from ft_tf.training.base import ResidentModel
+from ft_tf.training.callbacks import NonFiniteLoss
+
+Strategy = tf.distribute.Strategy | None
+
+
+def check(config: RunConfig, strategy: str) -> None:
+    """Refuses what cannot be spread.
+
+    Args:
+        config: of the run.
+        strategy: one of `strategies.NAMES`.
+
+    Raises:
+        ArgumentError: the configuration has no meaning, or another, on several devices.
+    """
+    if strategy == "none":
+        return
+    if isinstance(config.algorithm, DPSGD):
+        raise ArgumentError(
+            f"strategy={strategy!r} cannot be used with algorithm='dpsgd': every replica would add "
+            "noise of its own to a batch of its own, and the epsilon would be another; use one "
+            "device"
+        )
+    for field in ("fault_aware_rate", "stop_at_test_accuracy"):
+        value = getattr(config, field)
+        if value:
+            raise ArgumentError(f"strategy={strategy!r} cannot be used with {field}={value!r}")
+
+
+def prepared(config: RunConfig, strategy: Strategy) -> ResidentModel:
+    """The compiled trainer, its optimizer's variables made, within the strategy's scope."""
+    with strategies.scope(strategy):
+        model = trainer.build(config)
+        if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots later
+            model.optimizer.build(model.model.trainable_variables)
+    return model
+
+
+def check_agreement(strategy: Strategy, epochs: int) -> None:
+    """Makes sure that all processes of a training go on after the same epoch.
+
+    Raises:
+        RunError: they do not: they would train different models, or wait for ever.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    # Float, as all reductions between processes are sure to take it.
+    here = tf.constant(float(epochs))
+    gathered = strategy.run(
+        lambda: tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, [here, here * here]
+        )
+    )
+    total, squares = (float(strategy.experimental_local_results(value)[0]) for value in gathered)
+    count = strategy.num_replicas_in_sync
+    if squares * count != total * total:
+        raise RunError(
+            f"this process would go on after epoch {epochs}, another one after a different epoch: "
+            "output_dir must be the same directory, shared by all processes"
+        )
+
+
+def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
+    """What was trained under a strategy, as a model of this process alone."""
+    model = prepared(config, None)
+    model.model.set_weights(trained.model.get_weights())
+    model.optimizer.iterations.assign(trained.optimizer.iterations.numpy())
+    return model
+
+
+def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy) -> None:
+    """Trains along with the chief, whose run lives in `directory`.
+
+    Raises:
+        ArgumentError: the configuration cannot be spread.
+        RunError: this process does not see the chief's checkpoint.
+    """
+    check(config, strategies.name_of(strategy))
+    if (directory / records.FILE_NAME).exists():
+        return
+    model = prepared(config, strategy)
+    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
+    trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
+    done = int(epochs)
+    check_agreement(strategy, done)
+    if done < config.epochs:
+        kept = slice(config.train_limit or None)
+        model.fit(
+            data.x_train[kept],
+            data.y_train[kept],
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            initial_epoch=done,
+            verbose=0,
+            callbacks=[
+                NonFiniteLoss(),
+                keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config)),
+            ],
+        )

@@ -1,0 +1,88 @@
+"""What TensorBoard shows of a run: scalars, histograms of the weights, and the fault curves.
+
+The events are written by TensorFlow alone; to look at them, `pip install tensorboard`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.records import Record
+
+BINS = 50
+RATE_STEPS = 1000
+"""TensorBoard's axis is whole numbers: a fault rate r stands at step 1000 r."""
+
+_SCALAR, _TENSOR = 1, 2  # DataClass of summary.proto
+
+
+def _write(plugin: str, data_class: int, tag: str, value: Any, step: int) -> None:
+    metadata = tf.compat.v1.SummaryMetadata(data_class=data_class)
+    metadata.plugin_data.plugin_name = plugin
+    tf.summary.write(tag, value, step=step, metadata=metadata)
+
+
+def _scalar(tag: str, value: float, step: int) -> None:
+    _write("scalars", _SCALAR, tag, tf.constant(value, tf.float32), step)
+
+
+def _histogram(tag: str, values: np.ndarray, step: int) -> None:
+    finite = values[np.isfinite(values)]
+    counts, edges = np.histogram(finite, bins=BINS)
+    _write("histograms", _TENSOR, tag, np.stack([edges[:-1], edges[1:], counts], axis=1), step)
+
+
+class Summaries(keras.callbacks.Callback):
+    """After each epoch writes everything in its logs, the learning rate, and all weights' spread.
+
+    Args:
+        directory: where the event files go.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self._writer: Any = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens a file; a training that goes on adds one."""
+        self._writer = tf.summary.create_file_writer(str(self._directory))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch, counted from 1."""
+        rate = float(keras.backend.get_value(self.model.optimizer.learning_rate))
+        with self._writer.as_default():
+            for name, value in {"learning_rate": rate, **(logs or {})}.items():
+                _scalar(f"epoch/{name}", float(value), epoch + 1)
+            for weight in self.model.model.weights:
+                _histogram(f"weights/{weight.name.split(':')[0]}", weight.numpy(), epoch + 1)
+        self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+
+def write_curves(record: Record, directory: Path) -> None:
+    """Writes a record's fault curves, once: accuracy at step 1000 * rate.
+
+    TensorBoard draws "mean", "low" and "high" (the ends of the 95% interval over trials) as three
+    lines of one plot for each target.
+
+    Args:
+        record: of a run; a failed one has no curves.
+        directory: where the three directories go.
+    """
+    for line in ("mean", "low", "high"):
+        place = directory / "faults" / line
+        if place.exists() or not record["faults"]:
+            continue
+        writer = tf.summary.create_file_writer(str(place))
+        with writer.as_default():
+            for target, campaign in record["faults"].items():
+                for rate, value in zip(campaign["rates"], campaign[line], strict=True):
+                    if value is not None:
+                        _scalar(f"faults/{target}", value, round(RATE_STEPS * rate))
+        writer.close()

@@ -1,0 +1,84 @@
+"""One training on several devices: equal parts of each batch, and gradients weighted by them.
+
+Under a tf.distribute strategy the batches are those of one device, in the same order; each replica
+gets an even part of each. Replicas average over their own parts and TensorFlow sums the gradients,
+so a part's gradient counts by its size: the update is that of the whole batch, also where the
+number of replicas does not divide it.
+"""
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
+
+
+def is_spread(model: keras.Model) -> bool:
+    """Whether a model was made within the scope of a strategy with several replicas."""
+    return model.distribute_strategy.num_replicas_in_sync > 1
+
+
+def part_weight(examples: tf.Tensor) -> tf.Tensor:
+    """By what a replica's mean gradient is multiplied: its examples over their mean number.
+
+    Args:
+        examples: number of examples of this replica.
+
+    Returns:
+        float32; 1 without a strategy.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return tf.constant(1.0)
+    here = tf.cast(examples, tf.float32)
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+    return here * replicas / total
+
+
+def share_out(
+    batches: tf.data.Dataset,
+    x: np.ndarray,
+    y: np.ndarray,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+) -> tf.distribute.DistributedDataset:
+    """The examples of index batches, an even part of each batch for each replica, in order.
+
+    Args:
+        batches: batches of indices, the same in every process of the strategy.
+        x: examples [n, ...].
+        y: labels [n].
+        batch_size: of all but the last batch of an epoch.
+        strategy: whose replicas they are for.
+
+    Returns:
+        Elements (x, y) of every replica.
+
+    Raises:
+        ArgumentError: there are more replicas than examples in a batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    smallest = len(x) % batch_size or batch_size
+    if smallest < replicas:
+        raise ArgumentError(
+            f"batch_size={batch_size}: a batch of {len(x)} examples has {smallest}, fewer than "
+            f"the {replicas} replicas of the strategy"
+        )
+    with tf.device("CPU:0"):
+        examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+
+    def of_this_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        here = replicas // context.num_input_pipelines
+        first = here * context.input_pipeline_id
+
+        def parts(batch: tf.Tensor) -> tf.data.Dataset:
+            size = tf.cast(tf.shape(batch)[0], tf.int64)
+
+            def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                indices = batch[size * number // replicas : size * (number + 1) // replicas]
+                return tuple(tf.gather(array, indices) for array in examples)
+
+            return tf.data.Dataset.range(first, first + here).map(part)
+
+        return batches.flat_map(parts).prefetch(4 * here)
+
+    return strategy.distribute_datasets_from_function(of_this_process)

@@ -1,0 +1,123 @@
+"""The strategies of tf.distribute that a training can run under, by name."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from typing import Any
+
+from ft_tf import checks
+from ft_tf._compat import tf
+from ft_tf.errors import ArgumentError
+
+NAMES = ("none", "mirrored", "multi_worker")
+
+_EXAMPLE = (
+    """TF_CONFIG='{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, """
+    """"task": {"type": "worker", "index": 0}}'"""
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Peers:
+    """The processes of a multi_worker training, as this one knows them.
+
+    Attributes:
+        count: how many.
+        index: number of this one; 0 is the chief, which writes the run's directory.
+    """
+
+    count: int
+    index: int
+
+
+def peers(tf_config: str | None) -> Peers:
+    """Reads TF_CONFIG, which every process of a multi_worker training has in its environment.
+
+    >>> peers('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
+    Peers(count=2, index=1)
+
+    Raises:
+        ArgumentError: it is not there, or is not what tf.distribute expects.
+    """
+    if not tf_config:
+        raise ArgumentError(
+            "strategy='multi_worker' needs TF_CONFIG in the environment of every process, with an "
+            f"index of its own: {_EXAMPLE}"
+        )
+    try:
+        fields = json.loads(tf_config)
+        cluster, task = fields["cluster"], fields["task"]
+        kind, index = task["type"], task["index"]
+        chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ArgumentError(f"TF_CONFIG={tf_config!r} must look like {_EXAMPLE}") from None
+    if set(cluster) - {"chief", "worker"} or kind not in cluster:
+        raise ArgumentError(
+            f"TF_CONFIG={tf_config!r}: cluster may have chief and worker, and task.type is of them"
+        )
+    addresses = [*chiefs, *workers]
+    if not all(isinstance(address, str) and ":" in address for address in addresses):
+        raise ArgumentError(f"TF_CONFIG={tf_config!r}: every address must be HOST:PORT")
+    if not isinstance(index, int) or not 0 <= index < len(cluster[kind]):
+        raise ArgumentError(
+            f"TF_CONFIG={tf_config!r}: task.index={index!r} must be 0 to {len(cluster[kind]) - 1}"
+        )
+    return Peers(count=len(addresses), index=index + (len(chiefs) if kind == "worker" else 0))
+
+
+def this_process() -> Peers:
+    """What TF_CONFIG in the environment says.
+
+    Raises:
+        ArgumentError: as `peers`.
+    """
+    return peers(os.environ.get("TF_CONFIG"))
+
+
+def make(name: str) -> tf.distribute.Strategy | None:
+    """The strategy of that name, None for "none"; call it before TensorFlow computes anything.
+
+    "mirrored" takes all GPUs of this machine, or all logical processors' devices where it has none.
+    "multi_worker" waits until the processes that TF_CONFIG names have all come.
+
+    Raises:
+        ArgumentError: an unknown name, or a TF_CONFIG that cannot be used.
+    """
+    checks.check_choice(NAMES, strategy=name)
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        return tf.distribute.MirroredStrategy(
+            [d.name for d in tf.config.list_logical_devices(kind)]
+        )
+    if name == "multi_worker":
+        this_process()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return None
+
+
+def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process is the one that writes the run's directory."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+    return this_process().index == 0
+
+
+def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager[Any]:
+    """The strategy's scope; nothing without one."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def name_of(strategy: tf.distribute.Strategy | None) -> str:
+    """The name by which `make` made it."""
+    if strategy is None:
+        return "none"
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return "multi_worker" if several else "mirrored"
+
+
+def describe(strategy: tf.distribute.Strategy | None) -> dict[str, Any]:
+    """What a record's environment says of a strategy: nothing without one."""
+    if strategy is None:
+        return {}
+    return {"strategy": name_of(strategy), "replicas": strategy.num_replicas_in_sync}

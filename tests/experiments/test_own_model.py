@@ -1,0 +1,146 @@
+"""A run from its training to faults and attacks, and the same for a model file; flags are kept."""
+
+import json
+
+import forked
+import keras as keras_3
+import numpy as np
+import pandas as pd
+import pytest
+
+from ft_tf import records
+from ft_tf._compat import tf
+from ft_tf.study import config as c
+
+TRAIN = [
+    "experiments.train", "--epochs=2", "--batch_size=50", "--learning_rate=0.1", "--momentum=0.5",
+    "--train_limit=400", "--test_limit=200", "--fault_trials=2", "--tensorboard", "--nocurve",
+    "--output_dir=runs",
+]  # fmt: skip
+RATES = "--rates=0,0.5"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("own_model")
+    (result,) = forked.run_all({"train": TRAIN}, directory).values()
+    assert result[0] == 0, result
+    (run,) = (directory / "runs").iterdir()
+    return directory, run
+
+
+@pytest.fixture(scope="module")
+def used(trained):
+    """Everything that works on a run or a model file, after one start of TensorFlow."""
+    directory, run = trained
+    layers = keras_3.layers
+    model = keras_3.Sequential(
+        [
+            keras_3.Input((28, 28)),
+            layers.Flatten(),
+            layers.Dense(8, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.save(directory / "mine.keras")
+    small = keras_3.Sequential([keras_3.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)])
+    small.save(directory / "colour.keras")
+    place = str(run.relative_to(directory))
+    inject, attack = "experiments.inject_faults", "experiments.attack"
+    mine = ["--model=mine.keras", "--dataset=fashion_mnist"]
+    commands = {
+        "again": [TRAIN[0], f"--flagfile={place}/train.flags", "--output_dir=again"],
+        "run": [inject, f"--run={place}", "--target=units", RATES, "--trials=2"],
+        "run_attack": [attack, f"--run={place}", "--steps=2", "--images=20"],
+        "file": [inject, *mine, "--target=units", RATES, "--trials=2"],
+        "file_again": [inject, "--flagfile=mine-fashion_mnist-faults-units-stuck_at_0-seed_0.flags",
+                       "--output=again.csv"],
+        "file_attack": [attack, *mine, "--attack=fgsm", "--images=20"],
+        "colour": [inject, "--model=colour.keras", "--dataset=fashion_mnist"],
+        "no_dataset": [inject, "--model=mine.keras"],
+        "both": [attack, f"--run={place}", *mine],
+        "no_file": [attack, "--model=nothing.keras", "--dataset=cifar10"],
+        "run_dataset": [inject, f"--run={place}", "--dataset=cifar10"],
+    }  # fmt: skip
+    return directory, run, forked.run_all(commands, directory)
+
+
+def test_a_saved_flagfile_repeats_its_run(used):
+    directory, run, results = used
+    assert results["again"][0] == 0, results["again"]
+    (again,) = (directory / "again").iterdir()
+    configs = [
+        c.from_dict(json.loads((place / "config.json").read_text())["config"])
+        for place in (run, again)
+    ]
+    assert c.digest(configs[0]) == c.digest(configs[1])
+    first, second = (records.comparable(records.load(place)) for place in (run, again))
+    assert {**first, "robustness": []} == {**second, "robustness": []}  # an attack came later
+
+
+def test_a_flagfile_holds_what_was_given_and_no_more(trained):
+    _, run = trained
+    comment, *lines = (run / "train.flags").read_text().splitlines()
+    assert comment.startswith("# python -m experiments.train --flagfile=runs/")
+    assert sorted(lines) == sorted(TRAIN[1:])
+
+
+def test_the_events_of_a_run_are_in_its_directory(trained):
+    _, run = trained
+    (events,) = (run / "tensorboard").glob("events.*")
+    tags = {
+        v.tag for e in tf.compat.v1.train.summary_iterator(str(events)) for v in e.summary.value
+    }
+    assert {"epoch/loss", "epoch/learning_rate"} <= tags
+    assert any(tag.startswith("weights/") for tag in tags)
+    assert {place.name for place in (run / "tensorboard/faults").iterdir()} == {
+        "mean", "low", "high",
+    }  # fmt: skip
+
+
+def test_a_runs_results_stand_in_its_directory(used):
+    _, run, results = used
+    assert results["run"][0] == results["run_attack"][0] == 0, results
+    frame = pd.read_csv(run / "faults-units-stuck_at_0-seed_0.csv")
+    assert list(frame.columns) == ["target", "rate", "trial", "seed", "faults", "accuracy"]
+    assert sorted(frame["faults"]) == [0, 0, 512, 512]
+    (entry,) = records.load(run)["robustness"]
+    assert entry["images"] == 20
+    assert {path.suffix for path in (run / "attacks").iterdir()} == {".json", ".flags"}
+
+
+def test_a_model_file_is_tested_like_a_run(used):
+    directory, _, results = used
+    assert results["file"][0] == results["file_attack"][0] == 0, results
+    for name in ("file", "file_attack"):
+        assert "the model ends in softmax" in results[name][1]
+        assert "images are reshaped from (28, 28, 1) to (28, 28)" in results[name][1]
+    frame = pd.read_csv(directory / "mine-fashion_mnist-faults-units-stuck_at_0-seed_0.csv")
+    assert sorted(frame["faults"]) == [0, 0, 4, 4]
+    (entry,) = directory.glob("mine-fashion_mnist-fgsm-*.json")
+    assert json.loads(entry.read_text())["images"] == 20
+
+
+def test_a_campaign_is_repeated_from_its_flagfile(used):
+    directory, _, results = used
+    assert results["file_again"][0] == 0, results["file_again"]
+    again = pd.read_csv(directory / "again.csv")
+    first = pd.read_csv(directory / "mine-fashion_mnist-faults-units-stuck_at_0-seed_0.csv")
+    np.testing.assert_array_equal(again.to_numpy(), first.to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("colour", "takes inputs of shape (32, 32, 3), dataset='fashion_mnist'"),
+        ("no_dataset", "--model=mine.keras needs --dataset"),
+        ("both", "--model=mine.keras: give one"),
+        ("no_file", "model='nothing.keras' cannot be loaded: No such file"),
+        ("run_dataset", "--dataset=cifar10 is for --model"),
+    ],
+)
+def test_bad_combinations_get_one_line(used, name, message):
+    code, _, stderr = used[2][name]
+    assert code == 2
+    assert stderr.startswith("error: ") and len(stderr.splitlines()) == 1
+    assert message in stderr

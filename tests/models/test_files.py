@@ -1,0 +1,191 @@
+"""Model files: what is right loads, what carries code does not run, what is wrong gets one line."""
+
+import json
+import shutil
+import zipfile
+
+import keras as keras_3
+import numpy as np
+import pytest
+
+import ft_tf
+from ft_tf import faults
+from ft_tf._compat import keras
+from ft_tf.errors import ModelError
+
+KERAS = {"2": keras, "3": keras_3}
+X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+
+
+def classifier(version):
+    module = KERAS[version]
+    layers = module.layers
+    start = module.Input((6,))
+    hidden = layers.Dense(5, activation="relu")(start)
+    return module.Model(start, layers.Dense(3)(layers.Concatenate()([hidden, start])))
+
+
+def saved(version, path):
+    model = classifier(version)
+    model.compile("adam", "mse")
+    model.save(path)
+    return model
+
+
+def rewritten(path, change):
+    """The file with its config.json changed in place."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    change(config)
+    parts["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_a_file_of_either_keras_loads(version, tmp_path):
+    original = saved(version, tmp_path / "model.keras")
+    loaded = ft_tf.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, keras.Model)
+    np.testing.assert_allclose(loaded(X), np.asarray(original(X)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_a_lambda_layer_does_not_run(version, tmp_path):
+    """The layer's code would leave a file behind, whether it runs at loading or when called."""
+    module, trace = KERAS[version], tmp_path / "it_ran"
+    module.config.enable_unsafe_deserialization() if version == "3" else None
+    code = eval(f"lambda x: (open({str(trace)!r}, 'w').close(), x)[1]")
+    model = module.Sequential([module.Input((6,)), module.layers.Lambda(code, name="bomb")])
+    model.save(tmp_path / "model.keras")
+    trace.unlink(missing_ok=True)  # building the model ran it
+    with pytest.raises(ModelError, match=r"layer 'bomb' \(Lambda\) holds Python code") as refusal:
+        ft_tf.load_model(tmp_path / "model.keras")
+    assert "\n" not in str(refusal.value)
+    assert not trace.exists()
+
+
+def set_activation(module, name):
+    def change(config):
+        dense = config["config"]["layers"][1]["config"]
+        dense["activation"] = {
+            "class_name": "function", "config": name, "module": module, "registered_name": name,
+        }  # fmt: skip
+
+    return change
+
+
+def set_typespec(module, name):
+    def change(config):
+        dense = config["config"]["layers"][1]["config"]
+        dense["units"] = {
+            "class_name": "__typespec__", "spec_name": name, "module": module,
+            "registered_name": None, "config": [],
+        }  # fmt: skip
+
+    return change
+
+
+@pytest.mark.parametrize("version", KERAS)
+@pytest.mark.parametrize("place", [set_activation, set_typespec])
+def test_a_module_that_a_file_names_is_not_imported(version, place, tmp_path, monkeypatch):
+    (tmp_path / "lurking_module.py").write_text(
+        f"open({str(tmp_path / 'it_ran')!r}, 'w').close()\ndef act(x): return x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "model.keras"
+    saved(version, path)
+    rewritten(path, place("lurking_module", "act"))
+    with pytest.raises(ModelError, match="of the module 'lurking_module'"):
+        ft_tf.load_model(path)
+    assert not (tmp_path / "it_ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("keras.utils", "get_file"),
+        ("keras.src.utils.file_utils", "get_file"),
+        ("keras.src.layers.core.lambda_layer", "python_utils.func_load"),
+    ],
+)
+def test_functions_that_do_not_make_up_models_are_refused(module, name, tmp_path):
+    path = tmp_path / "model.keras"
+    saved("2", path)
+    rewritten(path, set_activation(module, name))
+    with pytest.raises(ModelError, match=f"layer 'dense.*' .Dense. needs '{name}' of the module"):
+        ft_tf.load_model(path)
+
+
+def test_a_registered_layer_loads(tmp_path):
+    model = faults.wrap(classifier("2"), target="units", rate=0.2, during_training=True)
+    model.save(tmp_path / "model.keras")
+    loaded = ft_tf.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(X), model(X))
+
+
+def hdf5(path):
+    classifier("2").save(path.with_suffix(".h5"))
+    shutil.move(path.with_suffix(".h5"), path)
+
+
+def truncated(path):
+    saved("2", path)
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def without_weights(path):
+    saved("2", path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if "weights" not in name}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def with_a_file(name, content):
+    def make(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", '{"keras_version": "3.1.0"}')
+            archive.writestr("config.json", "{}")
+            archive.writestr(name, content)
+
+    return make
+
+
+BAD = {
+    "missing": (lambda path: None, "No such file"),
+    "directory": (lambda path: path.mkdir(), "it is a directory"),
+    "text": (lambda path: path.write_text("weights"), "it is not a .keras file"),
+    "hdf5": (hdf5, "it is an HDF5 file"),
+    "truncated": (truncated, "it is not a .keras file"),
+    "no weights": (without_weights, "cannot be loaded: "),
+    "no metadata": (with_a_file("metadata.json", "{}"), "damaged"),
+    "bad json": (with_a_file("config.json", "{"), "damaged"),
+    "empty": (with_a_file("other", ""), "cannot be loaded: "),
+    "future": (with_a_file("metadata.json", '{"keras_version": "4.0"}'), "Keras '4.0'"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_gives_one_line_with_its_name(case, tmp_path):
+    make, reason = BAD[case]
+    path = tmp_path / "model.keras"
+    make(path)
+    with pytest.raises(ModelError, match=reason) as refusal:
+        ft_tf.load_model(path)
+    assert "\n" not in str(refusal.value)
+    assert str(path) in str(refusal.value)
+
+
+def test_a_name_without_the_suffix_is_not_guessed_at(tmp_path):
+    """Keras would read it in a format that has no safe mode."""
+    saved("2", tmp_path / "model.keras")
+    shutil.move(tmp_path / "model.keras", tmp_path / "model.zip")
+    with pytest.raises(ModelError, match=r"it is not a \.keras file"):
+        ft_tf.load_model(tmp_path / "model.zip")

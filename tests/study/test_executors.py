@@ -1,0 +1,288 @@
+"""Runs and trials on workers: the records and rows of one process, whatever dies on the way."""
+
+import dataclasses
+import io
+import os
+import pickle
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+
+import pandas as pd
+import pytest
+
+from ft_tf import data, faults, records
+from ft_tf._compat import threads
+from ft_tf.errors import ArgumentError, DataError, InUseError, StackError
+from ft_tf.study import circles, executors, finished, jobs, schedule
+from ft_tf.study import config as c
+from ft_tf.study import directory as runs
+from ft_tf.study.executors import work
+from ft_tf.study.executors.ray_cluster import require_ray
+from ft_tf.study.held_data import HeldData
+
+BASE = c.RunConfig(
+    dataset="fashion_mnist",
+    architecture="fmnist_dnn",
+    epochs=1,
+    batch_size=50,
+    learning_rate=0.05,
+    train_limit=300,
+    test_limit=100,
+    evaluation=c.Evaluation(fault_targets=()),
+)
+WHOLE = c.Evaluation(fault_targets=("weights",), fault_rates=(0.0, 0.5), fault_trials=2)
+VICTIM = dataclasses.replace(BASE, seed=5, epochs=30)
+CONFIGS = [
+    *(dataclasses.replace(BASE, seed=seed, evaluation=WHOLE) for seed in (0, 1)),
+    dataclasses.replace(BASE, seed=2, learning_rate=1e30, label="fails"),
+    *(dataclasses.replace(BASE, seed=seed) for seed in (3, 4)),
+    VICTIM,
+    dataclasses.replace(BASE, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=6)),
+    *(dataclasses.replace(BASE, seed=seed) for seed in (7, 8, 9, 10, 11)),
+]
+SETTINGS = executors.SweepSettings(target="weights", rates=(0.7, 0.0, 0.3), seed=3, batch_size=64)
+NUMBERS = [23, 4, 0, 11, 7, *range(30, 49)]
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return data.load("fashion_mnist", source="embedded-sample")
+
+
+def study(sample, output_dir):
+    return [jobs.training_job(config, sample, output_dir) for config in CONFIGS]
+
+
+@pytest.fixture(scope="module")
+def alone(sample, tmp_path_factory):
+    """The output directory and the records of the study in one process."""
+    output_dir = tmp_path_factory.mktemp("alone")
+    return output_dir, schedule.execute(study(sample, output_dir), stream=io.StringIO())
+
+
+def assert_same_records(found, alone):
+    assert len(found) == len(alone[1]) == 12
+    assert [record["status"] for record in found].count("failed") == 1
+    for record, expected in zip(found, alone[1], strict=True):
+        assert records.comparable(record) == records.comparable(expected)
+
+
+def holder(directory):
+    """The process that holds a run's directory."""
+    return int(re.search(r"pid (\d+)", (directory / runs.LOCK).read_text()).group(1))
+
+
+class Killer(threading.Thread):
+    """Kills the worker that trains the victim, once, in the middle of it."""
+
+    def __init__(self, output_dir, sample):
+        super().__init__(daemon=True)
+        self.directory = output_dir / VICTIM.name(is_sample=sample.is_sample)
+        self.killed = None
+
+    def run(self):
+        deadline = time.monotonic() + 300
+        while runs.epochs_started(self.directory) < 5 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        self.killed = holder(self.directory)
+        os.kill(self.killed, signal.SIGKILL)
+        self.began = runs.epochs_started(self.directory)
+
+
+def assert_only_the_victim_ran_twice(output_dir, killer):
+    assert 5 <= killer.began < VICTIM.epochs
+    found = sorted(output_dir.glob("*/record.json"))
+    assert len(found) == 12
+    for path in found:
+        record = records.load(path)
+        expected = 2 if path.parent == killer.directory else 1
+        assert record["timing"]["sessions"] == expected, record["name"]
+        assert holder(path.parent) != os.getpid()
+    assert holder(killer.directory) != killer.killed
+
+
+class Interrupted(io.StringIO):
+    """A terminal whose user presses Ctrl-C when the first run is done."""
+
+    def write(self, text):
+        if "test " in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
+    sample, alone, tmp_path
+):
+    executor = executors.LocalProcesses(workers=2, threads=threads())
+    stream, killer = io.StringIO(), Killer(tmp_path, sample)
+    killer.start()
+    found = executors.execute(study(sample, tmp_path), executor, output_dir=tmp_path, stream=stream)
+    assert_same_records(found, alone)
+    assert_only_the_victim_ran_twice(tmp_path, killer)
+    lost = f"{killer.directory.name}: its worker was lost (signal 9); another one goes on with it"
+    assert stream.getvalue().count(lost) == 1
+    for number, record in enumerate(found, 1):
+        assert stream.getvalue().count(f"[run {number} of 12] {record['name']}:") == 1
+
+
+def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_path):
+    executor = executors.LocalProcesses(workers=2, threads=threads())
+    part = [4, 0, 2]
+
+    def chosen():
+        whole = study(sample, tmp_path)
+        return [whole[number] for number in part]
+
+    with pytest.raises(KeyboardInterrupt):
+        executors.execute(chosen(), executor, output_dir=tmp_path, stream=Interrupted())
+    left = [path.parent for path in tmp_path.glob(f"*/{runs.LOCK}")]
+    assert left
+    for directory in left:
+        with pytest.raises(ProcessLookupError):
+            os.kill(holder(directory), 0)
+    done = len(list(tmp_path.glob("*/record.json")))
+    assert 1 <= done < 3
+    stream = io.StringIO()
+    found = executors.execute(chosen(), executor, output_dir=tmp_path, stream=stream)
+    assert stream.getvalue().count("(done before)") == done
+    for number, record in zip(part, found, strict=True):
+        assert records.comparable(record) == records.comparable(alone[1][number])
+
+
+def test_jobs_travel_and_what_they_cannot_do_comes_back_as_its_one_line(sample, tmp_path):
+    table = circles.CirclesConfig(form="fixed_data", rows=(("row", "natural", 0.0),))
+    job = circles.job(table, tmp_path)
+    assert pickle.loads(pickle.dumps(job.execute)) == job.execute
+    wrong = dataclasses.replace(BASE, batch_size=301)
+    task = pickle.loads(pickle.dumps(jobs.training_job(wrong, sample, tmp_path).execute))
+    kind, error = pickle.loads(pickle.dumps(work.perform(task, float, again=False)))
+    assert kind == "error"
+    assert type(error) is ArgumentError
+    assert str(error) == "batch_size=301 must be at most the 300 training examples"
+
+
+class Strange(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), Strange("by 0", 2)])
+def test_an_error_that_nobody_foresaw_comes_back_with_its_traceback(error):
+    def task(report):
+        raise error
+
+    kind, told = pickle.loads(pickle.dumps(work.perform(task, float, again=False)))
+    assert kind == "error"
+    text = "".join(traceback.format_exception(told))
+    assert "by 0" in text
+    assert "in task" in text
+
+
+def test_a_task_given_again_waits_for_a_lock_that_its_lost_worker_held(monkeypatch):
+    calls = []
+
+    def task(report):
+        calls.append(None)
+        if len(calls) < 3:
+            raise InUseError("in use")
+        return "done"
+
+    monkeypatch.setattr(work, "_PAUSE", 0.0)
+    assert work.perform(task, float, again=True) == ("result", "done")
+    calls.clear()
+    kind, error = work.perform(task, float, again=False)
+    assert (kind, type(error), len(calls)) == ("error", InUseError, 1)
+
+
+def test_data_that_differ_in_a_worker_are_refused(sample):
+    here = HeldData(sample, None)
+    assert here.get() is sample
+    there = HeldData(dataclasses.replace(sample, fingerprint="0" * 64), None)
+    there.__setstate__(there.__getstate__())
+    with pytest.raises(DataError, match="all must see the same files"):
+        there.get()
+
+
+@pytest.fixture(scope="module")
+def campaign(alone):
+    """A finished run's directory, and one process's campaign of it with and without stopping."""
+    output_dir, found = alone
+    run = finished.load_run(output_dir / found[0]["name"])
+    options = {**dataclasses.asdict(SETTINGS), "trials": NUMBERS}
+    arguments = (run.model, run.data.x_test, run.data.y_test)
+    whole = faults.sweep(*arguments, **options)
+    stopped = faults.sweep(*arguments, **options, half_width=0.15)
+    assert 3 <= len(stopped) // 3 < 20
+    return run.directory, whole, stopped
+
+
+def assert_same_table(frame, expected):
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+    assert frame.attrs == expected.attrs
+    assert frame.to_csv(index=False) == expected.to_csv(index=False)
+
+
+def test_trials_on_local_workers_make_the_same_table_and_stop_at_the_same_trial(campaign):
+    directory, _, stopped = campaign
+    executor = executors.LocalProcesses(workers=2, threads=threads())
+    seen = []
+    frame = executors.sweep(
+        directory, SETTINGS, executor, trials=NUMBERS, half_width=0.15, progress=seen.append
+    )
+    assert_same_table(frame, stopped)
+    trials = NUMBERS[: len(stopped) // 3]
+    assert [(row["trial"], row["rate"]) for row in seen] == [
+        (trial, rate) for trial in trials for rate in (0.0, 0.3, 0.7)
+    ]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of this machine: a head that works not, and two nodes with room for one."""
+    pytest.importorskip("ray")
+    ray = require_ray()
+    from ray.cluster_utils import Cluster
+
+    store = {"object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
+    for _ in range(2):
+        cluster.add_node(num_cpus=threads(), object_store_memory=80 << 20)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_killed(
+    sample, alone, cluster, tmp_path
+):
+    executor = executors.RayCluster(threads=threads(), address=cluster.address)
+    stream, killer = io.StringIO(), Killer(tmp_path, sample)
+    killer.start()
+    found = executors.execute(study(sample, tmp_path), executor, output_dir=tmp_path, stream=stream)
+    assert_same_records(found, alone)
+    assert_only_the_victim_ran_twice(tmp_path, killer)
+    assert f"{killer.directory.name}: its worker was lost" in stream.getvalue()
+    assert len({holder(path.parent) for path in tmp_path.glob("*/record.json")}) == 3
+    assert not list(tmp_path.glob(".witness*"))
+
+
+def test_trials_on_a_ray_cluster_make_the_same_table(campaign, cluster):
+    directory, whole, _ = campaign
+    executor = executors.RayCluster(threads=threads(), workers=2, address=cluster.address)
+    assert_same_table(executors.sweep(directory, SETTINGS, executor, trials=NUMBERS), whole)
+
+
+def test_a_worker_that_no_node_has_room_for_is_refused(cluster, tmp_path):
+    executor = executors.RayCluster(threads=threads() + 1, address=cluster.address)
+    with pytest.raises(ArgumentError, match=f"threads={threads() + 1} is more than"):
+        executor.open([tmp_path])
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(StackError, match=r"needs Ray.*pip install 'ft_tf\[ray\]'"):
+        executors.RayCluster(threads=1).open([tmp_path])
