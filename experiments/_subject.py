@@ -61,6 +61,13 @@ def _check_run(run: str) -> None:
     raise ArgumentError(f"--run={run} holds no record.json: name a finished run's directory")
 
 
+def results() -> list[str]:
+    """How the names of each model's result files begin."""
+    if FLAGS.model:
+        return [subjects.results_of_file(Path(FLAGS.model), FLAGS.dataset)]
+    return [subjects.results_of_run(Path(run)) for run in FLAGS.run]
+
+
 def loaded() -> Iterator[subjects.Subject]:
     """Each model with its test images; what the user has to know about it is printed."""
     where = {"data_dir": FLAGS.data_dir, "download": FLAGS.download}

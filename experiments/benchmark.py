@@ -2,6 +2,7 @@
 
 Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
+    python -m experiments.benchmark memory --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
     python -m experiments.benchmark executors    two local workers over one, a thread each
@@ -23,13 +24,16 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
 
 flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
-flags.DEFINE_integer("batch_size", None, "Examples per step; default: 250 dpsgd, 128 trades.")
+flags.DEFINE_integer(
+    "batch_size", None, "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades."
+)
 flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
 flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
 flags.DEFINE_string("format", "text", "text or json.")
 
 _BENCHMARKS = {
     "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
+    "memory": ("ft_tf.training.dpsgd.memory", "benchmark_memory", {}),
     "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
     "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
     "executors": ("ft_tf.study.executors.benchmark", "benchmark_executors", {}),

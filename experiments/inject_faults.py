@@ -1,21 +1,28 @@
-"""Injects faults into trained models; writes accuracies as CSV and prints a summary.
+"""Injects faults into the models of finished runs; writes accuracies as CSV and a summary.
 
 Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
-    python -m experiments.inject_faults --run=DIR --fault=bit_flip --rates=1e-6,1e-5,1e-4
-    python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=50 --half_width=0.5
+    python -m experiments.inject_faults --run=DIR --fault=bit_flip --storage=int8 --rates=1e-4,1e-3
+    python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=2000 --half_width=0.5
+    python -m experiments.inject_faults --run=DIR --predict --rates=0,0.001,0.01,0.1
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
 
-The CSV of each model has a row per rate and trial: target, rate, trial, seed, faults, accuracy. The
-same trial number hits the same sites in models of the same shape, so runs can be compared in pairs.
-Runs that differ in nothing but their seed are also summed up over seeds. Workers share out the
-trials of a run (--per_layer stays in this process); the CSV is the same to the byte with the same
---threads. Beside it stands a file of its name that ends in .flags: --flagfile repeats the campaign.
+Each model's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. Beside
+it stand a summary, the figures layer by layer, and the first-order prediction if asked for. The
+same trial number hits the same sites in models of the same shape: a second run of the shape of the
+first is compared with it in pairs, and runs that differ in nothing but their seed are summed up
+over seeds. Workers share out the trials of a run; the CSV is the same to the byte with the same
+--threads. The file of its name that ends in .flags repeats the campaign: --flagfile takes it.
+
+With --half_width each rate ends by itself: one trial at rate 0, else a pilot of 30 trials and then
+as many as Stein's procedure asks for (--method=stein, on 200 images a trial unless
+--images_per_trial says otherwise), or --method=anytime, which holds for any distribution but takes
+2 / half_width trials or more (400 at half a point). A rate that --trials ends first is NOT REACHED.
 """
 
+import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +33,9 @@ from tqdm import tqdm
 from experiments import _app, _stack, _subject, _workers
 from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
+from ft_tf.faults import catalogue, text
+from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
 from ft_tf.study import executors
-from ft_tf.study.finished import FinishedRun
 from ft_tf.study.subjects import Subject
 
 FLAGS = flags.FLAGS
@@ -35,13 +43,7 @@ flags.adopt_module_key_flags(_subject)
 flags.adopt_module_key_flags(_workers)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
-FAULTS: dict[str, Callable[[], faults.FaultModel]] = {
-    "stuck_at_0": lambda: faults.StuckAt(0.0),
-    "stuck_at_1": lambda: faults.StuckAt(1.0),
-    "sign_flip": faults.SignFlip,
-    "bit_flip": lambda: faults.BitFlip(storage=FLAGS.storage),
-    "bit_errors": lambda: faults.BitErrors(storage=FLAGS.storage),
-}
+_PREDICTED_IMAGES, _PREDICTED_TRIALS = 16, 100
 
 flags.DEFINE_string(
     "target",
@@ -59,12 +61,17 @@ flags.DEFINE_integer("seed", 0, "Fixes the fault sets.")
 flags.DEFINE_string(
     "fault",
     "stuck_at_0",
-    f"What happens at a faulty site, one of {', '.join(FAULTS)}. bit_flip inverts one bit of a "
-    "faulty word (rate per word); bit_errors inverts bits one by one (rate per bit).",
+    f"What happens at a faulty site, one of {', '.join(catalogue.NAMES)}. bit_flip inverts bits of "
+    "a faulty word (rate per word); bit_errors inverts bits one by one (rate per bit).",
 )
+flags.DEFINE_float("value", None, "stuck_at: what a faulty value reads as.")
+flags.DEFINE_float("sigma", None, "gaussian: standard deviation of what is added.")
 flags.DEFINE_string(
-    "storage", "float32", "bit_flip, bit_errors: words are float32, bfloat16 or int8."
+    "storage", None, "bit_flip, bit_errors: words are float32 (default), bfloat16 or int8."
 )
+flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
+flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
+flags.DEFINE_float("scale", None, "int8: quantization step; default: max|w|/127 of each tensor.")
 flags.DEFINE_string(
     "allocation",
     "model",
@@ -74,10 +81,14 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "half_width",
     None,
-    "Stop when the 95% interval at every rate is +- this many percentage points or less.",
+    "Stop each rate when its 95% interval is +- this many percentage points or less.",
 )
+flags.DEFINE_string("method", "stein", "With --half_width: stein or anytime.")
+flags.DEFINE_bool("band", False, "A simultaneous band over all rates, not an interval for each.")
 flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
-flags.DEFINE_float("per_layer", None, "Also fault one layer at a time, at this rate.")
+flags.DEFINE_float("per_layer", 0.5, "Also fault one layer at a time, at this rate; 0: do not.")
+flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 200 images each by default.")
+flags.DEFINE_bool("predict", False, "Put the first-order prediction beside trials, on 16 images.")
 flags.DEFINE_bool(
     "all_measures",
     False,
@@ -87,18 +98,18 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "output",
     None,
-    "CSV file of a single model; default: faults-TARGET-FAULT-seed_SEED.csv in the run's directory "
-    "or, with the model's name before it, beside the model file.",
+    "CSV file of a single model; default: in the run's directory, or beside the model file, named "
+    "by the settings.",
 )
 
 
 def _rates() -> list[float]:
     rates = []
-    for text in FLAGS.rates:
+    for given in FLAGS.rates:
         try:
-            rates.append(float(text))
+            rates.append(float(given))
         except ValueError:
-            raise ArgumentError(f"rates={text!r} must be a number in [0, 1]") from None
+            raise ArgumentError(f"rates={given!r} must be a number in [0, 1]") from None
     for rate in rates:
         checks.check_fraction(rates=rate)
     if not rates:
@@ -106,26 +117,46 @@ def _rates() -> list[float]:
     return rates
 
 
+def _fault_options() -> dict[str, Any]:
+    bits = None
+    if FLAGS.bits is not None:
+        try:
+            lowest, highest = FLAGS.bits.split("-")
+            bits = (int(lowest), int(highest))
+        except ValueError:
+            raise ArgumentError(f"bits={FLAGS.bits!r} must be LOWEST-HIGHEST, as 0-6") from None
+    options = {name: FLAGS[name].value for name in ("value", "sigma", "storage", "flips", "scale")}
+    return {**options, "bits": bits}
+
+
 def _check_flags() -> None:
     checks.check_choice(("weights", "units", "both"), target=FLAGS.target)
-    checks.check_choice(FAULTS, fault=FLAGS.fault)
-    checks.check_choice(("float32", "bfloat16", "int8"), storage=FLAGS.storage)
+    catalogue.named(FLAGS.fault, _fault_options())
     checks.check_choice(("model", "layer", "bernoulli"), allocation=FLAGS.allocation)
     checks.check_positive_integer(trials=FLAGS.trials)
     checks.check_non_negative_integer(seed=FLAGS.seed)
     if FLAGS.half_width is not None:
         checks.check_positive(half_width=FLAGS.half_width)
-    if FLAGS.per_layer is not None:
-        checks.check_fraction(per_layer=FLAGS.per_layer)
+    elif FLAGS["method"].present:
+        raise ArgumentError(f"method={FLAGS.method!r} is for --half_width=POINTS")
+    checks.check_choice(STOP_METHODS, method=FLAGS.method)
+    if FLAGS.band and (FLAGS.half_width is not None or FLAGS.trials < 3):
+        raise ArgumentError("band=True needs trials >= 3 and no --half_width, whose rule looks")
+    checks.check_fraction(per_layer=FLAGS.per_layer)
+    checks.check_positive_integer(layer_trials=FLAGS.layer_trials)
+    if FLAGS.images_per_trial is not None:
+        checks.check_positive_integer(images_per_trial=FLAGS.images_per_trial)
     if FLAGS.output and len(FLAGS.run or ()) > 1:
         raise ArgumentError(f"output={FLAGS.output!r} is for a single run; leave it out")
 
 
 class _Bar:
-    """A progress bar that shows the running mean and interval of the rate in work."""
+    """A progress bar with the mean and interval, valid at this moment, of the rate in work."""
 
-    def __init__(self, total: int) -> None:
-        self._seen: dict[float, list[float]] = {}
+    def __init__(self, rates: list[float], options: dict[str, Any]) -> None:
+        self._most = FLAGS.trials
+        self._rule = faults.StopRule(sorted(set(rates)), **options, most=FLAGS.trials)
+        total = self._rule.trials_left(self._most)
         self._bar = tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty())
 
     def __enter__(self) -> "_Bar":
@@ -135,96 +166,122 @@ class _Bar:
         self._bar.close()
 
     def update(self, row: dict[str, Any]) -> None:
-        seen = self._seen.setdefault(row["rate"], [])
-        seen.append(row["accuracy"])
-        if len(seen) > 1:
-            interval = intervals.mean(seen, unit="trial")
-            middle = (interval.low + interval.high) / 2
-            self._bar.set_postfix_str(
-                f"rate {row['rate']:g}: {middle:.2%} +- {interval.half_width:.2%}"
-            )
+        self._rule.take(row)
+        interval = self._rule.interval(row["rate"])
+        middle = (interval.low + interval.high) / 2
+        if math.isfinite(middle):
+            shown = f"rate {row['rate']:g}: {middle:.2%} +- {interval.half_width:.2%}"
+            self._bar.set_postfix_str(shown)
+        self._bar.total = self._bar.n + 1 + self._rule.trials_left(self._most)
         self._bar.update()
 
 
 def _campaign(
     subject: Subject, rates: list[float], executor: executors.Executor | None
 ) -> pd.DataFrame:
+    half_width = None if FLAGS.half_width is None else FLAGS.half_width / 100
+    rule = {"half_width": half_width, "method": FLAGS.method}
     settings = {
-        "target": FLAGS.target,
         "rates": tuple(rates),
         "seed": FLAGS.seed,
-        "fault": FAULTS[FLAGS.fault](),
-        "allocation": FLAGS.allocation,
         "images_per_trial": FLAGS.images_per_trial,
+        **_where(),
     }
-    options = {
-        "trials": FLAGS.trials,
-        "half_width": None if FLAGS.half_width is None else FLAGS.half_width / 100,
-    }
-    with _Bar(len(set(rates)) * FLAGS.trials) as bar:
+    with _Bar(rates, rule) as bar:
+        options = {"trials": FLAGS.trials, "progress": bar.update, **rule}
         if executor is None:
-            return faults.sweep(
-                subject.model, subject.x, subject.y, **settings, **options, progress=bar.update
-            )
+            return faults.sweep(subject.model, subject.x, subject.y, **settings, **options)
         return executors.sweep(
             subject.run.directory,
             executors.SweepSettings(**settings),
             executor,
             data_dir=FLAGS.data_dir,
-            **options,
-            progress=bar.update,
             note=lambda text: tqdm.write(text, file=sys.stderr),
+            **options,
         )
 
 
-def _print_summary(frame: pd.DataFrame) -> None:
-    options: dict[str, Any] = {}
-    if FLAGS.half_width is not None:
-        options = {"method": "anytime", "half_width": FLAGS.half_width / 100}
-    summary = faults.summarize(frame, **options)
-    for row in summary.itertuples():
-        print(
-            f"  {row.target} {row.rate:8.4g}: accuracy {row.accuracy:7.2%}  "
-            f"[{max(row.low, 0):.2%}, {min(row.high, 1):.2%}]  {row.faults:.0f} faults, "
-            f"{row.trials} trials, predictions changed {row.sdc_rate:.2%}"
-        )
-    print(f"  {summary.level.iloc[0]:.0%} intervals over trials: {summary.method.iloc[0]}")
+def _where() -> dict[str, Any]:
+    fault = catalogue.named(FLAGS.fault, _fault_options())
+    return {"target": FLAGS.target, "fault": fault, "allocation": FLAGS.allocation}
+
+
+def _print(lines: list[str]) -> None:
+    print("\n".join(f"  {line}" for line in lines), flush=True)
+
+
+def _summarize(frame: pd.DataFrame, path: Path) -> None:
+    summary = faults.summarize(frame, method="band" if FLAGS.band else None)
+    _print([text.settings_line(frame.attrs), *text.summary_lines(summary)])
     if 0.0 in set(frame["rate"]):
-        figures = faults.curve_figures(frame, classes=frame.attrs["classes"])
-        if figures.levels is not None:
-            at_50, at_90 = figures.levels
-            print(f"  from 50% to 90% faults: {at_50:.2%} to {at_90:.2%}, drop {figures.drop:.2%}")
-        if figures.half_rate is not None:
-            print(f"  half of the accuracy above chance is gone at rate {figures.half_rate:.3g}")
+        _print(text.curve_lines(faults.curve_figures(frame, classes=frame.attrs["classes"])))
+    _write(_beside(path, "summary"), text.with_settings(summary, frame.attrs))
 
 
-def _print_layers(subject: Subject) -> None:
+def _fault_layers(subject: Subject, path: Path) -> None:
+    images = FLAGS.images_per_trial or min(STEIN_IMAGES, len(subject.x))
     targets = ("weights", "units") if FLAGS.target == "both" else (FLAGS.target,)
+    tables = []
     for target in targets:
-        frame = faults.layer_vulnerability(
+        table = faults.layer_vulnerability(
             subject.model,
             subject.x,
             subject.y,
-            target=target,
             rate=FLAGS.per_layer,
-            trials=FLAGS.trials,
+            trials=FLAGS.layer_trials,
             seed=FLAGS.seed,
-            fault=FAULTS[FLAGS.fault](),
+            images_per_trial=images,
+            **{**_where(), "target": target},
         )
-        for row in frame.itertuples():
-            print(
-                f"  {target} of {row.layer} at {FLAGS.per_layer:g}: accuracy {row.accuracy:.2%}  "
-                f"[{max(row.low, 0):.2%}, {min(row.high, 1):.2%}]  {row.sites} sites"
-            )
+        setting = f"{FLAGS.layer_trials} trials of {images} images"
+        _print(text.layer_lines(table, target=target, rate=FLAGS.per_layer, setting=setting))
+        tables.append(table.assign(target=target, rate=FLAGS.per_layer, images_per_trial=images))
+    _write(_beside(path, "layers"), pd.concat(tables))
 
 
-def _differ_in_seeds_only(runs: list[FinishedRun]) -> bool:
-    def shape(run: FinishedRun) -> dict[str, Any]:
-        fields = {**run.record["config"], "seed": None}
+def _predict(subject: Subject, rates: list[float], path: Path) -> None:
+    x = subject.x[:_PREDICTED_IMAGES]
+    comparison = faults.compare_with_trials(
+        subject.model,
+        x,
+        rates=faults.prediction_rates(subject.model, rates, **_where()),
+        trials=_PREDICTED_TRIALS,
+        seed=FLAGS.seed,
+        **_where(),
+    )
+    _print(text.prediction_lines(comparison, images=len(x), trials=_PREDICTED_TRIALS))
+    _write(_beside(path, "prediction"), comparison)
+
+
+def _path(results: str) -> Path:
+    """Where a model's rows go: two campaigns with different settings have different names."""
+    if FLAGS.output:
+        return Path(FLAGS.output)
+    options = {"allocation": None if FLAGS.allocation == "model" else FLAGS.allocation}
+    options |= {"images": FLAGS.images_per_trial, "within": FLAGS.half_width}
+    fault = catalogue.label(FLAGS.fault, _fault_options())
+    how = catalogue.label(f"faults-{FLAGS.target}-{fault}", options)
+    if FLAGS.half_width is not None:
+        how += f"-{FLAGS.method}"
+    return Path(f"{results}{how}-seed_{FLAGS.seed}.csv")
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}.csv")
+
+
+def _write(path: Path, frame: pd.DataFrame) -> None:
+    records.write_text(path, frame.to_csv(index=False))
+
+
+def _differ_in_seeds_only(subjects: list[Subject]) -> bool:
+    def shape(subject: Subject) -> dict[str, Any]:
+        fields = {**subject.run.record["config"], "seed": None, "evaluation": None}
         return {**fields, "algorithm": {**fields["algorithm"], "noise_seed": None}}
 
-    seeds = {run.config.seed for run in runs}
-    return len(seeds) == len(runs) and all(shape(run) == shape(runs[0]) for run in runs)
+    seeds = {subject.run.config.seed for subject in subjects}
+    first = shape(subjects[0])
+    return len(seeds) == len(subjects) and all(shape(subject) == first for subject in subjects)
 
 
 def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
@@ -239,6 +296,35 @@ def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
         )
 
 
+def _print_pairs(subjects: list[Subject], frames: list[pd.DataFrame]) -> None:
+    first = subjects[0]
+    for subject, frame in zip(subjects[1:], frames[1:], strict=True):
+        same_images = (first.description, frames[0].attrs["images"]) == (
+            subject.description,
+            frame.attrs["images"],
+        )
+        if same_images and faults.same_shape(first.model, subject.model):
+            print(f"{first.name} minus {subject.name}, trial by trial:")
+            _print(text.difference_lines(faults.paired_difference(frames[0], frame)))
+
+
+def _tested(
+    subject: Subject, rates: list[float], executor: executors.Executor | None
+) -> pd.DataFrame:
+    """Runs one model's campaign, prints it and writes its files."""
+    path = _path(subject.results)
+    if FLAGS.predict:
+        _predict(subject, rates, path)
+    frame = _campaign(subject, rates, executor)
+    _write(path, frame if FLAGS.all_measures else frame[COLUMNS])
+    _app.save_flags(path.with_suffix(".flags"))
+    _summarize(frame, path)
+    if FLAGS.per_layer:
+        _fault_layers(subject, path)
+    print(f"  written: {path}", flush=True)
+    return frame
+
+
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
@@ -248,23 +334,17 @@ def main(argv: list[str]) -> None:
     executor = _workers.chosen()
     if executor is not None and FLAGS.model:
         raise ArgumentError(f"--model={FLAGS.model} is tested in this process: leave workers out")
+    for results in _subject.results():
+        records.check_writable(_path(results))
     _stack.start()
-    frames, runs = [], []
+    subjects, frames = [], []
     for subject in _subject.loaded():
-        frame = _campaign(subject, rates, executor)
-        name = f"faults-{FLAGS.target}-{FLAGS.fault}-seed_{FLAGS.seed}.csv"
-        path = Path(FLAGS.output or f"{subject.results}{name}")
-        shown = frame if FLAGS.all_measures else frame[COLUMNS]
-        records.write_text(path, shown.to_csv(index=False))
-        _app.save_flags(path.with_suffix(".flags"))
-        _print_summary(frame)
-        if FLAGS.per_layer is not None:
-            _print_layers(subject)
-        print(f"  written: {path}", flush=True)
-        frames.append(frame)
-        runs.append(subject.run)
-    if len(frames) > 1 and _differ_in_seeds_only(runs):
+        frames.append(_tested(subject, rates, executor))
+        subjects.append(subject)
+    if len(frames) > 1 and _differ_in_seeds_only(subjects):
         _print_over_seeds(frames)
+    else:
+        _print_pairs(subjects, frames)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Builds tables and figures again from the records below a directory.
 
-python -m experiments.report --output_dir=DIR [--tables=3,5]
+python -m experiments.report --output_dir=DIR [--tables=3,5] [--readme=README.md]
 """
 
 import shutil
@@ -18,6 +18,12 @@ _OUTPUT_DIR = flags.DEFINE_string(
 )
 _TABLES = flags.DEFINE_list(
     "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
+)
+_README = flags.DEFINE_string(
+    "readme",
+    None,
+    "A Markdown page whose result tables, between <!-- table:NAME --> and <!-- end -->, are built "
+    "anew as well.",
 )
 
 
@@ -43,6 +49,8 @@ def main(argv: list[str]) -> None:
             f"--output_dir={output_dir} holds no record.json: run experiments.reproduce first"
         )
     files = report.build(output_dir)
+    if _README.value:
+        files.append(report.fill_readme(Path(_README.value), output_dir))
     width = shutil.get_terminal_size(fallback=(100, 24)).columns
     print(report.render_terminal(found, exhibits, width))
     for compared in precision.compare_precisions(found):

@@ -88,11 +88,9 @@ class _Builder:
         )
         if not self._dropout:
             return [layer]
+        # In float32 also in mixed precision: in bfloat16 the share would be a multiple of 1/128.
         dropout = CountedDropout(
-            self._dropout,
-            seed=next(self._seeds),
-            dtype=self._precision,
-            name=self._name("dropout"),
+            self._dropout, seed=next(self._seeds), dtype="float32", name=self._name("dropout")
         )
         return [layer, dropout]
 

@@ -264,6 +264,21 @@ def comparable(record: Record) -> Record:
     return {key: value for key, value in record.items() if key != "timing"}
 
 
+def check_writable(path: Path) -> None:
+    """Raises RunError unless a file can be written there: to be known before work that takes long.
+
+    Nothing of the file is written; directories that it needs are made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a directory")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old or the new content, never a part.
 

@@ -26,7 +26,7 @@ def random_perturbations(
         distance: "l_inf" or "l_2".
         stream: seed and what else tells the draws of one run apart, such as the restart.
     """
-    key = np.random.SeedSequence(stream).generate_state(2, np.uint64)
+    key = _sequence(stream).generate_state(2, np.uint64)
     perturbations = np.empty((len(examples), *shape), np.float32)
     for row, example in enumerate(examples):
         philox = np.random.Philox(key=key, counter=[0, int(example), 0, 0])
@@ -38,3 +38,15 @@ def random_perturbations(
             radius = generator.random() ** (1 / direction.size)
             perturbations[row] = radius / np.linalg.norm(direction) * direction
     return np.float32(epsilon) * perturbations
+
+
+def _sequence(stream: tuple[int, ...]) -> np.random.SeedSequence:
+    """A seed sequence of its own for every stream.
+
+    A sequence fills its words up with zeros, so that (seed, restart) would equal (seed, restart,
+    0, 0), and it splits a long seed over two words. What is no pair of single words is told apart
+    by the spawn key, which is never filled up.
+    """
+    high, low = divmod(stream[0], 2**32)
+    own = () if len(stream) == 2 and not high else (len(stream), high, *stream[2:])
+    return np.random.SeedSequence([low, *stream[1:2]], spawn_key=own)

@@ -1,4 +1,21 @@
-"""Faults in any Keras 2 model: what they are, where they sit, and how accuracy falls with them."""
+"""Faults in any Keras 2 model: what they are, where they sit, and how accuracy falls with them.
+
+>>> from ft_tf import architectures, data, faults
+>>> circles = data.load("circles")
+>>> model = architectures.build("circles_mlp")  # or your own, trained
+>>> frame = faults.sweep(
+...     model, circles.x_test, circles.y_test, target="units", rates=[0, 0.5], trials=3, seed=0)
+>>> faults.summarize(frame)["faults"].tolist()  # of 500 units
+[0.0, 250.0]
+
+Another model of the same shape has the same faulty sites in each trial:
+
+>>> other = architectures.build("circles_mlp", seed=1)
+>>> table = faults.compare(model, other, circles.x_test, circles.y_test,
+...     target="weights", rates=[0.2], trials=3, seed=0)
+>>> table[["faults_first", "faults_second", "same_sites"]].values.tolist()
+[[400.0, 400.0, True]]
+"""
 
 from ft_tf.faults.bitflips import BitErrors, BitFlip
 from ft_tf.faults.callback import FaultInjection
@@ -6,10 +23,18 @@ from ft_tf.faults.campaign import sweep
 from ft_tf.faults.comparison import compare
 from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
+from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.prediction import FirstOrder, compare_with_trials, first_order, holds_up_to
+from ft_tf.faults.prediction import (
+    FirstOrder,
+    compare_with_trials,
+    first_order,
+    holds_up_to,
+    prediction_rates,
+)
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
-from ft_tf.faults.sites import Select, find_sites
+from ft_tf.faults.rows import StopRule
+from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
 from ft_tf.faults.wrappers import FaultWrapper, arm, disarm, unwrap, wrap
 
@@ -25,6 +50,7 @@ __all__ = [
     "Injection",
     "Select",
     "SignFlip",
+    "StopRule",
     "StuckAt",
     "arm",
     "compare",
@@ -37,9 +63,12 @@ __all__ = [
     "inject",
     "layer_vulnerability",
     "make_plan",
+    "paired_difference",
+    "prediction_rates",
     "rescalable_layers",
     "rescaled",
     "rescaled_spreads",
+    "same_shape",
     "summarize",
     "sweep",
     "unwrap",

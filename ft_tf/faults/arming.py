@@ -6,37 +6,19 @@ bytes back, also after an exception or Ctrl-C.
 """
 
 import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
+from ft_tf.faults.interrupts import interrupts_held
 from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.metrics import COMPILED_FORWARD
 
-_GUARDED = ("fit", "train_on_batch", "save", "save_weights", "export", "get_config")
-_CHECKPOINTED = "_trackable_children"  # what tf.train.Checkpoint and SavedModel walk over
 _COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FORWARD)
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Delays Ctrl-C until the block has run, so that a restoration cannot be cut in half."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(
-        signal, "pthread_sigmask"
-    ):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def silenced_groups(plan: FaultPlan) -> tuple[SiteGroup, ...]:
@@ -82,6 +64,19 @@ class WeightFaults:
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
 
+    def check_holding(self, values: list[tf.Tensor]) -> None:
+        """Raises ModelError unless the variables still hold what was written, to the bit."""
+        changed = [
+            variable.name
+            for variable, value in zip(self._variables, values, strict=True)
+            if variable.numpy().tobytes() != value.numpy().tobytes()
+        ]
+        if changed:
+            raise ModelError(
+                f"{', '.join(changed)} changed while armed with faults: the clean values came "
+                "back, so that the change is lost; train or assign after leaving the block"
+            )
+
     @contextlib.contextmanager
     def restored_after(self) -> Iterator[None]:
         """Whatever happens in the block, the variables hold the clean bytes after it."""
@@ -125,39 +120,15 @@ class UnitHooks:
 
 
 @contextlib.contextmanager
-def guarded(model: keras.Model) -> Iterator[None]:
-    """Refuses, while the block runs, to train or to save the model: faults must not get out."""
-
-    def refusal(action: str) -> Callable[..., Any]:
-        def refuse(*args: Any, **kwargs: Any) -> Any:
-            raise ModelError(
-                f"model={model.name!r} is armed with faults: {action} only after leaving inject()"
-            )
-
-        return refuse
-
-    names = {name: f"call {name}" for name in _GUARDED} | {_CHECKPOINTED: "write a checkpoint"}
-    before = {name: vars(model).get(name) for name in names}
-    vars(model).update({name: refusal(action) for name, action in names.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                vars(model).pop(name, None)
-            else:
-                vars(model)[name] = value
-
-
-@contextlib.contextmanager
 def without_compiled_functions(model: keras.Model) -> Iterator[None]:
     """Hides Keras's compiled functions in the block, so that new ones are traced with the hooks."""
     before = {name: vars(model).get(name) for name in _COMPILED}
-    vars(model).update(dict.fromkeys(_COMPILED))
     try:
+        vars(model).update(dict.fromkeys(_COMPILED))
         yield
     finally:
-        vars(model).update(before)
+        with interrupts_held():
+            vars(model).update(before)
 
 
 class Armament:
@@ -184,6 +155,10 @@ class Armament:
             if self._hooks:
                 stack.enter_context(self._hooks.live(self._model, self._draws))
             yield
+
+    def check_untouched(self) -> None:
+        """Raises ModelError if the faulty variables were changed in the block."""
+        self._weights.check_holding(self._faulty)
 
     @property
     def needs_new_functions(self) -> bool:

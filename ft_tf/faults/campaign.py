@@ -11,12 +11,22 @@ import pandas as pd
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.guard import guarded
 from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
-from ft_tf.faults.rows import Row, StopRule, distinct_rates, frame_of, trial_numbers
+from ft_tf.faults.rows import (
+    Row,
+    StopRule,
+    distinct_rates,
+    frame_of,
+    images_of_trial,
+    is_certain,
+    settings_facts,
+    trial_numbers,
+)
 from ft_tf.faults.sites import Select
 from ft_tf.models import ending_of
 
@@ -37,6 +47,7 @@ def sweep(
     select: Select | None = None,
     images_per_trial: int | None = None,
     half_width: float | None = None,
+    method: str = "anytime",
     level: float = 0.95,
     batch_size: int = 1000,
     cache_bytes: int = 2 << 30,
@@ -61,10 +72,13 @@ def sweep(
         allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
         select: which part of the model.
         images_per_trial: evaluate each trial on a random subset of that many images; most of the
-            variance is between masks, so many cheap trials beat few full ones. None for all.
-        half_width: stop after the first trial when the accuracy at every rate has an interval that
-            short; the intervals are `intervals.BettingInterval`, which may be looked at. `trials`
-            is then the most that may run.
+            variance is between masks, so many cheap trials beat few full ones. None for all, or for
+            `rows.STEIN_IMAGES` of them with method="stein". Rate 0 is always tested on all.
+        half_width: end each rate when its accuracy has an interval of +- that; at rate 0 one trial
+            is enough. `trials` is then the most that may run: a rate that has not settled by then
+            is "not reached" in the summary.
+        method: how to tell, see `rows.StopRule`: "anytime" (holds for any distribution, takes
+            2 / half_width trials or more) or "stein" (two stages, as good as Student's interval).
         level: coverage of those intervals.
         batch_size: images evaluated at once; results can differ in the last bits between sizes.
         cache_bytes: memory that activations before the first fault may take.
@@ -73,26 +87,31 @@ def sweep(
     Returns:
         Columns target, rate, trial, seed, faults, accuracy, sdc_rate, retention, non_finite,
         total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see `measures`);
-        sorted by rate and trial. `attrs` has clean_accuracy, classes, images.
+        sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the settings
+        target, fault, storage, bits, quantization_step, allocation, images_per_trial; and
+        stop_rule, None or a dictionary.
 
     Raises:
         ArgumentError: an argument is out of range.
         ModelError: something asked for cannot be faulted.
     """
     numbers, levels = trial_numbers(trials), distinct_rates(rates)
+    rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
-    rule = StopRule(levels, half_width=half_width, level=level)
+    images_per_trial = images_of_trial(images_per_trial, campaign.images, rule)
     settings = {"target": target, "seed": seed, "images_per_trial": images_per_trial}
     rows = []
     with campaign.armed():
-        for row in campaign.rows(trials=numbers, rates=levels, **settings):
+        for row in campaign.rows(trials=numbers, rates=levels, wants=rule.wants, **settings):
             rows.append(row)
             if progress is not None:
                 progress(row)
             if rule.stops_after(row):
                 break
-    return frame_of(rows, campaign.facts)
+    options = {"target": target, "allocation": allocation, "images_per_trial": images_per_trial}
+    facts = settings_facts(plan.fault, rule, images=campaign.images, **options)
+    return frame_of(rows, campaign.facts | facts)
 
 
 class Campaign:
@@ -121,6 +140,7 @@ class Campaign:
         if np.ndim(y) != 1:
             raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
         self.images = len(y)
+        self._model = model
         self._plan = plan
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
@@ -140,9 +160,11 @@ class Campaign:
             "images": self.images,
         }
 
-    def armed(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block trials may run; the clean weights come back after it."""
-        return self._program.weights.restored_after()
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[None]:
+        """Within the block trials may run, not training or saving; then it is clean again."""
+        with self._program.weights.restored_after(), guarded(self._model):
+            yield
 
     def rows(
         self,
@@ -152,8 +174,11 @@ class Campaign:
         trials: list[int],
         rates: list[float],
         images_per_trial: int | None = None,
+        wants: Callable[[float], bool] = lambda rate: True,
     ) -> Iterator[Row]:
         """The rows of some trials, trial by trial, rates rising; inside `armed()`.
+
+        Rows at a rate that `wants` says no to are left out. Once it does it must stay with it.
 
         Raises:
             ArgumentError: there are fewer images than `images_per_trial`.
@@ -162,8 +187,11 @@ class Campaign:
             check_positive_integer(images_per_trial=images_per_trial)
             if images_per_trial > self.images:
                 raise ArgumentError(f"images_per_trial={images_per_trial} must be <= {self.images}")
-        for trial, rate, masks in drawn_ahead(self._plan, seed, trials, rates):
-            chosen = image_rows(seed=seed, trial=trial, images=self.images, count=images_per_trial)
+        for trial, rate, masks in drawn_ahead(self._plan, seed, trials, rates, wants):
+            if not wants(rate):  # it settled while its next masks were drawn
+                continue
+            count = None if is_certain(rate) else images_per_trial
+            chosen = image_rows(seed=seed, trial=trial, images=self.images, count=count)
             figures = self.run(masks, chosen)
             row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
             yield {**row, "faults": masks.count, **figures}
@@ -192,14 +220,21 @@ def image_rows(*, seed: int, trial: int, images: int, count: int | None) -> np.n
 
 
 def drawn_ahead(
-    plan: FaultPlan, seed: int, trials: list[int], rates: list[float]
+    plan: FaultPlan,
+    seed: int,
+    trials: list[int],
+    rates: list[float],
+    wants: Callable[[float], bool] = lambda rate: True,
 ) -> Iterable[tuple[int, float, FaultMasks]]:
-    """Draws the next masks in a second thread while the caller evaluates the last ones."""
+    """Draws the next masks in a second thread while the caller evaluates the last ones.
+
+    Rates that `wants` says no to when their turn comes are left out.
+    """
 
     def masks() -> Iterable[tuple[int, float, FaultMasks]]:
         for number in trials:
             trial = plan.trial(seed=seed, trial=number)
-            for rate in rates:
+            for rate in filter(wants, rates):
                 yield number, rate, trial.masks(rate)
 
     drawn = iter(masks())

@@ -12,6 +12,7 @@ from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
+from ft_tf.faults.interrupts import interrupts_held
 
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
 """(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
@@ -63,11 +64,12 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
             vars(layer)["call"] = call  # past Keras's __setattr__, which tracks attributes
         yield
     finally:
-        for layer, call in previous:
-            if call is None:
-                vars(layer).pop("call", None)
-            else:
-                vars(layer)["call"] = call
+        with interrupts_held():
+            for layer, call in previous:
+                if call is None:
+                    vars(layer).pop("call", None)
+                else:
+                    vars(layer)["call"] = call
 
 
 def _infer(model: keras.Model, inputs: Any) -> Any:

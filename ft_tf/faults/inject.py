@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from ft_tf._compat import keras
-from ft_tf.faults.arming import Armament, guarded, without_compiled_functions
+from ft_tf.faults.arming import Armament, without_compiled_functions
+from ft_tf.faults.guard import guarded
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.sites import Select
@@ -46,8 +47,9 @@ def inject(
 ) -> Iterator[Injection]:
     """Makes the model faulty while the block runs; its clean weights come back to the byte.
 
-    Inside the block the model can be called, evaluated and predicted with; to train or save it is
-    refused. The faults are those of `sweep` at the same seed, trial and rate.
+    Inside the block the model can be called, evaluated and predicted with. To train or save it is
+    refused, also through another model that shares its variables (see `guard.guarded`). The faults
+    are those of `sweep` at the same seed, trial and rate.
 
     Weight faults, and stuck-at-0 units of the usual layers, are seen by everything that computes
     with the model. Other unit faults (another fault model, an activation with f(0) != 0, single
@@ -69,7 +71,8 @@ def inject(
 
     Raises:
         ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+        ModelError: something asked for cannot be faulted; or, on leaving the block, a faulty
+            variable was changed in it (by a compiled training step, say), which is lost.
     """
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
@@ -80,3 +83,4 @@ def inject(
         stack.enter_context(armament.live())
         stack.enter_context(guarded(model))
         yield Injection(target, rate, seed, trial, masks.count, plan.sites)
+        armament.check_untouched()

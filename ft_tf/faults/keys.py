@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ft_tf.errors import ArgumentError
+
 CHUNK = 1 << 20
 _RESIDENT = 1 << 24  # keys of up to this many sites are kept while a trial goes through its rates
 _WORD = 2**64
@@ -66,7 +68,13 @@ class SiteKeys:
 
 @functools.lru_cache(maxsize=64)
 def _philox_key(seed: int, trial: int, stream: int) -> np.ndarray:
-    return np.random.SeedSequence([seed, trial, stream]).generate_state(2, np.uint64)
+    # A sequence's 32-bit words stand in a row and are filled up with zeros: a seed of two words
+    # must not run into the trial. What exceeds one word goes where nothing else does.
+    if seed >= 2**64 or trial >= 2**32:
+        raise ArgumentError(f"seed={seed} must be below 2**64 and trial={trial} below 2**32")
+    high, low = divmod(seed, 2**32)
+    key = np.random.SeedSequence([low, trial, stream], spawn_key=(high,) if high else ())
+    return key.generate_state(2, np.uint64)
 
 
 def fault_count(rate: float, sites: int) -> int:

@@ -148,6 +148,23 @@ def compare_with_trials(
     return pd.DataFrame(rows)
 
 
+def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any) -> list[float]:
+    """The rates of a campaign, and small ones before them, at which there is a fault at all.
+
+    Args:
+        model: a built model.
+        rates: of the campaign; 0 is left out.
+        options: target, fault, allocation and select, as for `compare_with_trials`.
+
+    Raises:
+        ArgumentError: nothing can be predicted for these.
+    """
+    defaults = {"fault": None, "allocation": "model", "select": None}
+    plan = _predictable_plan(model, **{**defaults, **options})
+    wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *rates}
+    return sorted(rate for rate in wanted if rate * plan.sites >= 1)
+
+
 def holds_up_to(comparison: pd.DataFrame) -> float | None:
     """The highest rate up to which the prediction holds at every measured rate; None if at none."""
     ordered = comparison.sort_values("rate")

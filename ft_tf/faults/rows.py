@@ -1,14 +1,33 @@
 """The rows of a campaign: which there are, when enough are there, and the table that they make."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
-from ft_tf.checks import check_fraction, check_non_negative_integer, check_positive_integer
+from ft_tf.checks import (
+    check_choice,
+    check_fraction,
+    check_non_negative_integer,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+)
 from ft_tf.errors import ArgumentError
+from ft_tf.faults import catalogue
 from ft_tf.faults.measures import COLUMNS as MEASURES
+from ft_tf.faults.models import FaultModel
+
+STOP_METHODS = ("anytime", "stein")
+PILOT = 30
+STEIN_IMAGES = 200
+"""Images of a trial of "stein" unless something else is asked for. A fixed number, because one
+chosen from measured times would make rows depend on the machine. Two hundred images add less than
+(1/2)^2 / 200 to the variance of a trial, at most some 210 trials at half a point, and usually cost
+little more than drawing the faults; `intervals.allocate` gives the cheapest for given costs."""
 
 COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 
@@ -46,29 +65,153 @@ def trial_numbers(trials: int | Iterable[int]) -> list[int]:
 
 
 class StopRule:
-    """Ends a campaign after the first trial when every rate's interval is short enough.
+    """Ends each rate of a campaign by itself, as soon as its accuracy is known well enough.
 
-    The intervals are `intervals.BettingInterval`, which may be looked at after every trial. Rows
-    must come in the order of the trials, whole trials at a time, rates rising.
+    - "anytime": when the rate's `intervals.BettingInterval` is short enough; it may be looked at
+      after every trial.
+    - "stein": after as many trials as Stein's two-stage procedure asks for. It looks once, after
+      the pilot (`PILOT` trials, or all if there are fewer), and takes the scale of the interval
+      from the pilot alone, so the coverage is that of an interval over a fixed number of trials.
+
+    At rate 0 there is nothing random: one trial, on all images, is the answer. What a rule decides
+    on a rate depends on that rate's rows alone, so that any set of rates gives the same rows.
+    Rows of a rate must come in the order of the trials.
 
     Args:
-        rates: of the campaign, in order.
+        rates: of the campaign.
         half_width: of the accuracy's interval; None never stops.
         level: coverage of the intervals.
+        method: one of `STOP_METHODS`.
+        most: trials that there may be; a pilot is no longer than that.
     """
 
-    def __init__(self, rates: list[float], *, half_width: float | None, level: float) -> None:
-        self._last = rates[-1]
-        self._running = {} if half_width is None else {
-            rate: intervals.BettingInterval(level=level, half_width=half_width) for rate in rates
-        }  # fmt: skip
+    def __init__(
+        self,
+        rates: list[float],
+        *,
+        half_width: float | None,
+        level: float = 0.95,
+        method: str = "anytime",
+        most: int | None = None,
+    ) -> None:
+        check_choice(STOP_METHODS, method=method)
+        check_probability(level=level)
+        if half_width is not None:
+            check_positive(half_width=half_width)
+        self._half_width, self._level, self._method = half_width, level, method
+        self._pilot = pilot_trials(most)
+        self._open = set(rates)
+        self._values: dict[float, list[float]] = {rate: [] for rate in rates}
+        self._needed: dict[float, int] = {}
+        self._betting: dict[float, intervals.BettingInterval] = {}
+        if half_width is not None and method == "anytime":
+            self._betting = {
+                rate: intervals.BettingInterval(level=level, half_width=half_width)
+                for rate in rates
+            }
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """What a summary must know of the rule; None if there is none."""
+        if self._half_width is None:
+            return None
+        return {
+            "method": self._method,
+            "half_width": self._half_width,
+            "level": self._level,
+            "pilot": self._pilot,
+        }
+
+    @property
+    def done(self) -> bool:
+        """Whether every rate has its trials."""
+        return not self._open
+
+    def wants(self, rate: float) -> bool:
+        """Whether the rate needs another trial; once it does not, it never does again."""
+        return rate in self._open
+
+    def take(self, row: Row) -> None:
+        """Takes the next row of its rate."""
+        rate, values = row["rate"], self._values[row["rate"]]
+        values.append(row["accuracy"])
+        if self._half_width is not None and self._is_settled(rate, values):
+            self._open.discard(rate)
+
+    def _is_settled(self, rate: float, values: list[float]) -> bool:
+        if is_certain(rate):
+            return True
+        if self._method == "anytime":
+            self._betting[rate].add(values[-1])
+            return self._betting[rate].settled
+        if len(values) == self._pilot:
+            self._needed[rate] = intervals.stein_trials(
+                float(np.var(values, ddof=1)),
+                half_width=self._half_width,
+                pilot_trials=self._pilot,
+                level=self._level,
+            )
+        return len(values) >= self._needed.get(rate, math.inf)
 
     def stops_after(self, row: Row) -> bool:
         """Takes the next row, and says whether it is the last that is needed."""
-        if not self._running:
-            return False
-        self._running[row["rate"]].add(row["accuracy"])
-        return row["rate"] == self._last and all(one.settled for one in self._running.values())
+        self.take(row)
+        return self.done
+
+    def trials_left(self, most: int) -> int:
+        """How many rows may come yet, if no rate has more than `most`."""
+        return sum(
+            min(most, self._needed.get(rate, most)) - len(self._values[rate]) for rate in self._open
+        )
+
+    def interval(self, rate: float) -> intervals.Interval:
+        """What holds of a rate's mean accuracy so far, although the rule has looked."""
+        values = self._values[rate]
+        if rate in self._betting and not is_certain(rate):
+            return self._betting[rate].interval
+        method = "student" if self._half_width is None else self._method
+        return interval_of(rate, values, level=self._level, method=method, pilot=self._pilot)
+
+
+def is_certain(rate: float) -> bool:
+    """Whether all trials at a rate are the same, whatever the fault model: there are no faults."""
+    return rate == 0.0
+
+
+def pilot_trials(most: int | None) -> int:
+    """Trials of the pilot in a campaign of at most so many."""
+    return PILOT if most is None else max(2, min(PILOT, most))
+
+
+def interval_of(
+    rate: float,
+    values: Sequence[float],
+    *,
+    level: float,
+    method: str,
+    half_width: float = 0.005,
+    pilot: int = PILOT,
+) -> intervals.Interval:
+    """The interval of the mean accuracy at one rate.
+
+    Args:
+        rate: the rate.
+        values: accuracies, in the order of the trials.
+        level: nominal coverage.
+        method: "student", or how the campaign was stopped: "anytime" or "stein".
+        half_width: what "anytime" was aimed at.
+        pilot: trials of the pilot of "stein"; with fewer trials it is Student's interval.
+    """
+    if is_certain(rate):
+        return intervals.Interval(values[0], values[0], level, "no faults: exact", "trial")
+    if method == "stein" and len(values) >= pilot:
+        return intervals.stein(values, pilot_trials=pilot, level=level)
+    if method != "anytime":
+        return intervals.mean(values, level=level, unit="trial")
+    betting = intervals.BettingInterval(level=level, half_width=half_width)
+    for value in values:
+        betting.add(float(value))
+    return betting.interval
 
 
 def frame_of(rows: list[Row], facts: dict[str, Any]) -> pd.DataFrame:
@@ -77,3 +220,29 @@ def frame_of(rows: list[Row], facts: dict[str, Any]) -> pd.DataFrame:
     frame = frame.sort_values(["rate", "trial"], ignore_index=True)
     frame.attrs.update(facts)
     return frame
+
+
+def settings_facts(
+    fault: FaultModel,
+    rule: StopRule,
+    *,
+    target: str,
+    allocation: str,
+    images: int,
+    images_per_trial: int | None,
+) -> dict[str, Any]:
+    """A campaign's settings, for the `attrs` of its table."""
+    return {
+        "target": target,
+        **catalogue.settings(fault),
+        "allocation": allocation,
+        "images_per_trial": images_per_trial or images,
+        "stop_rule": rule.facts,
+    }
+
+
+def images_of_trial(asked: int | None, images: int, rule: StopRule) -> int | None:
+    """How many images each trial takes: what was asked for, or the rule's own number."""
+    if asked is None and rule.facts and rule.facts["method"] == "stein":
+        return min(STEIN_IMAGES, images)
+    return asked

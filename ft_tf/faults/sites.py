@@ -221,7 +221,7 @@ def _unit_groups(
                 ends[0].layer.name,
                 shapes.pop(),
                 points=points,
-                silencers=units.silencers(chains) if select.units == "channels" else (),
+                silencers=units.silencers(flow, chains) if select.units == "channels" else (),
             )
         )
     if named:
@@ -242,3 +242,8 @@ def _unit_shape(
     if granularity == "positions":
         return tuple(shape[1:]) if shape[1:].is_fully_defined() else None
     return units.channel_shape(layer, shape)
+
+
+def same_shape(first: keras.Model, second: keras.Model) -> bool:
+    """Whether two models have parameters of the same shapes: then they have the same sites."""
+    return [v.shape for v in first.weights] == [v.shape for v in second.weights]

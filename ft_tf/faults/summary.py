@@ -14,13 +14,18 @@ from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.plan import make_plan
+from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
 from ft_tf.faults.sites import Select
 
-METHODS = ("student", "band", "anytime")
+METHODS = ("student", "band", *STOP_METHODS)
 
 
 def summarize(
-    frame: pd.DataFrame, *, level: float = 0.95, method: str = "student", half_width: float = 0.005
+    frame: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    method: str | None = None,
+    half_width: float | None = None,
 ) -> pd.DataFrame:
     """Mean accuracy per target and rate with an interval over trials, and means of all measures.
 
@@ -30,25 +35,29 @@ def summarize(
     Args:
         frame: rows of `sweep`, of one model.
         level: nominal coverage.
-        method: "student": each rate for itself; "band": all rates of a target at once; "anytime":
-            valid although a stop rule has looked (`sweep(half_width=...)`).
-        half_width: what "anytime" was aimed at.
+        method: "student": each rate for itself; "band": all rates of a target at once; "anytime" or
+            "stein": for the frame of a campaign that `sweep(half_width=..., method=...)` stopped.
+            By default the one that holds for this frame: its stop rule's, or "student".
+        half_width: the one that the campaign was stopped at; by default its own.
 
     Returns:
-        Columns target, rate, trials, faults, accuracy, low, high, level, method, unit, and the
-        mean of each further measure that the frame has.
+        Columns target, rate, trials, faults, accuracy, low, high, level, method, unit, the mean
+        of each further measure that the frame has, and reached: whether the interval is as short as
+        the stop rule was to make it (None without a stop rule).
 
     Raises:
         ArgumentError: the frame is empty or an argument is out of range.
     """
     check_probability(level=level)
+    rule = frame.attrs.get("stop_rule") or {}
+    method = method or rule.get("method", "student")
+    half_width = half_width or rule.get("half_width", 0.005)
     check_choice(METHODS, method=method)
     if frame.empty:
         raise ArgumentError("frame has no rows: nothing to summarize")
     rows = []
     for target, curve in frame.groupby("target", sort=True):
-        table = accuracy_table(curve)
-        found = _intervals(table.to_numpy(np.float64), level, method, half_width)
+        found = _intervals(curve, level, method, half_width, rule.get("pilot", PILOT))
         for (rate, group), interval in zip(curve.groupby("rate", sort=True), found, strict=True):
             others = [name for name in MEASURES[1:] if name in group]
             rows.append(
@@ -64,35 +73,47 @@ def summarize(
                     "method": interval.method,
                     "unit": interval.unit,
                     **{name: float(group[name].mean()) for name in others},
+                    "reached": interval.half_width <= half_width * (1 + 1e-9) if rule else None,
                 }
             )
     return pd.DataFrame(rows)
 
 
 def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies of one target, a row per trial and a column per rate."""
+    """Accuracies of one target, a row per trial and a column per rate.
+
+    Of a campaign that a stop rule has ended rate by rate, the trials that all rates have; the one
+    at rate 0 stands for all.
+    """
     if frame["target"].nunique() != 1:
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
     table = frame.pivot(index="trial", columns="rate", values="accuracy").sort_index()
-    if table.isna().any(axis=None):
+    if frame.attrs.get("stop_rule"):
+        for rate in filter(is_certain, table.columns):
+            table[rate] = table[rate].ffill().bfill()
+        table = table.dropna()
+    if table.isna().any(axis=None) or table.empty:
         raise ArgumentError("frame lacks some rates of some trials: give whole trials")
     return table
 
 
 def _intervals(
-    table: np.ndarray, level: float, method: str, half_width: float
+    curve: pd.DataFrame, level: float, method: str, half_width: float, pilot: int
 ) -> list[intervals.Interval]:
     if method == "band":
+        table = accuracy_table(curve).to_numpy(np.float64)
         return intervals.simultaneous(table, level=level, unit="trial")
-    if method == "student":
-        return [intervals.mean(column, level=level, unit="trial") for column in table.T]
-    found = []
-    for column in table.T:
-        betting = intervals.BettingInterval(level=level, half_width=half_width)
-        for value in column:
-            betting.add(float(value))
-        found.append(betting.interval)
-    return found
+    return [
+        interval_of(
+            rate,
+            group.sort_values("trial")["accuracy"].tolist(),
+            level=level,
+            method=method,
+            half_width=half_width,
+            pilot=pilot,
+        )
+        for rate, group in curve.groupby("rate", sort=True)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +125,8 @@ class CurveFigures:
         rates: the two rates of the drop, (0.5, 0.9) as in the paper's Figure 3.
         levels: mean accuracy at these: a small drop may mean that the model was at chance before.
         drop: levels[0] - levels[1].
-        drop_interval: of the drop, over trials, each trial paired with itself.
+        drop_interval: of the drop, over trials, each trial paired with itself; None, as is that of
+            the area, where an "anytime" stop rule has ended the campaign.
         chance: accuracy of guessing, 1 / classes.
         half_rate: lowest rate, interpolated, at which half of the accuracy above chance is gone
             from the mean curve; None if it is never gone.
@@ -153,13 +175,13 @@ def curve_figures(
     if all(rate in table for rate in rates):
         first, second = (table[rate].to_numpy(np.float64) for rate in rates)
         levels = (float(first.mean()), float(second.mean()))
-        drop_interval = intervals.mean(first - second, level=level, unit="trial")
+        drop_interval = _over_trials(first - second, frame, level)
     clean = float(above[:, 0].mean())
     if clean > 0 and len(where) > 1:
         areas = (above[:, 1:] + above[:, :-1]) / 2 @ np.diff(where)
         areas = areas / (where[-1] - where[0]) / clean
         area = float(areas.mean())
-        area_interval = intervals.mean(areas, level=level, unit="trial")
+        area_interval = _over_trials(areas, frame, level)
     return CurveFigures(
         target=str(frame["target"].iloc[0]),
         rates=rates,
@@ -171,6 +193,16 @@ def curve_figures(
         area=area,
         area_interval=area_interval,
     )
+
+
+def _over_trials(
+    values: np.ndarray, frame: pd.DataFrame, level: float
+) -> intervals.Interval | None:
+    """Interval of a mean over whole trials; None where a stop rule that looks has chosen them."""
+    rule = frame.attrs.get("stop_rule") or {"method": "student", "pilot": PILOT}
+    if rule["method"] == "anytime":
+        return None
+    return interval_of(1.0, values, level=level, method=rule["method"], pilot=rule["pilot"])
 
 
 def _first_crossing(where: np.ndarray, curve: np.ndarray, height: float) -> float | None:

@@ -74,7 +74,9 @@ def chain_to_activation(flow: forward.ForwardPass, call: forward.Call) -> list[f
             return chain
 
 
-def silencers(chains: list[list[forward.Call]]) -> tuple[tf.Variable, ...]:
+def silencers(
+    flow: forward.ForwardPass, chains: list[list[forward.Call]]
+) -> tuple[tf.Variable, ...]:
     """The variables whose zeros at index j make unit j of a layer deliver exactly 0.
 
     They are a kernel's column and its bias, or gamma and beta of the batch normalization between
@@ -82,11 +84,21 @@ def silencers(chains: list[list[forward.Call]]) -> tuple[tf.Variable, ...]:
     with the model, compiled before or after, and cost nothing.
 
     Args:
+        flow: the forward pass.
         chains: for each call of the layer, the calls up to its activation.
 
     Returns:
-        The variables, or nothing where zeros would not do, or would do more.
+        The variables, or nothing where zeros would not do, or would do more: a normalization or a
+        kernel that other layers use too would silence their units as well.
     """
+    found = {id(variable): variable for variable in _zeroed(chains)}
+    own = {id(call) for chain in chains for call in chain}
+    elsewhere = (v for call in flow.calls if id(call) not in own for v in call.layer.weights)
+    return () if any(id(variable) in found for variable in elsewhere) else tuple(found.values())
+
+
+def _zeroed(chains: list[list[forward.Call]]) -> tuple[tf.Variable, ...]:
+    """What to set to zero if nothing else computes with it."""
     if not all(_keeps_zero(chain[-1].layer) for chain in chains):
         return ()
     between = [call.layer for chain in chains for call in chain[1:-1]]

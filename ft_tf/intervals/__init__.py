@@ -3,6 +3,7 @@
 from ft_tf.intervals.bands import simultaneous
 from ft_tf.intervals.basic import (
     Interval,
+    difference,
     mean,
     paired_proportions,
     prediction,
@@ -28,6 +29,7 @@ __all__ = [
     "VarianceComponents",
     "allocate",
     "crossed",
+    "difference",
     "mean",
     "over_seeds",
     "paired_proportions",

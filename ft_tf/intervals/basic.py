@@ -142,3 +142,23 @@ def paired_proportions(
     spread = stats.norm.ppf((1 + level) / 2) * math.sqrt((p + q - (p - q) ** 2) / count)
     low, high = max(-1.0, p - q - spread), min(1.0, p - q + spread)
     return Interval(float(low), float(high), level, "Bonett-Price, paired proportions", unit)
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
+) -> Interval:
+    """Interval of mean(first) - mean(second), also where one side has a single replicate.
+
+    Two replicates or more on both sides: `welch`. One value against several: Student's t with the
+    spread of the several for both, which is their prediction interval seen from the single value.
+    One against one: nothing is known, the interval is infinite.
+    """
+    a, b = _replicates(first, level), _replicates(second, level)
+    single, several = sorted((a, b), key=len)
+    if len(single) > 1 or len(several) < 2:
+        return welch(first, second, level=level, unit=unit)
+    estimate = float(a.mean() - b.mean())
+    predicted = prediction(several, level=level, unit=unit)
+    method = "Student t, one value against a mean, equal spread"
+    reach = predicted.half_width
+    return Interval(estimate - reach, estimate + reach, level, method, unit)

@@ -9,11 +9,12 @@ delta.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
 from ft_tf import intervals
-from ft_tf.checks import check_fraction
+from ft_tf.checks import check_fraction, check_non_negative
 from ft_tf.errors import ArgumentError
 
 FALSE_POSITIVE_RATE = 1e-3
@@ -54,6 +55,31 @@ def advantage_of_rule(*, on_members: np.ndarray, on_others: np.ndarray) -> float
     0.25
     """
     return float(np.mean(on_members) - np.mean(on_others))
+
+
+def allowed_true_positive_rate(
+    *, epsilon: float, delta: float, false_positive_rate: float = FALSE_POSITIVE_RATE
+) -> float:
+    """The largest true positive rate that (epsilon, delta) allows at a false positive rate.
+
+    min(exp(epsilon) FPR + delta, 1 - exp(-epsilon) (1 - delta - FPR), 1): Kairouz et al. 2015.
+
+    Args:
+        epsilon: of the pair of data sets that the attacker tells apart.
+        delta: failure probability.
+        false_positive_rate: share of non-members that the attacker takes for members.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+
+    >>> round(allowed_true_positive_rate(epsilon=0.7, delta=1e-5), 5)  # exp(0.7) / 1000 + 1e-5
+    0.00202
+    """
+    check_non_negative(epsilon=epsilon)
+    check_fraction(delta=delta, false_positive_rate=false_positive_rate)
+    by_odds = math.exp(min(epsilon, 700.0)) * false_positive_rate + delta
+    by_rest = 1 - math.exp(-epsilon) * (1 - delta - false_positive_rate)
+    return min(by_odds, by_rest, 1.0)
 
 
 def loss_threshold_attack(

@@ -2,6 +2,9 @@
 
 A group holds what may be pooled: runs for the same row of the paper, on the same data, whose
 configurations differ in nothing but seeds. Everything else stays apart, as variants of the row.
+
+The accuracy at which a run of a row "natural_stopped/..." stops is that of the DP run of its seed:
+it differs between replicates as a seed does.
 """
 
 import collections
@@ -14,7 +17,10 @@ from ft_tf.records import Record
 from ft_tf.report import paper
 
 OTHER = "other"
+STOPPED = "natural_stopped"
+AT_PARTNERS_ACCURACY = "that of the DP run of its seed"
 _MEASUREMENT_ONLY = ("curve",)  # more is written down; nothing that is measured changes
+_SETTING = ("architecture", "train_limit", "augment")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,28 @@ class Group:
     def shared(self) -> dict[str, Any]:
         """What the replicates share, as a dict."""
         return json.loads(self.key)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that the replicates share: no seeds in it."""
+        return self.shared["config"]
+
+    @property
+    def names(self) -> str:
+        """Names of the records behind the group's figures."""
+        return " ".join(record["name"] for record in self.finished)
+
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """What two groups must share to be compared: data, form, architecture, augmentation."""
+        shared = self.shared
+        values = (str(shared["config"].get(key)) for key in _SETTING)
+        return shared["fingerprint"], shared["form"], *values
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a setting was chosen so that the accuracy comes near the paper's."""
+        return any(record["config"].get("fitted") for record in self.records)
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -129,6 +157,16 @@ def groups_by_row(records: Iterable[Record]) -> dict[str, list[Group]]:
     return {row: sorted(groups, key=_variant_order) for row, groups in sorted(grouped.items())}
 
 
+def parts_of(row: str) -> tuple[str, str, str, str]:
+    """Exhibit, architecture, algorithm and value of a row's id; "" for what it lacks.
+
+    >>> parts_of("table_8/fmnist_dnn/dpsgd/2.97"), parts_of("other/mine")
+    (('table_8', 'fmnist_dnn', 'dpsgd', '2.97'), ('other', 'mine', '', ''))
+    """
+    parts = (*row.split("/", maxsplit=3), "", "", "")
+    return parts[0], parts[1], parts[2], parts[3]
+
+
 def rows_of(record: Record) -> list[str]:
     """Ids of the rows that a record serves."""
     named = list(record["results"]) if record["kind"] == "circles" else record["rows"]
@@ -145,8 +183,11 @@ def _stem(record: Record) -> str:
 
 
 def _key(record: Record) -> str:
+    config = without_seeds(record["config"])
+    if any(parts_of(row)[2] == STOPPED for row in record["rows"]):
+        config["stop_at_test_accuracy"] = AT_PARTNERS_ACCURACY
     shared = {
-        "config": without_seeds(record["config"]),
+        "config": config,
         "fingerprint": record["data"].get("fingerprint"),
         "form": record.get("form", ""),
         "kind": record["kind"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ft_tf.report import render
+from ft_tf.report import paper, render
 from ft_tf.report.document import Document, Section, alternative_text
 
 _HEAD = """# Fault tolerance in adversarial settings: our numbers beside the paper's
@@ -10,6 +10,8 @@ _HEAD = """# Fault tolerance in adversarial settings: our numbers beside the pap
 Built from {count} records alone by `python -m experiments.report`; change a record, not this page.
 
 {summary}
+
+[The verdict, claim by claim](verdict.md)
 """
 
 
@@ -20,18 +22,20 @@ def markdown(document: Document) -> str:
     csv = [f"- [{name}.csv](tables/{name}.csv)" for name in document.data_frames]
     parts.append(_list("Further data", csv))
     parts.append(_pairs("Data", document.data_notes))
-    parts.append(_pairs("Privacy of each DP-SGD run", document.statements))
+    statements = [(", ".join(names), text) for names, text in document.statements]
+    parts.append(_pairs("Privacy of each DP-SGD run", statements))
     parts.append(_pairs("Failed runs", document.failures))
     parts.append(_list("Figures that could not be drawn", [f"- {why}" for why in document.skipped]))
     return "\n".join(part for part in parts if part)
 
 
 def _section(section: Section) -> str:
-    images = [
-        f"![{alternative_text(name, caption)}](figures/{name})" for name, caption in section.figures
-    ]
-    links = f"[CSV](tables/{section.name}.csv), [Markdown](tables/{section.name}.md)"
-    body = render.markdown(section.view) if section.view.rows else "Nothing on record.\n"
+    images = [f"![{alternative_text(figure)}](figures/{figure.name})" for figure in section.figures]
+    links = f"[CSV](tables/{section.name}.csv), [with what was run](tables/{section.name}.md)"
+    # What was run stands beside the paper's rows; of the other tables it is a click away.
+    is_exhibit = section.name in paper.EXHIBITS
+    body = render.markdown(section.view, has_details=is_exhibit)
+    body = body if section.view.rows else "Nothing on record.\n"
     return "\n\n".join([f"## {section.view.title}", links, body.rstrip(), *images]) + "\n"
 
 

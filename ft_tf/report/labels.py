@@ -13,8 +13,15 @@ ALGORITHMS = {
     "multiplicative_gaussian": "multiplicative noise",
     "jacobian_penalty": "Jacobian penalty",
     "trades": "TRADES",
+    "trades_normalized_example": "TRADES, the authors' normalised example",
     "dpsgd": "DP-SGD",
+    "dpsgd_clip_only": "clipping alone",
+    "dpsgd_noise_only": "noise alone",
+    "natural_dropout": "dropout",
+    "natural_fault_aware": "faults in training",
+    "natural_stopped": "natural, stopped",
 }
+_OF_A_DP_ROW = ("dpsgd_noise_only", "natural_stopped")
 ARCHITECTURES = {
     "circles_mlp": "MLP",
     "fmnist_dnn": "DNN",
@@ -41,6 +48,26 @@ def architecture(name: str) -> str:
     return ARCHITECTURES.get(name, name)
 
 
+def dataset(architecture_name: str) -> str:
+    """The data set that an architecture is for.
+
+    >>> dataset("cifar10_cnn")
+    'CIFAR-10'
+    """
+    known = {"fmnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "circles": "circles"}
+    return known.get(architecture_name.split("_")[0], "")
+
+
+def in_words(architecture_name: str) -> str:
+    """An architecture with its data set.
+
+    >>> in_words("fmnist_cnn_1")
+    'CNN 1 on Fashion-MNIST'
+    """
+    data = dataset(architecture_name)
+    return f"{architecture(architecture_name)} on {data}" if data else architecture_name
+
+
 def of_paper_row(row: PaperRow) -> str:
     """The paper's row, under the paper's parameter.
 
@@ -60,8 +87,12 @@ def of_row_id(row: str) -> str:
 
     >>> of_row_id("table_3/circles_mlp/jacobian/0.1")
     'MLP jacobian 0.1'
+    >>> of_row_id("table_8/fmnist_dnn/dpsgd_noise_only/0.49")
+    "DNN noise alone (paper's epsilon 0.49)"
     """
     _, *parts = row.split("/")
+    if len(parts) > 2 and parts[1] in _OF_A_DP_ROW:
+        parts[2] = f"(paper's epsilon {parts[2]})"
     if len(parts) > 1:
         parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
     return " ".join(parts)
@@ -75,7 +106,7 @@ def of_run(group: Group) -> str:
         scale = "l2" if result["noise"] == "tikhonov" else "sigma"
         run = f"{noise}, {scale} {result['sigma']:g}" if result.get("sigma") else noise
         return f"{run}; {FORMS.get(group.any_record['form'], group.any_record['form'])}"
-    config = group.any_record["config"]
+    config = group.config
     name, options = _algorithm(config)
     parts = [", ".join([name, *options]), config["architecture"]]
     return "; ".join(parts + [config["label"]] * bool(config.get("label")))
@@ -89,7 +120,7 @@ def short_runs(groups: Sequence[Group]) -> dict[str, str]:
     """
     short = {}
     for group in groups:
-        name, options = _algorithm(group.any_record["config"])
+        name, options = _algorithm(group.config)
         short[group.key] = ", ".join([name, *options[:1]])
     for addition in (_label, lambda group, place: f"variant {place}"):
         seen: dict[tuple[str, str], list[Group]] = {}
@@ -105,7 +136,8 @@ def short_runs(groups: Sequence[Group]) -> dict[str, str]:
 
 def _label(group: Group, place: int) -> str:
     del place
-    return group.any_record["config"].get("label") or ""
+    label = group.config.get("label") or ""
+    return label.removesuffix("-paper").replace("table_", "Table ")
 
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
@@ -118,7 +150,7 @@ def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
     if options["name"] == "trades":
         space = " in normalised space" if options.get("normalized_example") else ""
         return name, [
-            f"epsilon {options['epsilon']:.4g}{space}",
+            f"epsilon {radius(options['epsilon'])}{space}",
             f"beta {options['beta']:g}",
             f"{options['num_steps']} steps of {options['step_size']:.4g}",
             *([options["distance"]] if options.get("distance", "l_inf") != "l_inf" else []),
@@ -132,13 +164,27 @@ def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
     return name, []
 
 
+def radius(epsilon: float) -> str:
+    """The radius of a ball, in 255ths where it is some.
+
+    >>> radius(8 / 255), radius(0.1), radius(0.031)
+    ('8/255', '0.1', '0.031')
+    """
+    steps = 255 * epsilon
+    is_whole = abs(steps - round(steps)) < 1e-9 and round(steps) > 0
+    return f"{round(steps)}/255" if is_whole else f"{epsilon:.4g}"
+
+
 def _with_additions(name: str, config: dict[str, Any]) -> str:
     if config.get("dropout"):
         name += f" with dropout {config['dropout']:g}"
     if config.get("fault_aware_rate"):
         name += f" under {config['fault_aware_rate']:.0%} faulty {config['fault_aware_target']}"
-    if config.get("stop_at_test_accuracy"):
-        name += f" stopped at {config['stop_at_test_accuracy']:.2%} test"
+    stop = config.get("stop_at_test_accuracy")
+    if isinstance(stop, str):
+        name += " stopped at the test accuracy of its DP run"
+    elif stop:
+        name += f" stopped at {stop:.2%} test"
     return name
 
 

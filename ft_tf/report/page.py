@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ft_tf.records import Record
+from ft_tf.report.blocks import Block, Heading, Items, Text
+from ft_tf.report.claims import RULE
+from ft_tf.report.claims.page import outline
 from ft_tf.report.document import Document, Section, alternative_text, title_of
+from ft_tf.report.figures import Drawn
 from ft_tf.report.views import Column, View
 
 _escape = markup.escape
@@ -19,16 +23,18 @@ _WIDE_PIXELS = 1000
 def html(document: Document) -> str:
     """The page as text; every text of a record is escaped."""
     template = importlib.resources.files("ft_tf.report") / "page.html"
+    anchors = _Anchors(document.records)
     parts = [
-        (section.name, section.view.title, _section(section, document))
+        (section.name, section.view.title, _section(section, anchors))
         for section in document.sections
     ]
+    parts.insert(1, ("verdict", "The claims one by one", _verdict(document, anchors)))
     parts += [
         ("data", "Data", _pairs(document.data_notes)),
-        ("privacy", "Privacy of each DP-SGD run", _pairs(document.statements)),
+        ("privacy", "Privacy of each DP-SGD run", _statements(document, anchors)),
         ("failures", "Failed runs", _pairs(document.failures)),
         ("skipped", "Figures that could not be drawn", _list(document.skipped)),
-        ("records", "Records", _records(document.records)),
+        ("records", "Records", _records(document.records, anchors)),
     ]
     shown = [part for part in parts if part[2]]
     return string.Template(template.read_text(encoding="utf-8")).substitute(
@@ -45,24 +51,62 @@ def html(document: Document) -> str:
     )
 
 
-def _section(section: Section, document: Document) -> str:
-    images = "\n".join(
-        _figure(name, caption, document.images[name]) for name, caption in section.figures
-    )
+class _Anchors:
+    """Where each record stands on the page."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._places = {record["name"]: place for place, record in enumerate(records, start=1)}
+
+    def of(self, name: str) -> str:
+        """Id of a record's element."""
+        return f"record-{self._places[name]}"
+
+    def links(self, names: Iterable[str]) -> str:
+        """Links to records, by their seeds where the names end with them; "" for none."""
+        links = [
+            f'<a href="#{self.of(name)}" title="{_escape(name)}">{_escape(_seed(name))}</a>'
+            for name in names
+            if name in self._places
+        ]
+        return ", ".join(links)
+
+
+def _seed(name: str) -> str:
+    seed = name.rpartition("seed_")[2]
+    return f"seed {seed}" if seed.isdigit() else "record"
+
+
+def _verdict(document: Document, anchors: _Anchors) -> str:
+    rule = f'<p class="note"><strong>The rule:</strong> {_escape(RULE)}</p>'
+    return rule + "\n".join(_block(block, anchors) for block in outline(document.judged))
+
+
+def _block(block: Block, anchors: _Anchors) -> str:
+    if isinstance(block, Heading):
+        return f"<h{block.level}>{_escape(block.text)}</h{block.level}>"
+    if isinstance(block, Text):
+        label = f"<strong>{_escape(block.label)}:</strong> " if block.label else ""
+        return f"<p>{label}{_escape(block.text)}</p>"
+    if isinstance(block, Items):
+        return _list(block.texts)
+    return _table(block.view, anchors)
+
+
+def _section(section: Section, anchors: _Anchors) -> str:
+    images = "\n".join(_figure(figure) for figure in section.figures)
     figures = f'<div class="figures">\n{images}\n</div>' if images else ""
     notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in section.view.notes)
     if not section.view.rows:
         return '<p class="note">Nothing on record.</p>'
-    return f"{_table(section.view)}\n{notes}\n{figures}"
+    return f"{_table(section.view, anchors)}\n{notes}\n{figures}"
 
 
-def _figure(name: str, caption: str, png: bytes) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    text = _escape(alternative_text(name, caption))
+def _figure(figure: Drawn) -> str:
+    data = base64.b64encode(figure.png).decode("ascii")
     return (
-        f'<figure class="{_size(png)}"><div>'
-        f'<img alt="{text}" src="data:image/png;base64,{data}"></div>'
-        f"<figcaption>{_escape(caption)}</figcaption></figure>"
+        f'<figure class="{_size(figure.png)}"><div>'
+        f'<img alt="{_escape(alternative_text(figure))}" src="data:image/png;base64,{data}"></div>'
+        f"<figcaption>{_escape(alternative_text(figure))}</figcaption></figure>"
     )
 
 
@@ -71,17 +115,21 @@ def _size(png: bytes) -> str:
     return "wide" if int.from_bytes(png[16:20], "big") > _WIDE_PIXELS else "narrow"
 
 
-def _table(view: View) -> str:
+def _table(view: View, anchors: _Anchors) -> str:
     body = []
-    for cells, detail, state in zip(view.rows, view.details, view.states, strict=True):
+    behind = view.records or ((),) * len(view.rows)
+    for cells, detail, state, names in zip(
+        view.rows, view.details, view.states, behind, strict=True
+    ):
         tail = "".join(
             _cell(column, text) for column, text in zip(view.columns[1:], cells[1:], strict=True)
         )
+        links = anchors.links(names)
+        shown = "; ".join(filter(None, [_escape(detail), links and f"records: {links}"]))
         name = f'<th scope="row">{_escape(cells[0])}</th>'
         body.append(f'<tr class="cells {state}">{name}{tail}</tr>')
         body.append(
-            f'<tr class="detail {state}"><td colspan="{len(cells)}"><div>{_escape(detail)}</div>'
-            "</td></tr>"
+            f'<tr class="detail {state}"><td colspan="{len(cells)}"><div>{shown}</div></td></tr>'
         )
     return (
         '<div class="scroll" tabindex="0" role="region" '
@@ -134,10 +182,20 @@ def _list(texts: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _records(records: Iterable[Record]) -> str:
+def _statements(document: Document, anchors: _Anchors) -> str:
+    items = "".join(
+        f"<dt>{_escape(', '.join(names))} ({anchors.links(names)})</dt><dd>{_escape(text)}</dd>"
+        for names, text in document.statements
+    )
+    return f"<dl>{items}</dl>" if items else ""
+
+
+def _records(records: Iterable[Record], anchors: _Anchors) -> str:
+    """Every record, shown when a link leads to it: that needs no script."""
     return "\n".join(
-        f"<details><summary>{_escape(title_of(record))}</summary>"
-        f"<pre>{_escape(_pretty(record))}</pre></details>"
+        f'<div class="record" id="{anchors.of(record["name"])}">'
+        f'<a href="#{anchors.of(record["name"])}">{_escape(title_of(record))}</a>'
+        f"<pre>{_escape(_pretty(record))}</pre></div>"
         for record in records
     )
 

@@ -22,7 +22,7 @@ _FIGURES = (
     "theorem_1_replace_one",
     "gap_bound",
 )
-BOUND_COLUMNS = ("run", "rows", "replicates", "sampling", *_FIGURES, "gap")
+BOUND_COLUMNS = ("run", "rows", "replicates", "sampling", *_FIGURES, "gap", "records")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def of_group(group: Group) -> OwnEpsilon | None:
     algorithm = group.any_record["config"].get("algorithm") or {}
     if algorithm.get("name") != "dpsgd":
         return None
-    stated = _worst(group)
+    stated = worst(group)
     sampling = stated.get("sampling") or algorithm.get("sampling")
     figure = "epsilon_shuffled" if sampling == "shuffle" else "epsilon_paper"
     return OwnEpsilon(
@@ -73,8 +73,11 @@ _SAMPLING = {
 }
 
 
-def _worst(group: Group) -> dict[str, Any]:
-    """What the run with the largest epsilon states: lost steps can make seeds differ."""
+def worst(group: Group) -> dict[str, Any]:
+    """What the run with the largest epsilon states: lost steps can make seeds differ.
+
+    An empty dict where no run of the group states anything.
+    """
     found = [record["privacy"] for record in group.records if record.get("privacy")]
     return max(found, key=lambda stated: stated.get("epsilon_paper") or 0.0, default={})
 
@@ -93,7 +96,7 @@ def bounds_frame(records: Iterable[Record]) -> pd.DataFrame:
     lines: dict[str, dict[str, Any]] = {}
     for row, groups in groups_by_row(records).items():
         for group in groups:
-            stated = _worst(group)
+            stated = worst(group)
             if group.key in lines:
                 lines[group.key]["rows"] += f" {row}"
             elif stated:
@@ -106,6 +109,7 @@ def bounds_frame(records: Iterable[Record]) -> pd.DataFrame:
                     **{figure: stated.get(figure) for figure in _FIGURES},
                     **_shuffled(stated),
                     "gap": sum(gaps) / len(gaps) if gaps else None,
+                    "records": group.names,
                 }
     return pd.DataFrame(list(lines.values()), columns=list(BOUND_COLUMNS))
 

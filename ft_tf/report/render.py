@@ -20,21 +20,23 @@ def _header(column: Column) -> str:
     return f"{column.group} {column.header}".strip()
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown leaves as it is, on one line."""
     for mark in ("\\", "|", "*", "<"):
         text = text.replace(mark, "\\" + mark)
     return " ".join(text.split())
 
 
-def markdown(view: View) -> str:
-    """A Markdown table with the details as its last column, and the notes below."""
-    headers = [_escaped(_header(column)) for column in view.columns] + ["what was run"]
-    rule = ["---:" if column.is_number else "---" for column in view.columns] + ["---"]
-    lines = [headers, rule]
-    for cells, detail in zip(view.rows, view.details, strict=True):
-        lines.append([_escaped(cell) for cell in (*cells, detail)])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, *(_escaped(note) for note in view.notes)]) + "\n"
+def markdown(view: View, *, has_details: bool = True) -> str:
+    """A Markdown table, the notes below, and, if asked for, the details as its last column."""
+    headers = [escaped(_header(column)) for column in view.columns]
+    rule = ["---:" if column.is_number else "---" for column in view.columns]
+    rows = [[escaped(cell) for cell in cells] for cells in view.rows]
+    if has_details:
+        headers, rule = [*headers, view.detail_name], [*rule, "---"]
+        rows = [[*row, escaped(text)] for row, text in zip(rows, view.details, strict=True)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in (headers, rule, *rows))
+    return "\n\n".join([table, *(escaped(note) for note in view.notes)]) + "\n"
 
 
 def terminal(view: View, *, width: int) -> str:

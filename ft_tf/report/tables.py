@@ -49,6 +49,7 @@ COLUMNS = (
     "failures",
     "command",
     "note",
+    "records",
 )
 
 GET_CIFAR = (
@@ -170,6 +171,7 @@ def _run_part(group: Group) -> dict[str, Any]:
         ),
         "fitted": any(record["config"].get("fitted") for record in group.records),
         "failures": failures_of(group),
+        "records": group.names,
         **({} if epsilon is None else dataclasses.asdict(epsilon)),
     }
 

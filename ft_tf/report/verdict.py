@@ -2,15 +2,13 @@
 
 import dataclasses
 import itertools
-import statistics
-import warnings
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from scipy import stats
 
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
+from ft_tf.report.comparison import paired, unpaired
 from ft_tf.report.groups import Group, groups_by_row
 from ft_tf.report.tables import accuracy_frame
 
@@ -107,33 +105,19 @@ def ordering_frame(records: Iterable[Record]) -> pd.DataFrame:
 def _fits(a: Group, b: Group) -> bool:
     if min(len(a.finished), len(b.finished)) == 0 or min(len(a.samples), len(b.samples)) < 2:
         return False
-    setting_a, setting_b = (_setting(group) for group in (a, b))
-    return setting_a == setting_b and not (_is_fitted(a) or _is_fitted(b))
-
-
-def _setting(group: Group) -> tuple[str, ...]:
-    shared = group.shared
-    config = shared["config"]
-    keys = ("architecture", "train_limit")
-    return shared["fingerprint"], shared["form"], *(str(config.get(key)) for key in keys)
-
-
-def _is_fitted(group: Group) -> bool:
-    return any(record["config"].get("fitted") for record in group.records)
+    return a.setting == b.setting and not (a.is_fitted or b.is_fitted)
 
 
 def _tested(
     low: paper.PaperRow, high: paper.PaperRow, a: Group, b: Group
-) -> dict[str, str | float]:
+) -> dict[str, str | float | None]:
     smaller, larger = a.samples.gap, b.samples.gap
     is_paired = a.finished == b.finished and a.any_record["kind"] == "circles"
-    with warnings.catch_warnings():  # replicates that are all equal: handled below
-        warnings.simplefilter("ignore", RuntimeWarning)
-        if is_paired:
-            p = float(stats.ttest_rel(larger, smaller).pvalue)
-        else:
-            p = float(stats.ttest_ind(larger, smaller, equal_var=False).pvalue)
-    difference = statistics.fmean(larger) - statistics.fmean(smaller)
+    found = (
+        paired(list(zip(larger, smaller, strict=True)), unit="replicate")
+        if is_paired
+        else unpaired(larger, smaller)
+    )
     return {
         "exhibit": low.exhibit,
         "smaller_in_paper": labels.of_paper_row(low),
@@ -141,9 +125,9 @@ def _tested(
         "paper_difference": high.generalization_error - low.generalization_error,
         "run_smaller": labels.of_run(a),
         "run_larger": labels.of_run(b),
-        "difference": difference,
+        "difference": found.difference,
         "test": "paired t" if is_paired else "Welch t",
-        "p_value": 1.0 if p != p else p,
+        "p_value": found.p_value,
     }
 
 

@@ -39,6 +39,16 @@ class Subject:
     run: FinishedRun | None = None
 
 
+def results_of_run(directory: Path) -> str:
+    """How the names of the files begin that results on a run's model go into."""
+    return f"{directory}/"
+
+
+def results_of_file(path: Path, dataset: str) -> str:
+    """The same for a model file, on the images of a data set."""
+    return f"{path.parent / path.stem}-{dataset}-"
+
+
 def of_run(directory: Path, *, data_dir: str | None = None, download: bool = False) -> Subject:
     """The model of a finished run, on the test images of that run.
 
@@ -53,7 +63,7 @@ def of_run(directory: Path, *, data_dir: str | None = None, download: bool = Fal
         y=run.data.y_test,
         description=run.data.describe(),
         notes=(),
-        results=f"{directory}/",
+        results=results_of_run(directory),
         run=run,
     )
 
@@ -96,7 +106,7 @@ def of_file(
         y=found.y_test,
         description=found.describe(),
         notes=tuple(notes),
-        results=f"{path.parent / path.stem}-{dataset}-",
+        results=results_of_file(path, dataset),
     )
 
 

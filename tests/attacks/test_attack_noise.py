@@ -24,6 +24,19 @@ def test_streams_differ(stream):
     ).size
 
 
+def test_no_two_streams_share_their_draws():
+    """(seed, restart) of PGD and (seed, restart, loss, rank) of APGD, also for long seeds."""
+    seeds = (0, 1, 2**32, 2**32 + 1)
+    streams = [(seed,) for seed in seeds]
+    streams += [(seed, restart) for seed in seeds for restart in (0, 1)]
+    streams += [(s, r, n, k) for s in seeds for r in (0, 1) for n in (0, 1) for k in (0, 1)]
+    draws = {
+        random_perturbations([0], (6,), epsilon=1.0, distance="l_inf", stream=stream).tobytes()
+        for stream in streams
+    }
+    assert len(draws) == len(streams)
+
+
 def test_uniform_in_the_cube():
     draws = random_perturbations(range(4000), (2,), epsilon=0.5, distance="l_inf", stream=(0,))
     assert np.abs(draws).max() <= 0.5

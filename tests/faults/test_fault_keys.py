@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from ft_tf.errors import ArgumentError
 from ft_tf.faults import keys
 from ft_tf.faults.keys import SiteKeys, bernoulli_mask, exact_mask, fault_count
 
@@ -43,6 +44,27 @@ def test_seeds_trials_and_streams_are_independent():
     for other in (SiteKeys(6, 2, 1, 4000), SiteKeys(5, 3, 1, 4000), SiteKeys(5, 2, 0, 4000)):
         shared = (base < 2**63) == (other.all_words() < 2**63)
         assert abs(shared.mean() - 0.5) < 0.05
+
+
+def test_a_seed_of_two_words_does_not_run_into_the_trial():
+    found = {
+        SiteKeys(seed, trial, stream, 4).all_words().tobytes()
+        for seed in (0, 1, 2**32, 2**32 + 1, 2**33, 2**63)
+        for trial in (0, 1, 2)
+        for stream in (0, 1)
+    }
+    assert len(found) == 6 * 3 * 2
+    with pytest.raises(ArgumentError, match=r"seed=18446744073709551616"):
+        SiteKeys(2**64, 0, 0, 4).all_words()
+    with pytest.raises(ArgumentError, match=r"trial=4294967296"):
+        SiteKeys(0, 2**32, 0, 4).all_words()
+
+
+def test_the_faults_of_an_ordinary_seed_stay_what_they_were():
+    expected = np.random.SeedSequence([7, 3, 1]).generate_state(2, np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=expected))
+    words = generator.integers(0, 2**64, size=8, dtype=np.uint64)
+    np.testing.assert_array_equal(SiteKeys(7, 3, 1, 8).all_words(), words)
 
 
 def test_chunks_change_nothing(monkeypatch):

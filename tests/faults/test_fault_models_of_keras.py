@@ -152,6 +152,40 @@ def test_units_of_named_layers_and_single_positions(branched):
     assert first.shape == (6, 6, 4)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_shared_normalization_or_a_tied_kernel_silences_no_unit_of_another_layer(tied):
+    inputs = keras.Input((6, 6, 2))
+    if tied:
+        ends = [layers.Dense(3, activation="relu", name=name) for name in ("first", "second")]
+        maps = [end(inputs) for end in ends]
+        ends[1].kernel = ends[0].kernel
+    else:
+        norm = layers.BatchNormalization(beta_initializer="ones")
+        maps = [
+            layers.ReLU()(norm(layers.Conv2D(3, 3, name=n)(inputs))) for n in ("first", "second")
+        ]
+    pooled = [layers.GlobalAveragePooling2D()(hidden) for hidden in maps]
+    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(pooled)))
+    inside = keras.Model(inputs, maps)
+    x = np.random.Generator(np.random.Philox(1)).normal(size=(5, 6, 6, 2)).astype(np.float32)
+    y = np.zeros(5, int)
+    where = {
+        "target": "units",
+        "rate": 2 / 3,
+        "seed": 2,
+        "select": faults.Select(layers=("first",)),
+    }
+    clean = inside(x)
+    with faults.inject(model, **where) as injection:
+        first, second = inside.predict(x, verbose=0)
+        logits = model.predict(x, verbose=0)
+    assert injection.faults == 2
+    assert (first == 0).all(axis=(0, 1, 2)).sum() == 2
+    np.testing.assert_allclose(second, clean[1], rtol=1e-6)
+    row = faults.sweep(model, x, y, rates=[where.pop("rate")], trials=1, **where).iloc[0]
+    assert row["accuracy"] == metrics.accuracy_from_logits(logits, y)
+
+
 def test_a_subclassed_model_with_nested_parts(images):
     class Net(keras.Model):
         def __init__(self):

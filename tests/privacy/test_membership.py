@@ -1,10 +1,16 @@
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from ft_tf import metrics
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy.membership import advantage_of_rule, loss_threshold_attack
+from ft_tf.privacy.membership import (
+    advantage_of_rule,
+    allowed_true_positive_rate,
+    loss_threshold_attack,
+)
 
 
 def test_separable_losses_are_told_apart_perfectly():
@@ -64,6 +70,33 @@ def test_the_rule_of_correct_predictions_is_the_generalization_error():
 def test_losses_that_cannot_be_used_are_refused(losses):
     with pytest.raises(ArgumentError, match="member_losses"):
         loss_threshold_attack(member_losses=losses, other_losses=np.ones(3))
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0])
+def test_randomized_response_reaches_the_ceiling(epsilon):
+    """It tells the truth with odds exp(epsilon), so that "member" on a yes finds all it may."""
+    truth = math.exp(epsilon) / (1 + math.exp(epsilon))
+    ceiling = allowed_true_positive_rate(epsilon=epsilon, delta=0, false_positive_rate=1 - truth)
+    assert ceiling == pytest.approx(truth)
+
+
+def test_the_gaussian_mechanism_stays_below_the_ceiling():
+    """Its best attack: Phi(Phi^-1(FPR) + mu); delta(epsilon) by its closed form."""
+    mu, epsilon = 1.5, 2.0
+    tails = stats.norm.cdf([mu / 2 - epsilon / mu, -mu / 2 - epsilon / mu])
+    delta = float(tails[0] - math.exp(epsilon) * tails[1])
+    for rate in (1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9):
+        best = stats.norm.cdf(stats.norm.ppf(rate) + mu)
+        ceiling = allowed_true_positive_rate(epsilon=epsilon, delta=delta, false_positive_rate=rate)
+        assert best <= ceiling + 1e-12
+
+
+def test_the_ceiling_is_at_most_one_and_its_arguments_are_checked():
+    assert allowed_true_positive_rate(epsilon=800.0, delta=0, false_positive_rate=0.01) == 1
+    with pytest.raises(ArgumentError, match="epsilon=-1"):
+        allowed_true_positive_rate(epsilon=-1, delta=0)
+    with pytest.raises(ArgumentError, match="delta=2"):
+        allowed_true_positive_rate(epsilon=1.0, delta=2)
 
 
 def test_the_whole_range_of_false_positive_rates():

@@ -34,17 +34,34 @@ OF_A_RUN = (
     "accuracy",
     "parameters",
     "faults",
+    "layer_faults",
     "robustness",
+    "best_checkpoint",
+    "membership",
     "privacy",
 )
+LAYERS = {
+    "fmnist_dnn": {"dense": 401_920, "dense_1": 262_656, "logits": 5_130},
+    "fmnist_cnn_1": {"conv2d": 520, "conv2d_1": 25_050, "dense": 400_500, "logits": 5_010},
+    "fmnist_cnn_2": {"conv2d": 1_040, "conv2d_1": 8_224, "dense": 123_936, "logits": 330},
+    "cifar10_cnn": {
+        **{f"conv2d_{place}": 10_000 * place + 900 for place in range(1, 10)},
+        "dense": 524_800,
+        "dense_1": 262_656,
+        "logits": 5_130,
+    },
+}
 PRIVACY = {
     "noise_multiplier": 1.1,
     "sampling": "poisson",
     "steps": 240,
+    "private": True,
+    "epsilon_claimed": 4.5,
     "epsilon_paper": 5.25,
     "epsilon_rdp": 4.75,
     "epsilon_pld": 4.5,
     "epsilon_shuffled": 54.0,
+    "epsilon_replace_one": 6.0,
     "theorem_1_as_printed": 189.6,
     "theorem_1_replace_one": None,
     "gap_bound": 0.45,
@@ -83,6 +100,89 @@ def campaign(rates, start, shift):
             }
         ],
     }
+
+
+def layer_faults(architecture, test, shift, *, rate=0.5, numbered_from=0):
+    """Faults in one layer at a time; Keras numbers layers through a process."""
+
+    def line(layer, sites, accuracy):
+        return {
+            "layer": layer,
+            "sites": sites,
+            "faults": rate * sites,
+            "rate": rate,
+            "clean_accuracy": test,
+            "accuracy": accuracy,
+            "drop": test - accuracy,
+            "low": accuracy - 0.01,
+            "high": accuracy + 0.01,
+        }
+
+    def renamed(layer):
+        kind, _, number = layer.partition("_")
+        number = int(number or 0) + numbered_from
+        return f"{kind}_{number}" if number and kind != "logits" else kind
+
+    layers = LAYERS[architecture]
+    lines = {
+        "weights": [line("whole model", sum(layers.values()), test - 0.25 * shift)],
+        "units": [line("whole model", 1024, test - 0.3 * shift)],
+    }
+    for place, (layer, sites) in enumerate(layers.items(), start=1):
+        accuracy = test - 0.2 * shift / place
+        lines["weights"].append(line(renamed(layer), sites, accuracy))
+        if layer != "logits":
+            lines["units"].append(line(renamed(layer), 512, accuracy))
+    return lines
+
+
+def membership(train, test, *, found=0.002):
+    return {
+        "advantage": train - test + 0.01,
+        "advantage_of_mean_loss": train - test - 0.01,
+        "advantage_of_correctness": train - test,
+        "threshold": 0.1,
+        "true_positive_rate": found,
+        "true_positive_interval": [found / 2, 2 * found],
+        "false_positive_rate": 0.001,
+        "members": 6000,
+        "others": 1000,
+    }
+
+
+LOG_RATES = [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, *(k / 10 for k in range(1, 10))]
+
+
+def make_paper_run(*, shift=0.7, numbered_from=0, **arguments):
+    """A run as the scale "paper" measures it: log rates, layers, two attacks, membership."""
+    record = make_run(**arguments)
+    train, test = record["accuracy"]["train"], record["accuracy"]["test"]
+    architecture = record["config"]["architecture"]
+    (pgd,) = record["robustness"]
+    apgd = {**pgd, "attack": "apgd", "steps": 100, "robust_accuracy": pgd["robust_accuracy"] - 0.01}
+    pgd["train_clean_accuracy"] = train
+    pgd["train_robust_accuracy"] = pgd["robust_accuracy"] + 0.05
+    pgd["robust_generalization_error"] = 0.05
+    record["parameters"]["rescaled"] = {
+        "layers": ["dense_1", "dense_2"],
+        "powers": [-4, -2, 0, 2, 4],
+        "standard_deviation": [record["parameters"]["standard_deviation"] * k for k in FACTORS],
+        "equation_10": [record["parameters"]["equation_10"] * k for k in FACTORS],
+        "changed_logits": 0,
+        "changed_logits_under_faults": 0,
+    }
+    return record | {
+        "faults": {
+            "weights": campaign(LOG_RATES, test, shift),
+            "units": campaign(LOG_RATES, test, 0.8 * shift),
+        },
+        "layer_faults": layer_faults(architecture, test, shift, numbered_from=numbered_from),
+        "robustness": [pgd, apgd],
+        "membership": membership(train, test),
+    }
+
+
+FACTORS = [8.0, 2.0, 1.0, 3.0, 12.0]
 
 
 def make_run(
@@ -189,6 +289,9 @@ def make_run(
                 "train_robust_accuracy": None,
             }
         ],
+        "layer_faults": {},
+        "best_checkpoint": None,
+        "membership": None,
         "privacy": dict(PRIVACY) if algorithm == "dpsgd" else None,
     }
     record.update(copy.deepcopy(changes))
@@ -235,6 +338,11 @@ def run():
 
 
 @pytest.fixture
+def paper_run():
+    return make_paper_run
+
+
+@pytest.fixture
 def failed_run():
     return make_failed
 
@@ -267,6 +375,86 @@ def circles_results():
             "test": [0.7, 0.72, 0.71],
         },
     }
+
+
+ARMS = (
+    ("natural", "natural", {}, 0.99, 0.89, 0.7),
+    ("tikhonov", "tikhonov", {}, 0.91, 0.88, 0.6),
+    ("dpsgd/0.49", "dpsgd", {"noise_multiplier": 5.0}, 0.80, 0.79, 0.4),
+    ("dpsgd/2.97", "dpsgd", {}, 0.857, 0.84, 0.45),
+    ("dpsgd_clip_only", "dpsgd", {"noise_multiplier": 0.0}, 0.865, 0.85, 0.5),
+    (
+        "dpsgd_noise_only/0.49",
+        "dpsgd",
+        {"noise_multiplier": 5e-6, "l2_norm_clip": 1e6},
+        0.93,
+        0.87,
+        0.65,
+    ),
+    ("natural_stopped/0.49", "natural", {}, 0.81, 0.791, 0.55),
+    ("natural_stopped/2.97", "natural", {}, 0.855, 0.842, 0.6),
+    ("natural_dropout", "natural", {}, 0.96, 0.895, 0.5),
+    ("natural_fault_aware", "natural", {}, 0.93, 0.89, 0.3),
+)
+
+
+def make_private_study(seeds=3, *, architecture="fmnist_dnn", table="table_8"):
+    """Table 8 as the scale "paper" runs it, arms included, with a little spread over seeds."""
+    column = "fmnist_dnn" if architecture == "fmnist_dnn" else "fmnist_cnn"
+    records = []
+    for seed in range(seeds):
+        for place, (row, algorithm, options, train, test, shift) in enumerate(ARMS):
+            wobble = 0.002 * ((seed + place) % 3 - 1)
+            record = make_paper_run(
+                row=f"{table}/{column}/{row}",
+                algorithm=algorithm,
+                options=options,
+                architecture=architecture,
+                seed=seed,
+                train=train + wobble,
+                test=test - wobble,
+                shift=shift,
+                deviations=(),
+                label=row.replace("/", "_"),
+                numbered_from=7 * seed,
+            )
+            config = record["config"]
+            config |= {"dropout": 0.5 * (row == "natural_dropout"), "fault_aware_target": "units"}
+            config["fault_aware_rate"] = 0.3 * (row == "natural_fault_aware")
+            stop = test - wobble - 0.001 if "stopped" in row else 0.0
+            config["stop_at_test_accuracy"] = stop
+            records.append(record)
+    return records
+
+
+@pytest.fixture
+def private_study():
+    return make_private_study()
+
+
+@pytest.fixture(scope="session")
+def whole_study():
+    """A little of everything: two seeds of Table 8 with its arms, TRADES, circles, a failed run."""
+    records = make_private_study(2)
+    for seed in range(2):
+        for algorithm, train in (("natural", 0.98), ("tikhonov", 0.92), ("trades", 0.94)):
+            record = make_paper_run(
+                row=f"table_5/fmnist_dnn/{algorithm}", algorithm=algorithm, seed=seed, train=train
+            )
+            if algorithm == "trades":
+                best = {"epoch": 7, "test_accuracy": 0.86, "robust_accuracy": 0.5}
+                record["best_checkpoint"] = best
+            records.append(record)
+    records.append(make_failed(row="table_5/fmnist_dnn/trades", algorithm="trades", seed=5))
+    stem = "table_3/circles_mlp"
+    results = {
+        f"{stem}/{row}": {"noise": noise, "sigma": sigma, "train": [1.0, 1.0, 0.9], "test": test}
+        for row, noise, sigma, test in (
+            ("natural", "natural", 0.0, [0.75, 0.77, 0.73]),
+            ("additive_gaussian/0.01", "additive_gaussian", 0.01, [0.76, 0.79, 0.74]),
+        )
+    }
+    return [*records, make_circles(results=results)]
 
 
 @pytest.fixture

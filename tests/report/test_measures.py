@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from ft_tf.report import measures, privacy, views
+from ft_tf.report import fault_measures, measures, privacy, views
 
 
 def test_fault_levels_and_drop_of_one_run(run):
     """The factory's accuracy under weight faults is test - 0.7 rate^2."""
-    line = measures.drop_frame([run(test=0.9)]).to_dict("records")[0]
+    line = fault_measures.drop_frame([run(test=0.9)]).to_dict("records")[0]
     assert line["target"] == "weights"
     assert line["accuracy_at_0"] == pytest.approx(0.9)
     assert line["accuracy_at_10"] == pytest.approx(0.9 - 0.007)
@@ -24,7 +24,7 @@ def test_a_rate_that_was_not_measured_is_missing(run):
     campaign = record["faults"]["weights"]
     for key in ("rates", "mean", "low", "high"):
         del campaign[key][1]  # 10%
-    line = measures.drop_frame([record]).to_dict("records")[0]
+    line = fault_measures.drop_frame([record]).to_dict("records")[0]
     assert math.isnan(line["accuracy_at_10"])
 
 
@@ -32,7 +32,7 @@ def test_band_over_seeds_by_hand(run):
     """Levels 0.88, 0.90 and 0.92 at rate 0: s = 0.02; t(0.975, 2) / sqrt(3) = 2.484138."""
     records = [run(seed=seed, test=test) for seed, test in enumerate((0.88, 0.90, 0.92))]
     ((group, _),) = measures.trained_groups(records)
-    curve = measures.fault_curve(group, "weights")
+    curve = fault_measures.fault_curve(group, "weights")
     assert curve["mean"][0] == pytest.approx(0.90)
     assert curve["low"][0] == pytest.approx(0.90 - 2.484138 * 0.02, abs=1e-7)
     assert curve["high"][0] == pytest.approx(0.90 + 2.484138 * 0.02, abs=1e-7)
@@ -41,15 +41,15 @@ def test_band_over_seeds_by_hand(run):
 
 def test_band_of_one_seed_is_the_campaigns_own(run):
     ((group, _),) = measures.trained_groups([run(test=0.9)])
-    curve = measures.fault_curve(group, "units")
+    curve = fault_measures.fault_curve(group, "units")
     assert curve["low"][0] == pytest.approx(0.89)
-    assert set(curve["band"]) == {"fault sets of one model"}
+    assert set(curve["band"]) == {"fault sets, one model"}
 
 
 def test_bands_stay_within_the_unit_interval(run):
     records = [run(seed=seed, test=test) for seed, test in enumerate((0.80, 1.0))]
     ((group, _),) = measures.trained_groups(records)
-    curve = measures.fault_curve(group, "weights")
+    curve = fault_measures.fault_curve(group, "weights")
     assert curve["low"].min() >= 0
     assert curve["high"].max() <= 1
 
@@ -59,7 +59,7 @@ def test_the_papers_drops_stand_beside_weights_of_the_same_algorithm(run):
         run(row="table_5/fmnist_dnn/tikhonov", algorithm="tikhonov"),
         run(row="table_5/fmnist_dnn/natural"),
     ]
-    lines = measures.drop_frame(records).to_dict("records")
+    lines = fault_measures.drop_frame(records).to_dict("records")
     beside = {(line["rows"], line["target"]): line["paper_drop"] for line in lines}
     assert beside["table_5/fmnist_dnn/tikhonov", "weights"] == pytest.approx(0.0114)
     assert math.isnan(beside["table_5/fmnist_dnn/tikhonov", "units"])
@@ -156,7 +156,7 @@ def test_an_attack_repeated_on_one_run_is_no_second_replicate(run):
 def test_epsilon_ft_is_averaged_over_seeds(run):
     records = [run(seed=0), run(seed=1)]
     records[1]["faults"]["weights"]["epsilon_ft"][0]["total_variation"]["0.5"] = 0.4
-    lines = measures.epsilon_ft_frame(records).to_dict("records")
+    lines = fault_measures.epsilon_ft_frame(records).to_dict("records")
     found = {(line["target"], line["quantile"]): line["total_variation"] for line in lines}
     assert found["weights", 0.5] == pytest.approx(0.3)
     assert found["units", 0.5] == pytest.approx(0.2)

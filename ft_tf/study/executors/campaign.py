@@ -18,7 +18,15 @@ from ft_tf import checks, faults, records
 from ft_tf.errors import RunError
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.rows import Row, StopRule, distinct_rates, frame_of, trial_numbers
+from ft_tf.faults.rows import (
+    Row,
+    StopRule,
+    distinct_rates,
+    frame_of,
+    images_of_trial,
+    settings_facts,
+    trial_numbers,
+)
 from ft_tf.study.executors.coordinator import run_tasks
 from ft_tf.study.executors.execution import Executor
 from ft_tf.study.finished import load_run
@@ -105,6 +113,7 @@ def sweep(
     trials: int | Iterable[int],
     data_dir: str | None = None,
     half_width: float | None = None,
+    method: str = "anytime",
     level: float = 0.95,
     progress: Callable[[Row], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -118,8 +127,9 @@ def sweep(
         trials: how many trials, or their numbers.
         data_dir: where the run's data set is.
         half_width: as in `faults.sweep`: rows are looked at in the order of the trials whenever
-            they came, so the campaign stops at the trial where one process would have stopped.
+            they came, so each rate ends at the trial where one process would have ended it.
             Trials beyond that were for nothing.
+        method: of that rule, as in `faults.sweep`.
         level: coverage of the intervals that the stop rule looks at.
         progress: called with every row, in order.
         note: called with what else there is to tell, such as a lost worker.
@@ -132,8 +142,12 @@ def sweep(
         FtTfError: as `faults.sweep`.
     """
     numbers = trial_numbers(trials)
-    rule = StopRule(distinct_rates(settings.rates), half_width=half_width, level=level)
+    rates = distinct_rates(settings.rates)
+    rule = StopRule(rates, half_width=half_width, level=level, method=method, most=len(numbers))
     directory = directory.absolute()
+    images = records.load(directory)["data"]["test_examples"]
+    per_trial = images_of_trial(settings.images_per_trial, images, rule)
+    settings = dataclasses.replace(settings, images_per_trial=per_trial)
     pool = executor.open(must_see=[directory / records.FILE_NAME])
     place = None if data_dir is None else str(Path(data_dir).absolute())
     # A stop rule looks after every trial: what is in work when it stops is lost.
@@ -158,6 +172,14 @@ def sweep(
                 found, facts = event.value
                 if ordered.add(event.task, found):
                     break
+    facts |= settings_facts(
+        settings.fault or faults.StuckAt(0.0),
+        rule,
+        target=settings.target,
+        allocation=settings.allocation,
+        images=images,
+        images_per_trial=per_trial,
+    )
     return frame_of(ordered.rows, facts)
 
 
@@ -176,6 +198,8 @@ class _InOrder:
         self._ahead[part] = rows
         while self._next in self._ahead:
             for row in self._ahead.pop(self._next):
+                if not self._rule.wants(row["rate"]):
+                    continue
                 self.rows.append(row)
                 if self._progress is not None:
                     self._progress(row)

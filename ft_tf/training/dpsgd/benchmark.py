@@ -18,7 +18,7 @@ from ft_tf.errors import FtTfError
 from ft_tf.training.dpsgd.model import DPSGDModel
 from ft_tf.training.natural import NaturalModel
 
-_RATE, _CLIP, _SIGMA = 0.05, 1.0, 1.1
+_RATE, _CLIP, _SIGMA, _L2 = 0.05, 1.0, 1.1, 1e-3
 _PEAK_SIZE = 2048
 
 Take = Callable[[int], None]
@@ -33,11 +33,13 @@ class Contender:
         name: as printed.
         make: prepares it on (architecture, x, y, batch size) and gives what takes steps.
         slow: whether a step takes seconds, so that few steps must do.
+        against: the contender that it is compared with.
     """
 
     name: str
     make: Callable[[str, np.ndarray, np.ndarray, int], Take]
     slow: bool = False
+    against: str = "plain"
 
 
 def _loss() -> keras.losses.Loss:
@@ -46,29 +48,36 @@ def _loss() -> keras.losses.Loss:
     )
 
 
-def _plain(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
+def _plain(*, l2: float = 0.0) -> Callable[[str, np.ndarray, np.ndarray, int], Take]:
     """A bare compiled SGD step on fixed batches, called once per step."""
-    model, loss = architectures.build(architecture), _loss()
-    optimizer = keras.optimizers.SGD(_RATE)
-    optimizer.build(model.trainable_variables)
-    all_x, all_y = tf.constant(x), tf.constant(y)
-    order = np.random.default_rng(0).permutation(len(x)).astype(np.int32)
-    batches = tf.constant(order[: len(x) // batch_size * batch_size].reshape(-1, batch_size))
 
-    @tf.function
-    def step(indices: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            outputs = model(tf.gather(all_x, indices), training=True)
-            value = tf.reduce_mean(loss(tf.gather(all_y, indices), outputs))
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
-        return value
+    def prepare(architecture: str, x: np.ndarray, y: np.ndarray, batch_size: int) -> Take:
+        model, loss = architectures.build(architecture), _loss()
+        optimizer = keras.optimizers.SGD(_RATE)
+        optimizer.build(model.trainable_variables)
+        all_x, all_y = tf.constant(x), tf.constant(y)
+        order = np.random.default_rng(0).permutation(len(x)).astype(np.int32)
+        batches = tf.constant(order[: len(x) // batch_size * batch_size].reshape(-1, batch_size))
+        kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
 
-    def take(steps: int) -> None:
-        for index in range(steps):
-            step(batches[index % len(batches)])
+        @tf.function
+        def step(indices: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                outputs = model(tf.gather(all_x, indices), training=True)
+                value = tf.reduce_mean(loss(tf.gather(all_y, indices), outputs))
+                if l2:
+                    value += l2 * tf.add_n([tf.reduce_sum(kernel**2) for kernel in kernels])
+            variables = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+            return value
 
-    return take
+        def take(steps: int) -> None:
+            for index in range(steps):
+                step(batches[index % len(batches)])
+
+        return take
+
+    return prepare
 
 
 def _through_fit(
@@ -122,16 +131,21 @@ def _private(*, one_batch: bool = False, **options: Any) -> Callable[..., Take]:
 
 
 CONTENDERS = (
-    Contender("plain", _plain),
+    Contender("plain", _plain()),
     Contender("fit", _through_fit(NaturalModel)),
+    Contender("plain_l2", _plain(l2=_L2)),
+    Contender(
+        "tikhonov", _through_fit(lambda model: NaturalModel(model, l2=_L2)), against="plain_l2"
+    ),
     Contender("fast", _private()),
     Contender(
         "reference", _private(one_batch=True, engine="reference", sampling="shuffle"), slow=True
     ),
     Contender("vectorized", _vectorized, slow=True),
 )
-"""plain: a bare SGD step; fit: natural training by `fit`; fast and reference: DPSGDModel's engines
-(the reference is DPKerasSGDOptimizer); vectorized: TF Privacy's VectorizedDPKerasSGDOptimizer."""
+"""plain: a bare SGD step; fit: natural training by `fit`; plain_l2 and tikhonov: the same two with
+the Tikhonov penalty; fast and reference: DPSGDModel's engines (the reference is
+DPKerasSGDOptimizer); vectorized: TF Privacy's VectorizedDPKerasSGDOptimizer."""
 
 
 def matmul_peak(*, repeats: int = 12) -> float:
@@ -209,14 +223,14 @@ def benchmark_dpsgd(
         steps: of each contender in each round.
         rounds: turns.
         seconds: about what a slow contender may take in a round; it takes at least one step.
-        contenders: what to measure; the first is what the others are compared with.
+        contenders: what to measure, with what each is compared with.
 
     Returns:
         One row per contender: `contender`, `examples_per_second` (median over rounds), `low` and
-        `high` (least and greatest), `ratio` to the first contender (median over rounds of the
-        ratio within a round), `ratio_low`, `ratio_high`, `steps` in each round, and
-        `peak_fraction`: operations of plain training over the matrix-multiply peak; or
-        `contender` and `error`, for one that cannot run here.
+        `high` (least and greatest), `against`: the contender that it is compared with, `ratio` to
+        that (median over rounds of the ratio within a round), `ratio_low`, `ratio_high`, `steps` in
+        each round, and `peak_fraction`: operations of plain training over the matrix-multiply
+        peak; or `contender` and `error`, for one that cannot run here.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -235,21 +249,28 @@ def benchmark_dpsgd(
         for name, (take, count) in takes.items():
             rates[name].append(_rate(take, batch_size, count))
     peak = matmul_peak()
-    baseline = next(iter(rates.values()))
-    rows: list[dict[str, Any]] = []
-    for name, values in rates.items():
-        ratios = [value / base for value, base in zip(values, baseline, strict=True)]
-        rows.append(
-            {
-                "contender": name,
-                "examples_per_second": statistics.median(values),
-                "low": min(values),
-                "high": max(values),
-                "ratio": statistics.median(ratios),
-                "ratio_low": min(ratios),
-                "ratio_high": max(ratios),
-                "steps": takes[name][1],
-                "peak_fraction": statistics.median(values) * per_example / peak,
-            }
-        )
+    against = {contender.name: contender.against for contender in contenders}
+    rows = [
+        {
+            "contender": name,
+            "examples_per_second": statistics.median(values),
+            "low": min(values),
+            "high": max(values),
+            "against": against[name],
+            **_ratios(values, rates[against[name]]),
+            "steps": takes[name][1],
+            "peak_fraction": statistics.median(values) * per_example / peak,
+        }
+        for name, values in rates.items()
+    ]
     return rows + [{"contender": name, "error": reason} for name, reason in failed.items()]
+
+
+def _ratios(values: list[float], others: list[float]) -> dict[str, float]:
+    """Round by round, as both shared what the machine did besides."""
+    ratios = [value / other for value, other in zip(values, others, strict=True)]
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_low": min(ratios),
+        "ratio_high": max(ratios),
+    }

@@ -78,9 +78,7 @@ def _written_out_form(
     return sum_of_squares(products), lambda weights: tf.transpose(contract(weights, products))
 
 
-_ROUNDING = float(np.finfo(np.float32).eps)
-"""Largest error of the Gram form in units of (sum_t |u_t| |g_t|)^2: twice to ten times what random
-and constructed positions show."""
+_EPSILON = float(np.finfo(np.float32).eps)
 _CANCELLED = 1 / 64
 """Below this share of sum_t |u_t|^2 |g_t|^2 the squared norm is what a cancellation left."""
 
@@ -124,7 +122,9 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     """sum_{t,t'} (u_t . u_t') (g_t . g_t'), rounded upwards, and where the sum nearly cancelled.
 
     Returns:
-        float32 [batch]: at least the squared norms, by about 1e-7 (sum_t |u_t| |g_t|)^2 more.
+        float32 [batch]: the squared norms, and what rounding may have taken from them: a share of
+        (sum_t |u_t| |g_t|)^2, and one of the sum itself, larger for longer rows, since rounding
+        adds up where all products are equal.
         bool [batch]: whether that is much beside the squared norm, which must then be had
         otherwise.
     """
@@ -134,4 +134,5 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     total = tf.reduce_sum(products, axis=[1, 2])
     squares = tf.linalg.diag_part(products)
     largest = tf.square(tf.reduce_sum(tf.sqrt(squares), axis=1))
-    return total + _ROUNDING * largest, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
+    rounding = _EPSILON * ((rows.shape[2] + gradients.shape[2]) / 64 * total + largest)
+    return total + rounding, total < _CANCELLED * tf.reduce_sum(squares, axis=1)

@@ -1,0 +1,82 @@
+"""Fault models by name, with their options: what a command line or a record can say."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ft_tf.checks import check_choice
+from ft_tf.errors import ArgumentError
+from ft_tf.faults.bitflips import BitErrors, BitFlip
+from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
+
+_WORDS = ("storage", "bits", "scale")
+_MODELS: dict[str, tuple[Callable[..., FaultModel], dict[str, Any], tuple[str, ...]]] = {
+    # name: (class, what the name fixes, options)
+    "stuck_at_0": (StuckAt, {"value": 0.0}, ()),
+    "stuck_at_1": (StuckAt, {"value": 1.0}, ()),
+    "stuck_at": (StuckAt, {}, ("value",)),
+    "sign_flip": (SignFlip, {}, ()),
+    "gaussian": (GaussianNoise, {}, ("sigma",)),
+    "bit_flip": (BitFlip, {}, (*_WORDS, "flips")),
+    "bit_errors": (BitErrors, {}, _WORDS),
+}
+_REQUIRED = ("value", "sigma")
+NAMES = tuple(_MODELS)
+
+
+def named(name: str, options: Mapping[str, Any]) -> FaultModel:
+    """The fault model of a name.
+
+    Args:
+        name: one of `NAMES`.
+        options: value (stuck_at), sigma (gaussian), storage, bits, scale (bit_flip and bit_errors),
+            flips (bit_flip); None counts as not given.
+
+    Raises:
+        ArgumentError: an option is out of range, missing, or one of another fault model.
+
+    >>> named("bit_flip", {"storage": "int8", "bits": (7, 7)})
+    BitFlip(storage='int8', bits=(7, 7), scale=None, flips=1)
+    """
+    check_choice(NAMES, fault=name)
+    build, fixed, possible = _MODELS[name]
+    given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        if option not in possible:
+            raise ArgumentError(f"{option}={value!r} is not an option of fault={name!r}")
+    for option in possible:
+        if option in _REQUIRED and option not in given:
+            raise ArgumentError(f"{option}=None must be given with fault={name!r}")
+    if "sigma" in given:
+        given["scale"] = given.pop("sigma")
+    return build(**fixed, **given)
+
+
+def label(name: str, options: Mapping[str, Any]) -> str:
+    """The name with the options given, for a file name.
+
+    >>> label("bit_flip", {"storage": "int8", "bits": (0, 6), "flips": None})
+    'bit_flip-storage_int8-bits_0_6'
+    """
+    parts = [name]
+    for option, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            parts.append(
+                "_".join([option, *(v if isinstance(v, str) else f"{v:g}" for v in values)])
+            )
+    return "-".join(parts)
+
+
+def settings(fault: FaultModel) -> dict[str, Any]:
+    """How a table names a fault model: fault, storage, bits and quantization_step, None if not."""
+    words = getattr(fault, "storage", None)
+    numbers = fault.bit_numbers if words else ()
+    step = None
+    if words == "int8":
+        step = "max|w| / 127 of each tensor" if fault.scale is None else f"{fault.scale:g}"
+    return {
+        "fault": fault.name,
+        "storage": words,
+        "bits": f"{numbers[0]}-{numbers[-1]}" if words else None,
+        "quantization_step": step,
+    }

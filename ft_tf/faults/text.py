@@ -1,0 +1,118 @@
+"""What a campaign has found, as lines for a terminal."""
+
+import pandas as pd
+
+from ft_tf import intervals
+from ft_tf.faults.prediction import holds_up_to
+from ft_tf.faults.summary import CurveFigures
+
+
+def summary_lines(summary: pd.DataFrame) -> list[str]:
+    """Two lines per target and rate, then how the intervals were made."""
+    lines = []
+    for row in summary.itertuples():
+        reached = "" if row.reached in (None, True) else ", NOT REACHED: +- more than asked"
+        lines += [
+            f"{row.target} {row.rate:8.4g}: accuracy {row.accuracy:7.2%}  "
+            f"{_span(row.low, row.high)}  {row.faults:.0f} faults, {row.trials} trials{reached}",
+            f"    predictions changed {row.sdc_rate:.2%}, retention {row.retention:.2%}, not "
+            f"finite {row.non_finite:.2%}; epsilon_ft (50%, 95%): total variation "
+            f"{row.total_variation_50:.3g}, {row.total_variation_95:.3g}, of half the margin "
+            f"{row.logit_change_50:.3g}, {row.logit_change_95:.3g}",
+        ]
+    methods = dict.fromkeys(summary["method"])
+    return [*lines, f"{summary['level'].iloc[0]:.0%} intervals over trials: {'; '.join(methods)}"]
+
+
+def settings_line(attrs: dict[str, object]) -> str:
+    """The fault model, where it stores values, and how faults and images were drawn."""
+    parts = [f"fault {attrs['fault']}"]
+    if attrs["storage"]:
+        parts.append(f"storage {attrs['storage']}, bits {attrs['bits']}")
+    if attrs["quantization_step"]:
+        parts.append(f"quantization step {attrs['quantization_step']}")
+    parts.append(f"allocation {attrs['allocation']}")
+    parts.append(f"{attrs['images_per_trial']} of {attrs['images']} images per trial")
+    return "; ".join(parts)
+
+
+def with_settings(summary: pd.DataFrame, attrs: dict[str, object]) -> pd.DataFrame:
+    """The summary with the campaign's settings as further columns: a file that explains itself."""
+    names = ("fault", "storage", "bits", "quantization_step", "allocation", "images_per_trial")
+    return summary.assign(**{name: attrs[name] for name in names})
+
+
+def curve_lines(figures: CurveFigures) -> list[str]:
+    """The headline figures of a curve, those that there are."""
+    lines = []
+    if figures.levels is not None:
+        low, high = figures.rates
+        lines.append(
+            f"from {low:.0%} to {high:.0%} faults: {figures.levels[0]:.2%} to "
+            f"{figures.levels[1]:.2%}, drop {figures.drop:.2%} {_of(figures.drop_interval)}"
+        )
+    if figures.half_rate is not None:
+        lines.append(f"half of the accuracy above chance is gone at rate {figures.half_rate:.3g}")
+    if figures.area is not None:
+        lines.append(
+            f"area above chance, share of that without faults: {figures.area:.3f} "
+            f"{_of(figures.area_interval, '.3f')}"
+        )
+    return lines
+
+
+def layer_lines(table: pd.DataFrame, *, target: str, rate: float, setting: str) -> list[str]:
+    """The layer that faults hurt most as headline, then every layer."""
+    layers = table[table["layer"] != "whole model"]
+    worst = layers.loc[layers["accuracy"].idxmin()]
+    whole = table[table["layer"] == "whole model"].iloc[0]
+    lines = [
+        f"layer by layer at rate {rate:g} ({setting}): {target} of {worst['layer']} hurt most, "
+        f"{worst['accuracy']:.2%}; of the whole model {whole['accuracy']:.2%}"
+    ]
+    return lines + [
+        f"  {target} of {row.layer}: accuracy {row.accuracy:.2%}  {_span(row.low, row.high)}  "
+        f"{row.sites} sites"
+        for row in table.itertuples()
+    ]
+
+
+def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> list[str]:
+    """The first-order prediction beside the measurement, and where it stops to hold."""
+    lines = [
+        f"change of the logits, first-order prediction beside {trials} trials on {images} images "
+        "(root mean squares):"
+    ]
+    lines += [
+        f"  rate {row.rate:8.4g}: mean {row.mean_predicted:.4g} predicted, {row.mean_measured:.4g} "
+        f"+- {row.mean_noise:.2g} measured; sd {row.sd_predicted:.4g}, {row.sd_measured:.4g}"
+        f"{'' if row.holds else '  does not hold'}"
+        for row in comparison.itertuples()
+    ]
+    limit = holds_up_to(comparison)
+    if limit is None:
+        return [*lines, f"  it holds at none of these rates, {comparison['rate'].min():g} included"]
+    beyond = comparison["rate"][comparison["rate"] > limit]
+    stops = f", not at {beyond.min():g}" if len(beyond) else ", the highest of these"
+    return [*lines, f"  it holds up to rate {limit:g}{stops}"]
+
+
+def difference_lines(table: pd.DataFrame) -> list[str]:
+    """The paired difference at each rate."""
+    lines = [
+        f"{row.target} {row.rate:8.4g}: difference {row.difference:+.2%}  [{row.low:+.2%}, "
+        f"{row.high:+.2%}]  {row.trials} pairs"
+        for row in table.itertuples()
+    ]
+    return [
+        *lines,
+        f"{table['level'].iloc[0]:.0%} intervals: {'; '.join(dict.fromkeys(table.method))}",
+    ]
+
+
+def _span(low: float, high: float) -> str:
+    return f"[{max(low, 0):.2%}, {min(high, 1):.2%}]"
+
+
+def _of(interval: intervals.Interval | None, form: str = ".2%") -> str:
+    return "" if interval is None else f"[{interval.low:{form}}, {interval.high:{form}}]"

@@ -1,0 +1,129 @@
+"""Claims, their evidence, and the largest disagreements, as frames."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.records import Record
+from ft_tf.report import paper
+from ft_tf.report.claims.causes import known_cause
+from ft_tf.report.claims.model import AGAINST, FOR, NOT_COUNTED, OPEN, Judged
+from ft_tf.report.tables import accuracy_frame
+
+LARGEST = 5
+CLAIM_COLUMNS = ("claim", "title", "verdict", "for", "against", "undecided", "not_counted",
+                 "reason", "records")  # fmt: skip
+EVIDENCE_COLUMNS = (
+    "claim",
+    "comparison",
+    "measure",
+    "first",
+    "second",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "p_holm",
+    "first_count",
+    "second_count",
+    "bearing",
+    "remark",
+    "runs",
+    "records",
+)
+DISAGREEMENT_COLUMNS = (
+    "row",
+    "paper_row",
+    "run",
+    "paper_gap",
+    "gap",
+    "gap_difference",
+    "train_difference",
+    "test_difference",
+    "gap_prediction_low",
+    "gap_prediction_high",
+    "replicates",
+    "reduced",
+    "fitted",
+    "tried",
+    "cause",
+    "records",
+)
+
+
+def claims_frame(judged: Iterable[Judged]) -> pd.DataFrame:
+    """A line per claim."""
+    lines = [
+        {
+            "claim": entry.claim.id,
+            "title": entry.claim.title,
+            "verdict": entry.verdict,
+            "for": entry.count(FOR),
+            "against": entry.count(AGAINST),
+            "undecided": entry.count(OPEN),
+            "not_counted": entry.count(NOT_COUNTED),
+            "reason": entry.reason,
+            "records": " ".join(
+                dict.fromkeys(
+                    name for evidence in entry.evidence for name in evidence.records.split()
+                )
+            ),
+        }
+        for entry in judged
+    ]
+    return pd.DataFrame(lines, columns=list(CLAIM_COLUMNS))
+
+
+def evidence_frame(judged: Iterable[Judged]) -> pd.DataFrame:
+    """A line per comparison of every claim."""
+    lines = []
+    for entry in judged:
+        for evidence in entry.evidence:
+            found = evidence.comparison
+            lines.append(
+                {
+                    "claim": entry.claim.id,
+                    "comparison": evidence.what,
+                    **{name: getattr(found, name) for name in _OF_A_COMPARISON},
+                    "first_count": found.counts[0],
+                    "second_count": found.counts[1],
+                    **{name: getattr(evidence, name) for name in _OF_EVIDENCE},
+                }
+            )
+    return pd.DataFrame(lines, columns=list(EVIDENCE_COLUMNS))
+
+
+_OF_A_COMPARISON = ("first", "second", "difference", "low", "high", "p_value")
+_OF_EVIDENCE = ("measure", "p_holm", "bearing", "remark", "runs", "records")
+
+
+def disagreement_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """The rows of the paper's tables whose gap our runs miss by most, in points.
+
+    Of a row with several variants the one that comes nearest counts: the paper is wrong or
+    underspecified only where none of ours agrees. `tried` lists all of them.
+    """
+    tables = [exhibit for exhibit in paper.EXHIBITS if exhibit.startswith("table")]
+    lines: list[dict[str, Any]] = []
+    for exhibit in tables:
+        frame = accuracy_frame(records, exhibit)
+        ran = frame[frame["gap_difference"].notna()]
+        for row, variants in ran.groupby("row", sort=False):
+            nearest = variants.loc[variants["gap_difference"].abs().astype(float).idxmin()]
+            lines.append(
+                {
+                    **{name: nearest[name] for name in DISAGREEMENT_COLUMNS if name in nearest},
+                    "tried": _tried(variants),
+                    "cause": known_cause(str(row)),
+                }
+            )
+    lines.sort(key=lambda line: -abs(line["gap_difference"]))
+    return pd.DataFrame(lines[:LARGEST], columns=list(DISAGREEMENT_COLUMNS))
+
+
+def _tried(variants: pd.DataFrame) -> str:
+    return "; ".join(
+        f"{line['run']}: {100 * line['gap_difference']:+.2f} points (n={line['replicates']})"
+        for line in variants.to_dict("records")
+    )

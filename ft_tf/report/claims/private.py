@@ -1,0 +1,309 @@
+"""Claims about differential privacy: tolerance, the gap, and Theorem 1's bound on it."""
+
+import statistics
+from collections.abc import Sequence
+
+from ft_tf import intervals
+from ft_tf.privacy import theorem_1
+from ft_tf.records import Record
+from ft_tf.report import labels, paper
+from ft_tf.report.claims.model import Claim, Evidence, of_groups, points, where
+from ft_tf.report.comparison import (
+    Comparison,
+    Measure,
+    by_seed,
+    gap,
+    paired,
+    test_accuracy,
+    unpaired,
+    values,
+)
+from ft_tf.report.fault_measures import kept
+from ft_tf.report.groups import Group
+from ft_tf.report.partners import TARGETS, PrivateRow, private_rows
+from ft_tf.report.privacy import worst
+from ft_tf.report.tradeoff import kind_of
+
+_UNEQUAL = 0.01
+_DELTA = 1e-5
+_SAYS_SOMETHING = 0.9995
+"""From here on a bound prints as 100.0 points, and every gap obeys it."""
+
+
+def _against(
+    first: Group, second: Group | None, measure: Measure, *, name: str, sign: int, remark: str = ""
+) -> list[Evidence]:
+    if second is None:
+        return []
+    sides = values(first, measure), values(second, measure)
+    if not all(sides):
+        return []
+    comparison = unpaired(*sides)
+    return [of_groups(first, second, comparison, measure=name, sign=sign, remark=remark)]
+
+
+def _kept(target: str) -> Measure:
+    return lambda record: kept(record, target)
+
+
+def _tolerance(records: Sequence[Record]) -> list[Evidence]:
+    found = []
+    for entry in private_rows(records):
+        for target in TARGETS:
+            name = f"kept, faulty {target}"
+            found += _at_equal_accuracy(entry, _kept(target), name=name)
+            found += _against(
+                entry.private,
+                entry.natural,
+                _kept(target),
+                name=name,
+                sign=0,
+                remark="context: at unequal accuracy",
+            )
+            if entry.clip_only is not None:
+                found += _against(
+                    entry.clip_only,
+                    entry.natural,
+                    _kept(target),
+                    name=name,
+                    sign=0,
+                    remark="context: clipping alone, which gives no privacy",
+                )
+    return _once(found)
+
+
+def _once(found: Sequence[Evidence]) -> list[Evidence]:
+    """Clipping alone stands beside every DP row of its table: one copy is enough."""
+    seen = {}
+    for entry in found:
+        seen.setdefault((entry.what, entry.measure, entry.records), entry)
+    return list(seen.values())
+
+
+def _at_equal_accuracy(
+    entry: PrivateRow, measure: Measure, *, name: str, sign: int = 1, remark: str = ""
+) -> list[Evidence]:
+    if entry.stopped is None:
+        return []
+    pairs = by_seed(entry.private, entry.stopped, measure)
+    tests = by_seed(entry.private, entry.stopped, test_accuracy)
+    if not pairs:
+        return []
+    apart = abs(statistics.fmean(a - b for a, b in tests))
+    is_unequal = apart > _UNEQUAL
+    if is_unequal:
+        remark = f"test accuracies differ by {points(apart)} points: not at equal accuracy"
+    return [
+        of_groups(
+            entry.private,
+            entry.stopped,
+            paired(pairs),
+            measure=name,
+            sign=sign,
+            remark=remark,
+            is_out=is_unequal,
+        )
+    ]
+
+
+def _tolerance_printed() -> str:
+    rows = [row for row in paper.rows("table_8") if row.algorithm == "dpsgd"]
+    gaps = " to ".join(points(row.generalization_error) for row in (rows[0], rows[-1]))
+    return (
+        "The abstract: differentially private models enhance fault tolerance. It is inferred from "
+        f"gaps (Table 8: {gaps} points from epsilon {rows[0].value} to {rows[-1].value})."
+    )
+
+
+def _tolerance_counter() -> list[str]:
+    drawn = sorted({row.algorithm for row in paper.rows("figure_3")})
+    if "dpsgd" in drawn:
+        return []
+    return [
+        f"No fault was put into a private model: Figure 3 has {' and '.join(drawn)} only.",
+        _costs_accuracy(),
+    ]
+
+
+def _costs_accuracy() -> str:
+    row, natural = (
+        paper.row("table_8/fmnist_dnn/dpsgd/0.49"),
+        paper.row("table_8/fmnist_dnn/natural"),
+    )
+    cost = natural.test_accuracy - row.test_accuracy
+    return (
+        f"Table 8's most private row tests {points(cost)} points below natural training: a model "
+        "that knows less has less to lose."
+    )
+
+
+def _gap(records: Sequence[Record]) -> list[Evidence]:
+    found = []
+    for entry in private_rows(records):
+        found += _against(entry.private, entry.natural, gap, name="gap", sign=-1)
+        found += _at_equal_accuracy(
+            entry, gap, name="gap", sign=0, remark="context: at equal test accuracy"
+        )
+        found += _against(
+            entry.private,
+            entry.tikhonov,
+            gap,
+            name="gap",
+            sign=0,
+            remark="context: Tikhonov, which gives no privacy",
+        )
+    return found
+
+
+def _gap_printed() -> str:
+    parts = []
+    for table in ("table_7", "table_8"):
+        rows = paper.rows(table)
+        natural = next(row for row in rows if row.algorithm == "natural")
+        private = [row.generalization_error for row in rows if row.algorithm == "dpsgd"]
+        parts.append(
+            f"{paper.EXHIBITS[table].title}: {points(min(private))} to {points(max(private))} "
+            f"points with DP-SGD, {points(natural.generalization_error)} with natural training"
+        )
+    return "; ".join(parts) + "."
+
+
+def _gap_counter() -> list[str]:
+    lines = []
+    for table in ("table_7", "table_8"):
+        rows = paper.rows(table)
+        tikhonov = next(row for row in rows if row.algorithm == "tikhonov")
+        best = min(
+            (row for row in rows if row.algorithm == "dpsgd"),
+            key=lambda row: row.generalization_error,
+        )
+        if tikhonov.generalization_error < best.generalization_error:
+            lines.append(
+                f"{paper.EXHIBITS[table].title}'s Tikhonov has a gap of "
+                f"{points(tikhonov.generalization_error)} points at "
+                f"{points(tikhonov.test_accuracy)}% test accuracy, below its best DP row "
+                f"({points(best.generalization_error)} at {points(best.test_accuracy)}%)."
+            )
+    return lines
+
+
+def _bound(records: Sequence[Record]) -> list[Evidence]:
+    found = []
+    for entry in private_rows(records):
+        stated, gaps = worst(entry.private), entry.private.samples.gap
+        for name, key in (
+            ("as printed", "theorem_1_as_printed"),
+            ("replace-one epsilon", "theorem_1_replace_one"),
+            ("total variation", "gap_bound_claimed"),
+        ):
+            bound = stated.get(key, stated.get("gap_bound") if "claimed" in key else None)
+            if bound is not None:
+                found.append(_below(entry, gaps, bound, name, _why_out(key, bound, stated)))
+    return found
+
+
+def _why_out(key: str, bound: float, stated: dict) -> str:
+    """Why a bound does not count as Theorem 1's, "" if it does."""
+    if key == "gap_bound_claimed":
+        return "context: the bound that holds, which is not the theorem's"
+    if bound >= _SAYS_SOMETHING:
+        return "100 points or more: every gap obeys it"
+    if key == "theorem_1_as_printed":
+        right = stated.get("theorem_1_replace_one")
+        if right is None or right >= _SAYS_SOMETHING:
+            return (
+                "its epsilon adds or removes an example, the proof replaces one; with that epsilon "
+                "the bound says nothing"
+            )
+        return "its epsilon adds or removes an example, the proof replaces one"
+    return ""
+
+
+def _below(
+    entry: PrivateRow, gaps: Sequence[float], bound: float, name: str, why_out: str
+) -> Evidence:
+    shifted = paired([(value, bound) for value in gaps])
+    is_context = why_out.startswith("context")
+    return Evidence(
+        what=f"{where(entry.private)}: {kind_of(entry.private)} against the bound, {name}",
+        measure="gap minus bound",
+        comparison=Comparison(**{**vars(shifted), "method": "Student t, mean over seeds"}),
+        sign=0 if is_context else -1,
+        runs=f"{labels.of_run(entry.private)}; {_interval(gaps)}",
+        records=entry.private.names,
+        remark=why_out,
+        is_out=bool(why_out),
+    )
+
+
+def _interval(gaps: Sequence[float]) -> str:
+    if len(gaps) < 2:
+        return "one seed: the expected gap is not known"
+    interval = intervals.mean(gaps, unit="training seed")
+    return f"95% interval of the mean gap {points(interval.low)} to {points(interval.high)} points"
+
+
+def _bound_printed() -> str:
+    return "Theorem 1: the generalization error is at most exp(epsilon) - 1 + delta."
+
+
+def _bound_counter() -> list[str]:
+    rows = [row for row in paper.rows("table_8") if row.algorithm == "dpsgd"]
+    bounds = {row.value: theorem_1(float(row.value), delta=_DELTA) for row in rows}
+    empty = [value for value, bound in bounds.items() if bound >= 1]
+    told = [f"{points(bound, digits=1)} points at {v}" for v, bound in bounds.items() if bound < 1]
+    return [
+        f"With the printed epsilons the bound is {', '.join(told)}, and 100 points or more at "
+        f"{', '.join(empty)}, where it says nothing.",
+        "The proof replaces one training example by another; the printed epsilons add or remove "
+        "one. With replace-one epsilons the bound exceeds 100 points for every printed row "
+        "(compute_epsilon prints them).",
+    ]
+
+
+TOLERANCE = Claim(
+    id="dp_tolerance",
+    title="Differential privacy raises fault tolerance",
+    printed=_tolerance_printed,
+    test=(
+        "A DP run keeps more of its accuracy above chance, averaged over 0 to 90% faults, than "
+        "natural training of its seed that was stopped at its test accuracy: every DP row, weights "
+        "and units, paired by seed. Pairs that differ by more than a point without faults do not "
+        "count."
+    ),
+    evidence=_tolerance,
+    counter=_tolerance_counter,
+    caveats=(
+        "Against fully trained natural models, at unequal accuracy, the comparison is context: a "
+        "model that knows less has less to lose.",
+        "Clipping alone stands beside it, since it changes the trained weights as well.",
+    ),
+)
+GAP = Claim(
+    id="dp_gap",
+    title="Differential privacy narrows the gap",
+    printed=_gap_printed,
+    test="The gap of a DP run is smaller than that of natural training of the same table.",
+    evidence=_gap,
+    counter=_gap_counter,
+    caveats=(
+        "DP runs test lower than natural ones. At equal test accuracy, beside it as context, it "
+        "shows whether privacy or the early stage of training narrows the gap.",
+    ),
+)
+BOUND = Claim(
+    id="theorem_1",
+    title="The gap is bounded by Theorem 1",
+    printed=_bound_printed,
+    test=(
+        "The mean gap over seeds lies below exp(epsilon) - 1 + delta with the epsilon that the "
+        "proof needs, which replaces an example. A bound of 100 points or more does not count: "
+        "every gap obeys it. The bound as printed does not count: its epsilon is another one."
+    ),
+    evidence=_bound,
+    counter=_bound_counter,
+    caveats=(
+        "The theorem bounds the expected gap over data and runs; the total variation, which holds "
+        "where the theorem says nothing, stands beside it as context.",
+    ),
+)

@@ -1,0 +1,134 @@
+"""Two groups of runs compared by one figure: the difference, its interval, a p-value."""
+
+import dataclasses
+import math
+import statistics
+import warnings
+from collections.abc import Callable, Sequence
+
+from scipy import stats
+
+from ft_tf import intervals
+from ft_tf.records import Record
+from ft_tf.report.groups import Group
+from ft_tf.report.tables import LEVEL
+
+Measure = Callable[[Record], float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One figure of two groups.
+
+    Attributes:
+        first: mean of the first group.
+        second: mean of the second group.
+        difference: first minus second.
+        low: lower end of the 95% interval of the difference; None where one value stands against
+            one.
+        high: upper end.
+        p_value: two-sided; None where one value stands against one.
+        counts: replicates on both sides; of a paired comparison the pairs.
+        method: the test, in words.
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    counts: tuple[int, int]
+    method: str
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether there is a spread to hold the difference against."""
+        return self.p_value is not None
+
+
+def unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Compares independent replicates: Welch's t, or one value against several (equal spread)."""
+    interval = intervals.difference(first, second, level=LEVEL, unit="training seed")
+    means = statistics.fmean(first), statistics.fmean(second)
+    counts = len(first), len(second)
+    if max(counts) < 2:
+        return Comparison(*means, means[0] - means[1], None, None, None, counts, interval.method)
+    return Comparison(
+        *means,
+        means[0] - means[1],
+        interval.low,
+        interval.high,
+        _p_of_unpaired(first, second),
+        counts,
+        interval.method,
+    )
+
+
+def _p_of_unpaired(first: Sequence[float], second: Sequence[float]) -> float:
+    difference = statistics.fmean(first) - statistics.fmean(second)
+    single, several = sorted((first, second), key=len)
+    if len(single) > 1:
+        with warnings.catch_warnings():  # replicates that are all equal: `_p` answers for them
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _p(float(stats.ttest_ind(first, second, equal_var=False).pvalue), difference)
+    scale = statistics.stdev(several) * math.sqrt(1 + 1 / len(several))
+    if not scale:
+        return _p(math.nan, difference)
+    return float(2 * stats.t.sf(abs(difference) / scale, len(several) - 1))
+
+
+def paired(pairs: Sequence[tuple[float, float]], *, unit: str = "training seed") -> Comparison:
+    """Compares values that share a seed or a replicate: Student's t of their differences."""
+    differences = [a - b for a, b in pairs]
+    means = statistics.fmean(a for a, _ in pairs), statistics.fmean(b for _, b in pairs)
+    difference, counts = statistics.fmean(differences), (len(pairs), len(pairs))
+    if len(pairs) < 2:
+        return Comparison(*means, difference, None, None, None, counts, "none: one pair")
+    interval = intervals.mean(differences, level=LEVEL, unit=unit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        p = float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return Comparison(
+        *means,
+        difference,
+        interval.low,
+        interval.high,
+        _p(p, difference),
+        counts,
+        f"Student t, paired by {unit}",
+    )
+
+
+def _p(p: float, difference: float) -> float:
+    """Replicates without any spread: equal means say nothing, different ones everything."""
+    if p == p:
+        return p
+    return 0.0 if difference else 1.0
+
+
+def values(group: Group, measure: Measure) -> list[float]:
+    """A figure of every run of a group that has it."""
+    found = (measure(record) for record in group.finished)
+    return [value for value in found if value is not None]
+
+
+def by_seed(first: Group, second: Group, measure: Measure) -> list[tuple[float, float]]:
+    """The figure of both groups for each training seed that both have run."""
+    others = {record["config"]["seed"]: measure(record) for record in second.finished}
+    pairs = []
+    for record in first.finished:
+        value, other = measure(record), others.get(record["config"]["seed"])
+        if value is not None and other is not None:
+            pairs.append((value, other))
+    return pairs
+
+
+def gap(record: Record) -> float | None:
+    """Generalization error of a run."""
+    return record["accuracy"]["generalization_error"]
+
+
+def test_accuracy(record: Record) -> float | None:
+    """Test accuracy of a run."""
+    return record["accuracy"]["test"]

@@ -1,0 +1,55 @@
+"""Fault tolerance, robustness, privacy and accuracy of every group of runs in one table."""
+
+import pandas as pd
+
+from ft_tf.report.views.base import (
+    NOTHING,
+    Cells,
+    Column,
+    Line,
+    View,
+    count,
+    figure,
+    is_missing,
+    make_view,
+    percent,
+    words,
+)
+
+_TRADEOFF: Cells = (
+    (Column("run", is_number=False), lambda line: line["run"]),
+    (Column("test", "accuracy"), lambda line: percent(line["test"])),
+    (Column("gap"), lambda line: percent(line["gap"])),
+    (Column("weights", "kept under faulty"), lambda line: percent(line["weights_kept"])),
+    (Column("units", "kept under faulty", 1), lambda line: percent(line["units_kept"])),
+    (Column("attacked", "accuracy"), lambda line: percent(line["robust"])),
+    (Column("own epsilon"), lambda line: _epsilon(line)),
+    (Column("n"), lambda line: count(line["replicates"])),
+)
+
+
+def _epsilon(line: Line) -> str:
+    return NOTHING if is_missing(line["epsilon"]) else figure(line["epsilon"], 3)
+
+
+def tradeoff(frame: pd.DataFrame) -> View:
+    """View of `tradeoff.group_frame`."""
+    return make_view(
+        frame,
+        _TRADEOFF,
+        title="Fault tolerance, robustness, privacy and accuracy side by side",
+        detail=_detail,
+        notes=(
+            "Percent; means over n seeds. Kept is the share of the accuracy above chance that is "
+            "left under faults, averaged over 0 to 90% faults. Attacked is the accuracy under the "
+            "strongest attack on record. Own epsilon is the one that the run claims; a run "
+            "without one has no privacy guarantee.",
+        ),
+    )
+
+
+def _detail(line: Line) -> str:
+    parts = [words(line["data"]), f"rows: {line['rows']}"]
+    if words(line["attacks"]):
+        parts.append(f"attacked by {line['attacks']} at {figure(line['attack_epsilon'])}")
+    return "; ".join(parts)

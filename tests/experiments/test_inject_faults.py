@@ -1,0 +1,94 @@
+"""The fault binary on two tiny finished runs: what it prints, and what it writes."""
+
+import forked
+import pandas as pd
+import pytest
+
+FAULTS = "experiments.inject_faults"
+TRAIN = ["experiments.train", "--output_dir=runs", "--train_limit=400", "--test_limit=200",
+         "--epochs=2", "--batch_size=50", "--fault_trials=2"]  # fmt: skip
+COMMANDS = {
+    "first": [*TRAIN, "--learning_rate=0.2"],
+    "second": [*TRAIN, "--learning_rate=0.1", "--output_dir=others"],
+    "plain": [FAULTS, "--run=ONE", "--rates=0,0.5,0.9", "--trials=4", "--predict", "--band"],
+    "int8": [FAULTS, "--run=ONE", "--rates=0,0.01", "--trials=3", "--fault=bit_flip",
+             "--storage=int8", "--bits=0-6", "--images_per_trial=100", "--allocation=layer"],
+    "settled": [FAULTS, "--run=ONE,TWO", "--target=units", "--rates=0,0.1,0.9", "--trials=40",
+                "--half_width=2", "--per_layer=0"],
+    "unwritable": [FAULTS, "--run=ONE", "--output=/proc/nowhere/rows.csv"],
+}  # fmt: skip
+COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("inject_faults")
+    trained = forked.run_all({name: COMMANDS[name] for name in ("first", "second")}, directory)
+    assert all(code == 0 for code, _, _ in trained.values()), trained
+    one, two = sorted(path.parent for path in directory.glob("*/*/record.json"))
+    rest = {
+        name: [text.replace("ONE", str(one)).replace("TWO", str(two)) for text in arguments]
+        for name, arguments in COMMANDS.items()
+        if name not in trained
+    }
+    return one, forked.run_all(rest, directory)
+
+
+def lines_of(found, name):
+    code, stdout, stderr = found[1][name]
+    assert code == 0, stderr
+    return [line.strip() for line in stdout.splitlines()]
+
+
+def test_the_default_file_has_the_contract_and_a_summary_beside_it(found):
+    lines = lines_of(found, "plain")
+    frame = pd.read_csv(found[0] / "faults-weights-stuck_at_0-seed_0.csv")
+    assert list(frame.columns) == COLUMNS
+    assert len(frame) == 12
+    summary = pd.read_csv(found[0] / "faults-weights-stuck_at_0-seed_0-summary.csv")
+    assert summary["fault"].tolist() == ["StuckAt(value=0.0)"] * 3
+    assert set(summary["method"]) == {"simultaneous max-t band"}
+    for row in summary.itertuples():
+        assert row.accuracy == pytest.approx(frame[frame["rate"] == row.rate]["accuracy"].mean())
+    for text in ("retention", "not finite", "epsilon_ft", "area above chance", "first-order"):
+        assert any(text in line for line in lines), text
+    assert any(line.startswith("layer by layer at rate 0.5 (10 trials of 200") for line in lines)
+    layers = pd.read_csv(found[0] / "faults-weights-stuck_at_0-seed_0-layers.csv")
+    assert layers["layer"].iloc[0] == "whole model"
+    assert len(layers) > 2
+    prediction = pd.read_csv(found[0] / "faults-weights-stuck_at_0-seed_0-prediction.csv")
+    assert prediction["holds"].iloc[0]
+    assert not prediction["holds"].iloc[-1]
+    assert any(line.startswith("it holds up to rate") for line in lines)
+
+
+def test_settings_are_in_the_name_the_print_and_the_summary(found):
+    name = "faults-weights-bit_flip-storage_int8-bits_0_6-allocation_layer-images_100-seed_0"
+    frame = pd.read_csv(found[0] / f"{name}.csv")
+    assert list(frame.columns) == COLUMNS
+    (line,) = [line for line in lines_of(found, "int8") if line.startswith("fault BitFlip")]
+    for part in ("storage int8, bits 0-6", "max|w| / 127", "allocation layer", "100 of 200 images"):
+        assert part in line
+    summary = pd.read_csv(found[0] / f"{name}-summary.csv")
+    assert summary["bits"].tolist() == ["0-6"] * 2
+    assert summary["images_per_trial"].tolist() == [100] * 2
+    layers = pd.read_csv(found[0] / f"{name}-layers.csv")
+    assert set(layers["images_per_trial"]) == {100}
+
+
+def test_rates_settle_by_themselves_and_runs_are_compared_in_pairs(found):
+    lines = lines_of(found, "settled")
+    frame = pd.read_csv(found[0] / "faults-units-stuck_at_0-within_2-stein-seed_0.csv")
+    assert frame.groupby("rate")["trial"].count()[0.0] == 1
+    assert any("Stein two-stage" in line for line in lines)
+    start = next(n for n, line in enumerate(lines) if "trial by trial" in line)
+    assert [line.split()[:2] for line in lines[start + 1 : start + 4]] == [
+        ["units", "0:"], ["units", "0.1:"], ["units", "0.9:"]
+    ]  # fmt: skip
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(found):
+    code, stdout, stderr = found[1]["unwritable"]
+    assert code == 2
+    assert stdout == ""
+    assert "/proc/nowhere/rows.csv cannot be written" in stderr

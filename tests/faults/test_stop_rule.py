@@ -1,0 +1,146 @@
+"""Campaigns that stop by themselves: their coverage, their rows, and what they did not reach."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ft_tf import faults
+from ft_tf._compat import keras
+from ft_tf.errors import ArgumentError
+from ft_tf.faults import text
+from ft_tf.faults.rows import PILOT, StopRule
+
+layers = keras.layers
+
+
+def stopped(generator, *, between, most, half_width, images=10_000, some=200):
+    """One rate of a campaign under the rule of method="stein": the interval and the trials."""
+    rule = StopRule([0.5], half_width=half_width, method="stein", most=most)
+    count = 0
+    while rule.wants(0.5) and count < most:
+        level = np.clip(generator.normal(0.6, math.sqrt(between)), 0, 1)
+        right = round(level * images)
+        accuracy = generator.hypergeometric(right, images - right, some) / some
+        rule.take({"rate": 0.5, "accuracy": accuracy})
+        count += 1
+    return rule.interval(0.5), count
+
+
+@pytest.mark.parametrize("most", [2000, 70])
+def test_the_two_stage_rule_covers_whether_it_reaches_its_width_or_not(most):
+    generator = np.random.Generator(np.random.Philox(most))
+    found = [stopped(generator, between=0.05**2, most=most, half_width=0.015) for _ in range(800)]
+    covered = np.mean([interval.low <= 0.6 <= interval.high for interval, _ in found])
+    assert covered == pytest.approx(0.95, abs=3 * math.sqrt(0.0475 / 800))
+    reached = np.array([interval.half_width <= 0.015 + 1e-9 for interval, _ in found])
+    counts = np.array([count for _, count in found])
+    if most == 2000:
+        assert reached.all()
+        variance = 0.05**2 + 0.24 * (1 / 200 - 1 / 10_000)
+        expected = (stats.t.ppf(0.975, PILOT - 1) / 0.015) ** 2 * variance
+        assert counts.mean() == pytest.approx(expected, rel=0.1)
+    else:
+        assert 0.2 < reached.mean() < 0.95
+        assert (reached == (counts < most)).mean() > 0.95
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(20, activation="relu")])
+    model.add(layers.Dense(3))
+    return model
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    x = np.random.Generator(np.random.Philox(2)).normal(size=(900, 6)).astype(np.float32)
+    return x, model.predict(x, verbose=0).argmax(axis=1)
+
+
+RATES = [0.0, 0.05, 0.6]
+
+
+@pytest.fixture(scope="module")
+def settled(model, images):
+    return faults.sweep(
+        model, *images, target="weights", rates=RATES, trials=3000, seed=3,
+        half_width=0.03, method="stein",
+    )  # fmt: skip
+
+
+def test_every_rate_ends_by_itself_and_reaches_its_width(settled):
+    trials = settled.groupby("rate")["trial"].count()
+    assert trials[0.0] == 1
+    assert PILOT <= trials[0.05] < trials[0.6] < 3000
+    table = faults.summarize(settled).set_index("rate")
+    assert table["reached"].tolist() == [True] * 3
+    assert ((table["high"] - table["low"]) / 2 <= 0.03 + 1e-9).all()
+    assert table["method"].tolist() == ["no faults: exact", *["Stein two-stage"] * 2]
+    assert table["low"][0.0] == table["high"][0.0] == settled.attrs["clean_accuracy"] == 1.0
+    assert settled.attrs["images_per_trial"] == 200
+    figures = faults.curve_figures(settled, classes=3, rates=(0.05, 0.6))
+    assert figures.drop_interval.method == "Stein two-stage"
+    assert figures.drop_interval.low < figures.drop < figures.drop_interval.high
+
+
+def test_rows_do_not_depend_on_what_ran_beside_them(model, images, settled):
+    where = {"target": "weights", "seed": 3}
+    for rate in RATES:
+        rows = settled[settled["rate"] == rate].reset_index(drop=True)
+        alone = faults.sweep(
+            model, *images, rates=[rate], trials=3000, half_width=0.03, method="stein", **where
+        )
+        assert alone.equals(rows)
+        plain = faults.sweep(
+            model, *images, rates=[rate], trials=[0, len(rows) - 1], images_per_trial=200, **where
+        ) if len(rows) > 1 else alone  # fmt: skip
+        assert plain.equals(rows.iloc[[0, -1] if len(rows) > 1 else [0]].reset_index(drop=True))
+
+
+def test_what_was_not_reached_is_said(model, images):
+    where = {"target": "weights", "rates": RATES, "seed": 3, "trials": 50, "half_width": 0.005}
+    for method, name in (("stein", "Stein two-stage"), ("anytime", "betting")):
+        frame = faults.sweep(model, *images, method=method, **where)
+        assert frame.groupby("rate")["trial"].count().tolist() == [1, 50, 50]
+        table = faults.summarize(frame)
+        assert table["reached"].tolist() == [True, False, False]
+        assert table["method"].str.startswith(name).tolist() == [False, True, True]
+        lines = text.summary_lines(table)
+        assert [("NOT REACHED" in line) for line in lines[:-1:2]] == [False, True, True]
+
+
+def test_a_rate_that_never_varies_does_not_wait_for_the_others(model, images):
+    frame = faults.sweep(
+        model, *images, target="weights", rates=[0.3, 1.0], trials=400, seed=0,
+        half_width=0.06, method="anytime",
+    )  # fmt: skip
+    counts = frame.groupby("rate")["trial"].count()
+    assert counts[1.0] < counts[0.3] < 400
+
+
+def test_the_running_interval_is_the_valid_one():
+    values = np.random.Generator(np.random.Philox(5)).normal(0.5, 0.05, 80)
+    rule = StopRule([0.1], half_width=0.01, method="stein", most=500)
+    for value in values:
+        rule.take({"rate": 0.1, "accuracy": float(value)})
+    assert rule.interval(0.1).method == "Stein two-stage"
+    spread = stats.t.ppf(0.975, PILOT - 1) * values[:PILOT].std(ddof=1) / math.sqrt(80)
+    assert rule.interval(0.1).half_width == pytest.approx(spread)
+    betting = StopRule([0.1], half_width=0.05, method="anytime")
+    betting.take({"rate": 0.1, "accuracy": 0.5})
+    assert betting.interval(0.1).method == "betting confidence sequence"
+    plain = StopRule([0.1], half_width=None)
+    for value in values[:3]:
+        plain.take({"rate": 0.1, "accuracy": float(value)})
+    assert plain.interval(0.1).method == "Student t, mean"
+    assert plain.trials_left(10) == 7
+
+
+def test_bad_rules_are_named():
+    with pytest.raises(ArgumentError, match="method='guess'"):
+        StopRule([0.1], half_width=0.01, method="guess")
+    with pytest.raises(ArgumentError, match="half_width=0"):
+        StopRule([0.1], half_width=0)

@@ -1,0 +1,63 @@
+"""Comparisons against scipy and by hand; who may be paired with whom."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from ft_tf.report import comparison
+from ft_tf.report.groups import groups_by_row
+
+
+def test_two_groups_are_compared_by_welch():
+    first, second = [0.1, 0.12, 0.16], [0.05, 0.06]
+    found = comparison.unpaired(first, second)
+    expected = stats.ttest_ind(first, second, equal_var=False)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.counts == (3, 2)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_one_seed_against_several_is_held_against_their_spread(swap):
+    """t = (0.30 - 0.20) / (0.02 sqrt(1 + 1/3)) with 2 degrees of freedom."""
+    several, single = [0.18, 0.20, 0.22], [0.30]
+    found = comparison.unpaired(*((several, single) if swap else (single, several)))
+    t = 0.1 / (0.02 * math.sqrt(4 / 3))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(t, 2))
+    assert found.difference == pytest.approx(-0.1 if swap else 0.1)
+    assert found.is_decidable
+
+
+def test_one_against_one_cannot_be_decided():
+    for found in (comparison.unpaired([0.3], [0.1]), comparison.paired([(0.3, 0.1)])):
+        assert not found.is_decidable
+        assert found.difference == pytest.approx(0.2)
+        assert (found.low, found.high) == (None, None)
+
+
+def test_pairs_are_compared_by_their_differences():
+    pairs = [(0.8, 0.7), (0.9, 0.75), (0.7, 0.65)]
+    found = comparison.paired(pairs)
+    first, second = zip(*pairs, strict=True)
+    assert found.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
+
+
+def test_values_without_any_spread():
+    assert comparison.unpaired([0.1, 0.1], [0.1, 0.1]).p_value == 1
+    assert comparison.unpaired([0.2], [0.1, 0.1]).p_value == 0
+    assert comparison.paired([(0.2, 0.1), (0.2, 0.1)]).p_value == 0
+
+
+def test_seeds_are_paired_only_with_themselves(run):
+    records = [run(seed=seed, test=0.8 + seed / 100) for seed in (0, 2, 3)]
+    records += [
+        run(row="table_5/fmnist_dnn/tikhonov", algorithm="tikhonov", seed=seed, test=0.7)
+        for seed in (3, 1, 0)
+    ]
+    grouped = groups_by_row(records)
+    (natural,), (tikhonov,) = (grouped[f"table_5/fmnist_dnn/{n}"] for n in ("natural", "tikhonov"))
+    pairs = comparison.by_seed(natural, tikhonov, comparison.test_accuracy)
+    assert [a for a, _ in sorted(pairs)] == pytest.approx([0.8, 0.83])
+    assert [b for _, b in pairs] == [0.7, 0.7]

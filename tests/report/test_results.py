@@ -1,0 +1,69 @@
+"""The committed results are what the report builds from the committed records."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from ft_tf import records, report
+
+COMMITTED = Path(__file__).parent.parent.parent / "experiments" / "results"
+TEXTS = ("report.md", "verdict.md")
+
+
+def copied(source, target):
+    """The records alone, as they lie."""
+    for path in source.rglob("*.json"):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+
+
+def differences(directory, rebuilt):
+    """Names of tables, pages and figures that the two directories do not share to the byte.
+
+    Figures are compared by their size in pixels: their bytes depend on matplotlib's version.
+    """
+
+    def found(root):
+        tables = {p.relative_to(root): p.read_bytes() for p in (root / "tables").rglob("*.*")}
+        pages = {Path(name): (root / name).read_bytes() for name in TEXTS}
+        figures = {
+            p.relative_to(root): struct.unpack(">II", p.read_bytes()[16:24])
+            for p in (root / "figures").glob("*.png")
+        }
+        return tables | pages | figures
+
+    ours, theirs = found(directory), found(rebuilt)
+    return sorted(str(name) for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+
+
+def test_tables_and_figures_come_back_from_records_alone(tmp_path, whole_study):
+    for record in whole_study:
+        records.write(tmp_path / "a" / record["name"], record)
+    report.build(tmp_path / "a")
+    copied(tmp_path / "a", tmp_path / "b")
+    report.build(tmp_path / "b")
+    assert differences(tmp_path / "a", tmp_path / "b") == []
+    table = tmp_path / "a" / "tables" / "table_8.csv"
+    table.write_text(table.read_text().replace("0.8", "0.9", 1))
+    (tmp_path / "a" / "figures" / "tradeoff.png").unlink()
+    assert differences(tmp_path / "a", tmp_path / "b") == [
+        "figures/tradeoff.png",
+        "tables/table_8.csv",
+    ]
+
+
+@pytest.mark.skipif(not COMMITTED.is_dir(), reason="no results are committed yet")
+def test_the_committed_tables_and_figures_are_those_of_the_committed_records(tmp_path):
+    copied(COMMITTED, tmp_path)
+    report.build(tmp_path)
+    assert differences(COMMITTED, tmp_path) == []
+
+
+@pytest.mark.skipif(not COMMITTED.is_dir(), reason="no results are committed yet")
+def test_committed_results_are_small_and_hold_no_weights():
+    files = [path for path in COMMITTED.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in (".keras", ".h5", ".index", ".npz")]
+    assert sum(path.stat().st_size for path in files) < 12e6
