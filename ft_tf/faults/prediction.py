@@ -120,11 +120,11 @@ def compare_with_trials(
         tolerance: relative error up to which the prediction holds.
 
     Returns:
-        Columns rate, mean_predicted, mean_measured, mean_noise, sd_predicted, sd_measured, holds.
-        Each is a root mean square over images and logits: of the mean change, of the standard error
-        of the measured one, of the standard deviation over masks. `holds`: the distance of mean
-        changes is within tolerance * measured + 2 noise, and that of standard deviations within
-        tolerance.
+        Columns rate, mean_predicted, mean_measured, mean_noise, sd_predicted, sd_measured,
+        sd_noise, holds. Each is a root mean square over images and logits: of the mean change, of
+        the standard deviation over masks; noise is the standard error of the measured one. `holds`:
+        both distances are within tolerance * measured + 2 noise. A handful of faults hit weights
+        that do next to nothing or a lot, so that trials show the spread poorly at tiny rates.
     """
     check_positive_integer(trials=trials)
     if trials < 2:
@@ -134,6 +134,7 @@ def compare_with_trials(
     predicted = first_order(model, x, target=target, **options)
     program = TrialProgram(model, plan, x, batch_size=len(x), cache_bytes=1 << 30)
     sums = {rate: [0.0, 0.0] for rate in sorted(rates)}
+    sizes: dict[float, list[float]] = {rate: [] for rate in sums}
     with program.weights.restored_after():
         clean = program(plan.trial(seed=seed, trial=0).masks(0.0)).astype(np.float64)
         for number in range(trials):
@@ -141,8 +142,9 @@ def compare_with_trials(
             for rate, pair in sums.items():
                 change = program(trial.masks(rate)) - clean
                 pair[0], pair[1] = pair[0] + change, pair[1] + change**2
+                sizes[rate].append(float(np.mean(change**2)))
     rows = [
-        _comparison(predicted, rate, total / trials, squares / trials, trials, tolerance)
+        _comparison(predicted, rate, total / trials, squares / trials, sizes[rate], tolerance)
         for rate, (total, squares) in sums.items()
     ]
     return pd.DataFrame(rows)
@@ -177,9 +179,12 @@ def _comparison(
     rate: float,
     mean: np.ndarray,
     mean_square: np.ndarray,
-    trials: int,
+    sizes: list[float],
     tolerance: float,
 ) -> dict[str, Any]:
+    """A row of the comparison; `sizes` are the mean squared changes of each trial."""
+    trials = len(sizes)
+
     def size(values: np.ndarray) -> float:
         return float(np.sqrt(np.mean(values**2)))
 
@@ -188,7 +193,11 @@ def _comparison(
     expected, spread = predicted.mean_change(rate), np.sqrt(predicted.variance(rate))
     measured, measured_spread = size(mean), size(np.sqrt(variance))
     close = size(expected - mean) <= tolerance * measured + 2 * noise
-    alike = abs(size(spread) - measured_spread) <= tolerance * measured_spread
+    # d sd = d variance / (2 sd), and the trials' own squares show how well the variance is known.
+    error = float(np.std(sizes, ddof=1) / np.sqrt(trials))
+    spread_noise = error / (2 * measured_spread) if measured_spread > 0 else 0.0
+    distance = abs(size(spread) - measured_spread)
+    alike = distance <= tolerance * measured_spread + 2 * spread_noise
     return {
         "rate": rate,
         "mean_predicted": size(expected),
@@ -196,6 +205,7 @@ def _comparison(
         "mean_noise": noise,
         "sd_predicted": size(spread),
         "sd_measured": measured_spread,
+        "sd_noise": spread_noise,
         "holds": bool(close and alike),
     }
 

@@ -85,7 +85,8 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
     ]
     lines += [
         f"  rate {row.rate:8.4g}: mean {row.mean_predicted:.4g} predicted, {row.mean_measured:.4g} "
-        f"+- {row.mean_noise:.2g} measured; sd {row.sd_predicted:.4g}, {row.sd_measured:.4g}"
+        f"+- {row.mean_noise:.2g} measured; sd {row.sd_predicted:.4g}, {row.sd_measured:.4g} "
+        f"+- {row.sd_noise:.2g}"
         f"{'' if row.holds else '  does not hold'}"
         for row in comparison.itertuples()
     ]
