@@ -58,10 +58,14 @@ def warn(message: str) -> None:
     print(_terminal.wrapped(f"{_terminal.styled('warning:', 'warning')} {message}"))
 
 
-def save_flags(path: Path) -> None:
+def save_flags(path: Path, **also: str) -> None:
     """Writes the flags that were set as a file for --flagfile, which repeats the command.
 
     Paths stay as they were given: the file works from the directory where the command was run.
+
+    Args:
+        path: of the file.
+        also: further flags, of type string, or other values of those that were set.
 
     Raises:
         RunError: the place cannot be written.
@@ -73,6 +77,7 @@ def save_flags(path: Path) -> None:
         for flag in defined
         if not module.startswith("absl.") and flag.present
     }
+    given |= {name: f"--{name}={value}" for name, value in also.items()}
     lines = [f"# python -m {binary} --flagfile={path}", *(given[name] for name in sorted(given))]
     records.write_text(path, "\n".join(lines) + "\n")
 

@@ -29,7 +29,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
 flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
-flags.DEFINE_string("format", "text", "text or json.")
+flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
 
 _BENCHMARKS = {
     "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),

@@ -14,7 +14,10 @@ from ft_tf.errors import ArgumentError
 from ft_tf.report import paper, precision
 
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Directory of a study: records are read, and the report is written, there."
+    "output_dir",
+    None,
+    "Directory of a study, such as results/quick: records are read, and the report is written, "
+    "there.",
 )
 _TABLES = flags.DEFINE_list(
     "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."

@@ -9,7 +9,8 @@ Examples:
     python -m experiments.reproduce --executor=ray --ray_address=HOST:6379 --output_dir=SHARED
 
 Ctrl-C is safe: the same command goes on from there. Records, tables and figures stand below
---output_dir.
+--output_dir, and reproduce.flags, which repeats the study by --flagfile; the file of that name in a
+run's directory repeats that run.
 """
 
 import shutil
@@ -136,7 +137,10 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(f"nothing to run: {reasons}")
     for line in missing:
         print(line, flush=True)
+    _app.save_flags(output_dir / "reproduce.flags")
     found = _execute(listed, executor, output_dir)
+    for job in listed:
+        _app.save_flags(output_dir / job.name / "reproduce.flags", only=job.name)
     if scale is presets.PAPER:
         stopped = _chosen(_trainings(presets.stopped_runs(found, scale), sets, output_dir))
         if stopped:

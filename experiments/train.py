@@ -27,14 +27,30 @@ from ft_tf.training import precision, strategies
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
 
-flags.DEFINE_string("dataset", "fashion_mnist", "fashion_mnist or cifar10.")
 flags.DEFINE_string(
-    "architecture", None, f"One of {', '.join(architectures.NAMES)}; default: the data set's first."
+    "dataset", "fashion_mnist", "fashion_mnist or cifar10 (circles: reproduce --tables=3)."
 )
-flags.DEFINE_string("algorithm", "natural", f"One of {', '.join(c.ALGORITHMS)}.")
+flags.DEFINE_string(
+    "architecture",
+    None,
+    f"One of {', '.join(architectures.NAMES[:-1])}. Default: fmnist_dnn, or cifar10_cnn for "
+    "cifar10.",
+)
+flags.DEFINE_string(
+    "algorithm",
+    "natural",
+    "natural: plain cross-entropy; tikhonov: with an L2 penalty on the kernels; additive_gaussian, "
+    "multiplicative_gaussian: noise on the inputs; jacobian_penalty: the penalty that small noise "
+    "amounts to; trades: adversarial training; dpsgd: differentially private.",
+)
 flags.DEFINE_integer("epochs", 10, "Passes over the training data.")
 flags.DEFINE_integer("batch_size", 250, "Examples per step (expected examples for dpsgd).")
-flags.DEFINE_float("learning_rate", 0.15, "Learning rate.")
+flags.DEFINE_float(
+    "learning_rate",
+    0.15,
+    "Learning rate. The default is for SGD without momentum; a tenth of it with --momentum=0.9, a "
+    "hundredth with adam.",
+)
 flags.DEFINE_string("optimizer", "sgd", "sgd or adam.")
 flags.DEFINE_float("momentum", 0.0, "Momentum of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Adds weight_decay * w to each gradient.")
@@ -42,7 +58,12 @@ flags.DEFINE_integer(
     "seed", 0, "Fixes initial weights, data order, input noise, faults and attacks."
 )
 flags.DEFINE_bool("augment", False, "Random crop and flip (cifar10).")
-flags.DEFINE_string("precision", "float32", "float32 or mixed_bfloat16.")
+flags.DEFINE_string(
+    "precision",
+    "float32",
+    "float32, or mixed_bfloat16: faster where the processor computes in it. Evaluation is in "
+    "float32.",
+)
 flags.DEFINE_float("dropout", 0.0, "Share of hidden Dense units dropped in training.")
 flags.DEFINE_float(
     "fault_aware_rate", 0.0, "Fault-aware training: share of sites stuck at 0, anew at each step."
@@ -67,7 +88,9 @@ flags.DEFINE_integer("train_limit", 0, "Train on the first so many examples; 0 f
 flags.DEFINE_integer("test_limit", 0, "Test on the first so many examples; 0 for all.")
 flags.DEFINE_integer("fault_trials", 5, "Fault sets per rate in the evaluation.")
 flags.DEFINE_string(
-    "attack", None, "fgsm, pgd, apgd or none: attack the trained model; default: pgd for trades."
+    "attack",
+    None,
+    "fgsm, pgd, apgd or none: attack the trained model. Default: pgd for trades, else none.",
 )
 flags.DEFINE_float("attack_epsilon", None, "Radius of that attack; default: trades' own, or 0.1.")
 flags.DEFINE_integer("attack_steps", 20, "Steps of that attack.")
@@ -83,24 +106,47 @@ flags.DEFINE_bool(
 # Options of single algorithms; given to another one they are refused.
 flags.DEFINE_float("l2", 1e-3, "tikhonov: coefficient of the squared kernel entries.")
 flags.DEFINE_float(
-    "sigma", 0.1, "*_gaussian: scale of the noise; jacobian_penalty: its stand-in's."
+    "sigma",
+    0.1,
+    "additive_gaussian, multiplicative_gaussian: scale of the noise, in pixels or as a share of "
+    "them; jacobian_penalty: of the noise that it stands for.",
 )
 flags.DEFINE_float("epsilon", 0.1, "trades: radius of the ball, in pixels of [0, 1].")
 flags.DEFINE_float("step_size", 0.02, "trades: length of an attack step.")
 flags.DEFINE_integer("num_steps", 10, "trades: attack steps.")
-flags.DEFINE_float("beta", 1.0, "trades: weight of the KL term.")
-flags.DEFINE_string("distance", "l_inf", "trades: l_inf or l_2.")
-flags.DEFINE_bool("normalized_example", False, "trades: the authors' normalised MNIST example.")
+flags.DEFINE_float(
+    "beta", 1.0, "trades: weight of the KL term: more is more robust, and less accurate."
+)
+flags.DEFINE_string("distance", "l_inf", "trades: the ball's norm, l_inf or l_2.")
+flags.DEFINE_bool(
+    "normalized_example",
+    False,
+    "trades: attack in the space of the authors' MNIST example, where the images are normalised: "
+    "epsilon and step_size are in its units (0.1 is 0.031 of a pixel's range).",
+)
 flags.DEFINE_float("l2_norm_clip", 1.0, "dpsgd: greatest l2 norm of one example's gradient.")
-flags.DEFINE_float("noise_multiplier", 1.1, "dpsgd: noise sigma, in units of l2_norm_clip.")
-flags.DEFINE_string("sampling", "poisson", "dpsgd: poisson or shuffle.")
+flags.DEFINE_float(
+    "noise_multiplier",
+    1.1,
+    "dpsgd: standard deviation of the noise over l2_norm_clip: more is more private. "
+    "compute_epsilon --target_epsilon finds the one for a budget.",
+)
+flags.DEFINE_string(
+    "sampling",
+    "poisson",
+    "dpsgd: poisson, as accountants assume; or shuffle, the usual practice, with a larger epsilon.",
+)
 flags.DEFINE_integer(
     "noise_seed",
     None,
     "dpsgd: fixes batches and noise, for replication only: the record publishes it.",
 )
 flags.DEFINE_string("engine", "fast", "dpsgd: fast, or reference (TF Privacy's optimizer).")
-flags.DEFINE_float("delta", c.DEFAULT_DELTA, "dpsgd: delta at which epsilon is stated.")
+flags.DEFINE_float(
+    "delta",
+    c.DEFAULT_DELTA,
+    "dpsgd: delta at which epsilon is stated, well below one over the number of images.",
+)
 
 _OPTIONS = {
     name: tuple(field.name for field in dataclasses.fields(algorithm))

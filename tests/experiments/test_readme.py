@@ -14,7 +14,8 @@ import pytest
 
 TEXT = (forked.ROOT / "README.md").read_text()
 BUILD = (forked.ROOT / "BUILD.md").read_text()
-COMMANDS = re.findall(r"python -m (experiments\.[a-z_]+)([^\n`&]*)", TEXT + BUILD)
+PAGES = "".join(path.read_text() for path in (forked.ROOT / "experiments").glob("*.md"))
+COMMANDS = re.findall(r"python -m (experiments\.[a-z_]+)([^\n`&]*)", TEXT + BUILD + PAGES)
 BINARIES = sorted(
     f"experiments.{path.stem}"
     for path in (forked.ROOT / "experiments").glob("*.py")

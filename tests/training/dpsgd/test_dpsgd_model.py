@@ -51,21 +51,6 @@ def test_a_noise_seed_replays_and_none_does_not():
     assert not np.array_equal(*(weights_of(trained(noise_seed=None)[0]) for _ in range(2)))
 
 
-def test_compiling_again_draws_anew_unless_seeded():
-    x, y = np.zeros((40, 5, 5, 1), np.float32), np.zeros(40, np.int64)
-    for noise_seed in (None, 5):
-        model = tiny_model()
-        initial = model.get_weights()
-        private = DPSGDModel(model, l2_norm_clip=CLIP, noise_multiplier=1.0, noise_seed=noise_seed)
-        found = []
-        for _ in range(2):
-            model.set_weights(initial)
-            private.compile(keras.optimizers.SGD(RATE), LOSS)
-            private.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
-            found.append(weights_of(private))
-        assert np.array_equal(*found) == (noise_seed is not None)
-
-
 @pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(sampling):
     momentum = lambda: keras.optimizers.SGD(RATE, momentum=0.9)  # noqa: E731
