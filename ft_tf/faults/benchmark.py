@@ -10,7 +10,7 @@ import pandas as pd
 from ft_tf import architectures, data, intervals
 from ft_tf._compat import keras
 from ft_tf.checks import check_positive_integer
-from ft_tf.errors import DataError
+from ft_tf.errors import DataNotFoundError
 from ft_tf.faults.campaign import Campaign, drawn_ahead, sweep
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.summary import summarize
@@ -76,7 +76,7 @@ def _images(
     name = "cifar10" if architecture.startswith("cifar10") else "fashion_mnist"
     try:
         dataset = data.load(name, data_dir=data_dir)
-    except DataError:
+    except DataNotFoundError:
         generator = np.random.Generator(np.random.Philox(0))
         shape = (IMAGES, *architectures.input_shape(architecture))
         return (
