@@ -64,7 +64,7 @@ class Progress:
         self._shares[index] = share
         if self._stream.isatty():
             # A line that wraps cannot be erased by going back to its start.
-            line = self._line(index)[: shutil.get_terminal_size().columns - 1]
+            line = self._line(index, room=shutil.get_terminal_size().columns - 1)
             self._write(self._erase() + line)
             self._width = len(line)
 
@@ -82,7 +82,7 @@ class Progress:
     def _place(self, index: int) -> str:
         return f"[run {index + 1} of {len(self._jobs)}]"
 
-    def _line(self, index: int) -> str:
+    def _line(self, index: int, *, room: int | None = None) -> str:
         elapsed = time.monotonic() - self._started
         started = sum(share * self._jobs[job].cost for job, share in self._shares.items())
         done = self._finished_cost + started
@@ -90,10 +90,12 @@ class Progress:
         left = "?"
         if done > 0 and at_work > 1:
             left = _clock(at_work * max(self._pending_cost - done, 0.0) / done)
-        return (
-            f"{self._place(index)} {self._jobs[index].name}  {self._shares[index]:4.0%}  "
-            f"elapsed {_clock(elapsed)}  left about {left}"
-        )
+        name, place = self._jobs[index].name, self._place(index)
+        rest = f"{self._shares[index]:4.0%}  elapsed {_clock(elapsed)}  left about {left}"
+        if room is not None:
+            space = max(0, room - len(f"{place}   {rest}"))
+            name = name if len(name) <= space else name[: max(0, space - 3)] + "..."[:space]
+        return f"{place} {name}  {rest}"[:room]
 
     def _erase(self) -> str:
         return "\r" + " " * self._width + "\r" if self._width else ""

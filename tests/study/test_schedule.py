@@ -42,13 +42,19 @@ def test_a_terminal_gets_one_moving_line():
     assert "50%" in stream.getvalue()
 
 
-def test_the_moving_line_fits_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
+@pytest.mark.parametrize("columns", [20, 60, 300])
+def test_the_moving_line_fits_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     stream = Terminal()
-    execute([job("a_name_as_long_as_those_of_runs" * 3)], stream=stream)
+    name = "a_name_as_long_as_those_of_runs" * 3
+    execute([job(name)], stream=stream)
     moved = [part for part in stream.getvalue().split("\r") if "[run 1 of 1]" in part]
-    assert len(moved) > 2
-    assert {len(part) for part in moved[:-1]} == {49}  # the last one is what stays
+    *moving, _ = moved  # the last one stays, whole
+    assert len(moving) == 2
+    assert max(map(len, moving)) < columns
+    assert (name in moving[-1]) == (columns == 300)
+    if columns >= 60:  # what moves is never cut off
+        assert "50%  elapsed 0:00" in moving[-1]
 
 
 def test_what_was_done_before_is_said():
