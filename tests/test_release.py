@@ -12,6 +12,8 @@ import yaml
 
 import ft_tf
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

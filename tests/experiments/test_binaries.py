@@ -16,6 +16,8 @@ import pytest
 from ft_tf import data, records
 from ft_tf.study import directory as runs
 
+pytestmark = pytest.mark.slow
+
 TRAIN, REPRODUCE = "experiments.train", "experiments.reproduce"
 FAULTS, ATTACK = "experiments.inject_faults", "experiments.attack"
 SMALL = ["--train_limit=200", "--test_limit=100", "--batch_size=50", "--fault_trials=2"]

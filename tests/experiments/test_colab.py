@@ -21,6 +21,8 @@ RUNS = 12
 DISCONNECT = """
 import os, pathlib, signal, threading, time
 
+pytestmark = pytest.mark.slow
+
 def disconnect():
     while len(list(pathlib.Path({results!r}).rglob("record.json"))) < 2:
         time.sleep(0.1)

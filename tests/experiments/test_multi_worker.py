@@ -8,10 +8,13 @@ import sys
 
 import forked
 import numpy as np
+import pytest
 
 from ft_tf import data, records, study
 from ft_tf.study import config as configs
 from ft_tf.study import finished
+
+pytestmark = pytest.mark.slow
 
 FLAGS = (
     "--strategy=multi_worker", "--threads=1", "--epochs=2", "--batch_size=70", "--momentum=0.9",

@@ -8,6 +8,8 @@ from scipy import stats
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.benchmark import HALF_WIDTH, benchmark_faults, interval_figures
 
+pytestmark = pytest.mark.slow
+
 
 def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
     generator = np.random.Generator(np.random.Philox(1))

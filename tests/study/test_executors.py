@@ -24,6 +24,8 @@ from ft_tf.study.executors import work
 from ft_tf.study.executors.ray_cluster import require_ray
 from ft_tf.study.held_data import HeldData
 
+pytestmark = pytest.mark.slow
+
 BASE = c.RunConfig(
     dataset="fashion_mnist",
     architecture="fmnist_dnn",

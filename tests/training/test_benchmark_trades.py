@@ -5,6 +5,8 @@ import pytest
 from ft_tf.errors import ArgumentError
 from ft_tf.training.benchmark_trades import benchmark_trades
 
+pytestmark = pytest.mark.slow
+
 DENSE = 784 * 512 + 512 * 512 + 512 * 10
 
 

@@ -8,6 +8,8 @@ from ft_tf.errors import RunError
 from ft_tf.training.dpsgd import memory
 from ft_tf.training.dpsgd.benchmark import CONTENDERS, benchmark_dpsgd, training_operations
 
+pytestmark = pytest.mark.slow
+
 
 def test_operations_of_a_dense_network():
     # 784*512 twice (no gradient of the input), 512*512 and 512*10 three times, 2 operations each.
