@@ -1,4 +1,21 @@
-"""Faults in any Keras 2 model: what they are, where they sit, and how accuracy falls with them."""
+"""Faults in any Keras 2 model: what they are, where they sit, and how accuracy falls with them.
+
+>>> from ft_tf import architectures, data, faults
+>>> circles = data.load("circles")
+>>> model = architectures.build("circles_mlp")  # or your own, trained
+>>> frame = faults.sweep(
+...     model, circles.x_test, circles.y_test, target="units", rates=[0, 0.5], trials=3, seed=0)
+>>> faults.summarize(frame)["faults"].tolist()  # of 500 units
+[0.0, 250.0]
+
+Another model of the same shape has the same faulty sites in each trial:
+
+>>> other = architectures.build("circles_mlp", seed=1)
+>>> table = faults.compare(model, other, circles.x_test, circles.y_test,
+...     target="weights", rates=[0.2], trials=3, seed=0)
+>>> table[["faults_first", "faults_second", "same_sites"]].values.tolist()
+[[400.0, 400.0, True]]
+"""
 
 from ft_tf.faults.bitflips import BitErrors, BitFlip
 from ft_tf.faults.callback import FaultInjection

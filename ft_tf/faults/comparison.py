@@ -1,5 +1,6 @@
 """Two models under faults, trial by trial: which one keeps more of its accuracy?"""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ft_tf._compat import keras
 from ft_tf.checks import check_probability
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.models import FaultModel
+from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.sites import Select
 
@@ -33,9 +35,8 @@ def compare(
 ) -> pd.DataFrame:
     """Faults both models and says by how much their accuracies differ at each rate.
 
-    Models of one shape get the same faulty sites in each trial, so that what a set of sites does to
-    both cancels: the interval is that of the mean over trials of accuracy(first) -
-    accuracy(second). Models of different shapes have no sites in common; their trials are
+    Models of one shape get the same faulty sites in each trial and are compared trial by trial
+    (`paired_difference`). Models of different shapes have no sites in common: their trials are
     independent (Welch).
 
     The intervals speak of further fault sets in these two models on these images. They say nothing
@@ -59,8 +60,9 @@ def compare(
         level: nominal coverage.
 
     Returns:
-        A row per rate: target, rate, trials, faults_first, faults_second, accuracy_first,
-        accuracy_second, difference, low, high, level, method, unit, same_sites.
+        A row per rate: target, rate, trials, accuracy_first, accuracy_second, faults_first,
+        faults_second, difference, low, high, level, method, unit, same_sites. The difference is
+        accuracy_first - accuracy_second, low and high are its interval.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -72,7 +74,6 @@ def compare(
         [(group.target, group.shape) for group in make_plan(model, **plans).groups]
         for model in (first, second)
     ]
-    same_sites = shapes[0] == shapes[1]
     frames = [
         sweep(
             model,
@@ -87,32 +88,37 @@ def compare(
         )
         for model in (first, second)
     ]
+    same_sites = shapes[0] == shapes[1]
+    difference = paired_difference if same_sites else _unpaired_difference
+    table = difference(*frames, level=level).assign(same_sites=same_sites)
+    means = [frame.groupby("rate")[["accuracy", "faults"]].mean() for frame in frames]
+    for place, (column, number) in enumerate(itertools.product(("accuracy", "faults"), (0, 1))):
+        name = f"{column}_{('first', 'second')[number]}"
+        table.insert(3 + place, name, means[number][column].to_numpy())
+    return table
+
+
+def _unpaired_difference(
+    first: pd.DataFrame, second: pd.DataFrame, *, level: float
+) -> pd.DataFrame:
+    """As `paired_difference`, of campaigns whose trials have nothing in common."""
     rows = []
-    for rate in sorted(set(frames[0]["rate"])):
-        one, other = (frame[frame["rate"] == rate].set_index("trial") for frame in frames)
-        difference = one["accuracy"] - other["accuracy"]
-        if same_sites:
-            interval = intervals.mean(difference, level=level, unit="trial")
-        else:
-            interval = intervals.welch(
-                one["accuracy"], other["accuracy"], level=level, unit="trial"
-            )
+    for (target, rate), group in first.groupby(["target", "rate"], sort=True):
+        other = second[second["rate"] == rate]
+        interval = intervals.welch(
+            group["accuracy"], other["accuracy"], level=level, unit="independent trial"
+        )
         rows.append(
             {
                 "target": target,
                 "rate": rate,
-                "trials": len(difference),
-                "faults_first": float(one["faults"].mean()),
-                "faults_second": float(other["faults"].mean()),
-                "accuracy_first": float(one["accuracy"].mean()),
-                "accuracy_second": float(other["accuracy"].mean()),
-                "difference": float(difference.mean()),
+                "trials": len(group),
+                "difference": float(group["accuracy"].mean() - other["accuracy"].mean()),
                 "low": interval.low,
                 "high": interval.high,
                 "level": level,
-                "method": f"{interval.method}{', of paired trials' if same_sites else ''}",
+                "method": interval.method,
                 "unit": interval.unit,
-                "same_sites": same_sites,
             }
         )
     return pd.DataFrame(rows)

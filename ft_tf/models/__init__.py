@@ -1,4 +1,18 @@
-"""The user's own model: read from a file without running its code, brought from Keras 3 to 2."""
+"""The user's own model: read from a file without running its code, brought from Keras 3 to 2.
+
+>>> import keras as keras_3
+>>> from ft_tf import models
+>>> theirs = keras_3.Sequential(
+...     [keras_3.Input((4,)), keras_3.layers.Dense(3, activation="softmax", name="odds")])
+>>> ours = models.convert(theirs)
+>>> models.ending_of(ours).activation, models.ending_of(models.logits_of(ours)).activation
+('softmax', 'linear')
+>>> models.convert(keras_3.Sequential([keras_3.Input((4,)), keras_3.layers.RandomFlip()]))
+Traceback (most recent call last):
+    ...
+ft_tf.errors.ModelError: model='sequential...' cannot be converted from Keras 3: layer 'random_flip'
+(RandomFlip) has no counterpart in Keras 2
+"""
 
 from ft_tf.models.files import load
 from ft_tf.models.keras3 import convert

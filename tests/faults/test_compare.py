@@ -51,7 +51,7 @@ def test_differences_are_those_of_single_trials(data, target, units):
     expected = test.confidence_interval(0.9)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert row["same_sites"] == same
-    assert ("paired" in row["method"]) == same
+    assert row["unit"] == ("pair of trials" if same else "independent trial")
     assert (row["faults_first"] == row["faults_second"]) == same
 
 

@@ -220,46 +220,6 @@ def test_bad_arguments_are_named():
         intervals.variance_components([0.1, 0.2], images_per_trial=1, images=10)
 
 
-def test_welch_is_scipys():
-    first, second = [0.7, 0.75, 0.72, 0.9], [0.5, 0.66, 0.61]
-    ours = intervals.welch(first, second, level=0.9, unit="trial")
-    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
-    alike = intervals.welch([0.5, 0.5], [0.25, 0.25, 0.25], unit="trial")
-    assert (alike.low, alike.high) == (0.25, 0.25)
-    assert intervals.welch([0.5], [0.4, 0.3], unit="trial").high == math.inf
-
-
-@pytest.mark.parametrize(("only_first", "only_second"), [(0.05, 0.02), (0.3, 0.1), (0.0, 0.0)])
-def test_paired_proportions_cover_exactly_enumerated(only_first, only_second):
-    """All tables of 40 images, weighted by their multinomial probabilities."""
-    images, coverage = 40, 0.0
-    chances = [only_first, only_second, 1 - only_first - only_second]
-    truth = only_first - only_second
-    for b in range(images + 1):
-        for c in range(images + 1 - b):
-            chance = stats.multinomial.pmf([b, c, images - b - c], images, chances)
-            if chance > 1e-9:
-                first = [True] * b + [False] * (images - b)
-                second = [False] * (images - c) + [True] * c
-                coverage += chance * covered(intervals.paired_proportions(first, second), truth)
-    assert 0.94 <= coverage <= 1.0
-
-
-def test_pairing_makes_the_interval_shorter_than_that_of_two_test_sets():
-    generator = rng(5)
-    shared = generator.random(1000)
-    first, second = shared < 0.8, shared < 0.78
-    paired = intervals.paired_proportions(first, second)
-    apart = intervals.welch(first, generator.random(1000) < 0.78, unit="test image")
-    assert paired.half_width < apart.half_width / 2
-
-
-def test_paired_proportions_need_pairs():
-    with pytest.raises(ArgumentError, match=r"first.shape=\(3,\) and second.shape=\(2,\)"):
-        intervals.paired_proportions([True] * 3, [True] * 2)
-
-
 def test_difference_is_welch_where_both_sides_have_a_spread():
     """By the formula, with Welch and Satterthwaite's degrees of freedom."""
     first, second = [1.0, 2.0, 4.0], [0.0, 0.1, 0.3, 0.4]
@@ -298,26 +258,41 @@ def test_difference_covers(sizes):
     assert hits / 2000 == pytest.approx(0.95, abs=0.018)
 
 
-def test_ends_are_plain_numbers_whatever_numpy_calls_its_own():
-    some, others = np.array([0.1, 0.4, 0.7, 0.2]), np.array([0.3, 0.9])
-    right = np.array([True, False, True, True])
-    betting = intervals.BettingInterval()
-    for value in some:
-        betting.add(value)
-    found = [
-        betting.interval,
-        intervals.crossed(np.outer(some, [0.2, 0.9])),
-        intervals.difference(some, others, unit="seed"),
-        intervals.difference(some, others[:1], unit="seed"),
-        intervals.mean(some, unit="seed"),
-        intervals.over_seeds([some, others]),
-        intervals.paired_proportions(right, ~right),
-        intervals.prediction(some, unit="seed"),
-        intervals.proportion(successes=np.count_nonzero(right), trials=len(right)),
-        intervals.stein(some, pilot_trials=2),
-        intervals.stein(some, pilot_trials=2, pilot_variance=0.1),
-        *intervals.simultaneous(np.outer(some, [0.2, 0.9])),
-        intervals.welch(some, others, unit="seed"),
-    ]
-    for interval in found:
-        assert {type(interval.low), type(interval.high)} == {float}, interval
+def test_welch_is_scipys():
+    first, second = [0.7, 0.75, 0.72, 0.9], [0.5, 0.66, 0.61]
+    ours = intervals.welch(first, second, level=0.9, unit="trial")
+    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    alike = intervals.welch([0.5, 0.5], [0.25, 0.25, 0.25], unit="trial")
+    assert (alike.low, alike.high) == (0.25, 0.25)
+    assert intervals.welch([0.5], [0.4, 0.3], unit="trial").high == math.inf
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.05, 0.02), (0.3, 0.1), (0.0, 0.0)])
+def test_paired_proportions_cover_exactly_enumerated(only_first, only_second):
+    """All tables of 40 images, weighted by their multinomial probabilities."""
+    images, coverage = 40, 0.0
+    chances = [only_first, only_second, 1 - only_first - only_second]
+    truth = only_first - only_second
+    for b in range(images + 1):
+        for c in range(images + 1 - b):
+            chance = stats.multinomial.pmf([b, c, images - b - c], images, chances)
+            if chance > 1e-9:
+                first = [True] * b + [False] * (images - b)
+                second = [False] * (images - c) + [True] * c
+                coverage += chance * covered(intervals.paired_proportions(first, second), truth)
+    assert 0.94 <= coverage <= 1.0
+
+
+def test_pairing_makes_the_interval_shorter_than_that_of_two_test_sets():
+    generator = rng(5)
+    shared = generator.random(1000)
+    first, second = shared < 0.8, shared < 0.78
+    paired = intervals.paired_proportions(first, second)
+    apart = intervals.welch(first, generator.random(1000) < 0.78, unit="test image")
+    assert paired.half_width < apart.half_width / 2
+
+
+def test_paired_proportions_need_pairs():
+    with pytest.raises(ArgumentError, match=r"first.shape=\(3,\) and second.shape=\(2,\)"):
+        intervals.paired_proportions([True] * 3, [True] * 2)
