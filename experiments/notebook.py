@@ -23,6 +23,7 @@ from IPython.display import HTML, display
 from ft_tf.errors import FtTfError
 
 _COLUMNS = 110
+_COLUMNS_FOLDED = 200  # long enough for a run's name and its percentage: progress lines are cut off
 _SECONDS_BETWEEN_UPDATES = 0.2
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PACKAGES = {  # what TensorFlow and the library bring along, by module
@@ -139,7 +140,7 @@ def run(module: str, *arguments: str, folded: bool = False) -> None:
     """
     screen, kept = Screen(), []
     bar = _Bar(module.removeprefix("experiments."))
-    process, terminal = _start(module, arguments)
+    process, terminal = _start(module, arguments, _COLUMNS_FOLDED if folded else _COLUMNS)
 
     def take(text: str) -> None:
         for line in screen.feed(text):
@@ -162,7 +163,7 @@ def run(module: str, *arguments: str, folded: bool = False) -> None:
     bar.end("done", 100, kept if folded else [])
 
 
-def _start(module: str, arguments: tuple[str, ...]) -> tuple[subprocess.Popen, int]:
+def _start(module: str, arguments: tuple[str, ...], columns: int) -> tuple[subprocess.Popen, int]:
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -170,7 +171,7 @@ def _start(module: str, arguments: tuple[str, ...]) -> tuple[subprocess.Popen, i
             stdin=subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "COLUMNS": str(_COLUMNS)},
+            env={**os.environ, "COLUMNS": str(columns)},
             start_new_session=True,  # the kernel's interrupts reach it through _follow alone
         )
     finally:

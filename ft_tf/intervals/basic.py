@@ -85,8 +85,9 @@ def _student(array: np.ndarray, scale: float, level: float, method: str, unit: s
     count = len(array)
     if count < 2:
         return Interval(-math.inf, math.inf, level, method, unit)
-    spread = stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale
-    return Interval(array.mean() - spread, array.mean() + spread, level, method, unit)
+    centre = float(array.mean())
+    spread = float(stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale)
+    return Interval(centre - spread, centre + spread, level, method, unit)
 
 
 def welch(

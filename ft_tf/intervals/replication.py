@@ -177,7 +177,8 @@ def stein(
     if variance is None:
         variance = float(values[:pilot_trials].var(ddof=1))
     used = values if pilot_variance is None else values[pilot_trials:]
-    spread = stats.t.ppf((1 + level) / 2, pilot_trials - 1) * math.sqrt(variance / len(used))
+    quantile = float(stats.t.ppf((1 + level) / 2, pilot_trials - 1))
+    spread = quantile * math.sqrt(variance / len(used))
     centre = float(used.mean())
     return Interval(centre - spread, centre + spread, level, "Stein two-stage", "trial")
 
