@@ -246,7 +246,7 @@ def test_probabilities_are_measured_like_the_logits_behind_them(classes, activat
             layers.Dense(classes),
         ]
     )
-    ended = keras.Sequential([*plain.layers, layers.Activation(activation)])
+    ended = keras.Sequential([keras.Input((8, 8, 3)), *plain.layers, layers.Activation(activation)])
     x, y = images
     options = {"target": "weights", "rates": [0, 0.3], "trials": 3, "seed": 1}
     expected = faults.sweep(plain, x, y % max(2, classes), **options)
