@@ -236,7 +236,7 @@ def main(argv: list[str]) -> int:
     output_dir = Path(FLAGS.output_dir)
     directory = study.directory_of(config, dataset, output_dir)
     if not strategies.is_chief(strategy):
-        spread.assist(config, dataset, directory, strategy)
+        spread.assist(config, study.limited(dataset, config), directory, strategy)
         print(f"trained along; the chief writes {directory}")
         return 0
     keep_flags = keras.callbacks.LambdaCallback(

@@ -6,7 +6,6 @@ models as a class look, before they train or save, whether they hold one.
 """
 
 import contextlib
-import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -106,12 +105,15 @@ def _look_before_acting() -> None:
 
 def _looking(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @tf.autograph.experimental.do_not_convert
-    @functools.wraps(original)
-    def look(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    def check(model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls = name == "__call__"
         acting = not calls or _is_training(args, kwargs)
         if acting and any(id(variable) in _armed for variable in _variables(model)):
             raise ModelError(_message(model, "training=True" if calls else name))
+
+    # AutoGraph may convert this function and, through it, the layers' own `call`, which need it.
+    def look(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        check(model, args, kwargs)
         return original(model, *args, **kwargs)
 
     return look

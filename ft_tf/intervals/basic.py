@@ -147,21 +147,18 @@ def paired_proportions(
 def difference(
     first: Sequence[float], second: Sequence[float], *, level: float = 0.95, unit: str
 ) -> Interval:
-    """Interval of the mean of `first` minus that of `second`, independent replicates of each.
+    """Interval of mean(first) - mean(second), also where one side has a single replicate.
 
-    Two replicates or more on both sides: Welch's, with a spread of its own for each side. One value
-    against several: Student's t with the spread of the several for both, which is their prediction
-    interval seen from the single value. One against one: nothing is known, the interval is
-    infinite.
+    Two replicates or more on both sides: `welch`. One value against several: Student's t with the
+    spread of the several for both, which is their prediction interval seen from the single value.
+    One against one: nothing is known, the interval is infinite.
     """
-    if min(len(first), len(second)) > 1:
-        return welch(first, second, level=level, unit=unit)
     a, b = _replicates(first, level), _replicates(second, level)
-    if max(len(a), len(b)) == 1:
-        return Interval(-math.inf, math.inf, level, "none: one value on each side", unit)
-    several = max(a, b, key=len)
-    scale = float(several.std(ddof=1)) * math.sqrt(1 + 1 / len(several))
-    spread = float(stats.t.ppf((1 + level) / 2, len(several) - 1)) * scale
+    single, several = sorted((a, b), key=len)
+    if len(single) > 1 or len(several) < 2:
+        return welch(first, second, level=level, unit=unit)
     estimate = float(a.mean() - b.mean())
+    predicted = prediction(several, level=level, unit=unit)
     method = "Student t, one value against a mean, equal spread"
-    return Interval(estimate - spread, estimate + spread, level, method, unit)
+    reach = predicted.half_width
+    return Interval(estimate - reach, estimate + reach, level, method, unit)

@@ -99,7 +99,8 @@ def _figures(record: Record) -> dict[str, Any]:
 
 
 def _strongest(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The lowest accuracy under attack, among the attacks at the largest radius."""
+    """The lowest accuracy under attack, among the l_inf attacks at the largest radius."""
+    entries = [e for e in entries if (e.get("parameters") or {}).get("distance") != "l_2"]
     if not entries:
         return {"robust": None, "attacks": "", "attack_epsilon": None}
     radius = max(entry["epsilon"] for entry in entries)

@@ -11,7 +11,7 @@ from ft_tf.study.config import (
     Trades,
 )
 from ft_tf.study.describe import summary
-from ft_tf.study.execution import check_fits, directory_of, run
+from ft_tf.study.execution import check_fits, directory_of, limited, run
 
 __all__ = [
     "DPSGD",
@@ -24,6 +24,7 @@ __all__ = [
     "Trades",
     "check_fits",
     "directory_of",
+    "limited",
     "run",
     "summary",
 ]

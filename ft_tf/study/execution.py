@@ -271,21 +271,11 @@ def _train(
             )
         if best.applies_to(config, data):
             curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
-        model.fit(
-            data.x_train,
-            data.y_train,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            initial_epoch=done,
-            verbose=verbose,
-            callbacks=[
-                guard,
-                keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config)),
-                *curve,
-                _Keeper(directory, history, manager, epochs, seconds=_seconds(config)),
-                *callbacks,
-            ],
-        )
+        keeper = _Keeper(directory, history, manager, epochs, seconds=_seconds(config))
+        spread.fit(
+            model, config, data, first=done, verbose=verbose,
+            callbacks=[guard, *curve, keeper, *callbacks],
+        )  # fmt: skip
     failure = guard.failure or _failure_of_the_end(config, data, model, history)
     if strategy is not None:
         model = spread.on_one_device(config, model)

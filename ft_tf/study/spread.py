@@ -5,6 +5,7 @@ The chief does all that `execution.run` does; the others `assist`: they read its
 along, and write nothing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ft_tf import records
@@ -78,6 +79,38 @@ def check_agreement(strategy: Strategy, epochs: int) -> None:
         )
 
 
+def fit(
+    model: ResidentModel,
+    config: RunConfig,
+    data: Dataset,
+    *,
+    first: int,
+    verbose: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Trains from epoch `first`, counted from 0, to the configured last one.
+
+    Raises:
+        RunError: another process of the training is gone.
+    """
+    rate = keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config))
+    try:
+        model.fit(
+            data.x_train,
+            data.y_train,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            initial_epoch=first,
+            verbose=verbose,
+            callbacks=[rate, *callbacks],
+        )
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise RunError(
+            f"another process of the training is gone ({str(error).splitlines()[0]}): start all of "
+            "them again, and training goes on from the last checkpoint"
+        ) from None
+
+
 def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
     """What was trained under a strategy, as a model of this process alone."""
     model = prepared(config, None)
@@ -89,9 +122,15 @@ def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
 def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy) -> None:
     """Trains along with the chief, whose run lives in `directory`.
 
+    Args:
+        config: of the run.
+        data: the data set, cut as the configuration asks.
+        directory: of the run.
+        strategy: made by this process.
+
     Raises:
         ArgumentError: the configuration cannot be spread.
-        RunError: this process does not see the chief's checkpoint.
+        RunError: this process does not see the chief's checkpoint, or the chief is gone.
     """
     check(config, strategies.name_of(strategy))
     if (directory / records.FILE_NAME).exists():
@@ -102,16 +141,4 @@ def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy
     done = int(epochs)
     check_agreement(strategy, done)
     if done < config.epochs:
-        kept = slice(config.train_limit or None)
-        model.fit(
-            data.x_train[kept],
-            data.y_train[kept],
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            initial_epoch=done,
-            verbose=0,
-            callbacks=[
-                NonFiniteLoss(),
-                keras.callbacks.LearningRateScheduler(trainer.learning_rate_of_epoch(config)),
-            ],
-        )
+        fit(model, config, data, first=done, verbose=0, callbacks=[NonFiniteLoss()])

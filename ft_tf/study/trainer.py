@@ -179,6 +179,7 @@ def checkpoints(
         RunError: the checkpoint that is there cannot be restored.
     """
     kept = tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+    kept.save_counter  # noqa: B018 (made by this: a variable made in fit would be one of a strategy)
     manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)
     try:
         manager.restore_or_initialize()

@@ -72,24 +72,6 @@ def test_losses_that_cannot_be_used_are_refused(losses):
         loss_threshold_attack(member_losses=losses, other_losses=np.ones(3))
 
 
-def test_the_whole_range_of_false_positive_rates():
-    losses = {"member_losses": np.arange(4.0), "other_losses": np.arange(4.0) + 0.5}
-    found = {
-        rate: loss_threshold_attack(**losses, false_positive_rate=rate).true_positive_rate
-        for rate in (0, 0.25, 0.5, 1, 1.0)
-    }
-    # With k of the four others let through, members up to the next other are found.
-    assert found == {0: 0.25, 0.25: 0.5, 0.5: 0.75, 1: 1.0}
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan"), "0.1"])
-def test_a_false_positive_rate_outside_the_unit_interval_is_named(rate):
-    with pytest.raises(ArgumentError, match="false_positive_rate="):
-        loss_threshold_attack(
-            member_losses=np.arange(4.0), other_losses=np.arange(4.0), false_positive_rate=rate
-        )
-
-
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0])
 def test_randomized_response_reaches_the_ceiling(epsilon):
     """It tells the truth with odds exp(epsilon), so that "member" on a yes finds all it may."""
@@ -115,3 +97,21 @@ def test_the_ceiling_is_at_most_one_and_its_arguments_are_checked():
         allowed_true_positive_rate(epsilon=-1, delta=0)
     with pytest.raises(ArgumentError, match="delta=2"):
         allowed_true_positive_rate(epsilon=1.0, delta=2)
+
+
+def test_the_whole_range_of_false_positive_rates():
+    losses = {"member_losses": np.arange(4.0), "other_losses": np.arange(4.0) + 0.5}
+    found = {
+        rate: loss_threshold_attack(**losses, false_positive_rate=rate).true_positive_rate
+        for rate in (0, 0.25, 0.5, 1, 1.0)
+    }
+    # With k of the four others let through, members up to the next other are found.
+    assert found == {0: 0.25, 0.25: 0.5, 0.5: 0.75, 1: 1.0}
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan"), "0.1"])
+def test_a_false_positive_rate_outside_the_unit_interval_is_named(rate):
+    with pytest.raises(ArgumentError, match="false_positive_rate="):
+        loss_threshold_attack(
+            member_losses=np.arange(4.0), other_losses=np.arange(4.0), false_positive_rate=rate
+        )

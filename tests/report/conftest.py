@@ -160,7 +160,9 @@ def make_paper_run(*, shift=0.7, numbered_from=0, **arguments):
     architecture = record["config"]["architecture"]
     (pgd,) = record["robustness"]
     apgd = {**pgd, "attack": "apgd", "steps": 100, "robust_accuracy": pgd["robust_accuracy"] - 0.01}
+    pgd["train_clean_accuracy"] = train
     pgd["train_robust_accuracy"] = pgd["robust_accuracy"] + 0.05
+    pgd["robust_generalization_error"] = 0.05
     record["parameters"]["rescaled"] = {
         "layers": ["dense_1", "dense_2"],
         "powers": [-4, -2, 0, 2, 4],

@@ -130,8 +130,8 @@ def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
 
 
 def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_path):
-    executor = executors.LocalProcesses(workers=2, threads=threads())
-    part = [4, 0, 2]
+    executor = executors.LocalProcesses(workers=1, threads=threads())
+    part = [4, 3]
 
     def chosen():
         whole = study(sample, tmp_path)
@@ -144,11 +144,10 @@ def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_p
     for directory in left:
         with pytest.raises(ProcessLookupError):
             os.kill(holder(directory), 0)
-    done = len(list(tmp_path.glob("*/record.json")))
-    assert 1 <= done < 3
+    assert len(list(tmp_path.glob("*/record.json"))) == 1
     stream = io.StringIO()
     found = executors.execute(chosen(), executor, output_dir=tmp_path, stream=stream)
-    assert stream.getvalue().count("(done before)") == done
+    assert stream.getvalue().count("(done before)") == 1
     for number, record in zip(part, found, strict=True):
         assert records.comparable(record) == records.comparable(alone[1][number])
 
@@ -202,9 +201,12 @@ def test_data_that_differ_in_a_worker_are_refused(sample):
     here = HeldData(sample, None)
     assert here.get() is sample
     there = HeldData(dataclasses.replace(sample, fingerprint="0" * 64), None)
-    there.__setstate__(there.__getstate__())
+    arrived = pickle.loads(pickle.dumps(there))
     with pytest.raises(DataError, match="all must see the same files"):
-        there.get()
+        arrived.get()
+    arrived = pickle.loads(pickle.dumps(here))
+    assert arrived.get().fingerprint == sample.fingerprint
+    assert len(pickle.dumps(here)) < 1000
 
 
 @pytest.fixture(scope="module")

@@ -136,10 +136,8 @@ def _at_equal_training(robust: Group, natural: Group) -> Evidence | None:
 
 
 def _robust_gap(record: Record) -> float | None:
-    for entry in record["robustness"]:
-        if entry.get("train_robust_accuracy") is not None:
-            return entry["train_robust_accuracy"] - entry["robust_accuracy"]
-    return None
+    found = (entry.get("robust_generalization_error") for entry in record["robustness"])
+    return next((value for value in found if value is not None), None)
 
 
 def _overfit_printed() -> str:

@@ -21,6 +21,10 @@ from ft_tf.report.views.base import (
     words,
 )
 
+_SEEDS = (
+    "Epsilons are those of a run whose noise seed is secret. Where a record carries the seed, so "
+    "that the run can be repeated, the guarantee is void for its readers."
+)
 _BOUNDS: Cells = (
     (Column("run", is_number=False), lambda line: line["run"]),
     (Column("paper's", "own epsilon"), lambda line: figure(line["epsilon_paper"])),
@@ -53,6 +57,7 @@ def privacy_bounds(frame: pd.DataFrame) -> View:
             "columns but the shuffled one presuppose Poisson sampling. Theorem 1 as printed takes "
             "an epsilon for adding or removing one example where it needs one for replacing it; "
             "the bound that holds is a total variation.",
+            _SEEDS,
         ),
     )
 
@@ -99,6 +104,7 @@ def membership(frame: pd.DataFrame) -> View:
             "takes the epsilon that the run claims, which adds or removes an example; the second "
             "takes the one that replaces an example, as the attack does when it sets training "
             "images against test images: that one binds this experiment, on average over runs.",
+            _SEEDS,
         ),
     )
 

@@ -293,7 +293,7 @@ def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind)
     exact, scale = position_norms(rows, gradients)
     kept = ~cancelled
     assert (np.sqrt(norms[kept]) >= np.sqrt(exact[kept]) * (1 - 1e-6)).all()
-    assert (norms[kept] - exact[kept] <= 2e-6 * scale[kept]).all()
+    assert (norms[kept] - exact[kept] <= 6e-6 * exact[kept] + 5e-7 * scale[kept]).all()
     assert (exact[cancelled] < 0.05 * scale[cancelled]).all()
 
 

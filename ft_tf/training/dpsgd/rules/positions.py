@@ -122,8 +122,9 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     """sum_{t,t'} (u_t . u_t') (g_t . g_t'), rounded upwards, and where the sum nearly cancelled.
 
     Returns:
-        float32 [batch]: the squared norms, and what rounding may have taken from them: by the
-        longer sums of products the more, since rounding adds up where all products are equal.
+        float32 [batch]: the squared norms, and what rounding may have taken from them: a share of
+        (sum_t |u_t| |g_t|)^2, and one of the sum itself, larger for longer rows, since rounding
+        adds up where all products are equal.
         bool [batch]: whether that is much beside the squared norm, which must then be had
         otherwise.
     """
@@ -133,5 +134,5 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     total = tf.reduce_sum(products, axis=[1, 2])
     squares = tf.linalg.diag_part(products)
     largest = tf.square(tf.reduce_sum(tf.sqrt(squares), axis=1))
-    rounding = _EPSILON * (1 + (rows.shape[2] + gradients.shape[2]) / 256)
-    return total + rounding * largest, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
+    rounding = _EPSILON * ((rows.shape[2] + gradients.shape[2]) / 64 * total + largest)
+    return total + rounding, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
