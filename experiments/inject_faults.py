@@ -330,8 +330,8 @@ def main(argv: list[str]) -> None:
     del argv
     rates = _rates()
     _check_flags()
-    _subject.check()
     executor = _workers.chosen()
+    _subject.check()
     if executor is not None and FLAGS.model:
         raise ArgumentError(f"--model={FLAGS.model} is tested in this process: leave workers out")
     for results in _subject.results():
