@@ -14,14 +14,14 @@ import nbclient
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = forked.ROOT / "experiments" / "colab.ipynb"
 RUNS = 12
 
 # A disconnect, as the notebook meets it: its kernel is gone while a binary is at work.
 DISCONNECT = """
 import os, pathlib, signal, threading, time
-
-pytestmark = pytest.mark.slow
 
 def disconnect():
     while len(list(pathlib.Path({results!r}).rglob("record.json"))) < 2:

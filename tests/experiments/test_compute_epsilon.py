@@ -1,6 +1,7 @@
 """The binary is run as a process of its own: absl's flags are global to a process."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -80,7 +81,12 @@ def test_text_says_it_in_words_and_loads_no_tensorflow():
         "_app.run(compute_epsilon.main)"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "120"},  # the table's head wraps where there is less room
     )
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
