@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ft_tf.records import Record
+from ft_tf.report import paper
 from ft_tf.report.blocks import Block, Heading, Items, Text
 from ft_tf.report.claims import RULE
 from ft_tf.report.claims.page import outline
@@ -18,6 +19,8 @@ from ft_tf.report.views import Column, View
 
 _escape = markup.escape
 _WIDE_PIXELS = 1000
+_FOLDED_ROWS = 16  # longer tables are folded, but for those that people come for
+_NEVER_FOLDED = (*paper.EXHIBITS, "claims", "disagreements")
 
 
 def html(document: Document) -> str:
@@ -89,7 +92,7 @@ def _block(block: Block, anchors: _Anchors) -> str:
         return f"<p>{label}{_escape(block.text)}</p>"
     if isinstance(block, Items):
         return _list(block.texts)
-    return _table(block.view, anchors)
+    return _folded(_table(block.view, anchors), block.view)
 
 
 def _section(section: Section, anchors: _Anchors) -> str:
@@ -98,7 +101,20 @@ def _section(section: Section, anchors: _Anchors) -> str:
     notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in section.view.notes)
     if not section.view.rows:
         return '<p class="note">Nothing on record.</p>'
-    return f"{_table(section.view, anchors)}\n{notes}\n{figures}"
+    table = f"{_table(section.view, anchors)}\n{notes}"
+    if section.name not in _NEVER_FOLDED:
+        table = _folded(table, section.view)
+    return f"{table}\n{figures}"
+
+
+def _folded(table: str, view: View) -> str:
+    """A long table behind one line that opens it; printed, it is open."""
+    if len(view.rows) <= _FOLDED_ROWS:
+        return table
+    return (
+        f'<details class="fold"><summary>{_escape(view.title)}: {len(view.rows)} rows</summary>'
+        f"\n{table}\n</details>"
+    )
 
 
 def _figure(figure: Drawn) -> str:
@@ -183,11 +199,16 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def _statements(document: Document, anchors: _Anchors) -> str:
-    items = "".join(
-        f"<dt>{_escape(', '.join(names))} ({anchors.links(names)})</dt><dd>{_escape(text)}</dd>"
-        for names, text in document.statements
-    )
-    return f"<dl>{items}</dl>" if items else ""
+    items = []
+    for names, text in document.statements:
+        runs: dict[str, list[str]] = {}
+        for name in names:
+            runs.setdefault(name.rpartition("-seed_")[0] or name, []).append(name)
+        lines = "<br>".join(
+            f"{_escape(stem)}: {anchors.links(seeds)}" for stem, seeds in runs.items()
+        )
+        items.append(f"<dt>{lines}</dt><dd>{_escape(text)}</dd>")
+    return f"<dl>{''.join(items)}</dl>" if items else ""
 
 
 def _records(records: Iterable[Record], anchors: _Anchors) -> str:

@@ -205,9 +205,10 @@ def arms_frame(records: Iterable[Record]) -> pd.DataFrame:
         }
         block = [(part, group) for part, group in once.items() if group is not None]
         for entry in _from_most_noise(entries):
-            block.append(("clipping and noise", entry.private))
-            block += [("noise alone", entry.noise_only)] if entry.noise_only else []
-            block += [("stopped at its accuracy", entry.stopped)] if entry.stopped else []
+            sigma = entry.private.config["algorithm"]["noise_multiplier"]
+            block.append((f"DP-SGD, noise multiplier {sigma:g}", entry.private))
+            block += [("its noise alone", entry.noise_only)] if entry.noise_only else []
+            block += [("natural, stopped at its accuracy", entry.stopped)] if entry.stopped else []
         if len(block) > len(entries) + bool(first.natural) + bool(first.tikhonov):
             lines += [_arm_line(exhibit, part, group) for part, group in block]
     return pd.DataFrame(lines, columns=list(ARM_COLUMNS))

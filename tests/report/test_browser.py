@@ -66,9 +66,13 @@ def test_a_record_is_one_click_away(page):
     assert page.complaints == []
 
 
-def test_it_prints(browser, page_file):
+def test_it_prints_with_the_folded_tables_open(browser, page_file):
     page = chromium.Page(browser, width=1000)
     page.open(page_file)
+    folded = "[...document.querySelectorAll('.fold table')].map(t => t.checkVisibility())"
+    assert set(page.evaluate(folded)) == {False}
+    page.send("Emulation.setEmulatedMedia", media="print")
+    assert set(page.evaluate(folded)) == {True}
     paper = page.pdf()
     assert paper.startswith(b"%PDF")
     assert len(paper) > 100_000  # figures and all

@@ -291,6 +291,20 @@ def test_disagreements_take_the_variant_that_comes_nearest(run):
     assert "normalised space" in nearest["cause"]
 
 
+def test_a_row_that_is_printed_twice_is_one_disagreement(run):
+    record = run(algorithm="trades", train=0.75, test=0.7, **CIFAR)
+    record["rows"] = ["table_4/cifar10_cnn/trades", "table_6/cifar10_cnn/trades/8_255"]
+    assert frames.disagreement_frame([record])["row"].tolist() == ["table_4/cifar10_cnn/trades"]
+
+
+def test_what_was_tried_takes_in_the_arms_that_bear_on_the_row(private_study):
+    frame = frames.disagreement_frame(private_study).set_index("row")
+    tried = frame.loc["table_8/fmnist_dnn/dpsgd/0.49", "tried"]
+    assert "clipping only" in tried and "noise only" in tried
+    assert "noise only" not in frame.loc["table_8/fmnist_dnn/dpsgd/2.97", "tried"]
+    assert "dropout" not in frame.loc["table_8/fmnist_dnn/natural", "tried"]
+
+
 def test_at_most_five_disagreements(run):
     records = [
         run(row=row.id, architecture=row.architecture, algorithm=row.algorithm)

@@ -88,11 +88,11 @@ def test_arms_stand_beside_their_row(private_study):
         "control: dropout",
         "control: faults in training",
         "clipping alone",
-        "clipping and noise",
-        "noise alone",
-        "stopped at its accuracy",
-        "clipping and noise",
-        "stopped at its accuracy",
+        "DP-SGD, noise multiplier 5",
+        "its noise alone",
+        "natural, stopped at its accuracy",
+        "DP-SGD, noise multiplier 1.1",
+        "natural, stopped at its accuracy",
     ]
     rows = frame["row"].tolist()
     assert rows[5:8] == [DP, "table_8/fmnist_dnn/dpsgd_noise_only/0.49", STOPPED]

@@ -1,10 +1,10 @@
 """Claims about adversarial training: tolerance, overfitting, the size of the ball, Figure 3."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ft_tf.records import Record
-from ft_tf.report import paper
+from ft_tf.report import labels, paper
 from ft_tf.report.claims.model import Claim, Evidence, of_groups, points
 from ft_tf.report.comparison import Comparison, Measure, gap, unpaired, values
 from ft_tf.report.equal_training import natural_gap_at, robust_pairs
@@ -68,20 +68,25 @@ def _tolerance_printed() -> str:
 
 
 def _tolerance_counter() -> list[str]:
-    drawn = sorted({row.algorithm for row in paper.rows("figure_3")})
-    spreads = sorted({row.algorithm for row in paper.rows("figure_2")})
+    drawn, spreads = (
+        {row.algorithm for row in paper.rows(figure)} for figure in ("figure_3", "figure_2")
+    )
     lines = []
     if "natural" not in drawn:
         lines.append(
-            f"Figure 3, the paper's only measurement of faults, has {' and '.join(drawn)}, and no "
+            f"Figure 3, the paper's only measurement of faults, has {_names(drawn)}, and no "
             "naturally trained model."
         )
     if "natural" not in spreads:
         lines.append(
-            f"Figure 2 has {' and '.join(spreads)} as well. Its measure can be moved at will by a "
+            f"Figure 2 has {_names(spreads)} as well. Its measure can be moved at will by a "
             "rescaling that changes no prediction, with or without faults."
         )
     return lines
+
+
+def _names(algorithms: Iterable[str]) -> str:
+    return " and ".join(sorted(map(labels.algorithm, algorithms)))
 
 
 def _overfit(records: Sequence[Record]) -> list[Evidence]:

@@ -162,8 +162,7 @@ def layers(frame: pd.DataFrame, *, architecture: str) -> View:
     return make_view(
         pd.DataFrame(rows, columns=[*mine.columns, "cells"]),
         columns,
-        title=f"Faults in one layer at a time: {labels.architecture(architecture)}, "
-        f"{labels.dataset(architecture)}",
+        title=f"Layers of {labels.in_words(architecture)}: faults in one at a time",
         detail=_layer_detail,
         notes=(
             "Percent, on test images; ± is the reach of the 95% interval, over training seeds "

@@ -183,7 +183,7 @@ def _equal_detail(line: Line) -> str:
 
 
 _ARMS: Cells = (
-    (Column("part", is_number=False), lambda line: line["part"]),
+    (Column("part", is_number=False), lambda line: f"{_where(line)}: {line['part']}"),
     (Column("train", "accuracy", 1), lambda line: percent(line["train"])),
     (Column("test", "accuracy"), lambda line: percent(line["test"])),
     (Column("gap", ""), lambda line: percent(line["gap"])),
@@ -215,10 +215,13 @@ def arms(frame: pd.DataFrame) -> View:
     )
 
 
-def _arm_detail(line: Line) -> str:
+def _where(line: Line) -> str:
     table = paper.EXHIBITS[line["exhibit"]].title
-    where = f"{table}, {labels.architecture(line['architecture'])}: {line['run']}"
-    parts = [where, words(line["data"])]
+    return f"{table}, {labels.architecture(line['architecture'])}"
+
+
+def _arm_detail(line: Line) -> str:
+    parts = [line["run"], words(line["data"])]
     if not is_missing(line["gap_sd"]):
         spreads = percent(line["test_sd"]), percent(line["gap_sd"])
         parts.append(f"standard deviation over seeds: test {spreads[0]}, gap {spreads[1]}")
