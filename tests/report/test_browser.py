@@ -8,9 +8,10 @@ import pytest
 
 from ft_tf import records, report
 
-pytestmark = pytest.mark.skipif(
-    chromium.PATH is None, reason="no chromium here: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium.PATH is None, reason="no chromium here: apt-get install chromium"),
+]
 IMAGES = """[...document.images].map(i => [i.alt, i.complete && i.naturalWidth > 0])"""
 # What stands out to the right of the page, outside the boxes that scroll on their own.
 OVERHANG = """document.documentElement.scrollWidth - document.documentElement.clientWidth"""
