@@ -20,6 +20,14 @@ ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
 
 
+def _without_autotuning() -> tf.data.Options:
+    # Index batches have nothing to tune, and the end of `fit` would wait for the tuner to wake from
+    # a sleep that is about as long as the training was, up to a minute.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
 class ResidentModel(keras.Model):
     """A Keras model that trains another one by its own step, on data kept in memory.
 
@@ -152,6 +160,7 @@ class ResidentModel(keras.Model):
         self._keep(x, y)
         first_step = int(self.optimizer.iterations.numpy())
         batches, steps = self.index_batches(len(x), batch_size, first_step)
+        batches = batches.with_options(_without_autotuning())
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
         return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)

@@ -71,6 +71,14 @@ CASES = {
     "no_run": ([ATTACK], "--run"),
     "attack": ([ATTACK, "--run=x", "--attack=cw"], "attack='cw'"),
     "benchmark": (["experiments.benchmark", "training"], "benchmark='training'"),
+    "contenders": (
+        ["experiments.benchmark", "dpsgd", "--contenders=plain,opacus"],
+        "contenders='opacus'",
+    ),
+    "contenders_of": (
+        ["experiments.benchmark", "trades", "--contenders=plain"],
+        "contenders=plain goes with dpsgd only",
+    ),
 }
 
 

@@ -200,3 +200,12 @@ def test_refuses_labels_without_a_logit(labels):
     trainer.compile(keras.optimizers.SGD(0.1))
     with pytest.raises(ArgumentError, match="labels from"):
         trainer.fit(np.zeros((3, 1), np.float32), np.array(labels), batch_size=3, verbose=0)
+
+
+def test_the_end_of_fit_waits_for_no_tuner(monkeypatch):
+    # tf.data's tuner sleeps about as long as it has been running, and the end of `fit` joins it.
+    taken = []
+    monkeypatch.setattr(keras.Model, "fit", lambda self, batches, **_: taken.append(batches))
+    recorder().fit(*numbered(), batch_size=BATCH)
+    (batches,) = taken
+    assert batches.options().autotune.enabled is False

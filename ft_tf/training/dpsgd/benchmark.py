@@ -7,7 +7,7 @@ A B C, so that what the machine does besides falls on all alike; figures are med
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,25 @@ CONTENDERS = (
 """plain: a bare SGD step; fit: natural training by `fit`; plain_l2 and tikhonov: the same two with
 the Tikhonov penalty; fast and reference: DPSGDModel's engines (the reference is
 DPKerasSGDOptimizer); vectorized: TF Privacy's VectorizedDPKerasSGDOptimizer."""
+
+
+def contenders_named(names: Sequence[str]) -> tuple[Contender, ...]:
+    """The contenders of those names and what they are compared with, in the order of CONTENDERS.
+
+    >>> [contender.name for contender in contenders_named(["tikhonov"])]
+    ['plain', 'plain_l2', 'tikhonov']
+
+    Raises:
+        ArgumentError: a name is not known.
+    """
+    known = {contender.name: contender for contender in CONTENDERS}
+    wanted: set[str] = set()
+    for name in names:
+        checks.check_choice(known, contenders=name)
+        while name not in wanted:
+            wanted.add(name)
+            name = known[name].against
+    return tuple(contender for contender in CONTENDERS if contender.name in wanted)
 
 
 def matmul_peak(*, repeats: int = 12) -> float:
