@@ -33,7 +33,7 @@ flags.DEFINE_list(
     "contenders",
     None,
     "dpsgd: some of plain, fit, plain_l2, tikhonov, fast, reference, vectorized; default: all. At "
-    "250 examples of cifar10_cnn vectorized takes more than 24 GiB of memory.",
+    "250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB of memory.",
 )
 flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
 
