@@ -71,6 +71,17 @@ def save_flags(path: Path, **also: str) -> None:
         RunError: the place cannot be written.
     """
     binary = getattr(sys.modules["__main__"].__spec__, "name", "experiments.NAME")
+    lines = [f"# python -m {binary} --flagfile={path}", *_given(**also)]
+    records.write_text(path, "\n".join(lines) + "\n")
+
+
+def are_saved_flags(path: Path) -> bool:
+    """Whether `path` is what `save_flags` would write: the command is the one that ran then."""
+    return path.exists() and path.read_text(encoding="utf-8").splitlines()[1:] == _given()
+
+
+def _given(**also: str) -> list[str]:
+    """The flags that were set, by name."""
     given = {
         flag.name: flag.serialize()
         for module, defined in flags.FLAGS.flags_by_module_dict().items()
@@ -78,8 +89,7 @@ def save_flags(path: Path, **also: str) -> None:
         if not module.startswith("absl.") and flag.present
     }
     given |= {name: f"--{name}={value}" for name, value in also.items()}
-    lines = [f"# python -m {binary} --flagfile={path}", *(given[name] for name in sorted(given))]
-    records.write_text(path, "\n".join(lines) + "\n")
+    return [line for name in sorted(given) for line in given[name].splitlines()]
 
 
 def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:

@@ -16,7 +16,9 @@ flags.adopt_module_key_flags(_stack)
 _DATASETS = ("fashion_mnist", "cifar10")
 
 flags.DEFINE_list(
-    "run", None, "Directory of a finished run of train or reproduce; inject_faults takes several."
+    "run",
+    None,
+    "Directory of a finished run of train or reproduce; attack takes one, inject_faults several.",
 )
 flags.DEFINE_string(
     "model",

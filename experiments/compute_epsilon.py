@@ -99,6 +99,10 @@ def _multipliers(sampling_probability: float, steps: int) -> list[float]:
             f"noise_multiplier={','.join(given)} and target_epsilon={target:g} exclude each "
             "other: give one"
         )
+    if target is None and flags.FLAGS["accountant"].present:
+        raise ArgumentError(
+            f"accountant={_ACCOUNTANT.value} goes with target_epsilon: give that too"
+        )
     if target is not None:
         sigma = privacy.noise_multiplier_for(
             target_epsilon=target,
@@ -140,7 +144,7 @@ def _row(
 
 def _figure(value: float | None, *, points: bool = False) -> str:
     if value is None:
-        return "none"
+        return "no bound"
     if points:
         return f"{100 * value:.1f}"
     return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"

@@ -254,7 +254,10 @@ def _predict(subject: Subject, rates: list[float], path: Path) -> None:
 
 
 def _path(results: str) -> Path:
-    """Where a model's rows go: two campaigns with different settings have different names."""
+    """Where a model's rows go: no campaign takes the place of another, but of its own repetition.
+
+    Names tell the settings but for rates and trials; campaigns that differ in those are numbered.
+    """
     if FLAGS.output:
         return Path(FLAGS.output)
     options = {"allocation": None if FLAGS.allocation == "model" else FLAGS.allocation}
@@ -263,7 +266,12 @@ def _path(results: str) -> Path:
     how = catalogue.label(f"faults-{FLAGS.target}-{fault}", options)
     if FLAGS.half_width is not None:
         how += f"-{FLAGS.method}"
-    return Path(f"{results}{how}-seed_{FLAGS.seed}.csv")
+    path, number = Path(f"{results}{how}-seed_{FLAGS.seed}.csv"), 1
+    first = path
+    while path.exists() and not _app.are_saved_flags(path.with_suffix(".flags")):
+        number += 1
+        path = first.with_name(f"{first.stem}-{number}.csv")
+    return path
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -108,6 +108,7 @@ BAD = {
     "--epochs=0": "epochs=0.0",
     "--epochs=1 --steps=5": "epochs=1 and steps=5 exclude each other",
     "--target_epsilon=1 --noise_multiplier=1": "exclude each other",
+    "--accountant=rdp": "accountant=rdp goes with target_epsilon",
     "--target_epsilon=-2": "target_epsilon=-2.0",
 }
 

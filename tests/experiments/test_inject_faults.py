@@ -31,7 +31,10 @@ def found(tmp_path_factory):
         for name, arguments in COMMANDS.items()
         if name not in trained
     }
-    return one, forked.run_all(rest, directory)
+    results = forked.run_all(rest, directory)
+    first = rest["plain"]
+    later = {"more": [*first[:-3], "--trials=2"], "repeated": first}
+    return one, results | forked.run_all(later, directory)
 
 
 def lines_of(found, name):
@@ -92,3 +95,14 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(found):
     assert code == 2
     assert stdout == ""
     assert "/proc/nowhere/rows.csv cannot be written" in stderr
+
+
+def test_another_campaign_leaves_the_first_ones_rows_alone(found):
+    """Rates and trials are in no name; the same command is the same campaign."""
+    whole, fewer = (
+        pd.read_csv(found[0] / f"faults-weights-stuck_at_0-seed_0{number}.csv")
+        for number in ("", "-2")
+    )
+    assert (len(whole), len(fewer)) == (12, 6)
+    assert lines_of(found, "more")[-1].endswith("-seed_0-2.csv")
+    assert lines_of(found, "repeated")[-1].endswith("-seed_0.csv")
