@@ -91,8 +91,16 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
         for row in comparison.itertuples()
     ]
     limit = holds_up_to(comparison)
+    lowest = comparison["rate"].min()
+    if not comparison["holds"].any():
+        return [*lines, f"  it holds at none of these rates, {lowest:g} included"]
     if limit is None:
-        return [*lines, f"  it holds at none of these rates, {comparison['rate'].min():g} included"]
+        held = ", ".join(f"{rate:g}" for rate in comparison["rate"][comparison["holds"]])
+        return [
+            *lines,
+            f"  it holds at {held} only; at {lowest:g} it does not, or these trials have too few "
+            "faults to tell",
+        ]
     beyond = comparison["rate"][comparison["rate"] > limit]
     stops = f", not at {beyond.min():g}" if len(beyond) else ", the highest of these"
     return [*lines, f"  it holds up to rate {limit:g}{stops}"]

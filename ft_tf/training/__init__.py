@@ -11,8 +11,8 @@ Each takes a Keras 2 model and trains it by its own step, through Keras's `compi
 >>> account = private.privacy_account(delta=1e-3)
 >>> account.cost.steps, round(account.epsilon, 2)
 (15, 2.15)
->>> account.statement[:57]
-'This run is (epsilon=2.155, delta=0.001)-differentially p'
+>>> account.statement[:63]
+'This run is (epsilon=2.155, delta=0.001)-differentially private'
 
 >>> robust = training.TradesModel(architectures.build("circles_mlp"),
 ...     epsilon=0.1, step_size=0.02, num_steps=10, beta=1.0, bounds=(-2.0, 2.0))
