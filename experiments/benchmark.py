@@ -77,6 +77,8 @@ def main(argv: list[str]) -> None:
         options = {**options, "precision": FLAGS.precision}
     if FLAGS.contenders is not None and argv[1] != "dpsgd":
         raise ArgumentError(f"contenders={','.join(FLAGS.contenders)} goes with dpsgd only")
+    if FLAGS.contenders == []:
+        raise ArgumentError("contenders= names none: leave the flag out for all")
     if argv[1] == "faults":
         options = {**options, "data_dir": FLAGS.data_dir}
     checks.check_positive_integer(rounds=FLAGS.rounds)

@@ -146,13 +146,13 @@ def _figure(value: float | None, *, points: bool = False) -> str:
     if value is None:
         return "no bound"
     if points:
-        return f"{100 * value:.1f}"
-    return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"
+        value = 100 * value
+    return f"{value:.{1 if points else 3}f}" if value < 1e4 else f"{value:.3g}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     header = (
-        "noise_multiplier", "paper", "RDP", "PLD", "shuffled", "Theorem 1, printed",
+        "noise_multiplier", "paper", "RDP", "PLD", "shuffled", "Theorem 1 (points)",
         "gap bound (points)",
     )  # fmt: skip
     lines = [
@@ -162,7 +162,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
                 _figure(row[name])
                 for name in ("epsilon_paper", "epsilon_rdp", "epsilon_pld", "epsilon_shuffled")
             ),
-            _figure(row["theorem_1_as_printed"]),
+            _figure(row["theorem_1_as_printed"], points=True),
             _figure(row["gap_bound"], points=True),
         )
         for row in rows
@@ -186,8 +186,8 @@ _LEGEND = """\
 paper, RDP, PLD: upper bounds on the same epsilon (one example added or removed, Poisson batches);
   the paper's conversion, today's, and the tight one by privacy loss distributions
 shuffled: what the same steps earn on shuffled fixed batches, the usual practice
-Theorem 1, printed: exp(epsilon) - 1 + delta from the paper's epsilon, as a fraction; its proof
-  needs the larger epsilon of replacing an example
+Theorem 1: the gap is at most exp(epsilon) - 1 + delta, with the paper's epsilon as printed; its
+  proof needs the larger epsilon of replacing an example
 gap bound: most that expected training and test accuracy can differ (replace-one total variation);
   100 points says nothing"""
 

@@ -45,6 +45,23 @@ def check_non_negative(**values: Any) -> None:
     _check(values, lambda v: _is_finite(v) and v >= 0, "a finite number >= 0")
 
 
+def check_pixel_radius(*, distance: str, **values: Any) -> None:
+    """Raises ArgumentError unless every value can be the radius of a ball in pixels of [0, 1].
+
+    >>> check_pixel_radius(distance="l_inf", epsilon=8)
+    Traceback (most recent call last):
+        ...
+    ft_tf.errors.ArgumentError: epsilon=8 must be <= 1 (pixels lie in [0, 1]: 8 / 255 is 0.0314)
+    """
+    check_non_negative(**values)
+    for name, value in values.items():
+        if distance == "l_inf" and value > 1:
+            raise ArgumentError(
+                f"{name}={value:g} must be <= 1 (pixels lie in [0, 1]: {value:g} / 255 is "
+                f"{value / 255:.3g})"
+            )
+
+
 def check_fraction(**values: Any) -> None:
     """Raises ArgumentError unless every value lies in [0, 1]: a rate or a share."""
     _check(values, lambda v: _is_finite(v) and 0 <= v <= 1, "in [0, 1]")

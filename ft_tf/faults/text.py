@@ -6,9 +6,15 @@ from ft_tf import intervals
 from ft_tf.faults.prediction import holds_up_to
 from ft_tf.faults.summary import CurveFigures
 
+_LEGEND = (
+    "epsilon_ft: how far faults move an output, at the median image and the 95% quantile: total",
+    "    variation of its probabilities; largest change of a logit over half the clean margin (the",
+    "    prediction cannot change below 1)",
+)
+
 
 def summary_lines(summary: pd.DataFrame) -> list[str]:
-    """Two lines per target and rate, then how the intervals were made."""
+    """Two lines per target and rate, then what they mean and how the intervals were made."""
     lines = []
     for row in summary.itertuples():
         reached = "" if row.reached in (None, True) else ", NOT REACHED: +- more than asked"
@@ -21,7 +27,8 @@ def summary_lines(summary: pd.DataFrame) -> list[str]:
             f"{row.logit_change_50:.3g}, {row.logit_change_95:.3g}",
         ]
     methods = dict.fromkeys(summary["method"])
-    return [*lines, f"{summary['level'].iloc[0]:.0%} intervals over trials: {'; '.join(methods)}"]
+    level = f"{summary['level'].iloc[0]:.0%}"
+    return [*lines, *_LEGEND, f"{level} intervals over trials: {'; '.join(methods)}"]
 
 
 def settings_line(attrs: dict[str, object]) -> str:
