@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras
+from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_positive_integer
 
@@ -47,19 +48,13 @@ def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
             f"epsilon={problem.epsilon:g} reaches the middle grey from every image, yet "
             f"{robust:.1%} survive: the attack is too weak or the gradients are masked"
         )
-    low_precision = _low_precision(problem.model)
-    if low_precision:
+    coarse = low_precision_layers(problem.model)
+    if coarse:
         warnings.append(
-            f"the model computes in {low_precision}, which blurs the attack's gradients: "
+            f"the model computes in {coarse[0].compute_dtype}, which blurs the attack's gradients: "
             "attack a float32 copy with the same weights"
         )
     return tuple(warnings)
-
-
-def _low_precision(model: keras.Model) -> str | None:
-    layers = (part for part in model.submodules if isinstance(part, keras.layers.Layer))
-    dtypes = {layer.compute_dtype for layer in layers} & {"bfloat16", "float16"}
-    return min(dtypes, default=None)
 
 
 def sanity_checks(

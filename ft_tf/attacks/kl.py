@@ -74,6 +74,7 @@ def kl_attack(
     distance: str = "l_inf",
     start_noise: tf.Tensor,
     bounds: tuple[float, float] = (0.0, 1.0),
+    predict_at_start: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """The points x' near x that TRADES trains on: ascent of KL(softmax f(x) || softmax f(x')).
 
@@ -101,6 +102,8 @@ def kl_attack(
         start_noise: added to x at the start; see `start_noise`.
         bounds: lowest and highest allowed input. For l_inf `x` may lie outside: x' then goes to
             the edge of the box, even out of the ball, as in the original.
+        predict_at_start: gives the logits of x and of x + start_noise for the first gradient,
+            where those of `predict` are too coarse to tell them apart; see `precision`.
 
     Returns:
         x' with the shape of x, inside the bounds, and inside the ball where x is inside them.
@@ -117,10 +120,13 @@ def kl_attack(
     back = _projection(x, epsilon=epsilon, distance=distance, bounds=bounds)
     # The original projects after each step only: its first gradient is taken at x + noise.
     point = x + start_noise
-    for _ in range(num_steps):
+    for number in range(num_steps):
+        compute, reference = predict, natural_logits
+        if number == 0 and predict_at_start is not None:
+            compute, reference = predict_at_start, tf.cast(predict_at_start(x), dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(point)
-            divergence = kl_divergence(natural_logits, tf.cast(predict(point), dtype))
+            divergence = kl_divergence(reference, tf.cast(compute(point), dtype))
         gradient = tape.gradient(divergence, point)
         direction = steepest_direction(gradient, distance)
         if distance == "l_2":

@@ -14,6 +14,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks.geometry import DISTANCES
 from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import START_NOISE_STDDEV, kl_attack, kl_divergence
+from ft_tf.attacks.precision import float32_pass
 from ft_tf.attacks.validation import (
     check_bounds,
     check_images,
@@ -98,6 +99,9 @@ class TradesModel(SupervisedModel):
     and f(x) again for the KL, each of the three in training mode. Batch-norm statistics move with
     each of the three, and never with the attack's.
 
+    In mixed precision the attack's first gradient is taken in float32: that of the low precision is
+    rounding, and the attack would be another one (see `attacks.precision`).
+
     beta = 0 leaves natural training, with the same randomness: there is no attack. epsilon = 0
     gives x' = x.
 
@@ -176,6 +180,7 @@ class TradesModel(SupervisedModel):
                 distance=self.distance,
                 start_noise=noise,
                 bounds=self.bounds,
+                predict_at_start=float32_pass(self.model) if fast else None,
             )
 
         if fast and not tf.executing_eagerly() and gains_from_xla(self.model):

@@ -22,7 +22,7 @@ def classifier(*extra, last=None, dtype="float32"):
     make, kind = keras.initializers.GlorotUniform, {"dtype": dtype}
     return keras.Sequential(
         [
-            keras.Input(SHAPE, dtype=dtype),
+            keras.Input(SHAPE, dtype="float64" if dtype == "float64" else "float32"),
             keras.layers.Conv2D(4, 3, activation="relu", kernel_initializer=make(1), **kind),
             *extra,
             keras.layers.MaxPool2D(2, strides=1, **kind),
@@ -267,6 +267,17 @@ def test_the_normalised_example_takes_images_outside_its_bounds():
     assert points.max() <= np.float32(high)
     with pytest.raises(ArgumentError, match="x lies in"):
         trainer.fit(np.full_like(x, np.inf), y, batch_size=BATCH, verbose=0)
+
+
+def test_the_first_step_of_mixed_precision_is_that_of_float32():
+    trainers = [TradesModel(classifier(dtype=d), **OPTIONS) for d in ("float32", "mixed_bfloat16")]
+    weights = [4 * weight for weight in trainers[0].model.get_weights()]
+    for trainer in trainers:
+        trainer.num_steps = 1
+        trainer.model.set_weights(weights)
+    x, _ = examples(200)
+    plain, mixed = (attack_points(trainer, x) for trainer in trainers)
+    assert np.mean(plain == mixed) > 0.99
 
 
 def test_without_bounds_in_the_way_the_order_of_clamps_does_not_matter():
