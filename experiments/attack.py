@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     del argv
     checks.check_choice(attacks.ATTACKS, attack=FLAGS.attack)
     checks.check_choice(attacks.DISTANCES, distance=FLAGS.distance)
-    checks.check_pixel_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
+    checks.check_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
     checks.check_non_negative_integer(seed=FLAGS.seed, images=FLAGS.images)
     _subject.check()
     if len(FLAGS.run or ()) > 1:

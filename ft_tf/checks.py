@@ -45,20 +45,23 @@ def check_non_negative(**values: Any) -> None:
     _check(values, lambda v: _is_finite(v) and v >= 0, "a finite number >= 0")
 
 
-def check_pixel_radius(*, distance: str, **values: Any) -> None:
-    """Raises ArgumentError unless every value can be the radius of a ball in pixels of [0, 1].
+def check_radius(*, distance: str, bounds: tuple[float, float] = (0.0, 1.0), **values: Any) -> None:
+    """Raises ArgumentError unless every value can be the radius of a ball of inputs.
 
-    >>> check_pixel_radius(distance="l_inf", epsilon=8)
+    A ball of l_inf that is wider than the box of all inputs is a slip of units.
+
+    >>> check_radius(distance="l_inf", epsilon=8)
     Traceback (most recent call last):
         ...
-    ft_tf.errors.ArgumentError: epsilon=8 must be <= 1 (pixels lie in [0, 1]: 8 / 255 is 0.0314)
+    ft_tf.errors.ArgumentError: epsilon=8 must be <= 1, the width of the bounds: 8 / 255 is 0.0314
     """
     check_non_negative(**values)
+    low, high = bounds
     for name, value in values.items():
-        if distance == "l_inf" and value > 1:
+        if distance == "l_inf" and value > (high - low) * (1 + 1e-6):  # rounding aside
             raise ArgumentError(
-                f"{name}={value:g} must be <= 1 (pixels lie in [0, 1]: {value:g} / 255 is "
-                f"{value / 255:.3g})"
+                f"{name}={value:g} must be <= {high - low:g}, the width of the bounds: "
+                f"{value:g} / 255 is {value / 255:.3g}"
             )
 
 

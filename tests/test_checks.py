@@ -38,10 +38,11 @@ def test_an_argument_error_is_also_a_value_error():
     assert issubclass(ArgumentError, FtTfError)
 
 
-def test_a_radius_in_pixels_is_at_most_1_in_l_inf_and_any_length_in_l_2():
-    checks.check_pixel_radius(distance="l_inf", epsilon=0.0, other=1.0)
-    checks.check_pixel_radius(distance="l_2", epsilon=8.0)
-    with pytest.raises(ArgumentError, match=r"epsilon=8 must be <= 1 .* 8 / 255 is 0\.0314"):
-        checks.check_pixel_radius(distance="l_inf", epsilon=8)
+def test_a_radius_is_at_most_the_width_of_the_box_in_l_inf_and_any_length_in_l_2():
+    checks.check_radius(distance="l_inf", epsilon=0.0, other=1.0)
+    checks.check_radius(distance="l_inf", bounds=(-10.0, 10.0), epsilon=20.0)
+    checks.check_radius(distance="l_2", epsilon=8.0)
+    with pytest.raises(ArgumentError, match=r"epsilon=8 must be <= 1, .*: 8 / 255 is 0\.0314"):
+        checks.check_radius(distance="l_inf", epsilon=8)
     with pytest.raises(ArgumentError, match="epsilon=-1"):
-        checks.check_pixel_radius(distance="l_2", epsilon=-1)
+        checks.check_radius(distance="l_2", epsilon=-1)

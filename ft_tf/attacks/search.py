@@ -15,6 +15,7 @@ from ft_tf.attacks.loops import Ascent, Ball, Worst, apgd_windows, auto_pgd, pro
 from ft_tf.attacks.noise import random_perturbations
 from ft_tf.attacks.validation import (
     check_bounds,
+    check_image_shape,
     check_images,
     check_labels,
     check_logits,
@@ -22,9 +23,9 @@ from ft_tf.attacks.validation import (
 )
 from ft_tf.checks import (
     check_choice,
-    check_non_negative,
     check_non_negative_integer,
     check_positive_integer,
+    check_radius,
 )
 from ft_tf.metrics import predict_logits, predicted_labels
 
@@ -86,12 +87,13 @@ def checked_problem(
         ArgumentError: inputs outside the bounds, labels out of range, epsilon < 0 and the like.
         ModelError: the model does not give logits, or gives some that are not finite.
     """
-    check_non_negative(epsilon=epsilon)
     check_choice(DISTANCES, distance=distance)
     check_non_negative_integer(seed=seed)
     check_positive_integer(batch_size=batch_size)
     bounds = check_bounds(bounds)
+    check_radius(distance=distance, bounds=bounds, epsilon=epsilon)
     x = check_images(x, bounds)
+    check_image_shape(model, x)
     classes = check_logits_model(model, x[:1])
     y = check_labels(y, classes=classes, examples=len(x))
     logits = predict_logits(model, x, batch_size=batch_size)

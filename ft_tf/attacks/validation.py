@@ -107,6 +107,23 @@ def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[n
     return np.clip(array, np.float32(low), np.float32(high))
 
 
+def check_image_shape(model: keras.Model, x: npt.NDArray[np.floating]) -> None:
+    """Checks that the model takes images of this shape; a kernel of TensorFlow may abort instead.
+
+    Raises:
+        ArgumentError: another number of axes, or another size of one that the model fixes.
+    """
+    expected = getattr(model, "input_shape", None)
+    if not isinstance(expected, tuple):
+        return
+    fits = len(expected) == x.ndim and all(
+        size in (None, given) for size, given in zip(expected, x.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join("n" if size is None else str(size) for size in expected)
+        raise ArgumentError(f"x.shape={x.shape} must be ({shape}), as model={model.name} takes it")
+
+
 def check_labels(y: npt.ArrayLike, *, classes: int, examples: int) -> npt.NDArray[np.int64]:
     """Returns `y` as int64 [n].
 

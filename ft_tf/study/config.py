@@ -95,7 +95,7 @@ class Trades:
         checks.check_choice(("l_inf", "l_2"), distance=self.distance)
         checks.check_non_negative(epsilon=self.epsilon, step_size=self.step_size, beta=self.beta)
         if not self.normalized_example:
-            checks.check_pixel_radius(distance=self.distance, epsilon=self.epsilon)
+            checks.check_radius(distance=self.distance, epsilon=self.epsilon)
         checks.check_positive_integer(num_steps=self.num_steps)
 
     @property
@@ -223,7 +223,7 @@ class Evaluation:
             checks.check_fraction(fault_rate=rate)
         for attack in self.attacks:
             checks.check_choice(("fgsm", "pgd", "apgd"), attack=attack)
-        checks.check_pixel_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
+        checks.check_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
 
 
 @dataclasses.dataclass(frozen=True)

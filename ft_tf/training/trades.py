@@ -17,6 +17,7 @@ from ft_tf.attacks.kl import START_NOISE_STDDEV, kl_attack, kl_divergence
 from ft_tf.attacks.precision import float32_pass
 from ft_tf.attacks.validation import (
     check_bounds,
+    check_image_shape,
     check_images,
     check_labels,
     check_logits_model,
@@ -142,11 +143,11 @@ class TradesModel(SupervisedModel):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(model, weight_decay=weight_decay, augmentation=augmentation, seed=seed)
-        checks.check_non_negative(
-            epsilon=epsilon, step_size=step_size, beta=beta, start_noise=start_noise
-        )
+        checks.check_non_negative(step_size=step_size, beta=beta, start_noise=start_noise)
         checks.check_positive_integer(num_steps=num_steps)
         checks.check_choice(DISTANCES, distance=distance)
+        bounds = check_bounds(bounds)
+        checks.check_radius(distance=distance, bounds=bounds, epsilon=epsilon)
         if model.built:
             check_logits_model(model)
         self.epsilon = epsilon
@@ -154,7 +155,7 @@ class TradesModel(SupervisedModel):
         self.num_steps = num_steps
         self.beta = beta
         self.distance = distance
-        self.bounds = check_bounds(bounds)
+        self.bounds = bounds
         self.inputs_within_bounds = inputs_within_bounds
         self.start_noise = start_noise
         self.natural_loss = keras.metrics.Mean(name="natural_loss")
@@ -228,7 +229,9 @@ class TradesModel(SupervisedModel):
         # float32's range stands for no bounds: what is not finite is refused all the same.
         widest = float(np.finfo(np.float32).max) / 4
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
-        if not self.model.built:
+        if self.model.built:
+            check_image_shape(self.model, x)
+        else:
             self.model(tf.convert_to_tensor(x[:1]), training=False)
         check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
 

@@ -248,7 +248,7 @@ def test_binary_and_three_class_models_get_the_losses_they_can_have(make_linear)
 
 @settings(max_examples=12, deadline=None)
 @given(
-    epsilon=st.floats(0, 3),
+    reach=st.floats(0, 1),
     low=st.floats(-2, 0.5),
     width=st.floats(0.1, 4),
     distance=st.sampled_from(["l_inf", "l_2"]),
@@ -257,9 +257,10 @@ def test_binary_and_three_class_models_get_the_losses_they_can_have(make_linear)
     data=st.data(),
 )
 def test_points_stay_in_the_ball_and_in_the_bounds(
-    tanh_model, epsilon, low, width, distance, seed, examples, data
+    tanh_model, reach, low, width, distance, seed, examples, data
 ):
     bounds = (low, low + width)
+    epsilon = reach * width * (1 if distance == "l_inf" else 3)
     rng = np.random.default_rng(seed)
     x = rng.uniform(*bounds, (examples, 5))
     x[rng.random(x.shape) < 0.2] = bounds[0]

@@ -120,3 +120,20 @@ def test_labels(y, message):
 
 def test_labels_become_int64():
     assert check_labels(np.array([0, 1], np.uint8), classes=2, examples=2).dtype == np.int64
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 1), (2, 3, 8, 8)])
+def test_images_of_another_shape_are_refused_before_a_kernel_aborts(shape):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)]
+    )
+    with pytest.raises(ArgumentError, match=r"x.shape=\(2, .*\) must be \(n, 8, 8, 3\)"):
+        fgsm(model, np.zeros(shape), np.zeros(2, int), epsilon=0.1)
+
+
+def test_a_ball_wider_than_the_bounds_is_refused_as_a_slip_of_units():
+    model = sequential(layers.Dense(3))
+    x, y = np.full((2, 4), 128.0), np.zeros(2, int)
+    with pytest.raises(ArgumentError, match="epsilon=8 must be <= 1"):
+        fgsm(model, x / 255, y, epsilon=8)
+    assert np.ptp(fgsm(model, x, y, epsilon=8, bounds=(0, 255)).adversarial) <= 16
