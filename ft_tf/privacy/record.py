@@ -16,6 +16,7 @@ def to_record(
     seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
+    fresh_weights: bool = False,
 ) -> dict[str, Any]:
     """Everything known about a run's privacy, in values that strict JSON can hold.
 
@@ -27,6 +28,7 @@ def to_record(
         seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
         engine: as for `statement`.
         executed_steps: as for `statement`.
+        fresh_weights: as for `statement`.
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
@@ -41,6 +43,7 @@ def to_record(
         seed_is_published=seed_is_published,
         engine=engine,
         executed_steps=executed_steps,
+        fresh_weights=fresh_weights,
     )
     bounds = gap_bounds(cost) if bounds is None else bounds
     shuffled = sampling == "shuffle"

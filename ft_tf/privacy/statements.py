@@ -7,13 +7,22 @@ from ft_tf.privacy.accounting import PrivacyCost
 SAMPLINGS = ("poisson", "shuffle", "unaccounted")
 ENGINES = ("fast", "reference")
 
-OUTSIDE = (
-    "It covers the trained weights and what is computed from them alone. Outside it lie: learning "
-    "rates, clip norms and stopping points chosen on the training data; published training "
-    "accuracies and histories; further runs, such as several seeds, on the same data (their "
-    "costs add up). Steps that ran and whose result was lost count as steps."
+_OUTSIDE = (
+    "It covers the trained weights and what is computed from them alone. Outside it lie: {first}"
+    "learning rates, clip norms and stopping points chosen on the training data; published "
+    "training accuracies and histories; further runs, such as several seeds, on the same data "
+    "(their costs add up). Steps that ran and whose result was lost count as steps."
 )
+_INITIAL_WEIGHTS = (
+    "initial weights, unless they do not come from this data (fresh random ones do not; those of "
+    "a model that was trained on it before do); "
+)
+
+OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
 """What no epsilon of a single run covers."""
+
+OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
+"""The same where the run is known to have begun from fresh random weights."""
 
 
 def statement(
@@ -24,6 +33,7 @@ def statement(
     seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
+    fresh_weights: bool = False,
 ) -> str:
     """Says what a run guarantees, to whom, and what would break it.
 
@@ -37,6 +47,8 @@ def statement(
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
         executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
             that it falls short.
+        fresh_weights: whether the run is known to have begun from fresh random weights; if not,
+            the statement says that it does not cover initial weights which come from the data.
 
     Returns:
         A paragraph of plain sentences.
@@ -57,7 +69,7 @@ def statement(
     if cost.private and sampling != "unaccounted":
         if noise_seed is not None:
             sentences.append(_PUBLISHED if published else _SECRET)
-        sentences.append(OUTSIDE)
+        sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     if executed_steps is not None:
         check_non_negative_integer(executed_steps=executed_steps)
         if executed_steps > cost.steps:

@@ -6,6 +6,8 @@ Pitfalls, each with how it is met:
   `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`.
 - Severe: a layer that mixes examples. BatchNormalization is refused.
 - Severe: publishing a noise seed. `privacy_account` says when one was used.
+- Severe: weights that were trained on the same data before. Every statement of `privacy_account`
+  leaves them out; `models.with_fresh_weights` draws new ones.
 - Severe: noise that is used twice. `fit` draws anew, or refuses, when the steps start again.
 - Moderate: metrics, early stopping and choices made on training data lie outside the guarantee.
 - Moderate: dividing by the realised batch size leaks it; the expected one is used.

@@ -46,6 +46,7 @@ class DPSGDModel(ResidentModel):
     | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
+    | the model's initial weights | covered only if they do not come from the same data |
     | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
@@ -56,7 +57,9 @@ class DPSGDModel(ResidentModel):
     it had not stopped.
 
     Args:
-        model: a built Keras 2 Sequential or functional model with one output.
+        model: a built Keras 2 Sequential or functional model with one output. Its weights are where
+            training starts: of a model trained on the same data, `models.with_fresh_weights` makes
+            one that DP-SGD protects.
         l2_norm_clip: C, of each example's whole gradient.
         noise_multiplier: sigma: standard deviation of the noise over C.
         sampling: "poisson", or "shuffle" for the original practice.
