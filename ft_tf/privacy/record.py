@@ -17,6 +17,8 @@ def to_record(
     engine: str = "fast",
     executed_steps: int | None = None,
     fresh_weights: bool = False,
+    from_dataset: bool = False,
+    dataset_reason: str = "",
 ) -> dict[str, Any]:
     """Everything known about a run's privacy, in values that strict JSON can hold.
 
@@ -29,6 +31,8 @@ def to_record(
         engine: as for `statement`.
         executed_steps: as for `statement`.
         fresh_weights: as for `statement`.
+        from_dataset: as for `statement`.
+        dataset_reason: as for `statement`.
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
@@ -44,6 +48,8 @@ def to_record(
         engine=engine,
         executed_steps=executed_steps,
         fresh_weights=fresh_weights,
+        from_dataset=from_dataset,
+        dataset_reason=dataset_reason,
     )
     bounds = gap_bounds(cost) if bounds is None else bounds
     shuffled = sampling == "shuffle"

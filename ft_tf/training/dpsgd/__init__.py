@@ -3,7 +3,8 @@
 Pitfalls, each with how it is met:
 
 - Severe: sampling that is not what the accountant assumes. `fit` on arrays draws Poisson batches;
-  `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`.
+  `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`; the batches of
+  the latter are counted, and only what their sizes do not contradict is claimed.
 - Severe: a layer that mixes examples. BatchNormalization is refused.
 - Severe: publishing a noise seed. `privacy_account` says when one was used.
 - Severe: weights that were trained on the same data before. Every statement of `privacy_account`

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import tf
+from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 
 
@@ -21,6 +22,20 @@ def as_array(name: str, value: Any) -> np.ndarray:
     raise ArgumentError(
         f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
     )
+
+
+def check_num_examples(num_examples: int, batch_size: int) -> None:
+    """Refuses a number of examples that no batches of this size can be drawn from.
+
+    Raises:
+        ArgumentError: it is no positive integer, or below the batch size.
+    """
+    check_positive_integer(num_examples=num_examples)
+    if num_examples < batch_size:
+        raise ArgumentError(
+            f"num_examples={num_examples} must be at least batch_size={batch_size}: a sampling "
+            "probability is at most 1"
+        )
 
 
 def check_reference(

@@ -287,7 +287,8 @@ def test_a_dataset_trains_and_is_stated_as_unaccounted():
     private.fit(dataset, batch_size=30, epochs=2, verbose=0)
     (event,) = private.privacy_events()
     assert (event.sampling, event.accounted, event.steps) == ("unknown", False, 8)
-    private.fit(dataset, batch_size=30, num_examples=100, verbose=0)
+    with pytest.warns(UserWarning, match="one size, 30"):
+        private.fit(dataset, batch_size=30, num_examples=100, verbose=0)
     assert private.privacy_events()[1].sampling_probability == 0.3
 
 
