@@ -3,6 +3,8 @@
 import warnings
 from typing import Any, Literal
 
+import numpy as np
+
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
@@ -10,10 +12,11 @@ from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.privacy.batch_sizes import Finding, examine
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.arguments import as_array, check_num_examples, check_reference
+from ft_tf.training.dpsgd.arguments import as_array, check_reference, check_sizes
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter
+from ft_tf.training.dpsgd.labels import check_label_spec, check_labels_of
 from ft_tf.training.dpsgd.ledger import Ledger
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
@@ -213,13 +216,7 @@ claimed only as far as the sizes of its batches allow |
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
             x, y = as_array("x", x), as_array("y", y)
-        if batch_size is None:
-            raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
-        checks.check_positive_integer(batch_size=batch_size)
-        if resident and num_examples not in (None, len(x)):
-            raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={len(x)}")
-        if not resident and num_examples is not None:
-            check_num_examples(num_examples, batch_size)
+        check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
@@ -227,28 +224,37 @@ claimed only as far as the sizes of its batches allow |
         if self.private and self._ledger.needs_new_noise(before, seeded=self._secret.is_seed):
             self._secret = Secret.of(None)
             self.train_function = None  # the compiled step holds the old one
-        if resident and not self._checked:
-            check_examples_are_independent(self.model, x)
-            self._checked = True
-        if resident and not self.compiled_metrics.built:
-            # Variables that a first trace creates cost a second one.
-            self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
-        self._counter = counter = (
-            None if resident else BatchCounter(x, kwargs.get("steps_per_epoch"))
-        )
+        if resident:
+            self._prepare(x, y)
+            self._counter = None
+            try:
+                return super().fit(x, y, batch_size, epochs, **kwargs)
+            finally:
+                self._record(before, len(x), Finding(self.sampling))
+        check_label_spec(self.loss, self.model, x)
+        self._counter = BatchCounter(x, kwargs.get("steps_per_epoch"))
+        kwargs["callbacks"] = self._counter.beside(kwargs.get("callbacks"))
         complete = False
         try:
-            if resident:
-                return super().fit(x, y, batch_size, epochs, **kwargs)
-            kwargs["callbacks"] = counter.beside(kwargs.get("callbacks"))
             history = super().fit(x, y, None, epochs, **kwargs)
             complete = not self.stop_training
             return history
         finally:
-            if resident:
-                self._record(before, len(x), Finding(self.sampling))
-            else:
-                self._record(before, num_examples, self._finding(num_examples, complete))
+            self._record(before, num_examples, self._finding(num_examples, complete))
+
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Looks at the model's work on a few examples before training."""
+        if not self._checked:
+            check_examples_are_independent(self.model, x)
+            self._checked = True
+        if not self.compiled_metrics.built:
+            # Variables that a first trace creates cost a second one.
+            self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
+
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses labels that the loss has no output for."""
+        super().check_arrays(x, y)
+        check_labels_of(self.loss, self.model, y)
 
     def _finding(self, num_examples: int | None, complete: bool) -> Finding:
         """How the batches of a tf.data input may be accounted for; warns if not as told."""
@@ -274,7 +280,10 @@ claimed only as far as the sizes of its batches allow |
         return finding
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
-        offset = passes = None
+        steps = int(self.optimizer.iterations) - first_step
+        if steps <= 0:
+            return
+        offset, passes = 0, None
         if finding.sampling == "shuffle" and self._counter is None:
             offset = first_step % (num_examples // self._expected_batch_size)
         elif finding.sampling == "shuffle":
@@ -284,9 +293,9 @@ claimed only as far as the sizes of its batches allow |
             sampling=finding.sampling,
             num_examples=num_examples,
             batch_size=self._expected_batch_size,
-            steps=int(self.optimizer.iterations) - first_step,
+            steps=steps,
             seeded=self._secret.is_seed,
-            pass_offset=offset or 0,
+            pass_offset=offset,
             from_dataset=self._counter is not None,
             counted_passes=passes,
             reason=finding.reason,
