@@ -36,8 +36,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _EPOCHS = flags.DEFINE_float(
     "epochs",
     None,
-    f"Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them: give "
-    f"this or --steps (neither: {_PAPER_EPOCHS}).",
+    "Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them "
+    "(n // batch_size where --accountant=shuffled): give this or --steps (neither: "
+    f"{_PAPER_EPOCHS}).",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
 _NOISE_MULTIPLIER = flags.DEFINE_multi_string(
@@ -88,8 +89,14 @@ def _schedule() -> tuple[float, int, int | None]:
         return batch_size / n, steps, None
     epochs = _PAPER_EPOCHS if epochs is None else epochs
     check_positive(epochs=epochs)
-    steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size))
+    steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size, sampling=_sampling()))
     return batch_size / n, steps, math.ceil(epochs)
+
+
+def _sampling() -> str:
+    """What is planned: "shuffle" where the target is an epsilon of shuffled batches."""
+    shuffled = _TARGET_EPSILON.value is not None and _ACCOUNTANT.value == "shuffled"
+    return "shuffle" if shuffled else "poisson"
 
 
 def _multipliers(sampling_probability: float, steps: int) -> list[float]:
@@ -138,8 +145,30 @@ def _row(
         passes=passes,
         examples=_N.value,
     )
-    record = privacy.to_record(cost)
+    record = privacy.to_record(cost, sampling=_sampling())
     return {name: record[name] for name in (*_CONTRACT, *_BESIDE)}
+
+
+_COLUMNS = {
+    "epsilon_paper": "paper",
+    "epsilon_rdp": "RDP",
+    "epsilon_pld": "PLD",
+    "epsilon_shuffled": "shuffled",
+    "theorem_1_as_printed": "Theorem 1",
+    "gap_bound": "gap bound",
+}
+"""Figures of the table, by the names that its head has."""
+_LINES = {
+    "epsilon_paper": "epsilon as the paper computes it",
+    "epsilon_rdp": "epsilon by RDP",
+    "epsilon_pld": "epsilon by PLD",
+    "epsilon_shuffled": "epsilon on shuffled batches",
+    "theorem_1_as_printed": "Theorem 1 as printed",
+    "theorem_1_replace_one": "Theorem 1, replace-one",
+    "gap_bound": "total variation, replace-one",
+    "gap_bound_shuffled": "total variation, shuffled",
+}
+"""Figures of the report on one run, likewise."""
 
 
 def _figure(value: float | None, *, points: bool = False) -> str:
@@ -148,6 +177,11 @@ def _figure(value: float | None, *, points: bool = False) -> str:
     if points:
         value = 100 * value
     return f"{value:.{1 if points else 3}f}" if value < 1e4 else f"{value:.3g}"
+
+
+def _gap(value: float | None) -> str:
+    """A total variation in points: where none can be worked out, the most that a gap can be."""
+    return _figure(1.0 if value is None else value, points=True)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -163,7 +197,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
                 for name in ("epsilon_paper", "epsilon_rdp", "epsilon_pld", "epsilon_shuffled")
             ),
             _figure(row["theorem_1_as_printed"], points=True),
-            _figure(row["gap_bound"], points=True),
+            _gap(row["gap_bound"]),
         )
         for row in rows
     ]
@@ -175,7 +209,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     notes = "\n".join(
         f"  {row['noise_multiplier']:g}: {note}"
         for row in rows
-        for note in [*row["warnings"], *_absences(row)]
+        for note in [*row["warnings"], *_absences(row, _COLUMNS)]
     )
     return f"{_setting(rows[0])}\n\nepsilon by accountant\n{body}\n\n{_LEGEND}" + (
         f"\n\nnotes, by noise multiplier\n{notes}" if notes else ""
@@ -199,12 +233,13 @@ def _setting(row: dict[str, Any]) -> str:
     )
 
 
-def _absences(row: dict[str, Any]) -> list[str]:
+def _absences(row: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """Why figures are missing that a reader looks for, by the words that stand before them."""
     reasons: dict[str, list[str]] = {}
     for name, why in row["reasons"].items():
-        if why not in row["warnings"]:
-            reasons.setdefault(why, []).append(name)
-    return [f"no {', '.join(names)}: {why}" for why, names in reasons.items()]
+        if name in words and why not in row["warnings"]:
+            reasons.setdefault(why, []).append(words[name])
+    return [f"no figure for {'; '.join(names)}: {why}" for why, names in reasons.items()]
 
 
 def _report(row: dict[str, Any]) -> str:
@@ -225,14 +260,15 @@ def _report(row: dict[str, Any]) -> str:
         f"{_verdict(says['theorem_1_as_printed'])}",
         f"  Theorem 1, replace-one        {_figure(row['theorem_1_replace_one'], points=True)}"
         f"{_verdict(says['theorem_1_replace_one'])}",
-        f"  total variation, replace-one  {_figure(row['gap_bound'], points=True)}"
-        f"{_verdict(says['gap_bound'])}",
+        f"  total variation, replace-one  {_gap(row['gap_bound'])}{_verdict(says['gap_bound'])}",
+        f"  total variation, shuffled     {_gap(row['gap_bound_shuffled'])}"
+        f"{_verdict(says['gap_bound_shuffled'])}",
         "",
         row["statement"],
     ]
     warning = _terminal.styled("warning:", "warning")
     lines += [f"{warning} {text}" for text in row["warnings"]]
-    lines += [f"note: {absence}" for absence in _absences(row)]
+    lines += [f"note: {absence}" for absence in _absences(row, _LINES)]
     return "\n".join(lines)
 
 

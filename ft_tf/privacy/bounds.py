@@ -91,8 +91,12 @@ def gap_bounds(cost: PrivacyCost) -> GapBounds:
         absent = (name for name in ("gap_bound", "epsilon_replace_one") if values[name] is None)
         reasons |= dict.fromkeys(absent, str(error))
     for name, source, epsilon in (
-        ("theorem_1_as_printed", "epsilon_paper", cost.epsilon_paper),
-        ("theorem_1_replace_one", "epsilon_replace_one", values["epsilon_replace_one"]),
+        ("theorem_1_as_printed", "the paper's epsilon", cost.epsilon_paper),
+        (
+            "theorem_1_replace_one",
+            "the epsilon of replacing an example",
+            values["epsilon_replace_one"],
+        ),
     ):
         bound = None if epsilon is None else theorem_1(epsilon, delta=cost.delta)
         if bound is None:

@@ -20,13 +20,17 @@ class PrivacyEvent:
 
     Attributes:
         noise_multiplier: sigma: the noise's standard deviation over the clip norm; 0: not private.
-        sampling: "poisson", "shuffle", or "unknown" for a tf.data input of unstated sampling.
+        sampling: "poisson", "shuffle", or "unknown" for a tf.data input of unstated sampling, or
+            one whose batches contradict what was stated.
         num_examples: examples that were drawn from, or None where that is not known.
         batch_size: expected batch size, by which the noisy sum was divided.
         steps: steps that were executed, also those lost to an interruption.
         seeded: whether a noise seed fixed noise and sampling; the guarantee then holds only while
             the seed is secret.
         pass_offset: of "shuffle": steps of the first pass that had been taken before these.
+        from_dataset: whether the batches came from a tf.data input, sampled by the caller.
+        counted_passes: of such an input with "shuffle": how often it was begun.
+        reason: why `sampling` is not what the caller said of such an input, or "".
     """
 
     noise_multiplier: float
@@ -36,6 +40,9 @@ class PrivacyEvent:
     steps: int
     seeded: bool
     pass_offset: int = 0
+    from_dataset: bool = False
+    counted_passes: int | None = None
+    reason: str = ""
 
     @property
     def accounted(self) -> bool:
@@ -57,6 +64,8 @@ class PrivacyEvent:
         """Passes over shuffled data that these steps belong to, begun earlier or now."""
         if not self.accounted:
             return None
+        if self.counted_passes is not None:
+            return self.counted_passes
         return math.ceil((self.pass_offset + self.steps) / self.steps_per_pass)
 
     def continues(self, before: "PrivacyEvent") -> bool:
@@ -106,14 +115,28 @@ class Account:
         # Only whether there was one matters, and is known.
         return 0 if any(event.seeded for event in self.events) else None
 
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What the statement is to say beside the figures."""
+        # The reasons of what was shuffled explain nothing about a run that is unaccounted.
+        relevant = [
+            e for e in self.events if (e.sampling == "unknown") != (self.epsilon is not None)
+        ]
+        return {
+            "sampling": self.sampling,
+            "noise_seed": self._noise_seed,
+            "from_dataset": any(event.from_dataset for event in self.events),
+            "dataset_reason": "; ".join(dict.fromkeys(e.reason for e in relevant if e.reason)),
+        }
+
     @functools.cached_property
     def statement(self) -> str:
         """What is guaranteed, to whom, and what would break it, in words."""
-        return statement(self.cost, sampling=self.sampling, noise_seed=self._noise_seed)
+        return statement(self.cost, **self._facts)
 
     def to_record(self) -> dict[str, Any]:
         """Everything known, as `privacy.to_record` gives it."""
-        return to_record(self.cost, sampling=self.sampling, noise_seed=self._noise_seed)
+        return to_record(self.cost, **self._facts)
 
 
 def account_for(events: Iterable[PrivacyEvent], *, delta: float) -> Account:

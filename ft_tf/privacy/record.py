@@ -16,6 +16,9 @@ def to_record(
     seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
+    fresh_weights: bool = False,
+    from_dataset: bool = False,
+    dataset_reason: str = "",
 ) -> dict[str, Any]:
     """Everything known about a run's privacy, in values that strict JSON can hold.
 
@@ -27,6 +30,9 @@ def to_record(
         seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
         engine: as for `statement`.
         executed_steps: as for `statement`.
+        fresh_weights: as for `statement`.
+        from_dataset: as for `statement`.
+        dataset_reason: as for `statement`.
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
@@ -41,6 +47,9 @@ def to_record(
         seed_is_published=seed_is_published,
         engine=engine,
         executed_steps=executed_steps,
+        fresh_weights=fresh_weights,
+        from_dataset=from_dataset,
+        dataset_reason=dataset_reason,
     )
     bounds = gap_bounds(cost) if bounds is None else bounds
     shuffled = sampling == "shuffle"

@@ -7,13 +7,22 @@ from ft_tf.privacy.accounting import PrivacyCost
 SAMPLINGS = ("poisson", "shuffle", "unaccounted")
 ENGINES = ("fast", "reference")
 
-OUTSIDE = (
-    "It covers the trained weights and what is computed from them alone. Outside it lie: learning "
-    "rates, clip norms and stopping points chosen on the training data; published training "
-    "accuracies and histories; further runs, such as several seeds, on the same data (their "
-    "costs add up). Steps that ran and whose result was lost count as steps."
+_OUTSIDE = (
+    "It covers the trained weights and what is computed from them alone. Outside it lie: {first}"
+    "learning rates, clip norms and stopping points chosen on the training data; published "
+    "training accuracies and histories; further runs, such as several seeds, on the same data "
+    "(their costs add up). Steps that ran and whose result was lost count as steps."
 )
+_INITIAL_WEIGHTS = (
+    "initial weights, unless they do not come from this data (fresh random ones do not; those of "
+    "a model that was trained on it before do); "
+)
+
+OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
 """What no epsilon of a single run covers."""
+
+OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
+"""The same where the run is known to have begun from fresh random weights."""
 
 
 def statement(
@@ -24,6 +33,9 @@ def statement(
     seed_is_published: bool = False,
     engine: str = "fast",
     executed_steps: int | None = None,
+    fresh_weights: bool = False,
+    from_dataset: bool = False,
+    dataset_reason: str = "",
 ) -> str:
     """Says what a run guarantees, to whom, and what would break it.
 
@@ -37,6 +49,11 @@ def statement(
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
         executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
             that it falls short.
+        fresh_weights: whether the run is known to have begun from fresh random weights; if not,
+            the statement says that it does not cover initial weights which come from the data.
+        from_dataset: whether a tf.data input gave the batches: the statement then says what is
+            taken on trust.
+        dataset_reason: why `sampling` is not what was said of that input, if it is not.
 
     Returns:
         A paragraph of plain sentences.
@@ -53,11 +70,13 @@ def statement(
         )
     published = noise_seed is not None and seed_is_published
     subject = "With a secret noise_seed this run would be" if published else "This run is"
-    sentences = [_headline(cost, sampling, subject)]
+    sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]
     if cost.private and sampling != "unaccounted":
+        if from_dataset:
+            sentences += _on_trust(sampling, dataset_reason)
         if noise_seed is not None:
             sentences.append(_PUBLISHED if published else _SECRET)
-        sentences.append(OUTSIDE)
+        sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     if executed_steps is not None:
         check_non_negative_integer(executed_steps=executed_steps)
         if executed_steps > cost.steps:
@@ -78,10 +97,29 @@ _PUBLISHED = (
 )
 
 
-def _headline(cost: PrivacyCost, sampling: str, subject: str) -> str:
+def _on_trust(sampling: str, reason: str) -> list[str]:
+    """What the figures assume of a tf.data input."""
+    if sampling == "poisson":
+        return [
+            "The batches came from a tf.data input: that they were drawn so, and from as many "
+            "examples as num_examples says, is taken on trust; their sizes do not contradict it."
+        ]
+    trust = (
+        "The batches came from a tf.data input: that no pass over it gives an example twice is "
+        "taken on trust; the numbers of examples do not contradict it."
+    )
+    return [trust, f"No other sampling is claimed because {reason}."] if reason else [trust]
+
+
+def _headline(
+    cost: PrivacyCost, sampling: str, subject: str, from_dataset: bool, reason: str
+) -> str:
     if sampling == "unaccounted":
+        why = "how the batches were drawn is not known"
+        if reason:
+            why = f"a tf.data input contradicts what was said of it ({reason})"
         return (
-            "Unaccounted: how the batches were drawn is not known, so that no epsilon is claimed. "
+            f"Unaccounted: {why}, so that no epsilon is claimed. "
             "Give arrays, or the number of examples and the sampling, to have the run accounted."
         )
     if not cost.private:
@@ -90,7 +128,7 @@ def _headline(cost: PrivacyCost, sampling: str, subject: str) -> str:
             "alone gives no privacy."
         )
     if sampling == "shuffle":
-        return _shuffled(cost, subject)
+        return _shuffled(cost, subject, from_dataset)
     return _poisson(cost, subject)
 
 
@@ -106,13 +144,14 @@ def _poisson(cost: PrivacyCost, subject: str) -> str:
     )
 
 
-def _shuffled(cost: PrivacyCost, subject: str) -> str:
+def _shuffled(cost: PrivacyCost, subject: str, from_dataset: bool) -> str:
+    drawn = "taken as they came" if from_dataset else "drawn by shuffling"
     tight = "" if cost.epsilon_pld is None else f" ({cost.epsilon_pld:.4g} by PLD)"
     return (
         f"{subject} (epsilon={cost.epsilon_shuffled:.4g}, delta={cost.delta:g})-differentially "
         f"private (exact, {cost.passes} Gaussian mechanisms, one a pass), for neighbouring data "
         "sets that differ by one example's contribution left out of its batch, over "
-        f"{_setting(cost)}. Batches were fixed in size and drawn by shuffling, which earns no "
+        f"{_setting(cost)}. Batches were fixed in size and {drawn}, which earns no "
         f"amplification by sampling. The paper would claim {cost.epsilon_paper:.4g}{tight}, which "
         "assumes Poisson sampling: that does not hold for this run."
     )

@@ -284,4 +284,5 @@ def privacy(
         noise_seed=algorithm.noise_seed,
         seed_is_published=True,  # the record's config holds it
         engine=algorithm.engine,
+        fresh_weights=True,  # `trainer` builds every model anew, and restores its own checkpoints
     )

@@ -1,7 +1,10 @@
 """The binary is run as a process of its own: absl's flags are global to a process."""
 
 import json
+import math
 import os
+import re
+import statistics
 import subprocess
 import sys
 
@@ -21,6 +24,7 @@ def run(*flags):
         text=True,
         timeout=120,
         check=False,
+        env={**os.environ, "COLUMNS": "400"},  # so that no line is broken
     )
 
 
@@ -71,6 +75,47 @@ def test_target_epsilon_is_met():
     row = answer("--target_epsilon=2.97", "--accountant=paper")
     assert row["epsilon_paper"] <= 2.97
     assert row["noise_multiplier"] == pytest.approx(1.1, rel=1e-3)
+
+
+def test_a_target_for_shuffled_batches_is_what_the_statement_leads_with():
+    # Two passes of one full batch each, where Poisson sampling would take four steps.
+    flags = ["--n=100", "--batch_size=60", "--epochs=2", "--delta=1e-3"]
+    row = answer("--target_epsilon=3", "--accountant=shuffled", *flags)
+    assert row["steps"] == 2
+    # One Gaussian mechanism with mu = sqrt(passes) / sigma (Balle and Wang 2018, theorem 8).
+    mu = math.sqrt(2) / row["noise_multiplier"]
+    normal = statistics.NormalDist()
+    delta = normal.cdf(mu / 2 - 3 / mu) - math.exp(3) * normal.cdf(-mu / 2 - 3 / mu)
+    assert delta == pytest.approx(1e-3, rel=0.02)
+    assert 2.99 < row["epsilon_shuffled"] <= 3
+    assert row["statement"].startswith(f"This run is (epsilon={row['epsilon_shuffled']:.4g},")
+    assert "every batch was a Poisson sample" not in row["statement"]
+
+
+@pytest.mark.parametrize("noise", ["0", "0.001", "0.05"])
+def test_text_speaks_the_words_of_its_lines_and_no_gap_exceeds_100_points(noise):
+    text = run(f"--noise_multiplier={noise}").stdout
+    assert re.search(r"total variation, replace-one +100\.0  \(says nothing", text)
+    assert re.search(r"total variation, shuffled +100\.0  \(says nothing", text)
+    notes = [line for line in text.splitlines() if line.startswith("note:")]
+    assert bool(notes) == (noise != "0")  # at 0 the warning has said it
+    assert not re.search("theorem_1_|gap_bound|epsilon_replace_one|as_printed", text)
+    named = {
+        name
+        for line in notes
+        for name in line.removeprefix("note: no figure for ").split(": ")[0].split("; ")
+    }
+    shown = {line[2:32].strip() for line in text.splitlines() if line.startswith("  ")}
+    assert named - {"epsilon by PLD"} <= shown
+
+
+def test_the_notes_of_the_table_name_its_columns():
+    text = run("--noise_multiplier=5,0.05,0.001,0").stdout
+    assert "0.05: no figure for Theorem 1: exp(" in text
+    assert "0.001: no figure for PLD; gap bound:" in " ".join(text.split())
+    assert not re.search("theorem_1_|gap_bound|epsilon_replace_one|replace-one:", text)
+    rows = [line.split() for line in text.splitlines() if re.match(r" +(0|0\.001|0\.05) ", line)]
+    assert [row[-1] for row in rows] == ["100.0"] * 3
 
 
 def test_text_says_it_in_words_and_loads_no_tensorflow():

@@ -75,6 +75,9 @@ def test_python_blocks_run(users_directory, monkeypatch):
     assert account.cost.steps == round(len(fashion.x_train) / 250)
     assert 0 < account.epsilon < 10
     assert "differentially private" in account.statement
+    # DP-SGD began from fresh weights: what it gave is nowhere near the user's own.
+    weights = [model.get_weights()[0].ravel() for model in (names["model"], names["private"].model)]
+    assert abs(np.corrcoef(weights)[0, 1]) < 0.1
     table = names["table"]
     np.testing.assert_allclose(
         table["accuracy_first"] - table["accuracy_second"], table["difference"]

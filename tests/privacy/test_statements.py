@@ -22,6 +22,15 @@ def test_poisson_names_epsilon_adjacency_and_assumption(cost):
     assert "seed is secret" not in words
 
 
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
+def test_initial_weights_are_outside_unless_known_to_be_fresh(cost, sampling):
+    words = statement(cost, sampling=sampling)
+    assert "Outside it lie: initial weights, unless they do not come from this data" in words
+    fresh = statement(cost, sampling=sampling, fresh_weights=True)
+    assert "initial weights" not in fresh
+    assert "Outside it lie: learning rates" in fresh
+
+
 def test_shuffle_leads_with_what_it_earns(cost):
     words = statement(cost, sampling="shuffle", engine="reference")
     assert words.startswith("This run is (epsilon=54.05, delta=1e-05)")

@@ -157,6 +157,7 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     assert privacy["noise_seed_fixed"] is True
     assert privacy["noise_seed_published"] is (record["config"]["algorithm"]["noise_seed"] == 7)
     assert "the seed stands in this record" in privacy["statement"]
+    assert "initial weights" not in privacy["statement"]  # the study draws them anew
 
 
 def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):

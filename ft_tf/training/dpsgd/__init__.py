@@ -3,9 +3,12 @@
 Pitfalls, each with how it is met:
 
 - Severe: sampling that is not what the accountant assumes. `fit` on arrays draws Poisson batches;
-  `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`.
+  `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`; the batches of
+  the latter are counted, and only what their sizes do not contradict is claimed.
 - Severe: a layer that mixes examples. BatchNormalization is refused.
 - Severe: publishing a noise seed. `privacy_account` says when one was used.
+- Severe: weights that were trained on the same data before. Every statement of `privacy_account`
+  leaves them out; `models.with_fresh_weights` draws new ones.
 - Severe: noise that is used twice. `fit` draws anew, or refuses, when the steps start again.
 - Moderate: metrics, early stopping and choices made on training data lie outside the guarantee.
 - Moderate: dividing by the realised batch size leaks it; the expected one is used.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import tf
+from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 
 
@@ -21,6 +22,32 @@ def as_array(name: str, value: Any) -> np.ndarray:
     raise ArgumentError(
         f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
     )
+
+
+def check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:
+    """Refuses a batch size and a number of examples that do not go together.
+
+    Args:
+        batch_size: as `fit` got it.
+        num_examples: as `fit` got it.
+        resident: number of examples in an array; None for a tf.data input.
+
+    Raises:
+        ArgumentError: one of them is missing, no positive integer, or contradicts another.
+    """
+    if batch_size is None:
+        raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
+    check_positive_integer(batch_size=batch_size)
+    if num_examples is None:
+        return
+    check_positive_integer(num_examples=num_examples)
+    if resident not in (None, num_examples):
+        raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={resident}")
+    if num_examples < batch_size:
+        raise ArgumentError(
+            f"num_examples={num_examples} must be at least batch_size={batch_size}: a sampling "
+            "probability is at most 1"
+        )
 
 
 def check_reference(

@@ -1,16 +1,22 @@
 """DPSGDModel: differentially private SGD for any Keras Sequential or functional model."""
 
+import warnings
 from typing import Any, Literal
+
+import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
+from ft_tf.privacy.batch_sizes import Finding, examine
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.arguments import as_array, check_reference
+from ft_tf.training.dpsgd.arguments import as_array, check_reference, check_sizes
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
+from ft_tf.training.dpsgd.inputs import BatchCounter
+from ft_tf.training.dpsgd.labels import check_label_spec, check_labels_of
 from ft_tf.training.dpsgd.ledger import Ledger
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
@@ -45,7 +51,9 @@ class DPSGDModel(ResidentModel):
     | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
     | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
-    | a tf.data input | its sampling is the caller's affair: stated as unknown unless told |
+    | a tf.data input | its sampling is the caller's affair: stated as unknown unless told, and \
+claimed only as far as the sizes of its batches allow |
+    | the model's initial weights | covered only if they do not come from the same data |
     | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
@@ -56,7 +64,9 @@ class DPSGDModel(ResidentModel):
     it had not stopped.
 
     Args:
-        model: a built Keras 2 Sequential or functional model with one output.
+        model: a built Keras 2 Sequential or functional model with one output. Its weights are where
+            training starts: of a model trained on the same data, `models.with_fresh_weights` makes
+            one that DP-SGD protects.
         l2_norm_clip: C, of each example's whole gradient.
         noise_multiplier: sigma: standard deviation of the noise over C.
         sampling: "poisson", or "shuffle" for the original practice.
@@ -120,6 +130,7 @@ class DPSGDModel(ResidentModel):
         self._checked = False
         self._expected_batch_size: int | None = None
         self._ledger = Ledger()
+        self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
 
@@ -190,7 +201,11 @@ class DPSGDModel(ResidentModel):
                 divided by.
             epochs: passes of round(n / batch_size) steps each (n // batch_size shuffled).
             num_examples: with a tf.data input, the number of examples that its batches are drawn
-                from by `sampling`. Without it the run is stated as unaccounted.
+                from by `sampling`; without it the run is stated as unaccounted. To give it is to
+                assert that, which only the sizes of the batches can contradict. Batches of one
+                size are no Poisson samples and are accounted as shuffled ones, if every epoch is
+                one pass over so many examples; whatever else contradicts `sampling`,
+                `num_examples` or `batch_size` leaves the run unaccounted. A warning says so.
             **kwargs: what else Keras's `fit` takes, except weights of examples and classes.
 
         Raises:
@@ -201,11 +216,7 @@ class DPSGDModel(ResidentModel):
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
             x, y = as_array("x", x), as_array("y", y)
-        if batch_size is None:
-            raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
-        checks.check_positive_integer(batch_size=batch_size)
-        if resident and num_examples not in (None, len(x)):
-            raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={len(x)}")
+        check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
@@ -213,31 +224,81 @@ class DPSGDModel(ResidentModel):
         if self.private and self._ledger.needs_new_noise(before, seeded=self._secret.is_seed):
             self._secret = Secret.of(None)
             self.train_function = None  # the compiled step holds the old one
-        if resident and not self._checked:
+        if resident:
+            self._prepare(x, y)
+            self._counter = None
+            try:
+                return super().fit(x, y, batch_size, epochs, **kwargs)
+            finally:
+                self._record(before, len(x), Finding(self.sampling))
+        check_label_spec(self.loss, self.model, x)
+        self._counter = BatchCounter(x, kwargs.get("steps_per_epoch"))
+        kwargs["callbacks"] = self._counter.beside(kwargs.get("callbacks"))
+        complete = False
+        try:
+            history = super().fit(x, y, None, epochs, **kwargs)
+            complete = not self.stop_training
+            return history
+        finally:
+            self._record(before, num_examples, self._finding(num_examples, complete))
+
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Looks at the model's work on a few examples before training."""
+        if not self._checked:
             check_examples_are_independent(self.model, x)
             self._checked = True
-        if resident and not self.compiled_metrics.built:
+        if not self.compiled_metrics.built:
             # Variables that a first trace creates cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
-        try:
-            if resident:
-                return super().fit(x, y, batch_size, epochs, **kwargs)
-            return super().fit(x, y, None, epochs, **kwargs)
-        finally:
-            self._record(before, len(x) if resident else num_examples, resident=resident)
 
-    def _record(self, first_step: int, num_examples: int | None, *, resident: bool) -> None:
-        offset = 0
-        if resident and self.sampling == "shuffle":
-            offset = first_step % (num_examples // self._expected_batch_size)
-        event = PrivacyEvent(
-            noise_multiplier=self.noise_multiplier,
-            sampling=self.sampling if num_examples is not None else "unknown",
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses labels that the loss has no output for."""
+        super().check_arrays(x, y)
+        check_labels_of(self.loss, self.model, y)
+
+    def _finding(self, num_examples: int | None, complete: bool) -> Finding:
+        """How the batches of a tf.data input may be accounted for; warns if not as told."""
+        if num_examples is None:
+            return Finding("unknown")
+        finding = examine(
+            self._counter.passes,
+            told=self.sampling,
             num_examples=num_examples,
             batch_size=self._expected_batch_size,
-            steps=int(self.optimizer.iterations) - first_step,
+            whole_passes=self._counter.whole_passes,
+            complete=complete,
+        )
+        if finding.reason and self.private:
+            claimed = (
+                "the epsilon of shuffled batches" if finding.sampling == "shuffle" else "no epsilon"
+            )
+            warnings.warn(
+                f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can be "
+                "claimed",
+                stacklevel=3,
+            )
+        return finding
+
+    def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
+        steps = int(self.optimizer.iterations) - first_step
+        if steps <= 0:
+            return
+        offset, passes = 0, None
+        if finding.sampling == "shuffle" and self._counter is None:
+            offset = first_step % (num_examples // self._expected_batch_size)
+        elif finding.sampling == "shuffle":
+            passes = sum(1 for sizes in self._counter.passes if sizes)
+        event = PrivacyEvent(
+            noise_multiplier=self.noise_multiplier,
+            sampling=finding.sampling,
+            num_examples=num_examples,
+            batch_size=self._expected_batch_size,
+            steps=steps,
             seeded=self._secret.is_seed,
             pass_offset=offset,
+            from_dataset=self._counter is not None,
+            counted_passes=passes,
+            reason=finding.reason,
         )
         self._ledger.note(first_step, event)
 
@@ -342,6 +403,7 @@ class DPSGDModel(ResidentModel):
 
     def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
         count = tf.shape(y)[0]
+        self._counter.note(count)
         size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
 
         def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:

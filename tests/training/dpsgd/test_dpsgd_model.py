@@ -7,6 +7,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.privacy import Phase, privacy_cost_of_phases
 from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent, clipped_gradient_sum
+from ft_tf.training.losses import CrossEntropy
 
 LOSS = "sparse_categorical_crossentropy"
 RATE, CLIP, BATCH = 0.5, 1.0, 20
@@ -287,7 +288,8 @@ def test_a_dataset_trains_and_is_stated_as_unaccounted():
     private.fit(dataset, batch_size=30, epochs=2, verbose=0)
     (event,) = private.privacy_events()
     assert (event.sampling, event.accounted, event.steps) == ("unknown", False, 8)
-    private.fit(dataset, batch_size=30, num_examples=100, verbose=0)
+    with pytest.warns(UserWarning, match="one size, 30"):
+        private.fit(dataset, batch_size=30, num_examples=100, verbose=0)
     assert private.privacy_events()[1].sampling_probability == 0.3
 
 
@@ -346,6 +348,68 @@ def test_validation_reports_the_loss_on_the_validation_data():
     assert history["val_loss"][-1] == pytest.approx(float(np.mean(expected)), rel=1e-5)
     assert history["val_accuracy"][-1] == pytest.approx(np.mean(outputs.argmax(1) == y[:40]))
     assert min(history["loss"]) > 0.5
+
+
+ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(100) % 3]
+SPARSE = {
+    "name": LOSS,
+    "object": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "function": keras.losses.sparse_categorical_crossentropy,
+    "ours": CrossEntropy(),
+}
+
+
+@pytest.mark.parametrize("loss", SPARSE)
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
+def test_one_hot_labels_of_a_loss_on_integers_are_refused(loss, as_dataset):
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", SPARSE[loss])
+    x, _ = examples()
+    source = (x, ONE_HOT)
+    if as_dataset:
+        source = (tf.data.Dataset.from_tensor_slices(source).batch(BATCH),)
+    with pytest.raises(ArgumentError, match=r"y of shape \((100|None), 3\) must have one integer"):
+        private.fit(*source, batch_size=BATCH, verbose=0)
+    assert private.privacy_events() == ()
+
+
+@pytest.mark.parametrize("bad", [3, -1, 0.5])
+def test_labels_without_an_output_are_refused(bad):
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+    private.compile("sgd", LOSS)
+    x, y = examples()
+    y = np.where(np.arange(100) == 7, bad, y)
+    with pytest.raises(ArgumentError, match=r"y (has labels|of dtype)"):
+        private.fit(x, y, batch_size=BATCH, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [
+        ("categorical_crossentropy", lambda y: np.eye(3, dtype=np.float32)[y]),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), lambda y: np.eye(3)[y]),
+        (lambda y, z: keras.losses.categorical_crossentropy(y, z, True), lambda y: np.eye(3)[y]),
+        (LOSS, lambda y: y[:, np.newaxis]),
+        (LOSS, lambda y: y.astype(np.float32)),
+        (
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
+            lambda y: np.where(np.arange(100) == 0, 255, y),
+        ),
+    ],
+)
+def test_labels_that_the_loss_takes_train(loss, labels):
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=0.0)
+    private.compile("sgd", loss)
+    x, y = examples()
+    history = private.fit(x, labels(y), batch_size=BATCH, verbose=0)
+    assert 0.5 < history.history["loss"][0] < 2
+
+
+def test_a_batch_larger_than_shuffled_data_is_said_in_one_line():
+    private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0, sampling="shuffle")
+    private.compile("sgd", LOSS)
+    with pytest.raises(ArgumentError, match="batch_size=101 must be at most the 100 examples"):
+        private.fit(*examples(), batch_size=101, verbose=0)
 
 
 def test_what_is_no_array_is_refused():
