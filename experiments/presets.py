@@ -79,12 +79,13 @@ _CIFAR10_RATE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What a scale reduces.
+    """What a scale does otherwise than the paper's preset.
 
     Attributes:
         name: one of `SCALES`.
         fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
-        rate_factor: of the learning rates of Fashion-MNIST's rows without DP: few epochs need more.
+        rate_factor: multiplies the learning rates of Fashion-MNIST's rows without DP, since few
+            epochs need more.
         dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
         cifar10_epochs: epochs by algorithm.
         fmnist_limits: training and test images of Fashion-MNIST; 0 for all.
@@ -199,12 +200,17 @@ SMOKE = dataclasses.replace(
         attack_sanity=False,
     ),
 )
-"""Shows in seconds that everything runs; its numbers say nothing about the models."""
+"""Shows in a minute or two that everything runs; its numbers say nothing about the models."""
 
 
 def scale(name: str) -> Scale:
     """The scale called `name`."""
     return {"quick": QUICK, "paper": PAPER, "smoke": SMOKE}[name]
+
+
+def _other_rate(rate: float, full: float) -> str:
+    """In words; unlike epochs "12 of 60", a rate of the quick scale is the larger one."""
+    return f"learning rate {rate:g}, not {full:g}"
 
 
 def _fashion_mnist(
@@ -223,7 +229,7 @@ def _fashion_mnist(
     train_limit, test_limit = at.fmnist_limits
     if at.rate_factor != 1 and not isinstance(algorithm, c.DPSGD):
         rate = settings["learning_rate"] * at.rate_factor
-        deviations = (f"learning rate {rate:g} of {settings['learning_rate']:g}", *deviations)
+        deviations = (_other_rate(rate, settings["learning_rate"]), *deviations)
         settings = {**settings, "learning_rate": rate}
     if epochs != full_epochs:
         deviations = (f"epochs {epochs} of {full_epochs}", *deviations)
@@ -285,7 +291,7 @@ def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig
         for algorithm in (c.Natural(), c.Tikhonov(l2=_L2))
     ]
     rate = at.dpsgd_rates.get(architecture, settings["learning_rate"])
-    deviations = (f"learning rate {rate:g} of {settings['learning_rate']:g}",)
+    deviations = (_other_rate(rate, settings["learning_rate"]),)
     private = [
         _fashion_mnist(
             table,
@@ -463,7 +469,7 @@ def runs_of(
 
     Args:
         tables: numbers of the paper's tables.
-        at: what is reduced.
+        at: the scale.
         seeds: trainings of every row.
         assignment: a key of `ASSIGNMENTS`.
     """

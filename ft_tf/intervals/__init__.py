@@ -4,6 +4,7 @@ from ft_tf.intervals.bands import simultaneous
 from ft_tf.intervals.basic import (
     Interval,
     difference,
+    has_spread,
     mean,
     paired_proportions,
     prediction,
@@ -30,6 +31,7 @@ __all__ = [
     "allocate",
     "crossed",
     "difference",
+    "has_spread",
     "mean",
     "over_seeds",
     "paired_proportions",

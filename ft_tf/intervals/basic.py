@@ -63,6 +63,23 @@ def _replicates(values: Sequence[float], level: float) -> np.ndarray:
     return array
 
 
+_ROUNDING = 1e-12
+"""Spread that is rounding: two accuracies on n and m images differ by 1 / (n m) or not at all."""
+
+
+def has_spread(values: Sequence[float]) -> bool:
+    """Whether replicates differ by more than rounding; those that do not tell nothing of a spread.
+
+    Student's intervals of equal replicates have length 0, which is right where the replicates must
+    agree and wrong where they happen to: the caller knows which.
+
+    >>> has_spread([0.1, 0.2]), has_spread([0.3, 0.1 + 0.2]), has_spread([0.5])
+    (True, False, False)
+    """
+    array = np.asarray(values, np.float64)
+    return array.size > 1 and float(np.ptp(array)) > _ROUNDING * max(1.0, np.abs(array).max())
+
+
 def mean(values: Sequence[float], *, level: float = 0.95, unit: str) -> Interval:
     """Student-t interval of the mean of independent replicates: mean +- t s / sqrt(n).
 

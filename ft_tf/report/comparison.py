@@ -1,4 +1,8 @@
-"""Two groups of runs compared by one figure: the difference, its interval, a p-value."""
+"""Two groups of runs compared by one figure: the difference, its interval, a p-value.
+
+Interval and p-value are left out where the replicates allow none, for the reason that
+`ft_tf.report.spread` gives.
+"""
 
 import dataclasses
 import math
@@ -11,7 +15,7 @@ from scipy import stats
 from ft_tf import intervals
 from ft_tf.records import Record
 from ft_tf.report.groups import Group
-from ft_tf.report.tables import LEVEL
+from ft_tf.report.spread import LEVEL, why_not
 
 Measure = Callable[[Record], float | None]
 
@@ -24,12 +28,13 @@ class Comparison:
         first: mean of the first group.
         second: mean of the second group.
         difference: first minus second.
-        low: lower end of the 95% interval of the difference; None where one value stands against
-            one.
+        low: lower end of the 95% interval of the difference; None where there is no spread to
+            hold it against.
         high: upper end.
-        p_value: two-sided; None where one value stands against one.
+        p_value: two-sided; None likewise.
         counts: replicates on both sides; of a paired comparison the pairs.
         method: the test, in words.
+        why_undecided: why there is no p-value; "" where there is one.
     """
 
     first: float
@@ -40,6 +45,7 @@ class Comparison:
     p_value: float | None
     counts: tuple[int, int]
     method: str
+    why_undecided: str = ""
 
     @property
     def is_decidable(self) -> bool:
@@ -52,8 +58,11 @@ def unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     interval = intervals.difference(first, second, level=LEVEL, unit="training seed")
     means = statistics.fmean(first), statistics.fmean(second)
     counts = len(first), len(second)
-    if max(counts) < 2:
-        return Comparison(*means, means[0] - means[1], None, None, None, counts, interval.method)
+    reason = why_not(first, second)
+    if reason:
+        return Comparison(
+            *means, means[0] - means[1], None, None, None, counts, interval.method, reason
+        )
     return Comparison(
         *means,
         means[0] - means[1],
@@ -69,12 +78,10 @@ def _p_of_unpaired(first: Sequence[float], second: Sequence[float]) -> float:
     difference = statistics.fmean(first) - statistics.fmean(second)
     single, several = sorted((first, second), key=len)
     if len(single) > 1:
-        with warnings.catch_warnings():  # replicates that are all equal: `_p` answers for them
+        with warnings.catch_warnings():  # of two sides one may be constant
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _p(float(stats.ttest_ind(first, second, equal_var=False).pvalue), difference)
+            return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
     scale = statistics.stdev(several) * math.sqrt(1 + 1 / len(several))
-    if not scale:
-        return _p(math.nan, difference)
     return float(2 * stats.t.sf(abs(difference) / scale, len(several) - 1))
 
 
@@ -83,28 +90,19 @@ def paired(pairs: Sequence[tuple[float, float]], *, unit: str = "training seed")
     differences = [a - b for a, b in pairs]
     means = statistics.fmean(a for a, _ in pairs), statistics.fmean(b for _, b in pairs)
     difference, counts = statistics.fmean(differences), (len(pairs), len(pairs))
-    if len(pairs) < 2:
-        return Comparison(*means, difference, None, None, None, counts, "none: one pair")
+    method, reason = f"Student t, paired by {unit}", why_not(differences)
+    if reason:
+        return Comparison(*means, difference, None, None, None, counts, method, reason)
     interval = intervals.mean(differences, level=LEVEL, unit=unit)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        p = float(stats.ttest_1samp(differences, 0.0).pvalue)
     return Comparison(
         *means,
         difference,
         interval.low,
         interval.high,
-        _p(p, difference),
+        float(stats.ttest_1samp(differences, 0.0).pvalue),
         counts,
-        f"Student t, paired by {unit}",
+        method,
     )
-
-
-def _p(p: float, difference: float) -> float:
-    """Replicates without any spread: equal means say nothing, different ones everything."""
-    if p == p:
-        return p
-    return 0.0 if difference else 1.0
 
 
 def values(group: Group, measure: Measure) -> list[float]:

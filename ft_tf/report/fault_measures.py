@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ft_tf import intervals
 from ft_tf.records import Record
-from ft_tf.report import labels, paper
+from ft_tf.report import labels, paper, spread
 from ft_tf.report.groups import Group
 from ft_tf.report.measures import (
     band,
@@ -21,7 +20,6 @@ from ft_tf.report.measures import (
     paper_measures,
     trained_groups,
 )
-from ft_tf.report.tables import LEVEL
 
 SHOWN_RATES = (0.0, 0.1, 0.5, 0.9)
 CHANCE = 0.1
@@ -111,8 +109,8 @@ def lost_curve(group: Group, target: str) -> pd.DataFrame:
             continue
         mean = statistics.fmean(lost)
         if len(lost) > 1:
-            interval = intervals.mean(lost, level=LEVEL, unit="training seed")
-            low, high = interval.low, interval.high
+            interval = spread.mean_interval(lost)
+            low, high = (interval.low, interval.high) if interval else (None, None)
         else:
             low, high = (
                 mean + line["mean"] - line[end] if line[end] is not None else None
@@ -204,13 +202,13 @@ def _levels(group: Group, target: str) -> dict[str, Any]:
     curve = fault_curve(group, target).set_index("rate")
     campaigns = [record["faults"][target] for record in group.finished]
     drops = [c["drop_50_to_90"]["drop"] for c in campaigns if c.get("drop_50_to_90")]
-    spread = intervals.mean(drops, level=LEVEL, unit="training seed") if len(drops) > 1 else None
+    interval = spread.mean_interval(drops)
     return {
         **{f"accuracy_at_{round(100 * rate)}": _at(curve, rate) for rate in SHOWN_RATES},
         "drop_50_to_90": mean_of(drops),
         "drop_sd": deviation(drops),
-        "drop_low": None if spread is None else spread.low,
-        "drop_high": None if spread is None else spread.high,
+        "drop_low": None if interval is None else interval.low,
+        "drop_high": None if interval is None else interval.high,
         "kept": mean_of(kept(record, target) for record in group.finished),
         "at_chance": any(at_chance(record, target) for record in group.finished),
         "trials": campaigns[0].get("trials"),

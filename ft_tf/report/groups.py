@@ -17,6 +17,8 @@ from ft_tf.records import Record
 from ft_tf.report import paper
 
 OTHER = "other"
+SMOKE = "of the scale smoke, which shows that everything runs and nothing else"
+FITTED = "fitted"
 STOPPED = "natural_stopped"
 AT_PARTNERS_ACCURACY = "that of the DP run of its seed"
 _MEASUREMENT_ONLY = ("curve",)  # more is written down; nothing that is measured changes
@@ -91,6 +93,19 @@ class Group:
     def is_fitted(self) -> bool:
         """Whether a setting was chosen so that the accuracy comes near the paper's."""
         return any(record["config"].get("fitted") for record in self.records)
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether it is of the scale "smoke", as its label says: models that have learned nothing.
+
+        Table 3's runs carry no label; those of that scale have too few replicates to count.
+        """
+        return "smoke" in (self.any_record["config"].get("label") or "").split("-")
+
+    @property
+    def left_out(self) -> str:
+        """Why the group never counts, whatever its accuracies; "" where it does."""
+        return "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
 
     @property
     def result(self) -> dict[str, Any] | None:

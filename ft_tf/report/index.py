@@ -35,7 +35,6 @@ def _section(section: Section) -> str:
     # What was run stands beside the paper's rows; of the other tables it is a click away.
     is_exhibit = section.name in paper.EXHIBITS
     body = render.markdown(section.view, has_details=is_exhibit)
-    body = body if section.view.rows else "Nothing on record.\n"
     return "\n\n".join([f"## {section.view.title}", links, body.rstrip(), *images]) + "\n"
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ft_tf import intervals
 from ft_tf.records import Record
-from ft_tf.report import labels, paper
+from ft_tf.report import labels, paper, spread
 from ft_tf.report.groups import Group, groups_by_row
-from ft_tf.report.tables import LEVEL, data_of, find_groups
+from ft_tf.report.tables import data_of, find_groups
 
 PARAMETER_COLUMNS = (
     "data",
@@ -117,18 +116,18 @@ def parameter_frame(records: Iterable[Record]) -> pd.DataFrame:
     printed = paper_measures(records, "figure_2")
     lines = []
     for group, rows in trained_groups(records):
-        spreads = [r["parameters"] for r in group.finished if r["parameters"]]
-        if not spreads:
+        found = [r["parameters"] for r in group.finished if r["parameters"]]
+        if not found:
             continue
-        deviations = [spread["standard_deviation"] for spread in spreads]
+        deviations = [entry["standard_deviation"] for entry in found]
         beside = printed.get(group.key, [])
         lines.append(
             {
                 **common(group, rows),
-                "replicates": len(spreads),
+                "replicates": len(found),
                 "standard_deviation": statistics.fmean(deviations),
                 "standard_deviation_sd": deviation(deviations),
-                "equation_10": statistics.fmean(spread["equation_10"] for spread in spreads),
+                "equation_10": statistics.fmean(entry["equation_10"] for entry in found),
                 "paper_standard_deviation": beside[0].measure if beside else None,
                 "paper_note": beside[0].note if beside else "",
             }
@@ -201,12 +200,14 @@ def band(
         own_unit: what that interval is over.
 
     Returns:
-        Low and high, cut to [0, 1], and what they are over. One model's interval says nothing
-        about another seed.
+        Low and high, cut to [0, 1], and what they are over; None for seeds that all agree. One
+        model's interval says nothing about another seed.
     """
-    if len(values) > 1:
-        interval = intervals.mean(values, level=LEVEL, unit="training seed")
+    interval = spread.mean_interval(values)
+    if interval is not None:
         low, high, unit = interval.low, interval.high, "training seeds"
+    elif len(values) > 1:
+        low, high, unit = None, None, f"training seeds: none, {spread.EQUAL}"
     else:
         (low, high), unit = own or (None, None), f"{own_unit}, one model"
     cut = (None if end is None else min(max(end, 0.0), 1.0) for end in (low, high))

@@ -15,6 +15,7 @@ from ft_tf.report.claims import RULE
 from ft_tf.report.claims.page import outline
 from ft_tf.report.document import Document, Section, alternative_text, title_of
 from ft_tf.report.figures import Drawn
+from ft_tf.report.render import EMPTY
 from ft_tf.report.views import Column, View
 
 _escape = markup.escape
@@ -100,7 +101,7 @@ def _section(section: Section, anchors: _Anchors) -> str:
     figures = f'<div class="figures">\n{images}\n</div>' if images else ""
     notes = "".join(f'<p class="note">{_escape(note)}</p>' for note in section.view.notes)
     if not section.view.rows:
-        return '<p class="note">Nothing on record.</p>'
+        return f'<p class="note">{EMPTY}</p>'
     table = f"{_table(section.view, anchors)}\n{notes}"
     if section.name not in _NEVER_FOLDED:
         table = _folded(table, section.view)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from ft_tf import intervals
 from ft_tf.records import Record
+from ft_tf.report.spread import LEVEL, why_not
 
 MARGIN = 0.01
 """Differences of test accuracy within this count as none: one point."""
-LEVEL = 0.95
 _SEEDS = ("seed", "noise_seed", "fault_seed")
 
 
@@ -22,7 +22,7 @@ class PrecisionComparison:
         name: the runs' name without their seed.
         seeds: training seeds that both precisions have run.
         differences: one for each seed, as fractions.
-        interval: Student-t interval of their mean; None for a single pair.
+        interval: Student-t interval of their mean; None where they have no spread to judge by.
     """
 
     name: str
@@ -39,13 +39,13 @@ class PrecisionComparison:
     def __str__(self) -> str:
         """One line, in points.
 
-        >>> print(PrecisionComparison("dnn", (0,), (0.005,), None))
-        dnn: mixed_bfloat16 minus float32, test accuracy: +0.50 points; one pair, no interval
+        >>> print(PrecisionComparison("d", (0,), (0.005,), None))
+        d: mixed_bfloat16 minus float32, test accuracy: +0.50 points; fewer than 3 replicates
         """
         difference = 100 * statistics.fmean(self.differences)
         line = f"{self.name}: mixed_bfloat16 minus float32, test accuracy: {difference:+.2f} points"
         if self.interval is None:
-            return f"{line}; one pair, no interval"
+            return f"{line}; {why_not(self.differences)}"
         verdict = "within" if self.is_equivalent else "not shown to be within"
         return (
             f"{line}, {self.interval.level:.0%} interval [{100 * self.interval.low:+.2f}, "
@@ -85,7 +85,7 @@ def _compared(plain: dict[int, Record], mixed: dict[int, Record]) -> PrecisionCo
         mixed[seed]["accuracy"]["test"] - plain[seed]["accuracy"]["test"] for seed in seeds
     )
     interval = None
-    if len(seeds) > 1:
+    if not why_not(differences):
         interval = intervals.mean(differences, level=LEVEL, unit="training seed")
     name = plain[seeds[0]]["name"].removesuffix(f"-seed_{seeds[0]}")
     return PrecisionComparison(name, seeds, differences, interval)

@@ -76,7 +76,7 @@ def block(name: str, records: list[Record], *, base: str) -> str:
         view = section(records, name).view
         link += "."
     if not view.rows:
-        return f"Nothing on record yet. {link}"
+        return f"{render.EMPTY} {link}"
     return f"{render.markdown(view, has_details=False)}{link}"
 
 

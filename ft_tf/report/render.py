@@ -9,6 +9,7 @@ from ft_tf.report.views import NOTHING, Column, View
 _GAP = "  "
 _INDENT = "    "
 MIN_WIDTH = 40
+EMPTY = "Nothing on record yet."
 
 
 def csv_text(frame: pd.DataFrame) -> str:
@@ -28,7 +29,12 @@ def escaped(text: str) -> str:
 
 
 def markdown(view: View, *, has_details: bool = True) -> str:
-    """A Markdown table, the notes below, and, if asked for, the details as its last column."""
+    """A Markdown table, the notes below, and, if asked for, the details as its last column.
+
+    A table without rows is a sentence that says so.
+    """
+    if not view.rows:
+        return f"{EMPTY}\n"
     headers = [escaped(_header(column)) for column in view.columns]
     rule = ["---:" if column.is_number else "---" for column in view.columns]
     rows = [[escaped(cell) for cell in cells] for cells in view.rows]
@@ -60,7 +66,7 @@ def terminal(view: View, *, width: int) -> str:
         shown = shown[1:]
     lines = [*_lines(view.title, width), "=" * min(len(view.title), width)]
     if not view.rows:
-        return "\n".join([*lines, "nothing on record", ""])
+        return "\n".join([*lines, EMPTY, ""])
     widths = _widths(view, shown)
     lines += _head(view, shown, widths)
     lines.append("-" * min(width, sum(widths) + len(_GAP) * (len(widths) - 1)))

@@ -11,8 +11,8 @@ from ft_tf import intervals
 from ft_tf.records import Record
 from ft_tf.report import labels, paper, privacy
 from ft_tf.report.groups import OTHER, Group, groups_by_row
+from ft_tf.report.spread import LEVEL, why_not
 
-LEVEL = 0.95
 ACCURACY_EXHIBITS = tuple(e for e in paper.EXHIBITS if e not in ("figure_2", "figure_3"))
 
 COLUMNS = (
@@ -44,8 +44,10 @@ COLUMNS = (
     "epsilon_tight",
     "delta",
     "data",
-    "reduced",
+    "deviations",
     "fitted",
+    "smoke",
+    "unjudged",
     "failures",
     "command",
     "note",
@@ -64,7 +66,8 @@ def accuracy_frame(records: Iterable[Record], exhibit: str) -> pd.DataFrame:
     Accuracies, gaps and differences (ours minus the paper's) are fractions. `gap` is the mean over
     replicates, `gap_sd` their sample standard deviation, and gap_prediction_low to _high the 95%
     prediction interval of one further replicate: what a single published run is to be held
-    against. With one replicate the interval is missing. `epsilon` is always the run's own.
+    against. Where the replicates allow none it is missing, for the reason in `unjudged`; runs of
+    the scale "smoke" are not held against the paper. `epsilon` is always the run's own.
 
     Args:
         records: any records; those for other exhibits are ignored.
@@ -166,10 +169,11 @@ def _run_part(group: Group) -> dict[str, Any]:
         "run": labels.of_run(group),
         "status": "ran" if group.finished else "failed",
         "data": data_of(group),
-        "reduced": "; ".join(
+        "deviations": "; ".join(
             dict.fromkeys(text for record in group.records for text in record["deviations"])
         ),
-        "fitted": any(record["config"].get("fitted") for record in group.records),
+        "fitted": group.is_fitted,
+        "smoke": group.is_smoke,
         "failures": failures_of(group),
         "records": group.names,
         **({} if epsilon is None else dataclasses.asdict(epsilon)),
@@ -183,14 +187,16 @@ def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
         values = getattr(samples, name)
         part[name] = statistics.fmean(values)
         part[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-    if len(samples) > 1:
+    part["unjudged"] = why_not(samples.gap)
+    if not part["unjudged"]:
         interval = intervals.prediction(samples.gap, level=LEVEL, unit=samples.unit)
         part |= {"gap_prediction_low": interval.low, "gap_prediction_high": interval.high}
     if row is not None:
         printed = (row.train_accuracy, row.test_accuracy, row.generalization_error)
         for name, value in zip(("train", "test", "gap"), printed, strict=True):
             part[f"{name}_difference"] = None if value is None else part[name] - value
-        if len(samples) > 1 and row.generalization_error is not None:
+        is_judged = not part["unjudged"] and not group.is_smoke
+        if is_judged and row.generalization_error is not None:
             part["paper_gap_inside"] = interval.low <= row.generalization_error <= interval.high
     return part
 

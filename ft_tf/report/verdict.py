@@ -10,6 +10,7 @@ from ft_tf.records import Record
 from ft_tf.report import labels, paper
 from ft_tf.report.comparison import paired, unpaired
 from ft_tf.report.groups import Group, groups_by_row
+from ft_tf.report.spread import EQUAL, FEW, LEAST
 from ft_tf.report.tables import accuracy_frame
 
 LEVEL = 0.05
@@ -25,7 +26,9 @@ ORDERING_COLUMNS = (
     "p_value",
     "p_holm",
     "verdict",
+    "remark",
 )
+NOT_COUNTED = "not counted"
 _TABLES = tuple(exhibit for exhibit in paper.EXHIBITS if exhibit.startswith("table"))
 
 
@@ -36,23 +39,27 @@ class Verdict:
     Attributes:
         gaps_inside: printed gaps inside our 95% prediction interval.
         gaps_compared: printed gaps with an interval of ours: lines of a table, a line per variant.
-        gaps_reduced: of the compared, those of runs with a deviation on their record.
+        gaps_deviating: of the compared, those of runs with a deviation on their record.
         rows_compared: rows of the paper that those lines belong to.
         rows_total: rows that the paper's tables print.
         fitted_left_out: lines left out since a setting was fitted to the paper's accuracy.
+        smoke_left_out: lines left out since they are of the scale "smoke".
+        equal_left_out: lines left out since all their replicates are equal.
         orderings_hold: orderings by gap that our runs confirm after Holm's correction.
         orderings_reversed: orderings that our runs contradict after Holm's correction.
         orderings_same_sign: orderings whose sign is the paper's, significant or not.
-        orderings_tested: orderings with at least two replicates on both sides.
+        orderings_tested: orderings that count: three replicates or more on both sides.
         level: of the family of orderings.
     """
 
     gaps_inside: int
     gaps_compared: int
-    gaps_reduced: int
+    gaps_deviating: int
     rows_compared: int
     rows_total: int
     fitted_left_out: int
+    smoke_left_out: int
+    equal_left_out: int
     orderings_hold: int
     orderings_reversed: int
     orderings_same_sign: int
@@ -81,8 +88,10 @@ def ordering_frame(records: Iterable[Record]) -> pd.DataFrame:
     A pair lies within one table and one architecture of it; our two groups must have run the same
     architecture on the same data, in the same form, and neither be fitted. Rows of one circles
     record are paired replicate by replicate (paired t test); seeds of trained runs are not (Welch's
-    t test). p_holm corrects for all pairs of the frame together. verdict is "holds" or "reversed"
-    where p_holm is at most 0.05, else "undecided".
+    t test). Pairs with fewer than three replicates on a side, or of the scale "smoke", are "not
+    counted"; of a single one they are left out. p_holm corrects for all others together. verdict is
+    "holds" or "reversed" where p_holm is at most 0.05, else "undecided"; remark says why there is
+    no p-value.
     """
     grouped = groups_by_row(records)
     lines = []
@@ -94,11 +103,12 @@ def ordering_frame(records: Iterable[Record]) -> pd.DataFrame:
             low, high = (one, other) if printed[0] < printed[1] else (other, one)
             for a in grouped.get(low.id, ()):
                 lines += [_tested(low, high, a, b) for b in grouped.get(high.id, ()) if _fits(a, b)]
-    adjusted = holm([line["p_value"] for line in lines])
-    for line, p in zip(lines, adjusted, strict=True):
+    tested = [line for line in lines if line["p_value"] is not None]
+    adjusted = holm([line["p_value"] for line in tested])
+    for line, p in zip(tested, adjusted, strict=True):
         line["p_holm"] = p
-        outcome = "holds" if line["difference"] > 0 else "reversed"
-        line["verdict"] = outcome if p <= LEVEL else "undecided"
+        if p <= LEVEL:
+            line["verdict"] = "holds" if line["difference"] > 0 else "reversed"
     return pd.DataFrame(lines, columns=list(ORDERING_COLUMNS))
 
 
@@ -118,6 +128,8 @@ def _tested(
         if is_paired
         else unpaired(larger, smaller)
     )
+    few = FEW if min(len(smaller), len(larger)) < LEAST else ""
+    why_out = "; ".join(dict.fromkeys(filter(None, [a.left_out, b.left_out, few])))
     return {
         "exhibit": low.exhibit,
         "smaller_in_paper": labels.of_paper_row(low),
@@ -127,7 +139,9 @@ def _tested(
         "run_larger": labels.of_run(b),
         "difference": found.difference,
         "test": "paired t" if is_paired else "Welch t",
-        "p_value": found.p_value,
+        "p_value": None if why_out else found.p_value,
+        "verdict": NOT_COUNTED if why_out else "undecided",
+        "remark": why_out or found.why_undecided,
     }
 
 
@@ -138,14 +152,19 @@ def verdict(records: Iterable[Record]) -> Verdict:
     answered = lines[lines["paper_gap_inside"].notna()]
     is_fitted = answered["fitted"].astype(bool)
     compared = answered[~is_fitted]
+    printed = lines[lines["gap_difference"].notna()]
+    is_smoke, is_equal = printed["smoke"].eq(True), printed["unjudged"].eq(EQUAL)
     orderings = ordering_frame(records)
+    orderings = orderings[orderings["verdict"] != NOT_COUNTED]
     return Verdict(
         gaps_inside=int(compared["paper_gap_inside"].astype(bool).sum()),
         gaps_compared=len(compared),
-        gaps_reduced=int((compared["reduced"].fillna("") != "").sum()),
+        gaps_deviating=int((compared["deviations"].fillna("") != "").sum()),
         rows_compared=compared["row"].nunique(),
         rows_total=sum(len(paper.rows(exhibit)) for exhibit in _TABLES),
         fitted_left_out=int(is_fitted.sum()),
+        smoke_left_out=int(is_smoke.sum()),
+        equal_left_out=int((is_equal & ~is_smoke).sum()),
         orderings_hold=int((orderings["verdict"] == "holds").sum()),
         orderings_reversed=int((orderings["verdict"] == "reversed").sum()),
         orderings_same_sign=int((orderings["difference"] > 0).sum()),
@@ -155,19 +174,25 @@ def verdict(records: Iterable[Record]) -> Verdict:
 
 
 def summary_line(records: Iterable[Record]) -> str:
-    """The verdict in one line of words; says so where one seed per row allows none."""
+    """The verdict in one line of words; says so where too few seeds per row allow none."""
     found = verdict(records)
+    also = {
+        "of the scale smoke": found.smoke_left_out,
+        "without any spread": found.equal_left_out,
+    }
+    left_out = ", ".join(
+        [f"{found.fitted_left_out} fitted", *(f"{n} {why}" for why, n in also.items() if n)]
+    )
     if not found.gaps_compared and not found.orderings_tested:
-        left_out = f" ({found.fitted_left_out} fitted lines)" if found.fitted_left_out else ""
         return (
-            "No verdict: an answer takes at least two seeds of a row that was not fitted"
-            f"{left_out}."
+            f"No verdict: an answer takes at least {LEAST} seeds, not all equal, of a row that was "
+            f"neither fitted nor run at the scale smoke (left out: {left_out})."
         )
     return (
         f"{found.gaps_inside} of {found.gaps_compared} of the paper's gaps lie in our 95% "
         f"prediction interval ({found.rows_compared} of its {found.rows_total} rows compared, "
-        f"each variant counted; {found.gaps_reduced} with deviations; {found.fitted_left_out} "
-        f"fitted, not counted); {found.orderings_hold} of {found.orderings_tested} of its "
+        f"each variant counted; {found.gaps_deviating} with deviations; {left_out}, not "
+        f"counted); {found.orderings_hold} of {found.orderings_tested} of its "
         f"orderings hold, {found.orderings_reversed} are reversed, the rest are undecided "
         f"(Holm-corrected over seeds, level {found.level:g}; {found.orderings_same_sign} have "
         "the paper's sign)."

@@ -9,17 +9,29 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}%"
 
 
-def _attack_line(attack: dict[str, Any]) -> str:
+def _attack_lines(attack: dict[str, Any]) -> list[str]:
+    """What tells attacks apart, the accuracy without it on its own images, and its warnings.
+
+    A run attacked again later has several, on more images or fewer: lines without steps and images
+    could not be told from one another, nor from the test accuracy.
+    """
+    steps, distance = attack["steps"], (attack.get("parameters") or {}).get("distance", "l_inf")
     line = (
-        f"  accuracy under {attack['attack']}, epsilon {attack['epsilon']:.4g}: "
-        f"{_percent(attack['robust_accuracy'])}"
+        f"  accuracy under {attack['attack']}, {distance} epsilon {attack['epsilon']:.4g}, "
+        f"{steps} step{'s' * (steps != 1)}, on the first {attack['images']:,} test images: "
+        f"{_percent(attack['robust_accuracy'])}; not attacked: {_percent(attack['clean_accuracy'])}"
     )
+    warnings = [f"    WARNING: {warning}" for warning in attack.get("warnings") or []]
+    return [line + _gaps(attack), *warnings]
+
+
+def _gaps(attack: dict[str, Any]) -> str:
     robust = attack.get("robust_generalization_error")
     if robust is None:
-        return line
+        return ""
     natural = attack["train_clean_accuracy"] - attack["clean_accuracy"]
     return (
-        f"{line}; generalization error on the attacked images: natural {_percent(natural)}, "
+        f"; generalization error on the attacked images: natural {_percent(natural)}, "
         f"robust {_percent(robust)}"
     )
 
@@ -46,7 +58,7 @@ def summary(record: Record) -> str:
         )
         lines.append(f"  accuracy with {target} stuck at 0: {levels}")
     for attack in record["robustness"]:
-        lines.append(_attack_line(attack))
+        lines += _attack_lines(attack)
     best = record.get("best_checkpoint")
     if best:
         lines.append(

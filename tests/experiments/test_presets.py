@@ -1,7 +1,7 @@
 import pytest
 
 from experiments import presets
-from ft_tf.report import paper
+from ft_tf.report import paper, spread
 from ft_tf.study import config as c
 
 
@@ -122,3 +122,20 @@ def test_attack_steps_cross_the_ball_as_in_the_authors_setting():
             if isinstance(run.algorithm, c.Trades):
                 reach = run.algorithm.step_size * run.algorithm.num_steps / run.algorithm.epsilon
                 assert reach == pytest.approx(0.07 / 0.031)
+
+
+def test_a_larger_rate_is_not_called_a_part_of_the_smaller_one():
+    """The quick scale doubles [T]'s rate of 0.15: "learning rate 0.3 of 0.15" read as a cut."""
+    quick = presets.runs_of((8,), presets.QUICK, seeds=1)
+    (natural,) = [run for run in quick if run.rows == ("table_8/fmnist_dnn/natural",)]
+    assert natural.deviations == ("epochs 12 of 60", "learning rate 0.3, not 0.15")
+    private = presets.table_7(presets.QUICK)[-1]
+    assert private.deviations == ("epochs 10 of 60", "learning rate 0.4, not 0.15")
+
+
+def test_runs_of_the_scale_smoke_say_so_in_their_labels():
+    """By which the report leaves them out of every verdict; Table 3 has too few replicates."""
+    runs = presets.runs_of(presets.TABLES, presets.SMOKE, seeds=1)
+    runs += presets.arms_of(presets.TABLES, presets.SMOKE)
+    assert all("smoke" in run.label.split("-") for run in runs)
+    assert presets.SMOKE.circles_replicates < spread.LEAST

@@ -198,3 +198,17 @@ def test_bad_input_is_one_line(tmp_path):
 def test_the_report_needs_no_tensorflow():
     code = "import sys, ft_tf.report; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_without_rows_says_so(tmp_path, run):
+    """A header, a rule and notes on nothing looked like a table that failed."""
+    record = run()
+    records.write(tmp_path / record["name"], record)
+    report.build(tmp_path)
+    for name in ("membership", "arms", "equal_accuracy", "equal_training", "privacy_bounds"):
+        title, empty, text = (tmp_path / "tables" / f"{name}.md").read_text().split("\n", 2)
+        assert title.startswith("# ") and not empty
+        assert text == "Nothing on record yet.\n"
+    page = (tmp_path / "report.md").read_text()
+    assert page.count("Nothing on record yet.") >= 5
+    assert "Nothing on record.<" not in (tmp_path / "report.html").read_text()

@@ -158,6 +158,43 @@ def test_fitted_runs_never_count(paper_run):
     assert "fitted" in judged.evidence[0].remark
 
 
+def test_the_scale_smoke_never_counts(paper_run):
+    records = robust_study(paper_run, shift=0.8, train=0.99, label="table_5-smoke")
+    for id in ("robust_overfit", "robust_tolerance", "robust_faults"):
+        judged = verdict_of(id, records)
+        assert judged.verdict == "undecided"
+        assert {entry.bearing for entry in judged.evidence} == {"not counted"}
+        assert "everything runs and nothing else" in judged.evidence[0].remark
+    assert not len(frames.disagreement_frame(records))
+
+
+def test_a_fitted_or_smoke_run_does_not_bear_on_the_theorem(private_study):
+    for record in private_study:
+        record["config"]["label"] = "table_8-smoke"
+        if record["privacy"]:
+            record["privacy"]["theorem_1_replace_one"] = 0.5
+    judged = verdict_of("theorem_1", private_study)
+    assert judged.verdict == "undecided"
+    assert {entry.bearing for entry in judged.evidence} == {"not counted"}
+
+
+def test_two_replicates_one_test_point_apart_contradict_nothing(circles):
+    """Both gained one of 70 test points by noise of 0.01: p was 4.9e-15, "contradicted"."""
+    stem = "table_3/circles_mlp"
+    results = {
+        f"{stem}/{row}": {"noise": noise, "sigma": 0.01, "train": [1.0, 1.0], "test": test}
+        for row, noise, test in (
+            ("natural", "natural", [51 / 70, 53 / 70]),
+            ("additive_gaussian/0.01", "additive_gaussian", [50 / 70, 52 / 70]),
+        )
+    }
+    judged = verdict_of("input_noise", [circles(results=results)])
+    (entry,) = judged.evidence
+    assert (judged.verdict, entry.bearing, entry.p_holm) == ("undecided", "undecided", None)
+    assert entry.remark == "all replicates equal: no spread to judge by"
+    assert "no spread to judge by throughout" in judged.reason
+
+
 def test_dp_tolerance_is_judged_at_equal_accuracy(private_study):
     """In the factory's study DP loses less than its stopped partner; natural is context."""
     judged = verdict_of("dp_tolerance", private_study)

@@ -44,10 +44,44 @@ def test_pairs_are_compared_by_their_differences():
     assert found.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
 
 
-def test_values_without_any_spread():
-    assert comparison.unpaired([0.1, 0.1], [0.1, 0.1]).p_value == 1
-    assert comparison.unpaired([0.2], [0.1, 0.1]).p_value == 0
-    assert comparison.paired([(0.2, 0.1), (0.2, 0.1)]).p_value == 0
+@pytest.mark.parametrize(
+    "found",
+    [
+        comparison.unpaired([0.1] * 3, [0.1] * 3),
+        comparison.unpaired([0.2] * 3, [0.1] * 3),
+        comparison.unpaired([0.2], [0.1] * 200),
+        comparison.paired([(0.2, 0.1)] * 3),
+        comparison.paired([(0.3, 0.2), (0.4, 0.3), (0.1 + 0.2, 0.2)]),  # equal but for rounding
+    ],
+)
+def test_values_without_any_spread_decide_nothing(found):
+    """Equal replicates of a small test set do not make a difference certain, nor its absence."""
+    assert (found.p_value, found.low, found.high) == (None, None, None)
+    assert found.why_undecided == "all replicates equal: no spread to judge by"
+
+
+def test_two_replicates_that_both_gain_one_test_point_decide_nothing():
+    """Of 70 test points one each: t was 1e14, p 5e-15."""
+    found = comparison.paired([(51 / 70, 50 / 70), (49 / 70, 48 / 70)])
+    assert found.difference == pytest.approx(1 / 70)
+    assert not found.is_decidable
+    assert "no spread" in found.why_undecided
+
+
+def test_a_verdict_takes_three_replicates():
+    few = "fewer than 3 replicates"
+    assert comparison.paired([(0.2, 0.1), (0.4, 0.1)]).why_undecided == few
+    assert comparison.unpaired([0.2, 0.3], [0.1, 0.2]).why_undecided == few
+    assert comparison.unpaired([0.1], [0.1, 0.2]).why_undecided == few
+    # Two values that nearly agree are no spread, however many equal ones stand against them.
+    assert comparison.unpaired([0.2, 0.2001], [0.1] * 9).why_undecided == few
+
+
+def test_one_side_with_a_spread_is_enough():
+    """A constant of four against a mean: t = 0.1 / (0.02 / sqrt(3)) with the mean's 2 degrees."""
+    found = comparison.unpaired([0.28, 0.30, 0.32], [0.20] * 4)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(0.1 / (0.02 / math.sqrt(3)), 2))
+    assert found.why_undecided == ""
 
 
 def test_seeds_are_paired_only_with_themselves(run):

@@ -94,7 +94,7 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
     record["robustness"].append({**record["robustness"][0], **other_norm})
     (line,) = tradeoff.run_frame([record]).to_dict("records")
     assert line["robust"] == pytest.approx(0.19)  # APGD, a point below PGD
-    assert line["attacks"] == "apgd+pgd"
+    assert line["attacks"] == "apgd of 100 steps, pgd of 20 steps"
     assert (line["epsilon"], line["private"]) == (4.5, "DP")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1"
     assert line["weights_kept"] == fault_measures.kept(record, "weights")

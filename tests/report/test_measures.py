@@ -188,3 +188,13 @@ def test_shuffled_runs_get_the_bound_without_amplification(run):
     record["privacy"] |= {"sampling": "shuffle", "gap_bound_shuffled": 0.9}
     (line,) = privacy.bounds_frame([record]).to_dict("records")
     assert line["gap_bound"] == 0.9
+
+
+def test_seeds_that_all_agree_have_no_interval(run):
+    """Three models that the attack breaks alike: [0, 0] would say that no seed withstands it."""
+    records = [run(seed=seed) for seed in range(3)]
+    for record in records:
+        record["robustness"][0]["robust_accuracy"] = 0.0
+    (line,) = measures.robustness_frame(records).to_dict("records")
+    assert (line["robust_low"], line["robust_high"]) == (None, None)
+    assert line["band"] == "training seeds: none, all replicates equal: no spread to judge by"

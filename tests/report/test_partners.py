@@ -41,25 +41,27 @@ def test_seeds_that_stopped_at_their_partners_accuracy_are_one_group(paper_run):
 
 
 def test_differences_are_paired_by_seed(paper_run):
-    """Differences at 50%: (0.79 - 0.1) - (0.80 - 0.15) = 0.04 and (0.82 - 0.1) - (0.80 - 0.15)."""
+    """Differences at 50%: (0.79 - 0.1) - (0.80 - 0.15) = 0.04, likewise 0.07 and 0.10: s = 0.03."""
     records = [
         private(paper_run, seed=0, test=0.79),
         private(paper_run, seed=1, test=0.82),
+        private(paper_run, seed=2, test=0.85),
         private(paper_run, seed=7, test=0.5),  # no partner of its seed
+        stopped(paper_run, seed=2, test=0.80),
         stopped(paper_run, seed=1, test=0.80),
         stopped(paper_run, seed=0, test=0.80),
     ]
     line = partners.equal_accuracy_frame(records).to_dict("records")[0]
-    assert (line["target"], line["replicates"]) == ("weights", 2)
-    assert line["at_50_difference"] == pytest.approx(0.055)
-    assert line["at_50_low"] == pytest.approx(0.055 - 12.7062047 * 0.015, abs=1e-7)
-    assert line["test_private"] == pytest.approx(0.805)
-    assert line["test_difference"] == pytest.approx(0.005)
+    assert (line["target"], line["replicates"]) == ("weights", 3)
+    assert line["at_50_difference"] == pytest.approx(0.07)
+    assert line["at_50_low"] == pytest.approx(0.07 - 4.3026527 * 0.03 / 3**0.5, abs=1e-7)
+    assert line["test_private"] == pytest.approx(0.82)
+    assert line["test_difference"] == pytest.approx(0.02)
     # kept: 1 - shift * (mean of rate^2 over 0 to 0.9, by trapezoids) / (test - 0.1)
     rates = records[0]["faults"]["weights"]["rates"]
     area = sum((b - a) * (a * a + b * b) / 2 for a, b in itertools.pairwise(rates))
-    kept = [1 - 0.4 * area / 0.9 / (test - 0.1) for test in (0.79, 0.82)]
-    assert line["kept_private"] == pytest.approx(sum(kept) / 2)
+    kept = [1 - 0.4 * area / 0.9 / (test - 0.1) for test in (0.79, 0.82, 0.85)]
+    assert line["kept_private"] == pytest.approx(sum(kept) / 3)
 
 
 def test_one_pair_has_no_interval_and_unequal_accuracy_is_said(paper_run):

@@ -48,9 +48,9 @@ def test_the_interval_of_paired_differences_by_hand():
     )
 
 
-@pytest.mark.parametrize("tests", [[(0.8, 0.815), (0.8, 0.817)], [(0.8, 0.79), (0.8, 0.81)]])
-def test_a_shift_and_a_wide_interval_are_no_equivalence(tests):
-    (found,) = compare_precisions(pairs(*tests))
+@pytest.mark.parametrize("shifts", [(0.015, 0.017, 0.016), (-0.01, 0.01, 0.012)])
+def test_a_shift_and_a_wide_interval_are_no_equivalence(shifts):
+    (found,) = compare_precisions(pairs(*((0.8, 0.8 + shift) for shift in shifts)))
     assert not found.is_equivalent
     assert "not shown to be within +-1 point" in str(found)
 
@@ -58,6 +58,16 @@ def test_a_shift_and_a_wide_interval_are_no_equivalence(tests):
 def test_one_pair_has_no_interval():
     (found,) = compare_precisions(pairs((0.8, 0.8)))
     assert found.interval is None and not found.is_equivalent
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"), [(2, "replicates"), (4, "all replicates equal: no spread to judge by")]
+)
+def test_equal_differences_show_no_equivalence(count, reason):
+    """Two bfloat16 runs that happen to test as their partners do: nothing is shown."""
+    (found,) = compare_precisions(pairs(*[(0.8, 0.8)] * count))
+    assert found.interval is None and not found.is_equivalent
+    assert reason in str(found)
 
 
 def test_only_what_differs_in_precision_alone_is_paired():

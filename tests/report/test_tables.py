@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import paper, tables
+from ft_tf.report import paper, tables, views
 
 
 def lines_of(records, exhibit):
@@ -53,6 +53,36 @@ def test_one_seed_has_no_interval(run):
     assert line["gap"] == pytest.approx(0.07)
     for name in ("gap_sd", "gap_prediction_low", "gap_prediction_high", "paper_gap_inside"):
         assert is_missing(line[name])
+
+
+@pytest.mark.parametrize(
+    ("gaps", "reason"),
+    [
+        ((0.2429, 0.2429), "all replicates equal: no spread to judge by"),
+        ((0.0860,) * 200, "all replicates equal: no spread to judge by"),
+        ((0.2429, 0.2430), "fewer than 3 replicates"),
+    ],
+)
+def test_replicates_without_a_spread_predict_nothing(run, gaps, reason):
+    """Nor do they say that the paper's gap lies outside, or, where it is the same, inside."""
+    records = [run(seed=seed, train=0.7 + gap, test=0.7) for seed, gap in enumerate(gaps)]
+    line = line_of(records, "table_5/fmnist_dnn/natural")
+    for name in ("gap_prediction_low", "gap_prediction_high", "paper_gap_inside"):
+        assert is_missing(line[name])
+    assert line["unjudged"] == reason
+    view = views.accuracy(tables.accuracy_frame(records, "table_5"), title="t")
+    is_said = "no prediction: all replicates equal: no spread to judge by" in view.details[0]
+    assert is_said == ("equal" in reason)
+
+
+def test_the_scale_smoke_is_not_held_against_the_paper(run):
+    records = [run(seed=s, train=0.95 + s / 100, label="table_5-smoke") for s in range(4)]
+    line = line_of(records, "table_5/fmnist_dnn/natural")
+    assert line["smoke"] is True
+    assert is_missing(line["paper_gap_inside"])
+    view = views.accuracy(tables.accuracy_frame(records, "table_5"), title="t")
+    assert "not counted: of the scale smoke" in view.details[0]
+    assert line_of([run(label="smoke_free")], "table_5/fmnist_dnn/natural")["smoke"] is False
 
 
 def test_circles_pool_over_replicates(circles, circles_results):
@@ -135,7 +165,7 @@ def test_without_a_finite_epsilon_the_reason_is_given(run):
 
 def test_reductions_and_the_data_source_are_in_the_row(run):
     line = line_of([run(deviations=("epochs 10 of 60", "beta 1"))], "table_5/fmnist_dnn/natural")
-    assert line["reduced"] == "epochs 10 of 60; beta 1"
+    assert line["deviations"] == "epochs 10 of 60; beta 1"
     assert line["data"] == "embedded sample, 6,000 training images"
 
 

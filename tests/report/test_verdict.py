@@ -80,15 +80,57 @@ def test_an_ordering_that_our_runs_contradict_is_reversed(run):
 
 
 def test_noise_leaves_an_ordering_undecided(run):
-    records = dnn(run, "tikhonov", (0.01, 0.09)) + dnn(run, "natural", (0.02, 0.10))
+    records = dnn(run, "tikhonov", (0.01, 0.09, 0.05)) + dnn(run, "natural", (0.02, 0.10, 0.06))
     found = verdict(records)
     assert (found.orderings_tested, found.orderings_hold, found.orderings_reversed) == (1, 0, 0)
     assert found.orderings_same_sign == 1
 
 
 def test_replicates_that_are_all_equal_do_not_break_the_test(run):
-    same = dnn(run, "tikhonov", (0.03, 0.03)) + dnn(run, "natural", (0.03, 0.03))
-    assert ordering_frame(same)["p_value"].tolist() == [1.0]
+    same = dnn(run, "tikhonov", (0.03,) * 3) + dnn(run, "natural", (0.04,) * 3)
+    (line,) = ordering_frame(same).to_dict("records")
+    assert (line["p_value"], line["verdict"]) == (None, "undecided")
+    assert line["remark"] == "all replicates equal: no spread to judge by"
+    assert verdict(same).orderings_tested == 1
+
+
+def test_two_replicates_order_nothing(run):
+    """One side has three values, so that the difference has a p-value: the ordering takes both."""
+    few = dnn(run, "tikhonov", (0.01, 0.011)) + dnn(run, "natural", (0.09, 0.091, 0.092))
+    (line,) = ordering_frame(few).to_dict("records")
+    assert (line["p_value"], line["verdict"]) == (None, "not counted")
+    assert line["remark"] == "fewer than 3 replicates"
+    assert verdict(few).orderings_tested == 0
+
+
+def test_what_has_no_p_value_takes_no_part_in_the_correction(run):
+    """Three pairs, of which one alone is tested: its p stays as it is."""
+    records = dnn(run, "tikhonov", (0.02, 0.03, 0.04)) + dnn(run, "natural", (0.05, 0.06, 0.07))
+    records += dnn(run, "trades", (0.1, 0.1))
+    frame = ordering_frame(records)
+    assert len(frame) == 3
+    (tested,) = frame[frame["p_value"].notna()].to_dict("records")
+    assert tested["p_holm"] == tested["p_value"]
+
+
+def test_the_scale_smoke_has_no_verdict(run):
+    """It shows that everything runs: ten seeds of it, far apart, count nowhere."""
+    gaps = [0.001 * k for k in range(10)]
+    records = [
+        *dnn(run, "tikhonov", gaps, label="table_5-smoke"),
+        *dnn(run, "natural", [0.3 + gap for gap in gaps], label="table_5-smoke"),
+    ]
+    (line,) = ordering_frame(records).to_dict("records")
+    assert line["verdict"] == "not counted"
+    assert "everything runs and nothing else" in line["remark"]
+    found = verdict(records)
+    assert (found.gaps_compared, found.smoke_left_out, found.orderings_tested) == (0, 2, 0)
+    line = summary_line(records)
+    assert line.startswith("No verdict")
+    assert "2 of the scale smoke" in line
+    counted = summary_line([*records, *dnn(run, "natural", (0.085, 0.086, 0.087), label="mine")])
+    assert counted.startswith("1 of 1 of the paper's gaps")
+    assert "2 of the scale smoke, not counted" in counted
 
 
 @pytest.mark.parametrize(
@@ -106,19 +148,27 @@ def test_one_seed_is_not_compared(run):
 
 
 def test_gaps_inside_are_counted_and_fitted_ones_are_not(run):
-    inside = dnn(run, "natural", (0.085, 0.087))  # the paper's 8.60
-    outside = dnn(run, "tikhonov", (0.001, 0.002), deviations=())  # the paper's 3.29
-    fitted = dnn(run, "trades", (0.088, 0.0885), fitted=True)
+    inside = dnn(run, "natural", (0.085, 0.087, 0.086))  # the paper's 8.60
+    outside = dnn(run, "tikhonov", (0.001, 0.002, 0.003), deviations=())  # the paper's 3.29
+    fitted = dnn(run, "trades", (0.088, 0.0885, 0.089), fitted=True)
     found = verdict(inside + outside + fitted)
     assert (found.gaps_inside, found.gaps_compared, found.fitted_left_out) == (1, 2, 1)
     assert (found.rows_compared, found.rows_total) == (2, 31)
-    assert found.gaps_reduced == 1
+    assert found.gaps_deviating == 1
 
 
 def test_the_line_says_what_was_counted(run):
-    line = summary_line(dnn(run, "natural", (0.085, 0.087)))
+    line = summary_line(dnn(run, "natural", (0.085, 0.087, 0.086)))
     assert line.startswith("1 of 1 of the paper's gaps lie in our 95% prediction interval")
     assert "0 of 0 of its orderings hold" in line
+    assert "0 fitted, not counted" in line
+
+
+def test_gaps_that_are_all_equal_are_left_out_of_the_line(run):
+    records = dnn(run, "natural", (0.085, 0.087, 0.086)) + dnn(run, "tikhonov", (0.0329,) * 200)
+    found = verdict(records)
+    assert (found.gaps_compared, found.equal_left_out) == (1, 1)
+    assert "0 fitted, 1 without any spread, not counted" in summary_line(records)
 
 
 def test_without_a_second_seed_there_is_no_verdict(run):

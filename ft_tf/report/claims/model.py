@@ -8,6 +8,7 @@ from ft_tf.records import Record
 from ft_tf.report import labels, paper
 from ft_tf.report.comparison import Comparison
 from ft_tf.report.groups import Group, parts_of
+from ft_tf.report.spread import LEAST
 from ft_tf.report.tradeoff import kind_of
 from ft_tf.report.verdict import holm
 
@@ -19,10 +20,11 @@ BORNE_OUT, CONTRADICTED, UNDECIDED, NOT_RUN = "borne out", "contradicted", "unde
 RULE = (
     "Every claim is tested by comparisons that are fixed in the code, with the direction in which "
     "it points. A comparison counts if both sides ran on the same data with the same architecture, "
-    "neither was fitted to the paper's accuracies, and no reason beside it takes it out. Where at "
-    "least one side has two values or more, it has a two-sided p-value, corrected by Holm's method "
-    "over the counted comparisons of its claim; one seed against one is undecided. At a corrected "
-    f"p of at most {LEVEL:g} a comparison speaks for or against. A claim is borne out if at least "
+    "neither was fitted to the paper's accuracies or is of the scale smoke, and no reason beside "
+    f"it takes it out. Where at least one side has {LEAST} values or more that are not all equal, "
+    "it has a two-sided p-value, corrected by Holm's method over the counted comparisons of its "
+    f"claim; without a spread to judge by it is undecided. At a corrected p of at most {LEVEL:g} a "
+    "comparison speaks for or against. A claim is borne out if at least "
     f"half of its counted comparisons speak for it and none against; contradicted if at least half "
     "speak against it and none for it; not run if nothing was run that bears on it; undecided "
     "otherwise."
@@ -131,7 +133,8 @@ def _weighed(entry: Evidence, p_holm: float | None) -> Evidence:
     bearing = OPEN
     if p_holm is not None and p_holm <= LEVEL:
         bearing = FOR if entry.sign * entry.comparison.difference > 0 else AGAINST
-    return dataclasses.replace(entry, p_holm=p_holm, bearing=bearing)
+    remark = "; ".join(filter(None, [entry.remark, entry.comparison.why_undecided]))
+    return dataclasses.replace(entry, p_holm=p_holm, bearing=bearing, remark=remark)
 
 
 def _verdict(weighed: Sequence[Evidence], *, bears: bool) -> tuple[str, str]:
@@ -151,8 +154,11 @@ def _verdict(weighed: Sequence[Evidence], *, bears: bool) -> tuple[str, str]:
         return BORNE_OUT, tally
     if contra and contra >= SHARE * len(weighed):
         return CONTRADICTED, tally
-    single = all(not e.comparison.is_decidable for e in weighed)
-    return UNDECIDED, f"one seed against one throughout: {tally}" if single else tally
+    if all(max(e.comparison.counts) < 2 for e in weighed):
+        return UNDECIDED, f"one seed against one throughout: {tally}"
+    if not any(_is_decidable(e) for e in weighed):
+        return UNDECIDED, f"no spread to judge by throughout: {tally}"
+    return UNDECIDED, tally
 
 
 def of_groups(
@@ -165,13 +171,12 @@ def of_groups(
     remark: str = "",
     is_out: bool = False,
 ) -> Evidence:
-    """Evidence from two groups; fitted runs never count."""
-    if first.is_fitted or second.is_fitted:
-        remark, is_out = "; ".join(filter(None, ["fitted", remark])), True
-    reduced = dict.fromkeys(
+    """Evidence from two groups; fitted runs and those of the scale smoke never count."""
+    deviations = (
         text for group in (first, second) for r in group.finished for text in r["deviations"]
     )
-    parts = [remark, f"reduced: {', '.join(reduced)}" if reduced else ""]
+    why_out = left_out(first, second)
+    parts = [why_out, remark, labels.deviations("; ".join(dict.fromkeys(deviations)))]
     return Evidence(
         what=f"{where(first)}: {kind_of(first)} against {kind_of(second)}",
         measure=measure,
@@ -180,8 +185,13 @@ def of_groups(
         runs=f"{labels.of_run(first)} against {labels.of_run(second)}; {comparison.method}",
         records=" ".join(dict.fromkeys(f"{first.names} {second.names}".split())),
         remark="; ".join(filter(None, parts)),
-        is_out=is_out,
+        is_out=is_out or bool(why_out),
     )
+
+
+def left_out(*groups: Group) -> str:
+    """Why a comparison of these groups never counts; "" where it does."""
+    return "; ".join(dict.fromkeys(filter(None, (group.left_out for group in groups))))
 
 
 def where(group: Group) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
-from ft_tf.report.claims.model import Claim, Evidence, points
+from ft_tf.report.claims.model import Claim, Evidence, left_out, points
 from ft_tf.report.comparison import paired
 from ft_tf.report.groups import Group, groups_by_row
 
@@ -63,7 +63,7 @@ def _natural_of(group: Group, records: Sequence[Record]) -> Group | None:
 def _against(group: Group, natural: Group, row: str) -> Evidence:
     pairs = list(zip(group.samples.gap, natural.samples.gap, strict=True))
     form = group.any_record["form"]
-    is_small = row in _SMALL
+    is_small, why_out = row in _SMALL, left_out(group, natural)
     return Evidence(
         what=f"Table 3, {labels.FORMS.get(form, form)}: {_name(row)} against none",
         measure="gap",
@@ -71,7 +71,8 @@ def _against(group: Group, natural: Group, row: str) -> Evidence:
         sign=-1 if is_small else 0,
         runs=f"{labels.of_run(group)} against {labels.of_run(natural)}",
         records=group.names,
-        remark="" if is_small else _of_context(row),
+        remark="; ".join(filter(None, [why_out, "" if is_small else _of_context(row)])),
+        is_out=bool(why_out),
     )
 
 

@@ -7,7 +7,7 @@ from ft_tf import intervals
 from ft_tf.privacy import theorem_1
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
-from ft_tf.report.claims.model import Claim, Evidence, of_groups, points, where
+from ft_tf.report.claims.model import Claim, Evidence, left_out, of_groups, points, where
 from ft_tf.report.comparison import (
     Comparison,
     Measure,
@@ -22,6 +22,7 @@ from ft_tf.report.fault_measures import kept
 from ft_tf.report.groups import Group
 from ft_tf.report.partners import TARGETS, PrivateRow, private_rows
 from ft_tf.report.privacy import worst
+from ft_tf.report.spread import why_not
 from ft_tf.report.tradeoff import kind_of
 
 _UNEQUAL = 0.01
@@ -225,6 +226,7 @@ def _below(
 ) -> Evidence:
     shifted = paired([(value, bound) for value in gaps])
     is_context = why_out.startswith("context")
+    why_out = "; ".join(filter(None, [left_out(entry.private), why_out]))
     return Evidence(
         what=f"{where(entry.private)}: {kind_of(entry.private)} against the bound, {name}",
         measure="gap minus bound",
@@ -240,6 +242,8 @@ def _below(
 def _interval(gaps: Sequence[float]) -> str:
     if len(gaps) < 2:
         return "one seed: the expected gap is not known"
+    if why_not(gaps):
+        return f"no interval of the mean gap: {why_not(gaps)}"
     interval = intervals.mean(gaps, unit="training seed")
     return f"95% interval of the mean gap {points(interval.low)} to {points(interval.high)} points"
 

@@ -159,10 +159,8 @@ def _draw_bars(axes: Axes, frame: pd.DataFrame, look_of: Callable[[str], Look]) 
         lines = frame[frame["records"] == run].set_index("layer").reindex(names)
         where = np.arange(len(names)) + (place - (len(runs) - 1) / 2) * width
         values = 100 * lines["accuracy"].astype(float)
-        reach = [
-            (100 * (lines["accuracy"] - lines["low"])).clip(lower=0).astype(float),
-            (100 * (lines["high"] - lines["accuracy"])).clip(lower=0).astype(float),
-        ]
+        low, high = (100 * lines[end].astype(float) for end in ("low", "high"))
+        reach = [(values - low).clip(lower=0), (high - values).clip(lower=0)]
         look = look_of(run)
         axes.bar(where, values, width * 0.92, color=look.color, label=look.name)
         axes.errorbar(where, values, reach, fmt="none", ecolor="#444444", elinewidth=0.8)

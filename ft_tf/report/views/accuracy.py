@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+from ft_tf.report import labels
+from ft_tf.report.groups import SMOKE
+from ft_tf.report.spread import EQUAL, LEAST
 from ft_tf.report.tables import GET_CIFAR
 from ft_tf.report.views.base import (
     NOTHING,
@@ -56,7 +59,8 @@ def accuracy(frame: pd.DataFrame, *, title: str) -> View:
             *_how_to_get_data(frame),
             "Percent; differences are ours minus the paper's, in points; gap is the "
             "generalization error, train minus test; n counts training seeds, or replicates for "
-            "circles, and more than one give means.",
+            f"circles, and more than one give means. A prediction takes {LEAST} or more that are "
+            "not all equal.",
         ),
     )
 
@@ -93,7 +97,9 @@ def _remarks(line: Line) -> str:
     if not is_missing(line["epsilon"]):
         parts.append(f"own epsilon {figure(line['epsilon'])}")
     parts += ["fitted"] if line["fitted"] is True or line["fitted"] == 1 else []
-    parts += [f"reduced: {line['reduced']}"] if words(line["reduced"]) else []
+    parts += ["scale smoke"] if line["smoke"] == 1 else []
+    parts += [f"no prediction: {EQUAL}"] if line["unjudged"] == EQUAL else []
+    parts.append(labels.deviations(words(line["deviations"])))
     return "; ".join(filter(None, parts))
 
 
@@ -109,8 +115,7 @@ def _accuracy_detail(line: Line) -> str:
     if words(line["variant"]):
         parts.append(f"variant: {line['variant']}")
     parts.append(f"data: {line['data']}")
-    if words(line["reduced"]):
-        parts.append(f"reduced: {line['reduced']}")
+    parts.append(labels.deviations(words(line["deviations"])))
     if words(line["epsilon_accounting"]):
         parts.append(_epsilon_in_words(line))
     if not is_missing(line["gap_sd"]):
@@ -118,11 +123,15 @@ def _accuracy_detail(line: Line) -> str:
         parts.append(f"standard deviation over {line['replication_unit']}s: {deviations}")
     if line["fitted"] is True or line["fitted"] == 1:
         parts.append("fitted to the paper's training accuracy: no agreement")
+    if line["smoke"] == 1:
+        parts.append(f"not counted: {SMOKE}")
+    if line["unjudged"] == EQUAL:
+        parts.append(f"no prediction: {EQUAL}")
     if words(line["failures"]):
         parts.append(f"failed: {line['failures']}")
     if words(line["note"]):
         parts.append(_note(line))
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))
 
 
 def _note(line: Line) -> str:

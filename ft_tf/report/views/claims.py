@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ft_tf.report import labels
 from ft_tf.report.views.base import (
     NOTHING,
     Cells,
@@ -10,7 +11,6 @@ from ft_tf.report.views.base import (
     View,
     count,
     figure,
-    is_missing,
     make_view,
     percent,
     percent_interval,
@@ -38,7 +38,8 @@ def claims(frame: pd.DataFrame) -> View:
         detail_name="how it follows",
         notes=(
             "Verdicts follow by the rule of verdict.md, which was fixed before any record was "
-            "read; the comparisons and the reasons stand there.",
+            "read, but for the least number of unequal values and the scale smoke, which came "
+            "later; the comparisons and the reasons stand there.",
         ),
     )
 
@@ -110,8 +111,7 @@ def disagreements(frame: pd.DataFrame) -> View:
 
 def _detail(line: Line) -> str:
     parts = [f"tried: {line['tried']}", f"what is known of the cause: {line['cause']}"]
-    if not is_missing(line["reduced"]):
-        parts.append(f"reduced: {line['reduced']}")
+    parts.append(labels.deviations(words(line["deviations"])))
     if line["fitted"] is True:
         parts.append("fitted")
-    return "; ".join(parts) or NOTHING
+    return "; ".join(filter(None, parts)) or NOTHING

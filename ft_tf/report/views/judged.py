@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ft_tf.report.spread import LEAST
 from ft_tf.report.views.base import (
     Cells,
     Column,
@@ -10,6 +11,7 @@ from ft_tf.report.views.base import (
     figure,
     make_view,
     percent,
+    words,
 )
 
 _ORDERINGS: Cells = (
@@ -32,8 +34,12 @@ def orderings(frame: pd.DataFrame) -> View:
         title="The paper's orderings by gap",
         detail=lambda line: (
             f"{line['exhibit']}: {line['run_smaller']} against {line['run_larger']}; {line['test']}"
+            + (f"; {line['remark']}" if words(line["remark"]) else "")
         ),
-        notes=("Points. p is two-sided, corrected by Holm's method for all pairs listed here.",),
+        notes=(
+            "Points. p is two-sided, corrected by Holm's method for all pairs that have one. A "
+            f"pair takes {LEAST} replicates or more on both sides.",
+        ),
     )
 
 

@@ -22,7 +22,8 @@ _TRADEOFF: Cells = (
     (Column("gap"), lambda line: percent(line["gap"])),
     (Column("weights", "kept under faulty"), lambda line: percent(line["weights_kept"])),
     (Column("units", "kept under faulty", 1), lambda line: percent(line["units_kept"])),
-    (Column("attacked", "accuracy"), lambda line: percent(line["robust"])),
+    (Column("accuracy", "attacked"), lambda line: percent(line["robust"])),
+    (Column("n", "attacked", 2), lambda line: count(line["attacked"] or None)),
     (Column("own epsilon"), lambda line: _epsilon(line)),
     (Column("n"), lambda line: count(line["replicates"])),
 )
@@ -42,8 +43,9 @@ def tradeoff(frame: pd.DataFrame) -> View:
         notes=(
             "Percent; means over n seeds. Kept is the share of the accuracy above chance that is "
             "left under faults, averaged over 0 to 90% faults. Attacked is the accuracy under the "
-            "strongest attack on record. Own epsilon is the one that the run claims; a run "
-            "without one has no privacy guarantee.",
+            "strongest attack on record, on the most images that were attacked at one radius; its "
+            "n counts the seeds that were attacked so. Own epsilon is the one that the run claims; "
+            "a run without one has no privacy guarantee.",
         ),
     )
 
@@ -51,5 +53,10 @@ def tradeoff(frame: pd.DataFrame) -> View:
 def _detail(line: Line) -> str:
     parts = [words(line["data"]), f"rows: {line['rows']}"]
     if words(line["attacks"]):
-        parts.append(f"attacked by {line['attacks']} at {figure(line['attack_epsilon'])}")
+        parts.append(
+            f"attacked on the first {count(line['attack_images'])} test images at epsilon "
+            f"{figure(line['attack_epsilon'])}, the lowest of: {line['attacks']}"
+        )
+    if words(line["attack_warnings"]):
+        parts.append(f"WARNING: {line['attack_warnings']}")
     return "; ".join(parts)

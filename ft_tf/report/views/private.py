@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ft_tf.report import labels, paper
+from ft_tf.report.spread import LEAST
 from ft_tf.report.views.base import (
     NOTHING,
     Cells,
@@ -166,9 +167,10 @@ def equal_accuracy(frame: pd.DataFrame) -> View:
         detail=_equal_detail,
         notes=(
             "Percent of test accuracy; differences are DP minus natural, paired by training seed, "
-            "with the reach of their 95% interval where n, the number of pairs, exceeds 1. The "
-            "natural training stopped as soon as it reached the test accuracy of the DP run of its "
-            "seed, so that tolerance is compared between models that know as much.",
+            "with the reach of their 95% interval where n, the number of pairs, is "
+            f"{LEAST} or more and they are not all equal. The natural training stopped as soon as "
+            "it reached the test accuracy of the DP run of its seed, so that tolerance is compared "
+            "between models that know as much.",
         ),
     )
 
