@@ -160,4 +160,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, resumes=True)

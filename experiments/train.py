@@ -259,4 +259,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, resumes=True)

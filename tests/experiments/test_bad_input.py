@@ -29,6 +29,12 @@ CASES = {
     "unwritable": ([TRAIN, "--output_dir=/proc/nowhere"], "output_dir='/proc/nowhere"),
     "threads": ([TRAIN, "--threads=0"], "threads=0"),
     "circles": ([TRAIN, "--dataset=circles"], "dataset='circles' is trained with all replicates"),
+    "flagfile": (
+        [TRAIN, "--flagfile=none.flags"],
+        "error: flagfile='none.flags' cannot be read (No",
+    ),
+    "prepare": (["experiments.prepare_data"], "--dataset is needed: fashion_mnist or"),
+    "prepare_from": (["experiments.prepare_data", "--dataset=cifar10"], "error: --from is needed"),
     "attack_images": ([TRAIN, "--attack_images=0"], "attack_images=0"),
     "tables": ([REPRODUCE, "--tables=3,9"], "tables='9'"),
     "scale": ([REPRODUCE, "--scale=huge"], "scale='huge'"),
@@ -96,6 +102,7 @@ def test_one_line_names_the_flag_and_the_value(results, name):
     assert code == 2, stderr
     assert stderr.startswith("error: ")
     assert len(stderr.strip().splitlines()) == 1, stderr
+    assert "ERROR" not in stderr  # of absl's own
     assert CASES[name][1] in stderr
 
 
