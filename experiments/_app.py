@@ -85,9 +85,25 @@ def save_flags(path: Path, **also: str) -> None:
     records.write_text(path, "\n".join(lines) + "\n")
 
 
+def keep_flags(path: Path) -> Path:
+    """Like `save_flags`, but another command's file stays: this one is numbered then, NAME-2.flags.
+
+    Returns:
+        The file, which the same command finds again.
+    """
+    first, number = path, 1
+    while path.exists() and not are_saved_flags(path):
+        number += 1
+        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+    save_flags(path)
+    return path
+
+
 def are_saved_flags(path: Path) -> bool:
     """Whether `path` is what `save_flags` would write: the command is the one that ran then."""
-    return path.exists() and path.read_text(encoding="utf-8").splitlines()[1:] == _given()
+    if not path.exists():
+        return False
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[1:] == _given()
 
 
 def _given(**also: str) -> list[str]:

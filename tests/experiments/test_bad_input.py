@@ -40,6 +40,14 @@ CASES = {
     "scale": ([REPRODUCE, "--scale=huge"], "scale='huge'"),
     "assignment": ([REPRODUCE, "--assignment=paper"], "assignment='paper'"),
     "only": ([REPRODUCE, "--tables=3", "--only=vgg"], "only='vgg' is in the name of no run"),
+    "only_of_others": (  # other data is missing too, and is not the reason
+        [REPRODUCE, "--scale=smoke", "--tables=4,8", "--only=vgg"],
+        "error: only='vgg' is in the name of no run: give a part of a name, which are like fashion",
+    ),
+    "only_missing": (
+        [REPRODUCE, "--tables=4,6,8", "--only=cifar10"],
+        "error: nothing to run: Tables 4 and 6 not run: dataset='cifar10' is not in",
+    ),
     "sample": (
         [REPRODUCE, "--scale=paper", "--tables=5,8"],
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",
