@@ -39,6 +39,7 @@ COMMANDS = {
     "report": ["experiments.report", "--output_dir=runs"],
     "nan": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
     "nan_again": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
+    "after_nan": [*PLAIN, "--output_dir=runs", "--learning_rate=0.1", "--seed=1"],
     "other": [*PLAIN, "--output_dir=runs", "--learning_rate=0.01"],
     "held": [*PLAIN, "--output_dir=held"],
     "corrupt": [*PLAIN, "--output_dir=never", "--data_dir=corrupt"],
@@ -182,6 +183,7 @@ def test_a_training_that_turns_nan_ends_with_1(results, place):
     ("name", "message"),
     [
         ("other", f"output_dir='{RUN}' belongs to another config (learning_rate: 0.15 there, 0.01"),
+        ("after_nan", "0.1 here): choose another, or delete this one, whose training failed"),
         ("held", f"output_dir='held/{NAME}' is in use by another process"),
         ("corrupt", "corrupt/fashion_mnist/3.0.1/dataset_info.json: cannot be read"),
         ("corrupt_other", "corrupt/cifar10/3.0.2/dataset_info.json: cannot be read"),
