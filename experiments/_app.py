@@ -12,12 +12,11 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from experiments import _terminal
+from experiments import _interrupts, _terminal
 from ft_tf import records
 from ft_tf.errors import FtTfError
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 flags.DEFINE_bool(
     "verbose", False, "Show TensorFlow's own messages, and a traceback when something fails."
@@ -41,10 +40,21 @@ def _parse(arguments: Sequence[str], words: int) -> list[str]:
     except SystemExit:  # absl's --help exits with 1
         sys.exit(0)
     except flags.Error as error:
-        fail(" ".join(str(error).split()))
+        fail(_missing_flagfile(error) or " ".join(str(error).split()))
     if len(rest) > 1 + words:
         fail(f"argument {rest[1 + words]!r} is not a flag; --help lists the flags")
     return rest
+
+
+def _missing_flagfile(error: flags.Error) -> str | None:
+    """What is wrong with a flagfile that cannot be opened; absl's own words are a line of a log."""
+    reason = error.__context__
+    if not isinstance(error, flags.CantOpenFlagFileError) or not isinstance(reason, OSError):
+        return None
+    return (
+        f"flagfile={reason.filename!r} cannot be read ({reason.strerror}): name a file of flags, "
+        "one a line"
+    )
 
 
 def fail(message: str) -> NoReturn:
@@ -75,9 +85,25 @@ def save_flags(path: Path, **also: str) -> None:
     records.write_text(path, "\n".join(lines) + "\n")
 
 
+def keep_flags(path: Path) -> Path:
+    """Like `save_flags`, but another command's file stays: this one is numbered then, NAME-2.flags.
+
+    Returns:
+        The file, which the same command finds again.
+    """
+    first, number = path, 1
+    while path.exists() and not are_saved_flags(path):
+        number += 1
+        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+    save_flags(path)
+    return path
+
+
 def are_saved_flags(path: Path) -> bool:
     """Whether `path` is what `save_flags` would write: the command is the one that ran then."""
-    return path.exists() and path.read_text(encoding="utf-8").splitlines()[1:] == _given()
+    if not path.exists():
+        return False
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[1:] == _given()
 
 
 def _given(**also: str) -> list[str]:
@@ -92,11 +118,17 @@ def _given(**also: str) -> list[str]:
     return [line for name in sorted(given) for line in given[name].splitlines()]
 
 
-def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
+def run(main: Callable[[list[str]], int | None], *, words: int = 0, resumes: bool = False) -> None:
     """Runs `main(argv)` as an absl app; `words` arguments may stand before or among the flags.
 
     Exit codes: 0, or what `main` returns; 2 with one line on stderr for bad input; 130 after
-    Ctrl-C; a traceback only with --verbose or for an error that nobody foresaw.
+    Ctrl-C; a traceback only with --verbose or for an error that nobody foresaw. A reader of stdout
+    that has gone, as `head` does, is no error.
+
+    Args:
+        main: what the binary does.
+        words: how many arguments that are no flags there may be.
+        resumes: whether the same command goes on where it was interrupted.
     """
 
     def guarded(arguments: list[str]) -> int | None:
@@ -108,11 +140,29 @@ def run(main: Callable[[list[str]], int | None], *, words: int = 0) -> None:
             if flags.FLAGS.verbose:
                 raise
             fail(str(error))
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-        except BrokenPipeError:  # `| head` is no error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return None
 
-    app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
+    try:
+        _interrupts.raise_exception()
+        app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
+    except KeyboardInterrupt:
+        then = "goes on from here" if resumes else "begins anew"
+        print(f"interrupted; the same command {then}", file=sys.stderr)
+        sys.exit(_interrupts.INTERRUPTED)
+    except BrokenPipeError:
+        _drop_stdout()
+        sys.exit(0)
+    finally:
+        _flush_stdout()
+
+
+def _flush_stdout() -> None:
+    """Writes what is left now: at the interpreter's end a reader that is gone would be an error."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

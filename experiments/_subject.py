@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack
+from experiments import _app, _stack, _terminal
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
 from ft_tf.study import subjects
@@ -78,7 +78,7 @@ def loaded() -> Iterator[subjects.Subject]:
     else:
         found = (subjects.of_run(Path(run), **where) for run in FLAGS.run)
     for subject in found:
-        print(f"{subject.name}\n  {subject.description}", flush=True)
+        _terminal.show(f"{subject.name}\n  {subject.description}")
         for note in subject.notes:
             _app.warn(note)
         yield subject

@@ -47,3 +47,8 @@ def wrapped(text: str) -> str:
             break_on_hyphens=False,
         ) or [""]
     return "\n".join(lines)
+
+
+def show(text: str) -> None:
+    """Prints lines at once, broken as `wrapped` breaks them."""
+    print(wrapped(text), flush=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, _subject
+from experiments import _app, _stack, _subject, _terminal
 from ft_tf import attacks, checks, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import evaluation
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     entry = evaluation.attack_entry(result)
     for kind in ("clean", "robust"):
         low, high = entry[f"{kind}_interval"]
-        print(
+        _terminal.show(
             f"{kind} accuracy {entry[f'{kind}_accuracy']:.2%}  "
             f"[{low:.2%}, {high:.2%}] on {entry['images']} test images"
         )
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     place = f"{subject.results}{records.ATTACKS}/" if subject.run else subject.results
     records.write_text(Path(f"{place}{name}.json"), records.dumps(entry))
     _app.save_flags(Path(f"{place}{name}.flags"))
-    print(f"written: {place}{name}.json")
+    _terminal.show(f"written: {place}{name}.json")
 
 
 if __name__ == "__main__":

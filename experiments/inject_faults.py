@@ -30,7 +30,7 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _stack, _subject, _workers
+from experiments import _app, _stack, _subject, _terminal, _workers
 from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue, text
@@ -207,7 +207,7 @@ def _where() -> dict[str, Any]:
 
 
 def _print(lines: list[str]) -> None:
-    print("\n".join(f"  {line}" for line in lines), flush=True)
+    _terminal.show("\n".join(f"  {line}" for line in lines))
 
 
 def _summarize(frame: pd.DataFrame, path: Path) -> None:
@@ -293,12 +293,12 @@ def _differ_in_seeds_only(subjects: list[Subject]) -> bool:
 
 
 def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
-    print(f"over {len(frames)} runs, trials averaged within each:")
+    _terminal.show(f"over {len(frames)} runs, trials averaged within each:")
     for rate in sorted(set(frames[0]["rate"])):
         accuracies = [frame.loc[frame["rate"] == rate, "accuracy"].tolist() for frame in frames]
         interval = intervals.over_seeds(accuracies)
         middle = (interval.low + interval.high) / 2
-        print(
+        _terminal.show(
             f"  {FLAGS.target} {rate:8.4g}: accuracy {middle:7.2%}  [{max(interval.low, 0):.2%}, "
             f"{min(interval.high, 1):.2%}]  {interval.method}, {interval.unit}"
         )
@@ -312,7 +312,7 @@ def _print_pairs(subjects: list[Subject], frames: list[pd.DataFrame]) -> None:
             frame.attrs["images"],
         )
         if same_images and faults.same_shape(first.model, subject.model):
-            print(f"{first.name} minus {subject.name}, trial by trial:")
+            _terminal.show(f"{first.name} minus {subject.name}, trial by trial:")
             _print(text.difference_lines(faults.paired_difference(frames[0], frame)))
 
 
@@ -329,7 +329,7 @@ def _tested(
     _summarize(frame, path)
     if FLAGS.per_layer:
         _fault_layers(subject, path)
-    print(f"  written: {path}", flush=True)
+    _terminal.show(f"  written: {path}")
     return frame
 
 

@@ -11,9 +11,10 @@ from absl import flags
 
 from experiments import _app
 from ft_tf.data.specs import IMAGE_SPECS
+from ft_tf.errors import ArgumentError
 
-_DATASET = flags.DEFINE_enum("dataset", None, list(IMAGE_SPECS), "The data set.", required=True)
-_FROM = flags.DEFINE_string("from", None, "Directory with the published files.", required=True)
+_DATASET = flags.DEFINE_enum("dataset", None, list(IMAGE_SPECS), "The data set.")
+_FROM = flags.DEFINE_string("from", None, "Directory with the published files.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "TFDS data directory to write to; by default TFDS's own."
 )
@@ -21,6 +22,10 @@ _DATA_DIR = flags.DEFINE_string(
 
 def main(_: list[str]) -> None:
     """Prepares the directory and prints where it is and what is in it."""
+    if not _DATASET.value:
+        raise ArgumentError(f"--dataset is needed: {' or '.join(IMAGE_SPECS)}")
+    if not _FROM.value:
+        raise ArgumentError("--from is needed: the directory with the published files")
     # Imported after the flags are known to be good: it brings TensorFlow.
     from ft_tf.data.prepare import prepare
 

@@ -9,16 +9,15 @@ Examples:
     python -m experiments.reproduce --executor=ray --ray_address=HOST:6379 --output_dir=SHARED
 
 Ctrl-C is safe: the same command goes on from there. Records, tables and figures stand below
---output_dir, and reproduce.flags, which repeats the study by --flagfile; the file of that name in a
-run's directory repeats that run.
+--output_dir, and reproduce.flags, which repeats the study by --flagfile (reproduce-2.flags where
+that of another command stands); reproduce.flags in a run's directory repeats that run.
 """
 
-import shutil
 from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, _workers, presets
+from experiments import _app, _stack, _terminal, _workers, presets
 from ft_tf import checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
 from ft_tf.study import circles, executors, jobs, schedule
@@ -33,7 +32,7 @@ flags.DEFINE_string(
     "scale",
     "quick",
     "quick: minutes, fewer images and epochs; paper: the paper's epochs on all data, days; smoke: "
-    "seconds, shows that everything runs and nothing else.",
+    "a minute or two, shows that everything runs and nothing else.",
 )
 flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")
 flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
@@ -46,11 +45,6 @@ flags.DEFINE_string(
 flags.DEFINE_string("only", "", "Run only what has this in its name; the report shows all.")
 
 _DATASETS = {"fashion_mnist": (5, 7, 8), "cifar10": (4, 6)}
-_HINT = (
-    "Get {name} with --download, or turn local files into a TFDS directory: "
-    "python -m experiments.prepare_data --dataset={name} --from=DIR --data_dir=DIR; then "
-    "give --data_dir=DIR"
-)
 
 
 def _tables() -> list[int]:
@@ -67,15 +61,15 @@ def _tables() -> list[int]:
 
 def _load(name: str) -> data.Dataset:
     loaded = data.load(name, data_dir=FLAGS.data_dir, download=FLAGS.download)
-    print(loaded.describe(), flush=True)
+    _terminal.show(loaded.describe())
     return loaded
 
 
 def _load_all(
     tables: list[int], configs: list[RunConfig]
-) -> tuple[dict[str, data.Dataset], list[str]]:
-    """The data sets that serve their tables whole, and why some exhibits cannot run."""
-    sets, missing = {}, []
+) -> tuple[dict[str, data.Dataset], dict[str, str]]:
+    """The data sets that serve their tables whole; tables that cannot run, and why."""
+    sets, missing = {}, {}
     for name, served in _DATASETS.items():
         wanted = [table for table in tables if table in served]
         if not wanted:
@@ -85,12 +79,19 @@ def _load_all(
             for config in configs:
                 if config.dataset == name:
                     study.check_fits(config, loaded)
-        except (DataNotFoundError, ArgumentError) as error:
-            exhibits = " and ".join(f"Table {table}" for table in wanted)
-            missing.append(f"{exhibits} not run: {error}. {_HINT.format(name=name)}")
+        except DataNotFoundError as error:
+            missing[_named(wanted)] = str(error)
+        except ArgumentError as error:
+            missing[_named(wanted)] = f"{error}: {data.how_to_get(name)}"
         else:
             sets[name] = loaded
     return sets, missing
+
+
+def _named(tables: list[int]) -> str:
+    """Table 4; Tables 4 and 6; Tables 5, 7 and 8."""
+    *others, last = map(str, tables)
+    return f"Tables {', '.join(others)} and {last}" if others else f"Table {last}"
 
 
 def _trainings(
@@ -105,6 +106,21 @@ def _trainings(
 
 def _chosen(listed: list[schedule.Job]) -> list[schedule.Job]:
     return [job for job in listed if FLAGS.only in job.name]
+
+
+def _nothing_to_run(
+    listed: list[schedule.Job], without_data: list[RunConfig], missing: dict[str, str]
+) -> ArgumentError:
+    """Why nothing is chosen of what is listed: its data is not there, or --only is in no name."""
+    names = [config.name(is_sample=False) for config in without_data]
+    if not listed or any(FLAGS.only in name for name in names):
+        reasons = "; ".join(f"{tables} not run: {reason}" for tables, reason in missing.items())
+        return ArgumentError(f"nothing to run: {reasons}")
+    some = dict.fromkeys(listed[index].name for index in (0, len(listed) // 2, -1))
+    return ArgumentError(
+        f"only={FLAGS.only!r} is in the name of no run: give a part of a name, which are like "
+        f"{', '.join(some)}"
+    )
 
 
 def _execute(
@@ -131,13 +147,14 @@ def main(argv: list[str]) -> None:
     listed = []
     if 3 in tables:
         listed += [circles.job(settings, output_dir) for settings in presets.table_3(scale)]
-    listed = _chosen(listed + _trainings(configs, sets, output_dir))
-    if not listed:
-        reasons = "; ".join(missing) or f"only={FLAGS.only!r} is in the name of no run"
-        raise ArgumentError(f"nothing to run: {reasons}")
-    for line in missing:
-        print(line, flush=True)
-    _app.save_flags(output_dir / "reproduce.flags")
+    listed += _trainings(configs, sets, output_dir)
+    if not _chosen(listed):
+        without_data = [config for config in configs if config.dataset not in sets]
+        raise _nothing_to_run(listed, without_data, missing)
+    listed = _chosen(listed)
+    for named, reason in missing.items():
+        _terminal.show(f"{named} not run: {reason}")
+    flagfile = _app.keep_flags(output_dir / "reproduce.flags")
     found = _execute(listed, executor, output_dir)
     for job in listed:
         _app.save_flags(output_dir / job.name / "reproduce.flags", only=job.name)
@@ -149,15 +166,15 @@ def main(argv: list[str]) -> None:
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
     print()
-    width = shutil.get_terminal_size((100, 24)).columns
-    print(report.render_terminal(found, exhibits, width=width))
-    for line in missing:
-        print(line)
+    print(report.render_terminal(found, exhibits, width=_terminal.width()))
+    for named in missing:
+        _terminal.show(f"{named} not run: data not there, see the start of this output")
     figures = [path for path in written if path.suffix == ".png"]
     print(f"{len(written)} files below {output_dir}, {len(figures)} of them figures:")
     for path in sorted(written):
         print(f"  {path}")
+    _terminal.show(f"the same again: python -m experiments.reproduce --flagfile={flagfile}")
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, resumes=True)

@@ -214,7 +214,7 @@ def _strategy(config: c.RunConfig) -> tf.distribute.Strategy | None:
         print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
     strategy = strategies.make(FLAGS.strategy)
     if strategy is not None:
-        print(f"strategy: {FLAGS.strategy}, replicas: {strategy.num_replicas_in_sync}", flush=True)
+        _terminal.show(f"strategy: {FLAGS.strategy}, replicas: {strategy.num_replicas_in_sync}")
     return strategy
 
 
@@ -232,12 +232,12 @@ def main(argv: list[str]) -> int:
     strategy = _strategy(config)
     precision.warn_if_slow(config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
-    print(dataset.describe(), flush=True)
+    _terminal.show(dataset.describe())
     output_dir = Path(FLAGS.output_dir)
     directory = study.directory_of(config, dataset, output_dir)
     if not strategies.is_chief(strategy):
         spread.assist(config, study.limited(dataset, config), directory, strategy)
-        print(f"trained along; the chief writes {directory}")
+        _terminal.show(f"trained along; the chief writes {directory}")
         return 0
     keep_flags = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: _app.save_flags(directory / "train.flags")
@@ -253,10 +253,10 @@ def main(argv: list[str]) -> int:
     )
     if events:
         tensorboard.write_curves(record, events)
-    print(_terminal.wrapped(study.summary(record)))
-    print(f"record: {directory / 'record.json'}")
+    _terminal.show(study.summary(record))
+    _terminal.show(f"record: {directory / 'record.json'}")
     return 1 if record["status"] == "failed" else 0
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, resumes=True)

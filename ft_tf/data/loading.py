@@ -21,7 +21,13 @@ SOURCES = ("tfds", "debian", "embedded-sample", "sklearn.make_circles")
 DEBIAN_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the IDX files."""
 
-_REMEDY = "give another --data_dir, run experiments.prepare_data, or pass --download"
+
+def how_to_get(name: str) -> str:
+    """What to do about a data set that is not there, or only as a sample, in words."""
+    return (
+        f"pass --download, or run python -m experiments.prepare_data --dataset={name} --from=DIR "
+        "--data_dir=DIR on local files and give --data_dir=DIR"
+    )
 
 
 def load(
@@ -103,7 +109,8 @@ def _load_images(
     if "embedded-sample" in kinds:
         return read_sample()
     if data_dir is not None and not Path(data_dir).is_dir():
-        raise DataError(f"data_dir={os.fspath(data_dir)!r} is not a directory: {_REMEDY}")
+        remedy = how_to_get(spec.name)
+        raise DataError(f"data_dir={os.fspath(data_dir)!r} is not a directory: {remedy}")
     raise DataNotFoundError(_absence(spec, data_dir, kinds))
 
 
@@ -132,11 +139,12 @@ def _read_tfds(spec: ImageSpec, directory: Path) -> Dataset:
 
 def _absence(spec: ImageSpec, data_dir: str | os.PathLike | None, kinds: tuple[str, ...]) -> str:
     """Why there is no data set, and what to do."""
+    remedy = how_to_get(spec.name)
     if data_dir is not None:
         missing = f"{spec.name}/VERSION/dataset_info.json"
         return (
-            f"data_dir={os.fspath(data_dir)!r} does not hold {spec.name} (no {missing}): {_REMEDY}"
+            f"data_dir={os.fspath(data_dir)!r} does not hold {spec.name} (no {missing}): {remedy}"
         )
     if kinds == ("debian",):
         return f"{DEBIAN_DIRECTORY} is not there: apt install dataset-fashion-mnist"
-    return f"dataset={spec.name!r} is not in {tfds_root(None)}: {_REMEDY}"
+    return f"dataset={spec.name!r} is not in {tfds_root(None)}: {remedy}"

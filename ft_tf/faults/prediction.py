@@ -14,6 +14,7 @@ from ft_tf.faults import forward
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
+from ft_tf.faults.rows import distinct_rates
 from ft_tf.faults.sites import Select
 
 
@@ -120,11 +121,14 @@ def compare_with_trials(
         tolerance: relative error up to which the prediction holds.
 
     Returns:
-        Columns rate, mean_predicted, mean_measured, mean_noise, sd_predicted, sd_measured,
-        sd_noise, holds. Each is a root mean square over images and logits: of the mean change, of
-        the standard deviation over masks; noise is the standard error of the measured one. `holds`:
-        both distances are within tolerance * measured + 2 noise. A handful of faults hit weights
-        that do next to nothing or a lot, so that trials show the spread poorly at tiny rates.
+        Columns rate; predicted, measured, noise, distance and allowed of "mean" and of "sd", as
+        mean_predicted; holds. Each is a root mean square over images and logits: of the mean
+        change, of the standard deviation over masks. Noise is the standard error of the measured
+        one; the mean's distance is that of the mean changes, logit by logit, and so may be more
+        than their sizes differ by. `holds`: both distances are within what is allowed, tolerance *
+        measured + 2 noise: the trials do not refute it. `attrs` has the tolerance. A handful of
+        faults hit weights that do next to nothing or a lot, so that trials show the spread poorly
+        at tiny rates.
     """
     check_positive_integer(trials=trials)
     if trials < 2:
@@ -133,7 +137,7 @@ def compare_with_trials(
     options = {"fault": fault, "allocation": allocation, "select": select}
     predicted = first_order(model, x, target=target, **options)
     program = TrialProgram(model, plan, x, batch_size=len(x), cache_bytes=1 << 30)
-    sums = {rate: [0.0, 0.0] for rate in sorted(rates)}
+    sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}
     with program.weights.restored_after():
         clean = program(plan.trial(seed=seed, trial=0).masks(0.0)).astype(np.float64)
@@ -147,7 +151,9 @@ def compare_with_trials(
         _comparison(predicted, rate, total / trials, squares / trials, sizes[rate], tolerance)
         for rate, (total, squares) in sums.items()
     ]
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame.attrs["tolerance"] = tolerance
+    return frame
 
 
 def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any) -> list[float]:
@@ -192,21 +198,25 @@ def _comparison(
     noise = size(np.sqrt(variance / trials))
     expected, spread = predicted.mean_change(rate), np.sqrt(predicted.variance(rate))
     measured, measured_spread = size(mean), size(np.sqrt(variance))
-    close = size(expected - mean) <= tolerance * measured + 2 * noise
+    apart, allowed = size(expected - mean), tolerance * measured + 2 * noise
     # d sd = d variance / (2 sd), and the trials' own squares show how well the variance is known.
     error = float(np.std(sizes, ddof=1) / np.sqrt(trials))
     spread_noise = error / (2 * measured_spread) if measured_spread > 0 else 0.0
-    distance = abs(size(spread) - measured_spread)
-    alike = distance <= tolerance * measured_spread + 2 * spread_noise
+    spread_apart = abs(size(spread) - measured_spread)
+    spread_allowed = tolerance * measured_spread + 2 * spread_noise
     return {
         "rate": rate,
         "mean_predicted": size(expected),
         "mean_measured": measured,
         "mean_noise": noise,
+        "mean_distance": apart,
+        "mean_allowed": allowed,
         "sd_predicted": size(spread),
         "sd_measured": measured_spread,
         "sd_noise": spread_noise,
-        "holds": bool(close and alike),
+        "sd_distance": spread_apart,
+        "sd_allowed": spread_allowed,
+        "holds": bool(apart <= allowed and spread_apart <= spread_allowed),
     }
 
 

@@ -40,6 +40,10 @@ def distinct_rates(rates: Sequence[float]) -> list[float]:
     Raises:
         ArgumentError: there is none, or one is not in [0, 1].
     """
+    if not isinstance(rates, Iterable) or isinstance(rates, str):
+        raise ArgumentError(
+            f"rates={rates!r} must be a list of numbers in [0, 1], such as [0, 0.1]"
+        )
     for rate in rates:
         check_fraction(rate=rate)
     if not len(rates):

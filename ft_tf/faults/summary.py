@@ -125,14 +125,15 @@ class CurveFigures:
         rates: the two rates of the drop, (0.5, 0.9) as in the paper's Figure 3.
         levels: mean accuracy at these: a small drop may mean that the model was at chance before.
         drop: levels[0] - levels[1].
-        drop_interval: of the drop, over trials, each trial paired with itself; None, as is that of
-            the area, where an "anytime" stop rule has ended the campaign.
+        drop_interval: of the drop, over trials, each trial paired with itself, as far as a drop can
+            lie in it; None, as is that of the area, for a single trial, and where an "anytime" stop
+            rule has ended the campaign.
         chance: accuracy of guessing, 1 / classes.
         half_rate: lowest rate, interpolated, at which half of the accuracy above chance is gone
             from the mean curve; None if it is never gone.
         area: mean over rates from the lowest to the highest (trapezoid) of the accuracy above
             chance, as a share of that at the lowest rate; None where that is at chance.
-        area_interval: of the area, over trials.
+        area_interval: of the area, over trials, as far as an area can lie in it.
     """
 
     target: str
@@ -175,13 +176,14 @@ def curve_figures(
     if all(rate in table for rate in rates):
         first, second = (table[rate].to_numpy(np.float64) for rate in rates)
         levels = (float(first.mean()), float(second.mean()))
-        drop_interval = _over_trials(first - second, frame, level)
+        drop_interval = _over_trials(first - second, frame, level, least=-1.0, most=1.0)
     clean = float(above[:, 0].mean())
     if clean > 0 and len(where) > 1:
         areas = (above[:, 1:] + above[:, :-1]) / 2 @ np.diff(where)
         areas = areas / (where[-1] - where[0]) / clean
         area = float(areas.mean())
-        area_interval = _over_trials(areas, frame, level)
+        ends = {"least": -chance / clean, "most": (1 - chance) / clean}
+        area_interval = _over_trials(areas, frame, level, **ends)
     return CurveFigures(
         target=str(frame["target"].iloc[0]),
         rates=rates,
@@ -196,13 +198,17 @@ def curve_figures(
 
 
 def _over_trials(
-    values: np.ndarray, frame: pd.DataFrame, level: float
+    values: np.ndarray, frame: pd.DataFrame, level: float, *, least: float, most: float
 ) -> intervals.Interval | None:
-    """Interval of a mean over whole trials; None where a stop rule that looks has chosen them."""
+    """Interval of a mean over whole trials, cut at the ends of what the mean can be.
+
+    None where one trial shows no spread, or a stop rule that looks has chosen the trials.
+    """
     rule = frame.attrs.get("stop_rule") or {"method": "student", "pilot": PILOT}
-    if rule["method"] == "anytime":
+    if rule["method"] == "anytime" or len(values) < 2:
         return None
-    return interval_of(1.0, values, level=level, method=rule["method"], pilot=rule["pilot"])
+    found = interval_of(1.0, values, level=level, method=rule["method"], pilot=rule["pilot"])
+    return dataclasses.replace(found, low=max(found.low, least), high=min(found.high, most))
 
 
 def _first_crossing(where: np.ndarray, curve: np.ndarray, height: float) -> float | None:

@@ -1,5 +1,7 @@
 """What a campaign has found, as lines for a terminal."""
 
+import math
+
 import pandas as pd
 
 from ft_tf import intervals
@@ -7,9 +9,9 @@ from ft_tf.faults.prediction import holds_up_to
 from ft_tf.faults.summary import CurveFigures
 
 _LEGEND = (
-    "epsilon_ft: how far faults move an output, at the median image and the 95% quantile: total",
-    "    variation of its probabilities; largest change of a logit over half the clean margin (the",
-    "    prediction cannot change below 1)",
+    "epsilon_ft: how far faults move an output, at the median image and the 95% quantile: total "
+    "variation of its probabilities; largest change of a logit over half the clean margin (the "
+    "prediction cannot change below 1)"
 )
 
 
@@ -26,9 +28,7 @@ def summary_lines(summary: pd.DataFrame) -> list[str]:
             f"{row.total_variation_50:.3g}, {row.total_variation_95:.3g}, of half the margin "
             f"{row.logit_change_50:.3g}, {row.logit_change_95:.3g}",
         ]
-    methods = dict.fromkeys(summary["method"])
-    level = f"{summary['level'].iloc[0]:.0%}"
-    return [*lines, *_LEGEND, f"{level} intervals over trials: {'; '.join(methods)}"]
+    return [*lines, _LEGEND, _methods_line(summary, "intervals over trials")]
 
 
 def settings_line(attrs: dict[str, object]) -> str:
@@ -50,20 +50,25 @@ def with_settings(summary: pd.DataFrame, attrs: dict[str, object]) -> pd.DataFra
 
 
 def curve_lines(figures: CurveFigures) -> list[str]:
-    """The headline figures of a curve, those that there are."""
+    """The headline figures of a curve; which there are not, and why."""
     lines = []
     if figures.levels is not None:
         low, high = figures.rates
         lines.append(
             f"from {low:.0%} to {high:.0%} faults: {figures.levels[0]:.2%} to "
-            f"{figures.levels[1]:.2%}, drop {figures.drop:.2%} {_of(figures.drop_interval)}"
+            f"{figures.levels[1]:.2%}, drop {figures.drop:.2%}{_of(figures.drop_interval)}"
         )
     if figures.half_rate is not None:
         lines.append(f"half of the accuracy above chance is gone at rate {figures.half_rate:.3g}")
     if figures.area is not None:
         lines.append(
-            f"area above chance, share of that without faults: {figures.area:.3f} "
+            f"area above chance, share of that without faults: {figures.area:.3f}"
             f"{_of(figures.area_interval, '.3f')}"
+        )
+    else:
+        lines.append(
+            "no area above chance: that takes a rate beside 0, and an accuracy without faults that "
+            f"is above {figures.chance:.2%}"
         )
     return lines
 
@@ -74,8 +79,9 @@ def layer_lines(table: pd.DataFrame, *, target: str, rate: float, setting: str) 
     worst = layers.loc[layers["accuracy"].idxmin()]
     whole = table[table["layer"] == "whole model"].iloc[0]
     lines = [
-        f"layer by layer at rate {rate:g} ({setting}): {target} of {worst['layer']} hurt most, "
-        f"{worst['accuracy']:.2%}; of the whole model {whole['accuracy']:.2%}"
+        f"layer by layer at rate {rate:g} ({setting}): faults in {target} of {worst['layer']} "
+        f"hurt most, accuracy left {worst['accuracy']:.2%}; in those of the whole model "
+        f"{whole['accuracy']:.2%}"
     ]
     return lines + [
         f"  {target} of {row.layer}: accuracy {row.accuracy:.2%}  {_span(row.low, row.high)}  "
@@ -90,13 +96,19 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
         f"change of the logits, first-order prediction beside {trials} trials on {images} images "
         "(root mean squares):"
     ]
-    lines += [
-        f"  rate {row.rate:8.4g}: mean {row.mean_predicted:.4g} predicted, {row.mean_measured:.4g} "
-        f"+- {row.mean_noise:.2g} measured; sd {row.sd_predicted:.4g}, {row.sd_measured:.4g} "
-        f"+- {row.sd_noise:.2g}"
-        f"{'' if row.holds else '  does not hold'}"
-        for row in comparison.itertuples()
-    ]
+    for row in comparison.itertuples():
+        lines.append(
+            f"  rate {row.rate:8.4g}: mean {row.mean_predicted:.4g} predicted, "
+            f"{row.mean_measured:.4g} +- {row.mean_noise:.2g} measured, {row.mean_distance:.2g} "
+            f"apart of {row.mean_allowed:.2g} allowed; sd {row.sd_predicted:.4g} predicted, "
+            f"{row.sd_measured:.4g} +- {row.sd_noise:.2g} measured, {row.sd_distance:.2g} apart of "
+            f"{row.sd_allowed:.2g} allowed{'' if row.holds else '  does not hold'}"
+        )
+    lines.append(
+        "  a prediction holds where mean and sd are apart by no more than "
+        f"{comparison.attrs['tolerance']:.0%} of the measured one and 2 of its standard errors "
+        "(+-): these trials do not refute it. Means are compared logit by logit."
+    )
     limit = holds_up_to(comparison)
     lowest = comparison["rate"].min()
     if not comparison["holds"].any():
@@ -116,19 +128,27 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
 def difference_lines(table: pd.DataFrame) -> list[str]:
     """The paired difference at each rate."""
     lines = [
-        f"{row.target} {row.rate:8.4g}: difference {row.difference:+.2%}  [{row.low:+.2%}, "
-        f"{row.high:+.2%}]  {row.trials} pairs"
+        f"{row.target} {row.rate:8.4g}: difference {row.difference:+.2%}  "
+        f"{_span(row.low, row.high, least=-1, form='+.2%')}  {row.trials} pairs"
         for row in table.itertuples()
     ]
-    return [
-        *lines,
-        f"{table['level'].iloc[0]:.0%} intervals: {'; '.join(dict.fromkeys(table.method))}",
-    ]
+    return [*lines, _methods_line(table, "intervals")]
 
 
-def _span(low: float, high: float) -> str:
-    return f"[{max(low, 0):.2%}, {min(high, 1):.2%}]"
+def _methods_line(table: pd.DataFrame, name: str) -> str:
+    """How the intervals of a table were made, those that there are."""
+    methods = dict.fromkeys(table["method"][table["high"] < math.inf])
+    if not methods:
+        return f"no {name}: one trial does not show a spread"
+    return f"{table['level'].iloc[0]:.0%} {name}: {'; '.join(methods)}"
+
+
+def _span(low: float, high: float, *, least: float = 0.0, form: str = ".2%") -> str:
+    """An interval, as far as the quantity, `least` to 1, can lie in it."""
+    if high == math.inf:
+        return "[no interval: one trial]"
+    return f"[{max(low, least):{form}}, {min(high, 1.0):{form}}]"
 
 
 def _of(interval: intervals.Interval | None, form: str = ".2%") -> str:
-    return "" if interval is None else f"[{interval.low:{form}}, {interval.high:{form}}]"
+    return "" if interval is None else f" [{interval.low:{form}}, {interval.high:{form}}]"

@@ -100,11 +100,16 @@ def _foreign(value: Any, version: str, layer: str) -> Iterator[str]:
         layer = f"layer {inner['name']!r} ({kind})"
     if kind in ("Lambda", "__lambda__"):
         yield f"{layer} holds Python code"
-    elif module is not None:
+        return  # what else it names belongs to that code
+    if module is not None:
         name = inner if kind == "function" else kind
         of_keras = _HARMLESS.fullmatch(str(module)) and str(name).isidentifier()
         if not (of_keras or _is_registered(value, version)):
-            yield f"{layer} needs {name!r} of the module {module!r}"
+            wanted = "something" if name is None else repr(name)
+            yield f"{layer} needs {wanted} of the module {module!r}"
+    elif "module" in value and kind is not None and not _is_registered(value, version):
+        # A class of a user's script or notebook: Keras writes no module that it could look into.
+        yield f"{layer} needs the class {kind!r}, which is not registered here"
     for item in value.values():
         yield from _foreign(item, version, layer)
 

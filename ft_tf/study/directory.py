@@ -86,7 +86,13 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
     raise RunError(
         f"output_dir={str(directory)!r} belongs to another config "
         f"({'; '.join(differences) or 'its config.json is damaged'}): choose another"
+        f"{', or delete this one, whose training failed' if _failed(directory) else ''}"
     )
+
+
+def _failed(directory: Path) -> bool:
+    path = directory / records.FILE_NAME
+    return path.exists() and records.read_json(path).get("status") == "failed"
 
 
 def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:

@@ -70,7 +70,7 @@ def _stop_after_parsing():
 
     from experiments import _app
 
-    def parse(main, *, words=0):
+    def parse(main, *, words=0, resumes=False):
         _app._parse(sys.argv, words)
         given = {name: flags.FLAGS[name] for name in flags.FLAGS}
         print(json.dumps({name: flag.value for name, flag in given.items() if flag.present}))

@@ -29,11 +29,25 @@ CASES = {
     "unwritable": ([TRAIN, "--output_dir=/proc/nowhere"], "output_dir='/proc/nowhere"),
     "threads": ([TRAIN, "--threads=0"], "threads=0"),
     "circles": ([TRAIN, "--dataset=circles"], "dataset='circles' is trained with all replicates"),
+    "flagfile": (
+        [TRAIN, "--flagfile=none.flags"],
+        "error: flagfile='none.flags' cannot be read (No",
+    ),
+    "prepare": (["experiments.prepare_data"], "--dataset is needed: fashion_mnist or"),
+    "prepare_from": (["experiments.prepare_data", "--dataset=cifar10"], "error: --from is needed"),
     "attack_images": ([TRAIN, "--attack_images=0"], "attack_images=0"),
     "tables": ([REPRODUCE, "--tables=3,9"], "tables='9'"),
     "scale": ([REPRODUCE, "--scale=huge"], "scale='huge'"),
     "assignment": ([REPRODUCE, "--assignment=paper"], "assignment='paper'"),
     "only": ([REPRODUCE, "--tables=3", "--only=vgg"], "only='vgg' is in the name of no run"),
+    "only_of_others": (  # other data is missing too, and is not the reason
+        [REPRODUCE, "--scale=smoke", "--tables=4,8", "--only=vgg"],
+        "error: only='vgg' is in the name of no run: give a part of a name, which are like fashion",
+    ),
+    "only_missing": (
+        [REPRODUCE, "--tables=4,6,8", "--only=cifar10"],
+        "error: nothing to run: Tables 4 and 6 not run: dataset='cifar10' is not in",
+    ),
     "sample": (
         [REPRODUCE, "--scale=paper", "--tables=5,8"],
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",
@@ -96,6 +110,7 @@ def test_one_line_names_the_flag_and_the_value(results, name):
     assert code == 2, stderr
     assert stderr.startswith("error: ")
     assert len(stderr.strip().splitlines()) == 1, stderr
+    assert "ERROR" not in stderr  # of absl's own
     assert CASES[name][1] in stderr
 
 

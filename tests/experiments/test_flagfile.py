@@ -66,7 +66,10 @@ def test_a_study_leaves_in_each_run_what_repeats_it(tmp_path):
         "again": [REPRODUCE, f"--flagfile=study/{config.name}/reproduce.flags",
                   "--output_dir=again"],
     }  # fmt: skip
-    for name, (code, _, stderr) in forked.run_all(commands, tmp_path).items():
+    commands["part"] = [REPRODUCE, "--flagfile=study/reproduce.flags", "--only=circles"]
+    commands["part_again"] = commands["part"]
+    results = forked.run_all(commands, tmp_path)
+    for name, (code, _, stderr) in results.items():
         assert code == 0, f"{name}: {stderr}"
     first, second = (
         json.loads((tmp_path / place / config.name / "record.json").read_text())
@@ -75,3 +78,8 @@ def test_a_study_leaves_in_each_run_what_repeats_it(tmp_path):
     assert first["config"] == second["config"]
     assert first["results"] == second["results"]
     assert "--scale=smoke" in (tmp_path / "study" / "reproduce.flags").read_text().splitlines()
+    assert "--only" not in (tmp_path / "study" / "reproduce.flags").read_text()
+    assert "--only=circles" in (tmp_path / "study" / "reproduce-2.flags").read_text().splitlines()
+    for name, flagfile in (("study", ""), ("part", "-2"), ("part_again", "-2")):
+        last = results[name][1].splitlines()[-1]
+        assert last.endswith(f"--flagfile=study/reproduce{flagfile}.flags")

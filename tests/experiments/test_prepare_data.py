@@ -45,7 +45,7 @@ def test_from_idx_files_to_a_directory(tmp_path):
     ("flags", "message"),
     [
         (("--dataset=mnist", "--from=d"), "--dataset=mnist"),
-        (("--dataset=cifar10",), "--from=None"),
+        (("--dataset=cifar10",), "--from is needed"),
         (("--dataset=cifar10", "--from=/nonexistent"), "from='/nonexistent' is not a directory"),
     ],
 )

@@ -8,6 +8,8 @@ import sys
 import forked
 import pytest
 
+from ft_tf import architectures
+
 BAD = ["--noise_multiplier=-1"]
 LONG = ["--noise_multiplier=0.5"]  # a statement, and warnings
 
@@ -17,9 +19,9 @@ def environment(**changes):
     return {**kept, "PYTHONPATH": str(forked.ROOT), "TERM": "xterm-256color", **changes}
 
 
-def in_a_pipe(arguments, **changes):
+def in_a_pipe(arguments, binary="compute_epsilon", **changes):
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.compute_epsilon", *arguments],
+        [sys.executable, "-m", f"experiments.{binary}", *arguments],
         capture_output=True, text=True, env=environment(**changes), timeout=120,
     )  # fmt: skip
     return done.stdout, done.stderr
@@ -70,3 +72,21 @@ def test_in_a_pipe_paragraphs_stay_whole_unless_a_width_is_asked_for():
     narrow, _ = in_a_pipe(LONG, COLUMNS="70")
     assert max(map(len, narrow.splitlines())) <= 70
     assert narrow.split() == whole.split()  # the same words
+
+
+@pytest.mark.parametrize(
+    ("binary", "flags"),
+    [
+        ("inject_faults", ["--rates=0,0.5", "--trials=1", "--layer_trials=1", "--predict"]),
+        ("attack", ["--attack=fgsm", "--images=50"]),
+    ],
+)
+def test_the_binaries_on_models_keep_to_the_width_too(binary, flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names without spaces are not broken: a short path
+    architectures.build("fmnist_dnn", seed=0).save("m.keras")
+    given = ["--model=m.keras", "--dataset=fashion_mnist", *flags]
+    stdout, stderr = in_a_pipe(given, binary, COLUMNS="60")
+    assert stderr == "" and len(stdout.splitlines()) > 3
+    words = max(map(len, stdout.split()))
+    assert max(map(len, stdout.splitlines())) <= max(60, words + 6), stdout
+    assert "\n\n" not in stdout

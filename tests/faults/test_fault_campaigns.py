@@ -214,6 +214,7 @@ def test_epsilon_by_hand():
         ({"allocation": "row"}, "allocation='row'"),
         ({"images_per_trial": 301}, "images_per_trial=301"),
         ({"fault": "stuck"}, "fault='stuck'"),
+        ({"rates": 0.5}, "rates=0.5 must be a list"),
     ],
 )
 def test_bad_arguments_are_named(trained, options, message):

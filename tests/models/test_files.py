@@ -64,7 +64,25 @@ def test_a_lambda_layer_does_not_run(version, tmp_path):
     with pytest.raises(ModelError, match=r"layer 'bomb' \(Lambda\) holds Python code") as refusal:
         ft_tf.load_model(tmp_path / "model.keras")
     assert "\n" not in str(refusal.value)
+    assert " needs " not in str(refusal.value)  # the code's own module is no second reason
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_a_layer_of_the_users_own_is_refused_by_name(version, tmp_path):
+    module = KERAS[version]
+
+    class Doubling(module.layers.Layer):
+        __module__ = "__main__"  # as in a script or a notebook
+
+        def call(self, inputs):
+            return 2 * inputs
+
+    model = module.Sequential([module.Input((6,)), Doubling(name="twice"), module.layers.Dense(3)])
+    model.save(tmp_path / "model.keras")
+    wanted = r"layer 'twice' \(Doubling\) needs the class 'Doubling', which is not registered here"
+    with pytest.raises(ModelError, match=wanted):
+        ft_tf.load_model(tmp_path / "model.keras")
 
 
 def set_activation(module, name):

@@ -23,6 +23,16 @@ def test_a_directory_keeps_its_configuration(tmp_path):
     assert (tmp_path / runs.CONFIG).read_bytes() == before
 
 
+def test_a_failed_trainings_directory_may_be_deleted(tmp_path):
+    runs.bind(tmp_path, identity())
+    records.write_text(tmp_path / records.FILE_NAME, records.dumps({"status": "finished"}))
+    with pytest.raises(RunError, match="choose another$"):
+        runs.bind(tmp_path, identity(epochs=3))
+    records.write_text(tmp_path / records.FILE_NAME, records.dumps({"status": "failed"}))
+    with pytest.raises(RunError, match="choose another, or delete this one, whose training failed"):
+        runs.bind(tmp_path, identity(epochs=3))
+
+
 def _claim(directory, queue):
     try:
         with runs.claimed(directory):

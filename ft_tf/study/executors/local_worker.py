@@ -21,8 +21,18 @@ def _listen(connection: Connection, inbox: "queue.SimpleQueue[bytes]") -> None:
 
 
 def main(pipe: int, threads: int) -> None:
-    """Does tasks until the pipe closes."""
-    connection = Connection(pipe)
+    """Does tasks until the pipe closes.
+
+    That can come out here too, where the listener has not ended the process yet: quietly, since
+    whoever might read of it is gone, or ends this worker.
+    """
+    try:
+        _work(Connection(pipe), threads)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def _work(connection: Connection, threads: int) -> None:
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     set_threads(threads)
     threading.Thread(target=_listen, args=(connection, inbox), daemon=True).start()

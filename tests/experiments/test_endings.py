@@ -1,0 +1,95 @@
+"""How the binaries end when someone stops them: by Ctrl-C at any moment, or by not reading on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import forked
+import pytest
+
+from ft_tf import architectures
+
+# A job in the background may have SIGINT ignored, and hands that on to its children.
+LAUNCHER = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "os.execv(sys.executable, [sys.executable, '-m', *sys.argv[1:]])"
+)
+
+
+def start(arguments, directory, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(forked.ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_until(process, condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ("binary", "library"),
+    [("compute_epsilon", "multiarray"), ("compute_epsilon", "scipy"), ("train", "tensorflow")],
+)
+def test_ctrl_c_while_it_imports_is_one_line(binary, library, tmp_path):
+    process = start([f"experiments.{binary}"], tmp_path, stdout=subprocess.DEVNULL)
+    wait_until(process, lambda: library in Path(f"/proc/{process.pid}/maps").read_text())
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (130, "interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_the_work_promises_no_more_than_is_true(tmp_path):
+    """An attack keeps nothing of what it has done; test_binaries interrupts a training."""
+    architectures.build("fmnist_dnn", seed=0).save(tmp_path / "model.keras")
+    process = start(
+        ["experiments.attack", "--model=model.keras", "--dataset=fashion_mnist", "--steps=1000000"],
+        tmp_path,
+        stdout=subprocess.PIPE,
+    )
+    assert "model.keras" in process.stdout.readline()  # loaded
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (130, "interrupted; the same command begins anew\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compute_epsilon"],
+        *([name, "--help"] for name in ("compute_epsilon", "prepare_data", "inject_faults")),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_has_gone_is_no_error(arguments, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start([f"experiments.{arguments[0]}", *arguments[1:]], tmp_path, stdout=writer)
+    os.close(writer)
+    _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (0, "")
+
+
+def test_a_worker_whose_study_has_gone_says_nothing(tmp_path):
+    """It finds the pipe closed in the middle of a report as well as where it listens."""
+    code = (
+        "from multiprocessing import Pipe; from ft_tf.study.executors import local_worker; "
+        "ours, theirs = Pipe(); ours.close(); local_worker.main(theirs.fileno(), 1)"
+    )
+    for _ in range(3):  # which thread is first is chance
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=forked.ROOT, capture_output=True, timeout=100
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
