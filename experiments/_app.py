@@ -91,11 +91,20 @@ def keep_flags(path: Path) -> Path:
     Returns:
         The file, which the same command finds again.
     """
+    path = beside_others(path)
+    save_flags(path)
+    return path
+
+
+def beside_others(path: Path) -> Path:
+    """`path`, or the first of NAME-2, NAME-3, ... that holds nothing of another command.
+
+    The saved flags beside a file, NAME.flags, say which command it is of.
+    """
     first, number = path, 1
-    while path.exists() and not are_saved_flags(path):
+    while path.exists() and not are_saved_flags(path.with_suffix(".flags")):
         number += 1
         path = first.with_name(f"{first.stem}-{number}{first.suffix}")
-    save_flags(path)
     return path
 
 

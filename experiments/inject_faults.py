@@ -266,12 +266,7 @@ def _path(results: str) -> Path:
     how = catalogue.label(f"faults-{FLAGS.target}-{fault}", options)
     if FLAGS.half_width is not None:
         how += f"-{FLAGS.method}"
-    path, number = Path(f"{results}{how}-seed_{FLAGS.seed}.csv"), 1
-    first = path
-    while path.exists() and not _app.are_saved_flags(path.with_suffix(".flags")):
-        number += 1
-        path = first.with_name(f"{first.stem}-{number}.csv")
-    return path
+    return _app.beside_others(Path(f"{results}{how}-seed_{FLAGS.seed}.csv"))
 
 
 def _beside(path: Path, name: str) -> Path:
