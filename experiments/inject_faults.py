@@ -92,8 +92,8 @@ flags.DEFINE_bool("predict", False, "Put the first-order prediction beside trial
 flags.DEFINE_bool(
     "all_measures",
     False,
-    "Further columns: sdc_rate (share of predictions changed), retention, non_finite, and "
-    "how far outputs moved.",
+    "Further columns: accuracy_lost (on the trial's own images), sdc_rate (share of predictions "
+    "changed), retention, non_finite, and how far outputs moved.",
 )
 flags.DEFINE_string(
     "output",

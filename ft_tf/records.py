@@ -31,6 +31,8 @@ Of kind "run", besides:
     faults          {target: {"rates", "faults", "mean", "standard_deviation", "low", "high",
                     "trials", "images", "seed", "sites", "method", "unit", "level",
                     "drop_50_to_90": {"drop", "at_50", "at_90"} or null,
+                    "lost": {"mean", "low", "high"}, accuracy lost at each rate, each trial against
+                    the fault-free model on its own images (absent from records before it),
                     "epsilon_ft": [{"rate", "total_variation": {quantile: value},
                     "half_margin": {quantile: value}}]}}, target "weights" or "units"
     layer_faults    {target: [{"layer", "sites", "faults", "rate", "clean_accuracy", "accuracy",
@@ -126,6 +128,7 @@ _INSIDE = {
     },
 }
 _CURVES = ("rates", "faults", "mean", "standard_deviation", "low", "high")
+_LOST = dict.fromkeys(("mean", "low", "high"), list)
 _CAMPAIGN = {
     **dict.fromkeys(_CURVES, list),
     "trials": int,
@@ -213,7 +216,9 @@ def _problems_inside(record: Record) -> list[str]:
     for target, campaign in record.get("faults", {}).items():
         name = f"faults.{target}"
         found = _problems(campaign, _CAMPAIGN, name)
-        curves = [campaign[key] for key in _CURVES] if not found else []
+        lost = campaign.get("lost", {})
+        found += _problems(lost, _LOST, f"{name}.lost") if lost else []
+        curves = [campaign[key] for key in _CURVES] + [*lost.values()] if not found else []
         if len(set(map(len, curves))) > 1:
             found.append(f"{name} has lists of different lengths")
         problems += found + _no_figures(name, curves)

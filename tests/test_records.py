@@ -40,6 +40,7 @@ RUN = {
 }
 
 
+LOST = ("mean", "low", "high")
 CAMPAIGN = {
     "rates": [0.0, 0.5],
     "faults": [0, 10],
@@ -128,6 +129,14 @@ def test_a_record_is_written_once(tmp_path):
         (changed(faults={"units": {**CAMPAIGN, "low": None}}), "faults.units.low=None has a wrong"),
         (
             changed(faults={"units": {**CAMPAIGN, "low": [0.8]}}),
+            "faults.units has lists of different lengths",
+        ),
+        (
+            changed(faults={"units": {**CAMPAIGN, "lost": {"mean": [0, 0.1], "low": [0, 0.1]}}}),
+            "faults.units.lost.high is missing",
+        ),
+        (
+            changed(faults={"units": {**CAMPAIGN, "lost": {key: [0.1] for key in LOST}}}),
             "faults.units has lists of different lengths",
         ),
         (

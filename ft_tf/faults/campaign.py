@@ -85,10 +85,10 @@ def sweep(
         progress: called with every finished row.
 
     Returns:
-        Columns target, rate, trial, seed, faults, accuracy, sdc_rate, retention, non_finite,
-        total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see `measures`);
-        sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the settings
-        target, fault, storage, bits, quantization_step, allocation, images_per_trial; and
+        Columns target, rate, trial, seed, faults, accuracy, accuracy_lost, sdc_rate, retention,
+        non_finite, total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see
+        `measures`); sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the
+        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial; and
         stop_rule, None or a dictionary.
 
     Raises:

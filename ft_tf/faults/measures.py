@@ -9,6 +9,7 @@ from ft_tf.faults import tolerance
 
 COLUMNS = (
     "accuracy",
+    "accuracy_lost",
     "sdc_rate",
     "retention",
     "non_finite",
@@ -18,8 +19,10 @@ COLUMNS = (
     "logit_change_95",
 )
 """accuracy: share of images whose predicted class is the label; an output with a NaN is no
-prediction. sdc_rate (silent data corruption): share of images whose prediction differs from the
-fault-free model's. retention: accuracy on the images that the fault-free model gets right.
+prediction. accuracy_lost: the fault-free model's accuracy on the same images, minus accuracy; where
+each trial has images of its own this is free of what they differ in. sdc_rate (silent data
+corruption): share of images whose prediction differs from the fault-free model's. retention:
+accuracy on the images that the fault-free model gets right.
 non_finite: share of images with a NaN or an infinity among their logits. total_variation and
 logit_change: medians and 95% quantiles over images of the two forms of epsilon_ft (see
 `tolerance`)."""
@@ -58,6 +61,7 @@ class Measures:
         )
         return {
             "accuracy": float(np.mean(right)),
+            "accuracy_lost": float(np.mean(clean_right) - np.mean(right)),
             "sdc_rate": float(np.mean(classes != clean_classes)),
             "retention": float(np.mean(right[clean_right])) if clean_right.any() else float("nan"),
             "non_finite": float(np.mean(~np.isfinite(logits).all(axis=1))),

@@ -248,8 +248,8 @@ def layer_vulnerability(
         options: further arguments of `sweep`, the same for all.
 
     Returns:
-        Columns layer ("whole model" first), sites, faults, clean_accuracy, accuracy, drop, low,
-        high (of the accuracy); layers in order.
+        Columns layer ("whole model" first), sites, faults, clean_accuracy, accuracy, drop (mean
+        of accuracy_lost, see `measures`), low, high (of the accuracy); layers in order.
     """
     check_choice(("weights", "units"), target=target)
     shared = {"target": target, "rates": [rate], "trials": trials, "seed": seed}
@@ -270,7 +270,7 @@ def layer_vulnerability(
                 "faults": float(frame["faults"].mean()),
                 "clean_accuracy": frame.attrs["clean_accuracy"],
                 "accuracy": float(frame["accuracy"].mean()),
-                "drop": frame.attrs["clean_accuracy"] - float(frame["accuracy"].mean()),
+                "drop": float(frame["accuracy_lost"].mean()),
                 "low": interval.low,
                 "high": interval.high,
             }

@@ -94,30 +94,41 @@ def at_chance(record: Record, target: str, rate: float = 0.5) -> bool:
 
 
 def lost_curve(group: Group, target: str) -> pd.DataFrame:
-    """Accuracy lost against fault rate, each run's own accuracy without faults as the reference.
+    """Accuracy lost against fault rate: each trial's own images without faults are the reference.
 
-    The band is over training seeds; of one seed it is the campaign's own half width at that rate.
+    Of a record that does not have that, the reference is its accuracy on all test images. The band
+    is over training seeds; of one seed it is over the campaign's trials.
     """
     lines = []
     for line in fault_curve(group, target).to_dict("records"):
-        lost = [
-            clean - accuracy_at(record, target, line["rate"])
-            for record in group.finished
-            if (clean := accuracy_at(record, target, 0.0)) is not None
-        ]
-        if not lost or not line["rate"]:
+        found = [_lost(record, target, line["rate"]) for record in group.finished]
+        found = [entry for entry in found if entry is not None]
+        if not found or not line["rate"]:
             continue
-        mean = statistics.fmean(lost)
-        if len(lost) > 1:
+        lost = [mean for mean, _, _ in found]
+        _, low, high = found[0]
+        if len(found) > 1:
             interval = spread.mean_interval(lost)
             low, high = (interval.low, interval.high) if interval else (None, None)
-        else:
-            low, high = (
-                mean + line["mean"] - line[end] if line[end] is not None else None
-                for end in ("high", "low")
-            )
+        mean = statistics.fmean(lost)
         lines.append({"rate": line["rate"], "lost": mean, "low": low, "high": high})
     return pd.DataFrame(lines, columns=["rate", "lost", "low", "high"])
+
+
+def _lost(
+    record: Record, target: str, rate: float
+) -> tuple[float, float | None, float | None] | None:
+    """Mean and band over trials of what one run loses; None where it cannot be had."""
+    campaign = record["faults"][target]
+    index = campaign["rates"].index(rate)
+    if paired := campaign.get("lost"):
+        return tuple(paired[key][index] for key in ("mean", "low", "high"))
+    clean = accuracy_at(record, target, 0.0)
+    if clean is None:
+        return None
+    low, high = (_entry(campaign, end, index) for end in ("low", "high"))
+    ends = (None if end is None else clean - end for end in (high, low))
+    return (clean - campaign["mean"][index], *ends)
 
 
 def shared_rates(group: Group, target: str) -> list[float]:

@@ -119,10 +119,30 @@ def fault_campaign(
         "sites": faults.make_plan(model, target=target).sites,
         "method": summary["method"].iloc[0],
         "unit": summary["unit"].iloc[0],
+        "lost": lost(frame),
         "level": float(summary["level"].iloc[0]),
         "drop_50_to_90": drop,
         "epsilon_ft": epsilon_ft(frame),
         **shared,
+    }
+
+
+def lost(frame: pd.DataFrame) -> dict[str, list[float]]:
+    """Accuracy lost at each rate: the mean over trials and its 95% interval (Student's t).
+
+    Each trial is set against the fault-free accuracy on its own images, so that what is lost at the
+    lowest rates does not carry the difference of image subsets.
+    """
+    groups = [group["accuracy_lost"] for _, group in frame.groupby("rate", sort=True)]
+    found = [
+        intervals.mean(group, unit="trial") if intervals.has_spread(group) else None
+        for group in groups
+    ]
+    means = [float(group.mean()) for group in groups]
+    return {
+        "mean": means,
+        "low": [mean if at is None else at.low for mean, at in zip(means, found, strict=True)],
+        "high": [mean if at is None else at.high for mean, at in zip(means, found, strict=True)],
     }
 
 

@@ -186,11 +186,36 @@ def test_measures_by_hand():
     faulty = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [np.nan, 2.0]], np.float32)
     figures = Measures(clean, np.array([0, 0, 1, 0])).of(faulty)
     assert figures["accuracy"] == 0.5  # a NaN is no prediction
+    assert figures["accuracy_lost"] == 0.25  # three of four were right
     assert figures["sdc_rate"] == 0.5
     assert figures["retention"] == pytest.approx(2 / 3)
     assert figures["non_finite"] == 0.25
     assert figures["logit_change_50"] == 2.0  # changes 0, 2, 0 and infinity; the upper middle
     assert figures["logit_change_95"] == np.inf
+
+
+def test_accuracy_is_lost_on_the_images_of_the_trial():
+    """Right without faults on rows 0 to 2; of rows 2 and 3, one, and none with faults."""
+    clean = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]], np.float32)
+    measures = Measures(clean, np.array([0, 0, 1, 0]))
+    figures = measures.of(np.array([[2.0, 0.0], [0.0, 2.0]], np.float32), np.array([2, 3]))
+    assert (figures["accuracy"], figures["accuracy_lost"]) == (0.0, 0.5)
+
+
+def test_subsets_without_a_changed_prediction_lose_nothing(trained):
+    """A rate of 1e-9 is no fault at all here; on 7 images a trial has an accuracy of its own."""
+    model, x, y = trained
+    frame = faults.sweep(
+        model, x, y, target="weights", rates=[1e-9, 0.9], trials=6, seed=0, images_per_trial=7
+    )
+    still, hit = (frame[frame["rate"] == rate] for rate in (1e-9, 0.9))
+    assert still["accuracy"].std() > 0
+    assert (still["accuracy_lost"] == 0).all()
+    np.testing.assert_allclose(
+        hit["accuracy_lost"].to_numpy(),
+        still["accuracy"].to_numpy() - hit["accuracy"].to_numpy(),
+        atol=1e-12,
+    )
 
 
 def test_epsilon_by_hand():

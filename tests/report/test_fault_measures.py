@@ -79,6 +79,19 @@ def test_lost_accuracy_of_one_seed_has_the_campaigns_band(run):
     assert (line["low"], line["high"]) == pytest.approx((0.01, 0.03))
 
 
+def test_lost_accuracy_is_that_on_the_images_of_each_trial_where_a_record_has_it(run):
+    """The subset at rate 0.01 is easier than all images: without pairing nothing would be lost."""
+    record = with_curve(run, (0.0, 0.01), (0.90, 0.91))
+    record["faults"]["weights"]["lost"] = {
+        "mean": [0.0, 0.02],
+        "low": [0.0, 0.015],
+        "high": [0.0, 0.025],
+    }
+    ((group,),) = groups_by_row([record]).values()
+    (line,) = fault_measures.lost_curve(group, "weights").to_dict("records")
+    assert (line["lost"], line["low"], line["high"]) == (0.02, 0.015, 0.025)
+
+
 def test_a_small_drop_at_chance_is_said_in_the_table(run):
     record = with_curve(run, (0.0, 0.1, 0.5, 0.9), (0.9, 0.3, 0.11, 0.1))
     line = fault_measures.drop_frame([record]).to_dict("records")[0]

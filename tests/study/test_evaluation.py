@@ -57,6 +57,11 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
     assert campaign["images"] == 12
     assert campaign["faults"] == [0, 7, 334853]
     np.testing.assert_allclose(campaign["mean"], frame.groupby("rate")["accuracy"].mean())
+    lost = frame[frame["rate"] == 0.5]["accuracy_lost"]
+    reach = 4.302652729911275 * lost.std() / 3**0.5  # Student's t, two degrees of freedom
+    assert campaign["lost"]["mean"][2] == pytest.approx(lost.mean())
+    assert campaign["lost"]["high"][2] == pytest.approx(lost.mean() + reach)
+    assert [campaign["lost"][key][0] for key in ("mean", "low", "high")] == [0, 0, 0]
 
 
 def test_each_layer_is_faulted_by_itself_beside_the_whole_model(finished):
