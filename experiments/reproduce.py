@@ -42,7 +42,9 @@ flags.DEFINE_string(
     "Which CNN the CNN rows are: text: CNN 2 in Table 5 (TRADES), CNN 1 in Table 7 (DP-SGD), as "
     "the paper says; sources: the reverse, as the code that it builds on.",
 )
-flags.DEFINE_string("only", "", "Run only what has this in its name; the report shows all.")
+flags.DEFINE_list(
+    "only", [], "Run only what has one of these in its name, comma separated; the report shows all."
+)
 
 _DATASETS = {"fashion_mnist": (5, 7, 8), "cifar10": (4, 6)}
 
@@ -104,8 +106,12 @@ def _trainings(
     ]
 
 
+def _is_chosen(name: str) -> bool:
+    return not FLAGS.only or any(part in name for part in FLAGS.only)
+
+
 def _chosen(listed: list[schedule.Job]) -> list[schedule.Job]:
-    return [job for job in listed if FLAGS.only in job.name]
+    return [job for job in listed if _is_chosen(job.name)]
 
 
 def _nothing_to_run(
@@ -113,12 +119,12 @@ def _nothing_to_run(
 ) -> ArgumentError:
     """Why nothing is chosen of what is listed: its data is not there, or --only is in no name."""
     names = [config.name(is_sample=False) for config in without_data]
-    if not listed or any(FLAGS.only in name for name in names):
+    if not listed or any(map(_is_chosen, names)):
         reasons = "; ".join(f"{tables} not run: {reason}" for tables, reason in missing.items())
         return ArgumentError(f"nothing to run: {reasons}")
     some = dict.fromkeys(listed[index].name for index in (0, len(listed) // 2, -1))
     return ArgumentError(
-        f"only={FLAGS.only!r} is in the name of no run: give a part of a name, which are like "
+        f"only={','.join(FLAGS.only)!r} is in the name of no run: give a part of a name, which are like "
         f"{', '.join(some)}"
     )
 
