@@ -124,8 +124,8 @@ def _nothing_to_run(
         return ArgumentError(f"nothing to run: {reasons}")
     some = dict.fromkeys(listed[index].name for index in (0, len(listed) // 2, -1))
     return ArgumentError(
-        f"only={','.join(FLAGS.only)!r} is in the name of no run: give a part of a name, which are like "
-        f"{', '.join(some)}"
+        f"only={','.join(FLAGS.only)!r} is in the name of no run: give a part of a name, which are "
+        f"like {', '.join(some)}"
     )
 
 
