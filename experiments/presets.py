@@ -20,6 +20,7 @@ raised until its models had learned the sample, its test images included.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from ft_tf.records import Record
@@ -323,8 +324,9 @@ def _cifar10(
     epochs, full_epochs = at.cifar10_epochs[algorithm.name], CIFAR10_EPOCHS[algorithm.name]
     train_limit, test_limit = at.cifar10_limits
     deviations = [f"epochs {epochs} of {full_epochs}"] * (epochs != full_epochs)
-    if isinstance(algorithm, c.Trades) and algorithm.num_steps != PAPER.trades_steps:
-        deviations.append(f"attack steps {algorithm.num_steps} of {PAPER.trades_steps}")
+    if isinstance(algorithm, c.Trades) and at.trades_steps != PAPER.trades_steps:
+        full_steps = _attack_steps(algorithm.epsilon, PAPER)
+        deviations.append(f"attack steps {algorithm.num_steps} of {full_steps}")
     return c.RunConfig(
         dataset="cifar10",
         architecture="cifar10_cnn",
@@ -343,15 +345,21 @@ def _cifar10(
     )
 
 
-def _cifar10_trades(epsilon: float, at: Scale) -> c.Trades:
+def _attack_steps(epsilon: float, at: Scale) -> int:
+    """Steps of about [C]'s length in every ball: ten at 8/255, five at 4/255, three at 2/255."""
+    return max(min(2, at.trades_steps), math.ceil(at.trades_steps * epsilon / (8 / 255)))
+
+
+def _cifar10_trades(epsilon: float, at: Scale, *, beta: float = 6.0) -> c.Trades:
     # Ten steps of 0.007 at 0.031 cross the ball 2.26 times; other balls and step counts keep that.
     crossing = 10 * 0.007 / 0.031
+    steps = _attack_steps(epsilon, at)
     return c.Trades(
-        epsilon=epsilon,
-        step_size=crossing * epsilon / at.trades_steps,
-        num_steps=at.trades_steps,
-        beta=6.0,
+        epsilon=epsilon, step_size=crossing * epsilon / steps, num_steps=steps, beta=beta
     )
+
+
+_LARGEST_BALL = ("table_4/cifar10_cnn/trades", "table_6/cifar10_cnn/trades/8_255")
 
 
 def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[c.RunConfig]:
@@ -362,14 +370,22 @@ def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[c.RunConfi
         (c.Tikhonov(l2=2e-4 / 2), ("table_4/cifar10_cnn/tikhonov",)),  # [C]'s decay as a penalty
     ]
     for value, epsilon in PAPER_EPSILONS_ADV.items():
-        rows = (f"table_6/cifar10_cnn/trades/{value}",)
-        if value == "8_255":
-            rows = ("table_4/cifar10_cnn/trades", *rows)
+        rows = _LARGEST_BALL if value == "8_255" else (f"table_6/cifar10_cnn/trades/{value}",)
         runs.append((_cifar10_trades(epsilon, at), rows))
     return [
         _cifar10(algorithm, rows, at)
         for algorithm, rows in runs
         if any(row.split("/")[0] in wanted for row in rows)
+    ]
+
+
+def _cifar10_variants(at: Scale) -> list[c.RunConfig]:
+    """What the paper does not say, both ways: crops and flips as [C] has them, and a lower beta."""
+    largest = PAPER_EPSILONS_ADV["8_255"]
+    return [
+        _cifar10(c.Natural(), ("table_4/cifar10_cnn/natural",), at, augment=True),
+        _cifar10(_cifar10_trades(largest, at, beta=1.0), _LARGEST_BALL, at),
+        _cifar10(_cifar10_trades(largest, at), _LARGEST_BALL, at, augment=True),
     ]
 
 
@@ -431,6 +447,8 @@ def arms_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> li
     if 7 in tables:
         arms += _private_arms(7, dp_architecture, at)
         arms += table_7(at, dp_architecture=trades_architecture)
+    if {4, 6} & tables:
+        arms += _cifar10_variants(at)
     return arms
 
 

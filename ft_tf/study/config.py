@@ -342,6 +342,7 @@ class RunConfig:
             dataset += f"_{self.train_limit}"
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
         parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
+        parts += ["augmented"] * self.augment
         parts += [self.precision] * (self.precision != "float32")
         if self.fault_aware_rate:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")

@@ -124,6 +124,29 @@ def test_attack_steps_cross_the_ball_as_in_the_authors_setting():
                 assert reach == pytest.approx(0.07 / 0.031)
 
 
+def test_attack_steps_on_cifar10_keep_about_the_length_of_the_authors_setting():
+    runs = presets.tables_4_and_6(presets.PAPER)
+    trades = [run.algorithm for run in runs if isinstance(run.algorithm, c.Trades)]
+    assert [(round(255 * each.epsilon), each.num_steps) for each in trades] == [
+        (2, 3),
+        (4, 5),
+        (8, 10),
+    ]
+    assert all(0.0055 < each.step_size < 0.0075 for each in trades)
+
+
+def test_what_the_paper_leaves_open_on_cifar10_is_run_both_ways():
+    runs = presets.runs_of((4, 6), presets.PAPER, seeds=1)
+    natural = [run.augment for run in runs if run.rows == ("table_4/cifar10_cnn/natural",)]
+    assert sorted(natural) == [False, True]
+    largest = [
+        (run.algorithm.beta, run.augment)
+        for run in runs
+        if "table_6/cifar10_cnn/trades/8_255" in run.rows
+    ]
+    assert sorted(largest) == [(1.0, False), (6.0, False), (6.0, True)]
+
+
 def test_a_larger_rate_is_not_called_a_part_of_the_smaller_one():
     """The quick scale doubles [T]'s rate of 0.15: "learning rate 0.3 of 0.15" read as a cut."""
     quick = presets.runs_of((8,), presets.QUICK, seeds=1)
