@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.privacy.batch_sizes import Finding, examine
 
 
 class BatchCounter(keras.callbacks.Callback):
@@ -31,6 +32,24 @@ class BatchCounter(keras.callbacks.Callback):
         """Adds a batch of so many examples; in graph mode, when the step runs."""
         tf.numpy_function(self._append, [count], [])
 
+    def finding(
+        self, *, told: str, num_examples: int | None, batch_size: int, complete: bool
+    ) -> Finding:
+        """How the batches may be accounted for; see `examine`.
+
+        Without the number of examples that they are drawn from they cannot be.
+        """
+        if num_examples is None:
+            return Finding("unknown")
+        return examine(
+            self.passes,
+            told=told,
+            num_examples=num_examples,
+            batch_size=batch_size,
+            whole_passes=self.whole_passes,
+            complete=complete,
+        )
+
     def _append(self, count: np.ndarray) -> None:
         self.passes[-1].append(int(count))
 
@@ -40,3 +59,9 @@ class BatchCounter(keras.callbacks.Callback):
             callbacks.append(self)
             return callbacks
         return [self, *tf.nest.flatten([] if callbacks is None else callbacks)]
+
+
+def warning_of(finding: Finding, *, num_examples: int) -> str:
+    """What may be claimed of batches that are not what they were said to be."""
+    claimed = "the epsilon of shuffled batches" if finding.sampling == "shuffle" else "no epsilon"
+    return f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can be claimed"

@@ -9,13 +9,13 @@ from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
-from ft_tf.privacy.batch_sizes import Finding, examine
+from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
 from ft_tf.training.dpsgd.arguments import as_array, check_reference, check_sizes
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
-from ft_tf.training.dpsgd.inputs import BatchCounter
+from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
 from ft_tf.training.dpsgd.labels import check_label_spec, check_labels_of
 from ft_tf.training.dpsgd.ledger import Ledger
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
@@ -240,7 +240,15 @@ claimed only as far as the sizes of its batches allow |
             complete = not self.stop_training
             return history
         finally:
-            self._record(before, num_examples, self._finding(num_examples, complete))
+            finding = self._counter.finding(
+                told=self.sampling,
+                num_examples=num_examples,
+                batch_size=batch_size,
+                complete=complete,
+            )
+            if finding.reason and self.private:
+                warnings.warn(warning_of(finding, num_examples=num_examples), stacklevel=2)
+            self._record(before, num_examples, finding)
 
     def _prepare(self, x: np.ndarray, y: np.ndarray) -> None:
         """Looks at the model's work on a few examples before training."""
@@ -255,29 +263,6 @@ claimed only as far as the sizes of its batches allow |
         """Refuses labels that the loss has no output for."""
         super().check_arrays(x, y)
         check_labels_of(self.loss, self.model, y)
-
-    def _finding(self, num_examples: int | None, complete: bool) -> Finding:
-        """How the batches of a tf.data input may be accounted for; warns if not as told."""
-        if num_examples is None:
-            return Finding("unknown")
-        finding = examine(
-            self._counter.passes,
-            told=self.sampling,
-            num_examples=num_examples,
-            batch_size=self._expected_batch_size,
-            whole_passes=self._counter.whole_passes,
-            complete=complete,
-        )
-        if finding.reason and self.private:
-            claimed = (
-                "the epsilon of shuffled batches" if finding.sampling == "shuffle" else "no epsilon"
-            )
-            warnings.warn(
-                f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can be "
-                "claimed",
-                stacklevel=3,
-            )
-        return finding
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
         steps = int(self.optimizer.iterations) - first_step
