@@ -75,7 +75,7 @@ class PrivateRow:
 
 
 def private_rows(records: Iterable[Record]) -> list[PrivateRow]:
-    """Every finished DP row, one entry per architecture and data that it ran on."""
+    """Every finished DP row, one entry per architecture and data that it ran on; none fitted."""
     grouped = groups_by_row(records)
     found = []
     for row, groups in grouped.items():
@@ -83,6 +83,8 @@ def private_rows(records: Iterable[Record]) -> list[PrivateRow]:
         if not exhibit.startswith("table") or algorithm != "dpsgd" or not value:
             continue
         for group in finished(groups):
+            if group.is_fitted:
+                continue
             beside = _Beside(grouped, row, group)
             found.append(
                 PrivateRow(

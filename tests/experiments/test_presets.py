@@ -72,10 +72,23 @@ def test_natural_runs_stop_at_the_accuracy_of_the_private_run_of_their_seed():
         "accuracy": {"test": 0.8436},
     }
     failed = {**record, "status": "failed"}
-    (stopped,) = presets.stopped_runs([record, failed], presets.PAPER)
+    fitted = {**record, "config": {**record["config"], "fitted": True}}
+    (stopped,) = presets.stopped_runs([record, failed, fitted], presets.PAPER)
     assert stopped.rows == ("table_8/fmnist_dnn/natural_stopped/2.97",)
     assert (stopped.stop_at_test_accuracy, stopped.seed) == (0.8436, 2)
     assert stopped.algorithm == c.Natural()
+
+
+def test_fitted_rows_differ_from_the_paper_scale_s_in_clip_norm_or_rate_alone():
+    rows = {run.rows: run for run in presets.table_8(presets.PAPER)}
+    fitted = [run for run in presets.arms_of((8,), presets.PAPER) if run.fitted]
+    assert {run.rows[0].rpartition("/")[2] for run in fitted} == {"0.49", "24.66", "2e6"}
+    for run in fitted:
+        ours, row = c.to_dict(run), c.to_dict(rows[run.rows])
+        ours["algorithm"]["l2_norm_clip"] = 1.0
+        changed = {key for key in ours if ours[key] != row[key]}
+        assert changed - {"learning_rate"} == {"label", "fitted"}
+        assert run.algorithm.l2_norm_clip != 1.0 or "learning_rate" in changed
 
 
 def test_names_of_all_runs_differ():

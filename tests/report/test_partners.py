@@ -107,3 +107,11 @@ def test_arms_stand_beside_their_row(private_study):
 def test_without_arms_there_is_no_block(paper_run):
     records = [private(paper_run, seed=0, test=0.8), paper_run(row="table_8/fmnist_dnn/natural")]
     assert not len(partners.arms_frame(records))
+
+
+def test_a_fitted_variant_of_a_row_has_no_partners(paper_run):
+    """The stopped runs have the accuracy of the row itself, not of what was fitted to the paper."""
+    row, fitted = (private(paper_run, seed=0, test=test) for test in (0.72, 0.79))
+    fitted["config"] |= {"fitted": True, "learning_rate": 0.05}
+    (entry,) = partners.private_rows([row, fitted, stopped(paper_run, seed=0, test=0.72)])
+    assert entry.private.finished == (row,)
