@@ -328,6 +328,15 @@ def test_disagreements_take_the_variant_that_comes_nearest(run):
     assert "normalised space" in nearest["cause"]
 
 
+def test_a_fitted_variant_hides_no_disagreement_but_is_told_among_what_was_tried(run):
+    row = "table_8/fmnist_dnn/dpsgd/0.49"  # the paper's gap is 1.01 points
+    records = [run(row=row, train=0.75, test=0.70), run(row=row, train=0.81, test=0.80)]
+    records[1]["config"] |= {"fitted": True, "learning_rate": 0.05}
+    (line,) = frames.disagreement_frame(records).to_dict("records")
+    assert 100 * line["gap_difference"] == pytest.approx(5 - 1.01)
+    assert "-0.01 points" in line["tried"]
+
+
 def test_a_row_that_is_printed_twice_is_one_disagreement(run):
     record = run(algorithm="trades", train=0.75, test=0.7, **CIFAR)
     record["rows"] = ["table_4/cifar10_cnn/trades", "table_6/cifar10_cnn/trades/8_255"]
