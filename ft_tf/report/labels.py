@@ -215,15 +215,22 @@ def _noise_and_clip(options: dict[str, Any]) -> list[str]:
 def variants(groups: Sequence[Group]) -> list[str]:
     """For each variant of a row, the settings in which it differs from the others.
 
-    A single variant needs no such words and gets "".
+    A single variant needs no such words and gets "". Forms of Table 3 are said in words: that their
+    points have fingerprints of their own goes without saying.
     """
     if len(groups) < 2:
         return [""] * len(groups)
     flat = [_flatten(group.shared) for group in groups]
     keys = sorted({key for settings in flat for key in settings})
     differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
+    if "form" in differing:
+        differing = [key for key in differing if key != "fingerprint"]
     shown = [key for key in differing if not key.startswith("rows")] or differing
-    return [", ".join(f"{key} {_text(s, key) or 'none'}" for key in shown) for s in flat]
+    return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
+
+
+def _setting(key: str, value: str) -> str:
+    return FORMS[value] if key == "form" and value in FORMS else f"{key} {value or 'none'}"
 
 
 def _text(settings: dict[str, Any], key: str) -> str:

@@ -50,10 +50,15 @@ def test_options_of_the_algorithm_are_told_apart(run):
 def test_forms_of_the_circles_study_stay_apart(circles, circles_results):
     fixed = circles(results=circles_results)
     redrawn = circles(results=circles_results, form="redrawn_data", name="r")
+    redrawn["data"] = {**redrawn["data"], "fingerprint": "e" * 64}
     groups = groups_by_row([fixed, redrawn])["table_3/circles_mlp/natural"]
     assert [group.samples.unit for group in groups] == ["replicate", "replicate"]
     assert [len(group.samples) for group in groups] == [3, 3]
     assert groups[0].samples.gap == pytest.approx((0.25, 0.23, 0.27))
+    assert labels.variants(groups) == [
+        "the paper's 100 points, new initial weights",
+        "points drawn anew",
+    ]
 
 
 def test_a_second_copy_of_a_seeded_run_is_no_second_replicate(run):
