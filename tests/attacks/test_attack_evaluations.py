@@ -246,7 +246,7 @@ def test_binary_and_three_class_models_get_the_losses_they_can_have(make_linear)
         attacks.apgd(make_linear(weights[:, :1], [0.0]), x, y % 2, epsilon=0.01, loss="dlr")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     reach=st.floats(0, 1),
     low=st.floats(-2, 0.5),

@@ -223,7 +223,7 @@ def test_on_a_linear_binary_model_it_goes_to_the_corners():
     distance=st.sampled_from(["l_inf", "l_2"]),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_points_stay_in_the_ball_and_in_the_box(x, epsilon, step_size, num_steps, distance, seed):
     w = tf.constant(np.random.default_rng(seed).normal(size=(6, 3)), tf.float32)
     x = tf.constant(x)

@@ -43,7 +43,7 @@ steps = st.integers(1, 3000)
 
 
 @pytest.mark.parametrize("accountant", ACCOUNTANTS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(sigma=sigmas, q=probabilities, count=steps, factor=st.floats(1.1, 2))
 def test_more_noise_fewer_steps_and_smaller_batches_cost_less(accountant, sigma, q, count, factor):
     def epsilon(*phase):
