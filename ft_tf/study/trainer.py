@@ -42,6 +42,8 @@ def build(config: RunConfig) -> ResidentModel:
         optimizer=_optimizer(config),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        # Of several steps in one call the accuracy between them is not seen.
+        steps_per_execution=1 if config.stop_at_test_accuracy else None,
     )
     return trainer
 

@@ -57,7 +57,9 @@ class EpochAccuracy(keras.callbacks.Callback):
 class StopAtAccuracy(keras.callbacks.Callback):
     """Ends training as soon as the accuracy on the given examples reaches a level.
 
-    It looks after every call of the compiled program, so within an epoch too.
+    It looks after each of the first steps, when accuracy rises by points at a time, and less often
+    later: after step n again n / 32 steps further on, 16 at most. Steps that one call of the
+    compiled program runs together are not parted: compile with steps_per_execution=1.
 
     Args:
         examples: (x, y), all of which are evaluated each time, in inference mode.
@@ -80,13 +82,32 @@ class StopAtAccuracy(keras.callbacks.Callback):
         self._examples = examples
         self._accuracy = accuracy
         self._batch_size = batch_size
+        self._next_look = 1
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Goes on looking where an interrupted training would have looked."""
+        del logs
+        self._plan_look()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, and stops where the level is reached."""
+        """Measures where a look is due, and stops where the level is reached."""
+        del batch, logs
+        if int(self.model.optimizer.iterations) < self._next_look:
+            return
+        self._plan_look()
         model = _measured(self, self._classifier)
         found = metrics.accuracy(model, *self._examples, batch_size=self._batch_size)
         if found >= self._accuracy:
             self.model.stop_training = True
+
+    def _plan_look(self) -> None:
+        """Sets the first step to look after that is still to come."""
+        taken = int(self.model.optimizer.iterations)
+        while self._next_look <= taken:
+            self._next_look += max(1, min(_STEPS_BETWEEN_LOOKS, self._next_look // 32))
+
+
+_STEPS_BETWEEN_LOOKS = 16
 
 
 class NonFiniteLoss(keras.callbacks.Callback):
