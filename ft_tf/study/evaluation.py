@@ -11,6 +11,7 @@ import pandas as pd
 from ft_tf import attacks, faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.faults.rows import interval_of
 from ft_tf.privacy import accounting, membership, steps_per_pass, to_record
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
@@ -131,18 +132,17 @@ def lost(frame: pd.DataFrame) -> dict[str, list[float]]:
     """Accuracy lost at each rate: the mean over trials and its 95% interval (Student's t).
 
     Each trial is set against the fault-free accuracy on its own images, so that what is lost at the
-    lowest rates does not carry the difference of image subsets.
+    lowest rates does not carry the difference of image subsets. One trial shows no spread: its
+    interval is all that a loss can be.
     """
-    groups = [group["accuracy_lost"] for _, group in frame.groupby("rate", sort=True)]
+    groups = [(rate, group["accuracy_lost"]) for rate, group in frame.groupby("rate", sort=True)]
     found = [
-        intervals.mean(group, unit="trial") if intervals.has_spread(group) else None
-        for group in groups
+        interval_of(rate, group.tolist(), level=0.95, method="student") for rate, group in groups
     ]
-    means = [float(group.mean()) for group in groups]
     return {
-        "mean": means,
-        "low": [mean if at is None else at.low for mean, at in zip(means, found, strict=True)],
-        "high": [mean if at is None else at.high for mean, at in zip(means, found, strict=True)],
+        "mean": [float(group.mean()) for _, group in groups],
+        "low": [max(interval.low, -1.0) for interval in found],
+        "high": [min(interval.high, 1.0) for interval in found],
     }
 
 

@@ -48,6 +48,10 @@ CASES = {
         [REPRODUCE, "--tables=4,6,8", "--only=cifar10"],
         "error: nothing to run: Tables 4 and 6 not run: dataset='cifar10' is not in",
     ),
+    "only_missing_of_two": (
+        [REPRODUCE, "--tables=4,6,8", "--only=vgg,cifar10"],
+        "error: nothing to run: Tables 4 and 6 not run: dataset='cifar10' is not in",
+    ),
     "sample": (
         [REPRODUCE, "--scale=paper", "--tables=5,8"],
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",

@@ -10,6 +10,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
+from ft_tf.study.evaluation import fault_campaign
 from ft_tf.study.execution import directory_of, run
 
 CONFIG = c.RunConfig(
@@ -62,6 +63,17 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
     assert campaign["lost"]["mean"][2] == pytest.approx(lost.mean())
     assert campaign["lost"]["high"][2] == pytest.approx(lost.mean() + reach)
     assert [campaign["lost"][key][0] for key in ("mean", "low", "high")] == [0, 0, 0]
+
+
+def test_one_trial_says_nothing_of_how_far_another_loses(finished, stripes):
+    _, model = finished
+    campaign = fault_campaign(
+        model,
+        stripes,
+        target="weights",
+        evaluation=c.Evaluation(fault_rates=(0.0, 0.5), fault_trials=1),
+    )
+    assert (campaign["lost"]["low"], campaign["lost"]["high"]) == ([0.0, -1.0], [0.0, 1.0])
 
 
 def test_each_layer_is_faulted_by_itself_beside_the_whole_model(finished):

@@ -81,3 +81,17 @@ def test_optimizers_are_what_was_asked_for():
     assert isinstance(adam, keras.optimizers.Adam)
     assert isinstance(sgd, keras.optimizers.SGD)
     assert sgd.momentum == 0.9
+
+
+def test_a_training_that_stops_at_an_accuracy_can_be_looked_at_after_every_step(stripes):
+    """Callbacks see a call of the compiled program, in which several steps may be run together."""
+    steps = []
+
+    class Calls(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(int(self.model.optimizer.iterations))
+
+    built = trainer.build(dataclasses.replace(BASE, stop_at_test_accuracy=0.5))
+    arrays = stripes.x_train, stripes.y_train
+    built.fit(*arrays, batch_size=20, epochs=1, verbose=0, callbacks=[Calls()])
+    assert steps == [1, 2, 3]
