@@ -69,7 +69,9 @@ PAPER_EPOCHS = {
     "jacobian_penalty": 60,
     "trades": 40,
 }
-CIFAR10_EPOCHS = {"natural": 60, "tikhonov": 60, "trades": 30}
+CIFAR10_EPOCHS = {"natural": 30, "tikhonov": 30, "trades": 15}
+"""Of [C]'s 76: what two processor cores train in an hour. The paper gives none; gaps are therefore
+compared at equal training accuracy too, along the curve that each record keeps."""
 
 _L2 = 1e-3  # [K]
 
@@ -95,6 +97,7 @@ class Scale:
         circles_rows: rows of Table 3.
         circles_forms: forms of Table 3: the paper's points, and points drawn anew.
         trades_steps: attack steps of TRADES on CIFAR-10.
+        trades_precision: of TRADES on CIFAR-10: "float32" or "mixed_bfloat16".
         fmnist_trades_steps: attack steps of TRADES on Fashion-MNIST.
         evaluation: what is measured on the runs of Tables 7 and 8.
         attacked: what is measured on those of Tables 4, 5 and 6.
@@ -111,6 +114,7 @@ class Scale:
     circles_rows: tuple[tuple[str, str, float], ...]
     circles_forms: tuple[str, ...]
     trades_steps: int
+    trades_precision: str
     fmnist_trades_steps: int
     evaluation: c.Evaluation
     attacked: c.Evaluation
@@ -139,6 +143,7 @@ QUICK = Scale(
     circles_rows=CIRCLES_ROWS,
     circles_forms=FORMS[:1],
     trades_steps=4,
+    trades_precision="float32",
     fmnist_trades_steps=5,
     evaluation=c.Evaluation(fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), fault_trials=3),
     attacked=c.Evaluation(
@@ -176,6 +181,9 @@ PAPER = Scale(
     circles_rows=CIRCLES_ROWS + CIRCLES_ARMS,
     circles_forms=FORMS,
     trades_steps=10,
+    # A third less time where the processor multiplies bfloat16; `report` pairs the two precisions
+    # on Fashion-MNIST and finds them within a point of each other.
+    trades_precision="mixed_bfloat16",
     fmnist_trades_steps=10,
     evaluation=_PAPER_EVALUATION,
     attacked=_PAPER_EVALUATION,
@@ -269,7 +277,7 @@ def _table_5_rows(architecture: str, at: Scale) -> list[c.RunConfig]:
             architecture,
             algorithm.name,
             at,
-            deviations=fewer if algorithm is trades and at is not PAPER else (),
+            deviations=fewer if algorithm is trades and at.name != "paper" else (),
             **settings,
         )
         for algorithm in (c.Natural(), c.Tikhonov(l2=_L2), trades)
@@ -336,6 +344,7 @@ def _cifar10(
         learning_rate=_CIFAR10_RATE,
         momentum=0.9,  # [C]
         augment=augment,
+        precision=at.trades_precision if isinstance(algorithm, c.Trades) else "float32",
         train_limit=train_limit,
         test_limit=test_limit,
         evaluation=dataclasses.replace(at.attacked, attack_epsilon=8 / 255),
@@ -524,7 +533,7 @@ def runs_of(
         rows += table_7(at, dp_architecture=dp_architecture)
     if {4, 6} & set(tables):
         rows += tables_4_and_6(at, tables)
-    if at is PAPER:
+    if at.name == "paper":
         rows += arms_of(tables, at, assignment=assignment)
     return [with_seed(run, seed) for seed in range(seeds) for run in rows]
 

@@ -13,15 +13,17 @@ Ctrl-C is safe: the same command goes on from there. Records, tables and figures
 that of another command stands); reproduce.flags in a run's directory repeats that run.
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
 
 from experiments import _app, _stack, _terminal, _workers, presets
-from ft_tf import checks, data, records, report, study
+from ft_tf import architectures, checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
 from ft_tf.study import circles, executors, jobs, schedule
 from ft_tf.study.config import RunConfig
+from ft_tf.training import precision
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -45,6 +47,12 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "only", [], "Run only what has one of these in its name, comma separated; the report shows all."
 )
+flags.DEFINE_string(
+    "trades_precision",
+    None,
+    "Of TRADES on CIFAR-10, float32 or mixed_bfloat16, which is slow where the processor has no "
+    "instructions for it. Default: mixed_bfloat16 at --scale=paper, else float32.",
+)
 
 _DATASETS = {"fashion_mnist": (5, 7, 8), "cifar10": (4, 6)}
 
@@ -59,6 +67,15 @@ def _tables() -> list[int]:
     if not tables:
         raise ArgumentError("tables='' must name at least one table")
     return sorted(set(tables))
+
+
+def _scale() -> presets.Scale:
+    checks.check_choice(presets.SCALES, scale=FLAGS.scale)
+    scale = presets.scale(FLAGS.scale)
+    if FLAGS.trades_precision is None:
+        return scale
+    checks.check_choice(architectures.PRECISIONS, trades_precision=FLAGS.trades_precision)
+    return dataclasses.replace(scale, trades_precision=FLAGS.trades_precision)
 
 
 def _load(name: str) -> data.Dataset:
@@ -141,12 +158,11 @@ def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
     tables = _tables()
-    checks.check_choice(presets.SCALES, scale=FLAGS.scale)
     checks.check_choice(presets.ASSIGNMENTS, assignment=FLAGS.assignment)
     checks.check_positive_integer(seeds=FLAGS.seeds)
     executor = _workers.chosen()
+    scale = _scale()
     _stack.start()
-    scale = presets.scale(FLAGS.scale)
     output_dir = Path(FLAGS.output_dir or f"results/{scale.name}")
     configs = presets.runs_of(tables, scale, seeds=FLAGS.seeds, assignment=FLAGS.assignment)
     sets, missing = _load_all(tables, configs)
@@ -158,13 +174,16 @@ def main(argv: list[str]) -> None:
         without_data = [config for config in configs if config.dataset not in sets]
         raise _nothing_to_run(listed, without_data, missing)
     listed = _chosen(listed)
+    for config in configs:
+        if config.dataset in sets and _is_chosen(config.name(is_sample=False)):
+            precision.warn_if_slow(trades_precision=config.precision)
     for named, reason in missing.items():
         _terminal.show(f"{named} not run: {reason}")
     flagfile = _app.keep_flags(output_dir / "reproduce.flags")
     found = _execute(listed, executor, output_dir)
     for job in listed:
         _app.save_flags(output_dir / job.name / "reproduce.flags", only=job.name)
-    if scale is presets.PAPER:
+    if scale.name == "paper":
         stopped = _chosen(_trainings(presets.stopped_runs(found, scale), sets, output_dir))
         if stopped:
             print("natural trainings, stopped at the accuracy of the private ones:", flush=True)

@@ -230,7 +230,7 @@ def main(argv: list[str]) -> int:
     config = _config()
     _stack.start()
     strategy = _strategy(config)
-    precision.warn_if_slow(config.precision)
+    precision.warn_if_slow(precision=config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     _terminal.show(dataset.describe())
     output_dir = Path(FLAGS.output_dir)

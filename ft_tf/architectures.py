@@ -13,7 +13,7 @@ from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 
-_PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 FMNIST_SHAPE = (28, 28, 1)
 CIFAR10_SHAPE = (32, 32, 3)
@@ -216,7 +216,7 @@ def build(
     """
     shape = input_shape(name)
     checks.check_non_negative_integer(seed=seed)
-    checks.check_choice(_PRECISIONS, precision=precision)
+    checks.check_choice(PRECISIONS, precision=precision)
     checks.check_fraction(dropout=dropout)
     if dropout == 1:
         raise ArgumentError(f"dropout={dropout} must be below 1: nothing would be left")

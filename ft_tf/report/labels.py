@@ -187,6 +187,8 @@ def radius(epsilon: float) -> str:
 def _with_additions(name: str, config: dict[str, Any]) -> str:
     if config.get("augment"):
         name += " with crops and flips"
+    if config.get("precision", "float32") != "float32":
+        name += f" in {config['precision']}"
     if config.get("dropout"):
         name += f" with dropout {config['dropout']:g}"
     if config.get("fault_aware_rate"):

@@ -303,7 +303,7 @@ class RunConfig:
         checks.check_non_negative_integer(
             seed=self.seed, train_limit=self.train_limit, test_limit=self.test_limit
         )
-        checks.check_choice(("float32", "mixed_bfloat16"), precision=self.precision)
+        checks.check_choice(architectures.PRECISIONS, precision=self.precision)
         checks.check_fraction(
             dropout=self.dropout,
             fault_aware_rate=self.fault_aware_rate,

@@ -182,7 +182,7 @@ def benchmark_trades(
     """
     checks.check_positive_integer(batch_size=batch_size, rounds=rounds)
     checks.check_positive(seconds=seconds)
-    warn_if_slow(precision)
+    warn_if_slow(precision=precision)
     parts = _parts(architecture, batch_size, precision)
     for part in parts:
         part.run()  # compiles

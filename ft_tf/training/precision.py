@@ -47,12 +47,17 @@ def bfloat16_is_fast() -> bool | None:
     return bool(flags & _FAST_FLAGS) if flags else None
 
 
-def warn_if_slow(precision: str) -> None:
-    """Warns, in one line, when `precision` is mixed_bfloat16 and the device has no bfloat16."""
-    if precision == "mixed_bfloat16" and bfloat16_is_fast() is False:
-        warnings.warn(
-            f"precision={precision} will be slower than float32 here: the processor has neither "
-            "avx512_bf16 nor amx_bf16; use precision=float32",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+def warn_if_slow(**precision: str) -> None:
+    """Warns, in one line, when a precision is mixed_bfloat16 and the device has no bfloat16.
+
+    Args:
+        **precision: the value, under the name of the argument or flag that gave it.
+    """
+    for name, value in precision.items():
+        if value == "mixed_bfloat16" and bfloat16_is_fast() is False:
+            warnings.warn(
+                f"{name}={value} will be slower than float32 here: the processor has neither "
+                f"avx512_bf16 nor amx_bf16; use {name}=float32",
+                RuntimeWarning,
+                stacklevel=2,
+            )

@@ -56,12 +56,12 @@ def test_answers(asked_on, cpu_info, capabilities, expected):
 def test_the_warning_is_one_line_and_comes_only_where_it_is_known_to_be_slow(asked_on):
     asked_on(ICE_LAKE)
     with pytest.warns(RuntimeWarning, match="precision=mixed_bfloat16") as caught:
-        precision.warn_if_slow("mixed_bfloat16")
+        precision.warn_if_slow(precision="mixed_bfloat16")
     assert "\n" not in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        precision.warn_if_slow("float32")
+        precision.warn_if_slow(precision="float32")
         for known in (SAPPHIRE_RAPIDS, None):
             precision._CPU_INFO.unlink(missing_ok=True)
             asked_on(known)
-            precision.warn_if_slow("mixed_bfloat16")
+            precision.warn_if_slow(precision="mixed_bfloat16")
