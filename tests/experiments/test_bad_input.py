@@ -56,6 +56,7 @@ CASES = {
         [REPRODUCE, "--scale=paper", "--tables=5,8"],
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",
     ),
+    "trades_precision": ([REPRODUCE, "--trades_precision=half"], "trades_precision='half'"),
     "seeds": ([REPRODUCE, "--seeds=0"], "seeds=0"),
     "executor": ([REPRODUCE, "--executor=threads"], "executor='threads'"),
     "workers": ([REPRODUCE, "--workers=0"], "workers=0"),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from experiments import presets
@@ -175,3 +177,18 @@ def test_runs_of_the_scale_smoke_say_so_in_their_labels():
     runs += presets.arms_of(presets.TABLES, presets.SMOKE)
     assert all("smoke" in run.label.split("-") for run in runs)
     assert presets.SMOKE.circles_replicates < spread.LEAST
+
+
+def test_only_trades_on_cifar10_trains_in_mixed_precision():
+    """Whose equivalence the report's pairs show; the attack's state and all evaluation: float32."""
+    runs = presets.runs_of(presets.TABLES, presets.PAPER, seeds=1)
+    mixed = [run for run in runs if run.precision == "mixed_bfloat16"]
+    assert mixed == [
+        run for run in runs if run.dataset == "cifar10" and run.algorithm.name == "trades"
+    ]
+    assert all("-mixed_bfloat16-" in run.name(is_sample=False) for run in mixed)
+    float32 = dataclasses.replace(presets.PAPER, trades_precision="float32")
+    assert len(presets.runs_of(presets.TABLES, float32, seeds=1)) == len(runs)
+    assert {run.precision for run in presets.runs_of(presets.TABLES, float32, seeds=1)} == {
+        "float32"
+    }
