@@ -7,9 +7,10 @@ import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, tf
-from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
+from ft_tf.training.compiled_loss import resolve_loss
+from ft_tf.training.labels import check_label_spec, check_labels_of
 from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
 from ft_tf.training.noise import InputNoise
 from ft_tf.training.replicas import part_weight
@@ -40,14 +41,27 @@ class SupervisedModel(ResidentModel):
         self.augmentation = augmentation
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """As Keras's `compile`; the default loss is `losses.CrossEntropy`."""
-        super().compile(optimizer, CrossEntropy() if loss is None else loss, **kwargs)
+        """As Keras's `compile`; the default loss is `losses.CrossEntropy`.
+
+        The name of a cross-entropy takes it from logits where the model gives them.
+
+        Raises:
+            ArgumentError: the loss is unknown, or expects logits of a model that gives
+                probabilities, or the reverse.
+        """
+        loss = resolve_loss(CrossEntropy() if loss is None else loss, self.model)
+        super().compile(optimizer, loss, **kwargs)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `ResidentModel.fit`; labels that the loss cannot take are refused before training."""
+        if isinstance(x, tf.data.Dataset):
+            check_label_spec(self.loss, self.model, x)
+        return super().fit(x, *args, **kwargs)
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses labels that the model has no logit for."""
+        """Refuses labels that the loss has no output for."""
         super().check_arrays(x, y)
-        if self.model.built:
-            check_labels(y, classes=max(2, self.model.output_shape[-1]), examples=len(x))
+        check_labels_of(self.loss, self.model, y)
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The batch as training sees it: augmented where asked, a function of (seed, step)."""

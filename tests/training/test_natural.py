@@ -298,3 +298,47 @@ def test_a_model_with_its_own_call_is_not_known():
             return inputs
 
     assert not passes_are_pure(Own())
+
+
+def ending_in(activation):
+    keras.utils.set_random_seed(2)
+    layers = [keras.layers.Dense(6, "relu"), keras.layers.Dense(CLASSES, activation)]
+    return keras.Sequential([keras.Input((FEATURES,)), *layers])
+
+
+def loss_after_a_step(model, loss, y, x=None):
+    x = examples()[0].astype("float32") if x is None else x
+    trainer = NaturalModel(model)
+    trainer.compile(keras.optimizers.SGD(0.1), loss)
+    return trainer.fit(x, y, batch_size=BATCH, verbose=0).history["loss"][0]
+
+
+def test_the_name_of_a_cross_entropy_takes_it_from_what_the_model_gives():
+    """Keras takes the name to mean probabilities: on logits that trains on nonsense, in silence."""
+    _, y = examples()
+    default = loss_after_a_step(ending_in(None), None, y)
+    assert loss_after_a_step(ending_in(None), "sparse_categorical_crossentropy", y) == default
+    on_softmax = loss_after_a_step(ending_in("softmax"), "sparse_categorical_crossentropy", y)
+    assert on_softmax == pytest.approx(default, rel=1e-5)
+
+
+def test_one_hot_labels_go_with_categorical_crossentropy_and_with_no_other():
+    x, y = examples()
+    one_hot = np.eye(CLASSES, dtype="float32")[y]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    default = loss_after_a_step(ending_in(None), None, y)
+    assert loss_after_a_step(ending_in(None), loss, one_hot) == pytest.approx(default, rel=1e-6)
+    with pytest.raises(ArgumentError, match="one-hot labels go with"):
+        loss_after_a_step(ending_in(None), None, one_hot)
+    trainer = NaturalModel(ending_in(None))
+    trainer.compile(keras.optimizers.SGD(0.1))
+    batches = tf.data.Dataset.from_tensor_slices((x, one_hot)).batch(BATCH)
+    with pytest.raises(ArgumentError, match="one-hot labels go with"):
+        trainer.fit(batches, verbose=0)
+
+
+def test_a_loss_that_contradicts_the_models_output_is_refused():
+    from_probabilities = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
+    for activation, loss in (("softmax", None), (None, from_probabilities), (None, "no_such")):
+        with pytest.raises(ArgumentError, match="loss="):
+            NaturalModel(ending_in(activation)).compile(keras.optimizers.SGD(0.1), loss)

@@ -16,8 +16,9 @@ import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, tf
+from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.capture import LayerUse, captured
-from ft_tf.training.dpsgd.losses import PerExampleLoss, per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.losses import PerExampleLoss, per_example_loss
 from ft_tf.training.dpsgd.plan import Plan, make_plan, trainable_variables
 from ft_tf.training.dpsgd.rules.fallback import fallback_gradients, one_at_a_time
 from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, from_materialized

@@ -11,18 +11,19 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
+from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
 from ft_tf.training.dpsgd.arguments import as_array, check_reference, check_sizes
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
-from ft_tf.training.dpsgd.labels import check_label_spec, check_labels_of
 from ft_tf.training.dpsgd.ledger import Ledger
-from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
 from ft_tf.training.dpsgd.sampling import Layout, poisson_batches, shuffled_batches
+from ft_tf.training.labels import check_label_spec, check_labels_of
 
 DEFAULT_PHYSICAL_BATCH_SIZE = 512
 

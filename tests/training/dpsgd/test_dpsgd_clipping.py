@@ -6,6 +6,7 @@ import pytest
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
+from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd import (
     clipped_gradient_sum,
     from_materialized,
@@ -13,7 +14,7 @@ from ft_tf.training.dpsgd import (
     unregister_rule,
 )
 from ft_tf.training.dpsgd.clipping import clip_weights, clipped_sum
-from ft_tf.training.dpsgd.losses import per_example_loss, resolve_loss
+from ft_tf.training.dpsgd.losses import per_example_loss
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.rules.positions import (
     gram_is_cheaper,
@@ -273,7 +274,9 @@ def position_norms(rows, gradients):
     return np.square(written_out).sum(axis=(1, 2)), np.square((lengths[0] * lengths[1]).sum(axis=1))
 
 
-@pytest.mark.parametrize(("positions", "width", "outputs"), [(2, 1, 1), (16, 1152, 128)])
+@pytest.mark.parametrize(
+    ("positions", "width", "outputs"), [(2, 1, 1), (16, 1152, 128), (64, 288, 32), (4, 2304, 256)]
+)
 @pytest.mark.parametrize("kind", ["normal", "positive", "equal rows", "constant", "all scales"])
 def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind):
     rng = np.random.default_rng(0)
@@ -293,7 +296,7 @@ def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind)
     exact, scale = position_norms(rows, gradients)
     kept = ~cancelled
     assert (np.sqrt(norms[kept]) >= np.sqrt(exact[kept]) * (1 - 1e-6)).all()
-    assert (norms[kept] - exact[kept] <= 6e-6 * exact[kept] + 5e-7 * scale[kept]).all()
+    assert (norms[kept] - exact[kept] <= 8e-6 * exact[kept] + 5e-7 * scale[kept]).all()
     assert (exact[cancelled] < 0.05 * scale[cancelled]).all()
 
 
@@ -309,11 +312,11 @@ def test_positions_that_cancel_do_not_slip_past_the_clipping(share):
     scale, _, _ = clip_weights(parts.squared_norms, tf.ones(3), 1.0)
     for example in range(3):
         (contribution,) = parts.weighted_sum(scale * tf.one_hot(example, 3))
-        assert oracle.norm([contribution.numpy()]) == pytest.approx(1.0, abs=1e-6)
+        assert 1 - 3e-6 < oracle.norm([contribution.numpy()]) < 1 + 1e-6
     together = parts.weighted_sum(scale)[0].numpy()
     exact = np.einsum("btk,bto->bko", rows.astype(np.float64), gradients.astype(np.float64))
     exact /= np.sqrt(np.square(exact).sum(axis=(1, 2), keepdims=True))
-    assert oracle.relative_error([together], [exact.sum(axis=0)]) < max(1e-6, 1e-7 / share)
+    assert oracle.relative_error([together], [exact.sum(axis=0)]) < max(3e-6, 1e-7 / share)
 
 
 def test_gradients_that_cancel_entirely_are_zero():

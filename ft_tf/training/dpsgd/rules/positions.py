@@ -79,6 +79,8 @@ def _written_out_form(
 
 
 _EPSILON = float(np.finfo(np.float32).eps)
+_BLOCK = 64
+"""So many products of a Gram entry are summed in a row."""
 _CANCELLED = 1 / 64
 """Below this share of sum_t |u_t|^2 |g_t|^2 the squared norm is what a cancellation left."""
 
@@ -124,15 +126,30 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     Returns:
         float32 [batch]: the squared norms, and what rounding may have taken from them: a share of
         (sum_t |u_t| |g_t|)^2, and one of the sum itself, larger for longer rows, since rounding
-        adds up where all products are equal.
+        adds up where all products are equal (22 epsilons were seen of the 32 that are added).
         bool [batch]: whether that is much beside the squared norm, which must then be had
         otherwise.
     """
-    products = tf.matmul(rows, rows, transpose_b=True) * tf.matmul(
-        gradients, gradients, transpose_b=True
-    )
+    products = _gram(rows) * _gram(gradients)
     total = tf.reduce_sum(products, axis=[1, 2])
     squares = tf.linalg.diag_part(products)
     largest = tf.square(tf.reduce_sum(tf.sqrt(squares), axis=1))
-    rounding = _EPSILON * ((rows.shape[2] + gradients.shape[2]) / 64 * total + largest)
+    summed = sum(min(part.shape[2], _BLOCK) for part in (rows, gradients))
+    rounding = _EPSILON * (summed / 4 * total + largest)
     return total + rounding, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
+
+
+def _gram(vectors: tf.Tensor) -> tf.Tensor:
+    """Inner products [batch, T, T] of vectors [batch, T, K], summed in blocks along K.
+
+    A processor may sum the K products of an entry one after another, and where they are equal the
+    rounding adds up: at K = 1152 it came to 1.4e-5 of the entry with AVX-512.
+    """
+    width, positions = vectors.shape[2], vectors.shape[1]
+    blocks = -(-width // _BLOCK)
+    if blocks == 1:
+        return tf.matmul(vectors, vectors, transpose_b=True)
+    padded = tf.pad(vectors, [[0, 0], [0, 0], [0, blocks * _BLOCK - width]])
+    split = tf.reshape(padded, [-1, positions, blocks, _BLOCK])
+    split = tf.transpose(split, [0, 2, 1, 3])
+    return tf.reduce_sum(tf.matmul(split, split, transpose_b=True), axis=1)

@@ -25,7 +25,7 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     Raises:
         ArgumentError: one-hot labels, a label out of range, or no integers.
     """
-    shape = model.output_shape
+    shape = model.output_shape if model.built else None
     if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     _check_shape(y.shape)
@@ -49,7 +49,7 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
     """
     spec = dataset.element_spec
     known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
-    shape = model.output_shape
+    shape = model.output_shape if model.built else None
     if not (known and _takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     if spec[1].shape.rank is not None:
