@@ -110,7 +110,8 @@ REPLICAS = """
             np.testing.assert_allclose(a, b, atol=2e-6)
         assert one[1].keys() == two[1].keys()
         for name, values in one[1].items():
-            np.testing.assert_allclose(values, two[1][name], rtol=2e-5, err_msg=name)
+            # A KL of 0.002 is a sum of terms near 1, which round to 1e-7.
+            np.testing.assert_allclose(values, two[1][name], rtol=2e-5, atol=2e-7, err_msg=name)
         assert abs(one[0][0]).max() > 0.5
     x, y = x[:15], y[:15]
     try:
