@@ -169,9 +169,8 @@ def _data_notes(records: Iterable[Record]) -> tuple[tuple[str, str], ...]:
     found = set()
     for record in records:
         data = record["data"]
-        notes = data.get("notes") or []
         source = f"{data.get('name')}, {data.get('source')}"
-        for note in [notes] if isinstance(notes, str) else notes or ["no remark"]:
+        for note in data.get("notes") or ["no remark"]:
             found.add((source, note))
     return tuple(sorted(found))
 

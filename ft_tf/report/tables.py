@@ -202,11 +202,15 @@ def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
 
 
 def data_of(group: Group) -> str:
-    """The data source of a group, with its size, so that a sample is never taken for the set."""
+    """The data source of a group, with its size, so that a sample is never taken for the set.
+
+    What the data set has to say of itself (lossy pixels, say) stands beside it at every result.
+    """
     data = group.any_record["data"]
     size = data.get("train_examples")
     counted = f", {size:,} training {_item(group)}" if isinstance(size, int) else ""
-    return f"{data.get('source') or data.get('name') or 'unknown source'}{counted}"
+    remarks = f" ({'; '.join(data['notes'])})" if data.get("notes") else ""
+    return f"{data.get('source') or data.get('name') or 'unknown source'}{counted}{remarks}"
 
 
 def _item(group: Group) -> str:

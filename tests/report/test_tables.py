@@ -90,7 +90,7 @@ def test_circles_pool_over_replicates(circles, circles_results):
     assert line["gap"] == pytest.approx(0.25)
     assert line["gap_sd"] == pytest.approx(0.02)
     assert (line["replicates"], line["replication_unit"]) == (3, "replicate")
-    assert line["data"] == "scikit-learn make_circles, 30 training points"
+    assert line["data"] == "scikit-learn make_circles, 30 training points (note on circles)"
 
 
 def test_rows_without_a_record_are_not_run_and_say_how_to(run):
@@ -166,7 +166,7 @@ def test_without_a_finite_epsilon_the_reason_is_given(run):
 def test_reductions_and_the_data_source_are_in_the_row(run):
     line = line_of([run(deviations=("epochs 10 of 60", "beta 1"))], "table_5/fmnist_dnn/natural")
     assert line["deviations"] == "epochs 10 of 60; beta 1"
-    assert line["data"] == "embedded sample, 6,000 training images"
+    assert line["data"] == "embedded sample, 6,000 training images (note on fashion_mnist)"
 
 
 def test_fitted_runs_are_marked(run):
