@@ -232,7 +232,11 @@ def variants(groups: Sequence[Group]) -> list[str]:
 
 
 def _setting(key: str, value: str) -> str:
-    return FORMS[value] if key == "form" and value in FORMS else f"{key} {value or 'none'}"
+    if key == "form" and value in FORMS:
+        return FORMS[value]
+    if key == "augment":
+        return "crops and flips" if value == "True" else "no augmentation"
+    return f"{key} {value or 'none'}"
 
 
 def _text(settings: dict[str, Any], key: str) -> str:

@@ -71,7 +71,8 @@ def block(name: str, records: list[Record], *, base: str) -> str:
         frame = tables.accuracy_frame(records, name)
         view = views.accuracy_brief(frame, title=paper.EXHIBITS[name].title)
         left_out = int((frame["status"] != "ran").sum())
-        link += f"; {left_out} rows have no finished run." if left_out else "."
+        rows = "row has" if left_out == 1 else "rows have"
+        link += f"; {left_out} {rows} no finished run." if left_out else "."
     else:
         view = section(records, name).view
         link += "."

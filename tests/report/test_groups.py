@@ -96,3 +96,12 @@ def test_runs_without_a_row_come_under_their_name(run):
 
 def test_order_of_records_does_not_matter(study):
     assert groups_by_row(study) == groups_by_row(study[::-1])
+
+
+def test_augmentation_is_told_in_words(run):
+    row = "table_4/cifar10_cnn/natural"
+    cifar = {"row": row, "architecture": "cifar10_cnn", "dataset": "cifar10"}
+    plain, augmented = run(**cifar), run(**cifar, seed=1)
+    augmented["config"]["augment"] = True
+    groups = groups_by_row([plain, augmented])[row]
+    assert sorted(labels.variants(groups)) == ["crops and flips", "no augmentation"]
