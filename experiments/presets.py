@@ -70,8 +70,8 @@ PAPER_EPOCHS = {
     "trades": 40,
 }
 CIFAR10_EPOCHS = {"natural": 30, "tikhonov": 30, "trades": 15}
-"""Of [C]'s 76: what two processor cores train in an hour. The paper gives none; gaps are therefore
-compared at equal training accuracy too, along the curve that each record keeps."""
+"""What two processor cores train in about an hour; [C] has 76 for TRADES, the paper gives none.
+Gaps are therefore compared at equal training accuracy too, along the curve of each record."""
 
 _L2 = 1e-3  # [K]
 
@@ -181,8 +181,8 @@ PAPER = Scale(
     circles_rows=CIRCLES_ROWS + CIRCLES_ARMS,
     circles_forms=FORMS,
     trades_steps=10,
-    # A third less time where the processor multiplies bfloat16; `report` pairs the two precisions
-    # on Fashion-MNIST and finds them within a point of each other.
+    # For time. `experiments.train --precision` and `report` pair it with float32, seed by seed:
+    # that was done on Fashion-MNIST, not on this net.
     trades_precision="mixed_bfloat16",
     fmnist_trades_steps=10,
     evaluation=_PAPER_EVALUATION,

@@ -33,7 +33,7 @@ flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper
 flags.DEFINE_string(
     "scale",
     "quick",
-    "quick: minutes, fewer images and epochs; paper: the paper's epochs on all data, days; smoke: "
+    "quick: minutes, fewer images and epochs; paper: all epochs on all data, days; smoke: "
     "a minute or two, shows that everything runs and nothing else.",
 )
 flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")

@@ -117,8 +117,16 @@ def of_run(group: Group) -> str:
         return f"{run}; {FORMS.get(group.any_record['form'], group.any_record['form'])}"
     config = group.config
     name, options = _algorithm(config)
-    parts = [", ".join([name, *options]), config["architecture"]]
+    parts = [", ".join([name, *options]), config["architecture"], *_epochs(config)]
     return "; ".join(parts + [config["label"]] * bool(config.get("label")))
+
+
+def _epochs(config: dict[str, Any]) -> list[str]:
+    epochs = config.get("epochs")
+    if epochs is None:
+        return []
+    most = "at most " if config.get("stop_at_test_accuracy") else ""
+    return [f"{most}{epochs} epoch{'s' * (epochs != 1)}"]
 
 
 def short_runs(groups: Sequence[Group]) -> dict[str, str]:
@@ -227,7 +235,9 @@ def variants(groups: Sequence[Group]) -> list[str]:
     differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
     if "form" in differing:
         differing = [key for key in differing if key != "fingerprint"]
-    shown = [key for key in differing if not key.startswith("rows")] or differing
+    told = [key for key in differing if not key.startswith("rows")] or differing
+    # A label names what the other settings say, and that a run is fitted stands beside it.
+    shown = [key for key in told if key not in ("fitted", "label")] or told
     return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
 
 
@@ -236,7 +246,7 @@ def _setting(key: str, value: str) -> str:
         return FORMS[value]
     if key == "augment":
         return "crops and flips" if value == "True" else "no augmentation"
-    return f"{key} {value or 'none'}"
+    return f"{key.removeprefix('algorithm.')} {value or 'none'}"
 
 
 def _text(settings: dict[str, Any], key: str) -> str:

@@ -56,6 +56,20 @@ CASES = {
         [REPRODUCE, "--scale=paper", "--tables=5,8"],
         "fault_images=2000 must be at most the 1000 test examples of embedded-sample:",
     ),
+    "trades_precision_in_names": (  # in which mixed_bfloat16 stands by default
+        [
+            REPRODUCE,
+            "--scale=paper",
+            "--tables=3,4",
+            "--trades_precision=float32",
+            "--only=mixed_bfloat16",
+        ],
+        "error: only='mixed_bfloat16' is in the name of no run",
+    ),
+    "mixed_precision_by_default": (
+        [REPRODUCE, "--scale=paper", "--tables=3,4", "--only=mixed_bfloat16"],
+        "error: nothing to run: Table 4 not run: dataset='cifar10' is not in",
+    ),
     "trades_precision": ([REPRODUCE, "--trades_precision=half"], "trades_precision='half'"),
     "seeds": ([REPRODUCE, "--seeds=0"], "seeds=0"),
     "executor": ([REPRODUCE, "--executor=threads"], "executor='threads'"),

@@ -180,7 +180,6 @@ def test_runs_of_the_scale_smoke_say_so_in_their_labels():
 
 
 def test_only_trades_on_cifar10_trains_in_mixed_precision():
-    """Whose equivalence the report's pairs show; the attack's state and all evaluation: float32."""
     runs = presets.runs_of(presets.TABLES, presets.PAPER, seeds=1)
     mixed = [run for run in runs if run.precision == "mixed_bfloat16"]
     assert mixed == [

@@ -44,7 +44,7 @@ def test_options_of_the_algorithm_are_told_apart(run):
             run(row=row, algorithm="trades", options={"beta": 6.0}, seed=1),
         ]
     )[row]
-    assert sorted(labels.variants(groups)) == ["algorithm.beta 1", "algorithm.beta 6"]
+    assert sorted(labels.variants(groups)) == ["beta 1", "beta 6"]
 
 
 def test_forms_of_the_circles_study_stay_apart(circles, circles_results):
@@ -105,3 +105,16 @@ def test_augmentation_is_told_in_words(run):
     augmented["config"]["augment"] = True
     groups = groups_by_row([plain, augmented])[row]
     assert sorted(labels.variants(groups)) == ["crops and flips", "no augmentation"]
+
+
+def test_what_was_run_says_epochs_and_precision(run):
+    trained = run(row="table_5/fmnist_dnn/trades", algorithm="trades")
+    trained["config"] |= {"epochs": 1, "precision": "mixed_bfloat16"}
+    stopped = run(seed=1)
+    stopped["config"] |= {"epochs": 60, "stop_at_test_accuracy": 0.8}
+    said = {
+        row: labels.of_run(groups[0]) for row, groups in groups_by_row([trained, stopped]).items()
+    }
+    assert "TRADES in mixed_bfloat16" in said["table_5/fmnist_dnn/trades"]
+    assert "; 1 epoch" in said["table_5/fmnist_dnn/trades"]
+    assert "; at most 60 epochs" in said[ROW]

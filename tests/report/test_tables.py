@@ -140,7 +140,7 @@ def test_a_dp_row_carries_its_own_epsilon_and_never_the_papers(run):
     assert line["epsilon_tight"] == 4.5
     assert line["noise_multiplier"] == 1.1
     assert line["delta"] == 1e-5
-    assert line["run"] == "DP-SGD, noise multiplier 1.1, clip 1; fmnist_dnn"
+    assert line["run"] == "DP-SGD, noise multiplier 1.1, clip 1; fmnist_dnn; 10 epochs"
     assert "2.97" not in line["run"] + line["variant"] + line["epsilon_accounting"]
 
 

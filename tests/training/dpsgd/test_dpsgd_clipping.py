@@ -275,7 +275,8 @@ def position_norms(rows, gradients):
 
 
 @pytest.mark.parametrize(
-    ("positions", "width", "outputs"), [(2, 1, 1), (16, 1152, 128), (64, 288, 32), (4, 2304, 256)]
+    ("positions", "width", "outputs"),
+    [(2, 1, 1), (16, 1152, 128), (64, 288, 32), (4, 2304, 256), (128, 64, 64)],
 )
 @pytest.mark.parametrize("kind", ["normal", "positive", "equal rows", "constant", "all scales"])
 def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind):
@@ -295,8 +296,8 @@ def test_the_gram_form_never_understates_a_norm(positions, width, outputs, kind)
     norms, cancelled = (part.numpy() for part in gram_norms(rows, gradients))
     exact, scale = position_norms(rows, gradients)
     kept = ~cancelled
-    assert (np.sqrt(norms[kept]) >= np.sqrt(exact[kept]) * (1 - 1e-6)).all()
-    assert (norms[kept] - exact[kept] <= 8e-6 * exact[kept] + 5e-7 * scale[kept]).all()
+    assert (norms[kept] >= exact[kept]).all()
+    assert (norms[kept] - exact[kept] <= 1.5e-5 * exact[kept] + 5e-7 * scale[kept]).all()
     assert (exact[cancelled] < 0.05 * scale[cancelled]).all()
 
 
