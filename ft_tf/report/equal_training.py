@@ -65,7 +65,7 @@ def robust_pairs(
     return found
 
 
-def natural_gap_at(record: Record, train_accuracy: float) -> tuple[int, float, float] | None:
+def gap_at(record: Record, train_accuracy: float) -> tuple[int, float, float] | None:
     """Where a run's training accuracy first reaches a level.
 
     Returns:
@@ -96,7 +96,7 @@ def equal_training_frame(records: Iterable[Record]) -> pd.DataFrame:
 def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
     samples = group.samples
     train, gap = statistics.fmean(samples.train), statistics.fmean(samples.gap)
-    there = [natural_gap_at(record, train) for record in natural.finished]
+    there = [gap_at(record, train) for record in natural.finished]
     reached = [entry for entry in there if entry is not None]
     natural_gap = mean_of(entry[2] for entry in reached)
     best = [record.get("best_checkpoint") or {} for record in group.finished]

@@ -272,6 +272,20 @@ def test_more_epsilon_needs_more_than_one_seed(paper_run):
     assert verdict_of("more_epsilon", turned).verdict == "contradicted"
 
 
+def test_balls_stand_side_by_side_where_they_know_as_much(paper_run):
+    (small,), (large,) = ball(paper_run, "2_255", 0.25, 1), ball(paper_run, "8_255", 0.05, 1)
+    small["history"] = {
+        "epoch": [1, 2, 3],
+        "train_accuracy": [0.6, 0.78, 0.95],
+        "test_accuracy": [0.6, 0.68, 0.7],
+    }
+    at_the_end, there = verdict_of("more_epsilon", [small, large]).evidence
+    assert at_the_end.comparison.difference == pytest.approx(0.05 - 0.25)
+    assert there.comparison.difference == pytest.approx(0.05 - (0.78 - 0.68))
+    assert there.sign == 0
+    assert "the smaller ball's training as it reached 75.00%" in there.remark
+
+
 def test_balls_of_different_beta_are_not_compared(paper_run):
     records = ball(paper_run, "2_255", 0.1, 2) + ball(paper_run, "8_255", 0.2, 2, beta=1.0)
     assert verdict_of("more_epsilon", records).verdict == "not run"

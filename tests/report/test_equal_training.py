@@ -17,10 +17,10 @@ def trades(run, **changes):
 
 def test_the_first_epoch_that_reaches_it(run):
     record = run(history=HISTORY)
-    assert equal_training.natural_gap_at(record, 0.90) == (2, 0.90, pytest.approx(0.04))
-    assert equal_training.natural_gap_at(record, 0.91) == (3, 0.95, pytest.approx(0.08))
-    assert equal_training.natural_gap_at(record, 0.999) is None
-    assert equal_training.natural_gap_at(run(history={"accuracy": [0.9]}), 0.5) is None
+    assert equal_training.gap_at(record, 0.90) == (2, 0.90, pytest.approx(0.04))
+    assert equal_training.gap_at(record, 0.91) == (3, 0.95, pytest.approx(0.08))
+    assert equal_training.gap_at(record, 0.999) is None
+    assert equal_training.gap_at(run(history={"accuracy": [0.9]}), 0.5) is None
 
 
 def test_a_short_robust_training_stands_beside_the_natural_one_at_its_level(run):

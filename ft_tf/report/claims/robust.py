@@ -1,13 +1,14 @@
 """Claims about adversarial training: tolerance, overfitting, the size of the ball, Figure 3."""
 
 import itertools
+import statistics
 from collections.abc import Iterable, Sequence
 
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
 from ft_tf.report.claims.model import Claim, Evidence, of_groups, points
 from ft_tf.report.comparison import Comparison, Measure, gap, unpaired, values
-from ft_tf.report.equal_training import natural_gap_at, robust_pairs
+from ft_tf.report.equal_training import gap_at, robust_pairs
 from ft_tf.report.fault_measures import at_chance, kept
 from ft_tf.report.groups import Group, groups_by_row
 from ft_tf.report.partners import TARGETS, finished
@@ -95,9 +96,8 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
         found.append(
             of_groups(robust, natural, _compared(robust, natural, gap), measure="gap", sign=1)
         )
-        there = _at_equal_training(robust, natural)
-        if there is not None:
-            found.append(there)
+        there = _at_equal_training(robust, natural, name="natural training")
+        found.extend(filter(None, [there]))
         comparison = _compared(robust, natural, _robust_gap)
         if comparison is not None:
             found.append(
@@ -124,19 +124,20 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
     return found
 
 
-def _at_equal_training(robust: Group, natural: Group) -> Evidence | None:
-    train = sum(robust.samples.train) / len(robust.samples)
-    there = [natural_gap_at(record, train) for record in natural.finished]
+def _at_equal_training(first: Group, second: Group, *, name: str) -> Evidence | None:
+    """The first's gap beside that of the second, called `name`, as it reached the first's level."""
+    train = statistics.fmean(first.samples.train)
+    there = [gap_at(record, train) for record in second.finished]
     gaps = [entry[2] for entry in there if entry is not None]
     if not gaps:
         return None
     return of_groups(
-        robust,
-        natural,
-        unpaired(robust.samples.gap, gaps),
+        first,
+        second,
+        unpaired(first.samples.gap, gaps),
         measure="gap at equal training accuracy",
         sign=0,
-        remark=f"context: natural training as it reached {points(train)}% on the training data",
+        remark=f"context: {name} as it reached {points(train)}% on the training data",
     )
 
 
@@ -194,6 +195,8 @@ def _more_epsilon(records: Sequence[Record]) -> list[Evidence]:
             if a.setting == b.setting and betas[0] == betas[1]:
                 comparison = _compared(b, a, gap)
                 found.append(of_groups(b, a, comparison, measure="gap", sign=1))
+                there = _at_equal_training(b, a, name="the smaller ball's training")
+                found.extend(filter(None, [there]))
     return found
 
 
@@ -302,6 +305,10 @@ MORE_EPSILON = Claim(
     test="On CIFAR-10, at one beta, the gap at the larger of 2, 4 and 8 / 255 is the larger one.",
     evidence=_more_epsilon,
     counter=_more_epsilon_counter,
+    caveats=(
+        "In as many epochs a larger ball is learned less well; where the smaller ball's training "
+        "passed the larger one's level, the gap at equal training accuracy stands beside it.",
+    ),
 )
 FAULTS = Claim(
     id="robust_faults",
