@@ -128,11 +128,9 @@ def test_robust_claims_follow_the_runs(paper_run, shift, train, verdict):
     assert verdict_of("robust_faults", records).verdict == verdict
 
 
-def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
-    """TRADES falls to chance by 50%: its drop from there is nothing, and does not count."""
-    records = robust_study(paper_run, shift=0.5, train=0.95)
+def put_at_chance(records, algorithm):
     for record in records:
-        if record["config"]["algorithm"]["name"] == "trades":
+        if record["config"]["algorithm"]["name"] == algorithm:
             campaign = record["faults"]["weights"]
             points = zip(campaign["rates"], campaign["mean"], strict=True)
             means = [0.11 if rate >= 0.5 else mean for rate, mean in points]
@@ -140,6 +138,12 @@ def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
                 "mean": means,
                 "drop_50_to_90": {"drop": 0.001, "at_50": 0.11, "at_90": 0.109},
             }
+
+
+def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
+    """TRADES falls to chance by 50%: its drop from there is nothing, and does not count."""
+    records = robust_study(paper_run, shift=0.5, train=0.95)
+    put_at_chance(records, "trades")
     judged = verdict_of("robust_faults", records)
     assert judged.verdict == "undecided"
     assert "at chance by 50% faults" in judged.evidence[0].remark
@@ -148,6 +152,9 @@ def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
         e for e in verdict_of("robust_tolerance", records).evidence if "weights" in e.measure
     ]
     assert weights[0].bearing == "for"
+    put_at_chance(records, "tikhonov")
+    remark = verdict_of("robust_faults", records).evidence[0].remark
+    assert remark.startswith("TRADES and Tikhonov at chance")
 
 
 def test_fitted_runs_never_count(paper_run):

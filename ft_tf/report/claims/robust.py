@@ -238,7 +238,7 @@ def _of_drop(
     counted = beside == "tikhonov" and target == "weights"
     lost = [
         name
-        for name, group in (("TRADES", robust), (beside, other))
+        for name, group in (("TRADES", robust), (labels.algorithm(beside), other))
         if any(at_chance(record, target) for record in group.finished)
     ]
     remark = "" if counted else "context: the paper drew weights, against Tikhonov"
