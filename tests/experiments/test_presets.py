@@ -177,7 +177,11 @@ def test_the_quick_scale_takes_smaller_batches_of_cifar10_and_says_so():
     natural, tikhonov, *_ = presets.tables_4_and_6(presets.QUICK)
     for run in (natural, tikhonov):
         assert run.epochs * math.ceil(run.train_limit / run.batch_size) == 1500
-        assert run.deviations == ("epochs 12 of 30", "batches of 16, not 128")
+        assert run.deviations == (
+            "epochs 12 of 30",
+            "batches of 16, not 128",
+            "learning rate 0.005, not 0.01",
+        )
     paper, *_ = presets.tables_4_and_6(presets.PAPER)
     assert (paper.batch_size, paper.deviations) == (128, ())
 
