@@ -173,7 +173,7 @@ def test_a_larger_rate_is_not_called_a_part_of_the_smaller_one():
 
 
 def test_the_quick_scale_takes_smaller_batches_of_cifar10_and_says_so():
-    """With the paper scale's its hundred steps left every row at chance."""
+    """With the paper scale's its hundred steps left natural training at chance."""
     natural, tikhonov, *_ = presets.tables_4_and_6(presets.QUICK)
     for run in (natural, tikhonov):
         assert run.epochs * math.ceil(run.train_limit / run.batch_size) == 1500
@@ -183,7 +183,7 @@ def test_the_quick_scale_takes_smaller_batches_of_cifar10_and_says_so():
             "learning rate 0.005, not 0.01",
         )
     paper, *_ = presets.tables_4_and_6(presets.PAPER)
-    assert (paper.batch_size, paper.deviations) == (128, ())
+    assert (paper.batch_size, paper.learning_rate, paper.deviations) == (128, 0.01, ())
 
 
 def test_runs_of_the_scale_smoke_say_so_in_their_labels():

@@ -96,8 +96,7 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
         found.append(
             of_groups(robust, natural, _compared(robust, natural, gap), measure="gap", sign=1)
         )
-        there = _at_equal_training(robust, natural, name="natural training")
-        found.extend(filter(None, [there]))
+        found += _at_equal_training(robust, natural, name="natural training")
         comparison = _compared(robust, natural, _robust_gap)
         if comparison is not None:
             found.append(
@@ -124,21 +123,26 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
     return found
 
 
-def _at_equal_training(first: Group, second: Group, *, name: str) -> Evidence | None:
-    """The first's gap beside that of the second, called `name`, as it reached the first's level."""
+def _at_equal_training(first: Group, second: Group, *, name: str) -> list[Evidence]:
+    """The first's gap beside that of the second, called `name`, as it reached the first's level.
+
+    Empty where no run of the second reached it.
+    """
     train = statistics.fmean(first.samples.train)
     there = [gap_at(record, train) for record in second.finished]
     gaps = [entry[2] for entry in there if entry is not None]
     if not gaps:
-        return None
-    return of_groups(
-        first,
-        second,
-        unpaired(first.samples.gap, gaps),
-        measure="gap at equal training accuracy",
-        sign=0,
-        remark=f"context: {name} as it reached {points(train)}% on the training data",
-    )
+        return []
+    return [
+        of_groups(
+            first,
+            second,
+            unpaired(first.samples.gap, gaps),
+            measure="gap at equal training accuracy",
+            sign=0,
+            remark=f"context: {name} as it reached {points(train)}% on the training data",
+        )
+    ]
 
 
 def _robust_gap(record: Record) -> float | None:
@@ -195,8 +199,7 @@ def _more_epsilon(records: Sequence[Record]) -> list[Evidence]:
             if a.setting == b.setting and betas[0] == betas[1]:
                 comparison = _compared(b, a, gap)
                 found.append(of_groups(b, a, comparison, measure="gap", sign=1))
-                there = _at_equal_training(b, a, name="the smaller ball's training")
-                found.extend(filter(None, [there]))
+                found += _at_equal_training(b, a, name="the smaller ball's training")
     return found
 
 
@@ -307,7 +310,8 @@ MORE_EPSILON = Claim(
     counter=_more_epsilon_counter,
     caveats=(
         "In as many epochs a larger ball is learned less well; where the smaller ball's training "
-        "passed the larger one's level, the gap at equal training accuracy stands beside it.",
+        "passed the larger one's level, the gap at equal training accuracy stands beside it: that "
+        "after the first epoch above it, which overshoots by up to an epoch's progress.",
     ),
 )
 FAULTS = Claim(

@@ -126,8 +126,7 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     Returns:
         float32 [batch]: the squared norms, and what rounding may have taken from them: a share of
         (sum_t |u_t| |g_t|)^2, and one of the sum itself, larger for longer rows and for more
-        positions, since rounding adds up where all products are equal. At most two
-        thirds of what is added were seen to be needed.
+        positions, since rounding adds up where all products are equal.
         bool [batch]: whether that is much beside the squared norm, which must then be had
         otherwise.
     """
