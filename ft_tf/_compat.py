@@ -169,6 +169,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def accelerators() -> list[str]:
+    """Names of the GPUs that TensorFlow computes on, as their driver gives them."""
+    details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
+    return [found.get("device_name", "GPU") for found in details]
+
+
 def package_versions() -> dict[str, str | None]:
     """Versions of the packages that results depend on; None for one that is not installed."""
     from importlib import metadata

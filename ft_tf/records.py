@@ -12,8 +12,10 @@ percent; a figure that cannot be had is null; lists of equal length run in paral
                     "table_5/fmnist_dnn/trades" (ft_tf.report.paper knows them all)
     config          the frozen configuration, as ft_tf.study.config.to_dict gives it
     data            {"name", "source", "fingerprint", "train_examples", "test_examples", "notes"}
-    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}}, and
-                    {"strategy", "replicas"} of a training that was spread over devices
+    environment     {"python", "processor", "threads", "onednn", "packages": {name: version}} of
+                    the process that evaluated; "accelerators" of one with GPUs; {"strategy",
+                    "replicas"} of a training that was spread over devices; "trained_on", the
+                    devices of a training that did not all run on the one that evaluated
     deviations      what differs from the paper's setting, in words: ["epochs 10 of 60", ...]
     timing          {"seconds", "sessions"}: the one key that may differ between equal runs
 

@@ -1,8 +1,9 @@
 """Names for people: what a row of the paper is called, what was run, what tells variants apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ft_tf.records import Record
 from ft_tf.report.groups import Group
 from ft_tf.report.paper import PaperRow
 
@@ -118,7 +119,8 @@ def of_run(group: Group) -> str:
     config = group.config
     name, options = _algorithm(config)
     parts = [", ".join([name, *options]), config["architecture"], *_epochs(config)]
-    return "; ".join(parts + [config["label"]] * bool(config.get("label")))
+    parts += [config["label"]] * bool(config.get("label"))
+    return "; ".join(parts + _other_devices(group.records))
 
 
 def _epochs(config: dict[str, Any]) -> list[str]:
@@ -127,6 +129,19 @@ def _epochs(config: dict[str, Any]) -> list[str]:
         return []
     most = "at most " if config.get("stop_at_test_accuracy") else ""
     return [f"{most}{epochs} epoch{'s' * (epochs != 1)}"]
+
+
+def _other_devices(records: Iterable[Record]) -> list[str]:
+    """Which seeds were trained on another device than the one that evaluated them."""
+    seeds: dict[str, list[str]] = {}
+    for record in records:
+        devices = record["environment"].get("trained_on")
+        if devices:
+            seeds.setdefault(", then ".join(devices), []).append(str(record["config"]["seed"]))
+    return [
+        f"seed{'s' * (len(found) > 1)} {', '.join(found)} trained on {device}"
+        for device, found in seeds.items()
+    ]
 
 
 def short_runs(groups: Sequence[Group]) -> dict[str, str]:

@@ -19,6 +19,7 @@ HISTORY = "history.csv"
 MODEL = "model.keras"
 CHECKPOINTS = "checkpoints"
 EPOCHS_STARTED = "epochs_started.log"
+TRAINED_ON = "trained_on.log"
 
 History = dict[str, list[float]]
 
@@ -142,3 +143,16 @@ def epochs_started(directory: Path) -> int:
     """How many times an epoch was begun, over all processes that worked on the run."""
     path = directory / EPOCHS_STARTED
     return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+
+
+def note_device(directory: Path, device: str) -> None:
+    """Writes down that a device begins, or goes on with, the training."""
+    if [*devices(directory)[-1:]] != [device]:
+        with open(directory / TRAINED_ON, "a", encoding="utf-8") as file:
+            file.write(f"{device}\n")
+
+
+def devices(directory: Path) -> list[str]:
+    """The devices that a run was trained on, one after another."""
+    path = directory / TRAINED_ON
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

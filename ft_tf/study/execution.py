@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf._compat import keras, package_versions, processor, tf, threads, uses_onednn
+from ft_tf._compat import (
+    accelerators,
+    keras,
+    package_versions,
+    processor,
+    tf,
+    threads,
+    uses_onednn,
+)
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError
 from ft_tf.study import best, evaluation, spread, trainer
@@ -81,7 +89,11 @@ def run(
             "rows": list(config.rows),
             "config": configs.to_dict(config),
             "data": described,
-            "environment": {**environment(), **strategies.describe(strategy)},
+            "environment": {
+                **environment(),
+                **strategies.describe(strategy),
+                **_trained_elsewhere(directory),
+            },
             "deviations": list(config.deviations),
             "model": {
                 "architecture": config.architecture,
@@ -135,13 +147,25 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
 
 def environment() -> dict[str, Any]:
     """What results depend on beside the configuration."""
+    found = accelerators()
     return {
         "python": platform.python_version(),
         "processor": processor(),
+        **({"accelerators": found} if found else {}),
         "threads": threads(),
         "onednn": uses_onednn(),
         "packages": package_versions(),
     }
+
+
+def _device() -> str:
+    return ", ".join(dict.fromkeys(accelerators())) or processor()
+
+
+def _trained_elsewhere(directory: Path) -> dict[str, list[str]]:
+    """What the environment of the evaluation does not say of that of the training."""
+    devices = runs.devices(directory)
+    return {"trained_on": devices} if devices not in ([], [_device()]) else {}
 
 
 def limited(data: Dataset, config: RunConfig) -> Dataset:
@@ -249,6 +273,7 @@ def _train(
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
     if done < config.epochs:
+        runs.note_device(directory, _device())
         curve: list[keras.callbacks.Callback] = []
         classifier = trainer.evaluated(config, model.model)
         if config.stop_at_test_accuracy:

@@ -169,6 +169,14 @@ def test_reductions_and_the_data_source_are_in_the_row(run):
     assert line["data"] == "embedded sample, 6,000 training images (note on fashion_mnist)"
 
 
+def test_seeds_that_were_trained_elsewhere_are_named(run):
+    records = [run(seed=seed) for seed in range(3)]
+    for record in records[1:]:
+        record["environment"]["trained_on"] = ["CPU", "NVIDIA A100"]
+    line = line_of(records, "table_5/fmnist_dnn/natural")
+    assert line["run"].endswith("; seeds 1, 2 trained on CPU, then NVIDIA A100")
+
+
 def test_fitted_runs_are_marked(run):
     assert line_of([run(fitted=True)], "table_5/fmnist_dnn/natural")["fitted"] is True
 

@@ -92,3 +92,10 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_devices_are_kept_in_order_and_each_stretch_once(tmp_path):
+    assert runs.devices(tmp_path) == []
+    for device in ("CPU", "CPU", "NVIDIA A100", "CPU"):
+        runs.note_device(tmp_path, device)
+    assert runs.devices(tmp_path) == ["CPU", "NVIDIA A100", "CPU"]

@@ -89,6 +89,21 @@ def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config,
     assert whole["model"]["parameters"] == 669_706  # no counters of dropout or faults
 
 
+def test_a_record_says_where_a_training_went_on_from(stripes, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, stripes, tmp_path, callbacks=[StopBefore(2)])
+    trained_on = directory_of(CONFIG, stripes, tmp_path) / runs.TRAINED_ON
+    here = trained_on.read_text(encoding="utf-8").strip()
+    trained_on.write_text("NVIDIA A100\n", encoding="utf-8")
+    assert run(CONFIG, stripes, tmp_path)["environment"]["trained_on"] == ["NVIDIA A100", here]
+
+
+def test_a_record_of_one_device_names_it_once(finished):
+    _, record = finished
+    assert record["environment"]["processor"]
+    assert "trained_on" not in record["environment"]
+
+
 def test_another_config_in_the_same_place_is_refused(finished, stripes):
     output_dir, _ = finished
     other = dataclasses.replace(CONFIG, learning_rate=0.01)
