@@ -128,6 +128,29 @@ def test_robust_claims_follow_the_runs(paper_run, shift, train, verdict):
     assert verdict_of("robust_faults", records).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("gap_there", "verdict"), [(0.05, "contradicted"), (0.02, "undecided"), (0.001, "undecided")]
+)
+def test_a_short_training_is_not_read_as_less_overfitting(paper_run, gap_there, verdict):
+    """TRADES ends at 90% with a gap of 2 points, natural training at 95% with one of 7."""
+    records = robust_study(paper_run, shift=0.2, train=0.90)
+    for record in records:
+        if record["config"]["algorithm"]["name"] == "natural":
+            there = gap_there + 0.0005 * record["config"]["seed"]
+            record["history"] = {
+                "epoch": [1, 2],
+                "train_accuracy": [0.91, record["accuracy"]["train"]],
+                "test_accuracy": [0.91 - there, record["accuracy"]["test"]],
+            }
+    judged = verdict_of("robust_overfit", records)
+    counted, there = judged.evidence[0], judged.evidence[1]
+    assert judged.verdict == verdict
+    assert counted.comparison.difference == pytest.approx(-0.05)
+    assert there.comparison.difference == pytest.approx(0.02 - gap_there - 0.00075)
+    expected = 1.0 if there.comparison.difference > 0 else there.comparison.p_value
+    assert counted.p_holm == pytest.approx(max(expected, counted.comparison.p_value))
+
+
 def put_at_chance(records, algorithm):
     for record in records:
         if record["config"]["algorithm"]["name"] == algorithm:

@@ -38,9 +38,9 @@ def claims(frame: pd.DataFrame) -> View:
         detail_name="how it follows",
         notes=(
             "Verdicts follow by the rule of verdict.md, which was fixed before any record was "
-            "read, but for the least number of unequal values, the scale smoke and how closely a "
-            "stopped training meets its accuracy, which came later; the comparisons and the "
-            "reasons stand there.",
+            "read, but for the least number of unequal values, the scale smoke, how closely a "
+            "stopped training meets its accuracy, and that gaps must say the same at equal "
+            "training accuracy, which came later; the comparisons and the reasons stand there.",
         ),
     )
 
