@@ -147,7 +147,7 @@ def epochs_started(directory: Path) -> int:
 
 def note_device(directory: Path, device: str) -> None:
     """Writes down that a device begins, or goes on with, the training."""
-    if [*devices(directory)[-1:]] != [device]:
+    if devices(directory)[-1:] != [device]:
         with open(directory / TRAINED_ON, "a", encoding="utf-8") as file:
             file.write(f"{device}\n")
 

@@ -68,7 +68,7 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, with what would bear it out, fixed before any record was read.
+    """A claim of the paper, with what would bear it out; `views.claims` says what was amended.
 
     Attributes:
         id: short name.
