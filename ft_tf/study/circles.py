@@ -86,7 +86,7 @@ def run_circles(
     Args:
         config: of the table.
         output_dir: the run's own directory is made below it.
-        report: called with the finished share after every chunk.
+        report: called with the finished share, before the first chunk and after every one.
 
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.

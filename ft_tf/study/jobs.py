@@ -38,7 +38,7 @@ def cost(config: RunConfig, *, examples: int) -> float:
 
 
 class _Share(keras.callbacks.Callback):
-    """Reports the finished share of a training, a few times an epoch."""
+    """Reports the finished share of a training: what was done before it, then after every step."""
 
     def __init__(self, epochs: int, report: Callable[[float], None]) -> None:
         super().__init__()
@@ -48,6 +48,7 @@ class _Share(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch
+        self._report(epoch / self._epochs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         steps = self.params.get("steps") or batch + 1

@@ -18,8 +18,8 @@ class Job:
         name: what the user sees.
         cost: expected work in any unit common to all jobs; it only shapes the time left.
         is_done: whether a record is there already.
-        execute: does the work; is given a function to call with the finished share in [0, 1]. To be
-            done by a worker process it must pickle.
+        execute: does the work; is given a function to call with the finished share in [0, 1], at
+            first with what was done before. To be done by a worker process it must pickle.
     """
 
     name: str
@@ -34,12 +34,16 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+_SECONDS_BETWEEN_LINES = 300.0
+"""Where no line can move, such as in a log of a training that takes hours."""
+
+
 class Progress:
     """Prints "run k of n, elapsed, left": one line that moves on a terminal, lines elsewhere.
 
-    The time left is the remaining cost at the speed seen since the first job began here; jobs that
-    were done before do not count. Several jobs may be in work at once: the line then speaks of the
-    one that was heard of last.
+    The time left is the remaining cost at the speed seen since the first job began here; what was
+    done before does not count, be it whole jobs or the first epochs of one. Several jobs may be in
+    work at once: the line then speaks of the one that was heard of last.
     """
 
     def __init__(self, jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> None:
@@ -49,24 +53,38 @@ class Progress:
         self._pending_cost = sum(job.cost for job in jobs if not job.is_done())
         self._finished_cost = 0.0
         self._shares: dict[int, float] = {}
+        self._before: dict[int, float] = {}
+        self._written = self._started
         self._width = 0
 
     def begin(self, index: int) -> None:
         """Says which job starts."""
         if not self._shares and not self._finished_cost:
             self._first_begun = time.monotonic()
-        self.update(index, 0.0)
-        if not self._stream.isatty():
-            self._write(self._line(index) + "\n")
+        self._shares[index] = 0.0
+        self._show(index)
 
     def update(self, index: int, share: float) -> None:
-        """Moves the line on a terminal."""
+        """Moves the line on a terminal; elsewhere leaves one now and then.
+
+        What is heard of a job first is what was done before it began here.
+        """
+        if index not in self._before:
+            self._before[index] = share
+            self._pending_cost -= share * self._jobs[index].cost
         self._shares[index] = share
-        if self._stream.isatty():
-            # A line that wraps cannot be erased by going back to its start.
-            line = self._line(index, room=shutil.get_terminal_size().columns - 1)
-            self._write(self._erase() + line)
-            self._width = len(line)
+        if self._stream.isatty() or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
+            self._show(index)
+
+    def _show(self, index: int) -> None:
+        self._written = time.monotonic()
+        if not self._stream.isatty():
+            self._write(self._line(index) + "\n")
+            return
+        # A line that wraps cannot be erased by going back to its start.
+        line = self._line(index, room=shutil.get_terminal_size().columns - 1)
+        self._write(self._erase() + line)
+        self._width = len(line)
 
     def note(self, text: str) -> None:
         """Leaves one line of words."""
@@ -76,15 +94,18 @@ class Progress:
         """Leaves one line for a finished job."""
         self._shares.pop(index, None)
         if not was_done:
-            self._finished_cost += self._jobs[index].cost
+            self._finished_cost += self._cost_here(index, 1.0)
         self.note(f"{self._place(index)} {self._jobs[index].name}: {outcome}")
 
     def _place(self, index: int) -> str:
         return f"[run {index + 1} of {len(self._jobs)}]"
 
+    def _cost_here(self, index: int, share: float) -> float:
+        return max(share - self._before.get(index, 0.0), 0.0) * self._jobs[index].cost
+
     def _line(self, index: int, *, room: int | None = None) -> str:
         elapsed = time.monotonic() - self._started
-        started = sum(share * self._jobs[job].cost for job, share in self._shares.items())
+        started = sum(self._cost_here(job, share) for job, share in self._shares.items())
         done = self._finished_cost + started
         at_work = time.monotonic() - self._first_begun
         left = "?"

@@ -122,7 +122,7 @@ def train_circles(
         chunks: accuracies (train, test) of finished chunks by their first replicate. What is there
             is not trained again, what is trained is added: kept on disk, an interrupted study goes
             on from it. It must stem from the same arguments, `threads` apart.
-        progress: called with the finished share after every chunk.
+        progress: called with the finished share, before the first chunk and after every one.
 
     Raises:
         ArgumentError: shapes that do not fit, labels other than 0 and 1, a value out of range.
@@ -158,6 +158,8 @@ def train_circles(
 
     chunks = {} if chunks is None else chunks
     missing = [start for start in starts if start not in chunks]
+    if progress is not None:
+        progress(len(chunks) / len(starts))
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         try:
             for start, part in zip(missing, pool.map(run, missing), strict=True):

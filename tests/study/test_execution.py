@@ -14,6 +14,7 @@ from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
+from ft_tf.study import jobs
 from ft_tf.study.execution import directory_of, run
 
 CONFIG = c.RunConfig(
@@ -230,6 +231,18 @@ def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stri
     privacy = record["privacy"]
     assert (privacy["steps"], privacy["passes"]) == (16, 1)
     assert privacy["epsilon_claimed"] > 0
+
+
+def test_a_job_says_first_what_was_done_before_it_began(stripes, tmp_path):
+    # Under fresh noise every epoch is kept, however short.
+    config = dataclasses.replace(PRIVATE, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=None))
+    with pytest.raises(KeyboardInterrupt):
+        run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
+    shares = []
+    jobs.training_job(config, stripes, tmp_path).execute(shares.append)
+    assert shares[0] == pytest.approx(2 / 3)
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
 
 
 SCRIPT = """

@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from ft_tf.study import schedule
 from ft_tf.study.schedule import Job, execute
 
 
@@ -82,3 +83,54 @@ def test_an_interruption_goes_through():
     jobs = [Job(name="a", cost=1.0, is_done=lambda: False, execute=interrupted), job("b")]
     with pytest.raises(KeyboardInterrupt):
         execute(jobs, stream=io.StringIO())
+
+
+class Clock:
+    """Stands for the time module: it moves when a job says so."""
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(schedule, "time", clock)
+    return clock
+
+
+def long_job(clock, *, begun_at=0.0, minutes):
+    """A training of 100 minutes, of which the given ones are done, a share reported at each."""
+
+    def work(report):
+        report(begun_at)
+        for minute in range(1, minutes + 1):
+            clock.seconds += 60.0
+            report(begun_at + minute / 100)
+        return {"kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25}}
+
+    return Job(name="long", cost=7.0, is_done=lambda: False, execute=work)
+
+
+def test_a_log_gets_a_line_every_five_minutes(clock):
+    stream = io.StringIO()
+    execute([long_job(clock, minutes=12)], stream=stream)
+    assert stream.getvalue().splitlines() == [
+        "[run 1 of 1] long    0%  elapsed 0:00  left about ?",
+        "[run 1 of 1] long    5%  elapsed 5:00  left about 1:35:00",
+        "[run 1 of 1] long   10%  elapsed 10:00  left about 1:30:00",
+        "[run 1 of 1] long: train 50.00%, test 25.00%",
+    ]
+
+
+def test_the_time_left_is_that_of_a_run_that_goes_on(clock):
+    stream = io.StringIO()
+    jobs = [long_job(clock, begun_at=0.8, minutes=20), long_job(clock, minutes=5)]
+    execute(jobs, stream=stream)
+    lines = stream.getvalue().splitlines()
+    # 20 minutes of the first and 100 of the second are to do; the 80% that were there took no time.
+    assert lines[1] == "[run 1 of 2] long   85%  elapsed 5:00  left about 1:55:00"
+    assert lines[-2] == "[run 2 of 2] long    5%  elapsed 25:00  left about 1:35:00"
