@@ -147,29 +147,53 @@ def _other_devices(records: Iterable[Record]) -> list[str]:
 def short_runs(groups: Sequence[Group]) -> dict[str, str]:
     """For a figure's legend: key of each group -> the algorithm with its first option.
 
-    Where two groups of one architecture would get the same words, their labels are added, and
-    where these are equal too, a number.
+    Where two groups of one architecture would get the same words, the options in which they differ
+    are added; where there is none, their labels; and where these are equal too, a number.
     """
     short = {}
     for group in groups:
-        name, options = _algorithm(group.config)
-        short[group.key] = ", ".join([name, *options[:1]])
-    for addition in (_label, lambda group, place: f"variant {place}"):
+        name, options = _algorithm(_without_precision(group.config))
+        fitted = ["fitted"] if group.is_fitted else []
+        short[group.key] = ", ".join([name, *options[:1], *fitted])
+    for additions in (_differing_options, _labels, _numbers):
         seen: dict[tuple[str, str], list[Group]] = {}
         for group in groups:
             architecture = group.any_record["config"].get("architecture", "")
             seen.setdefault((architecture, short[group.key]), []).append(group)
         for same in seen.values():
-            for place, group in enumerate(same if len(same) > 1 else (), start=1):
-                added = addition(group, place)
-                short[group.key] += f" ({added})" if added else ""
+            for group, added in zip(same, additions(same) if len(same) > 1 else (), strict=False):
+                short[group.key] += added
     return short
 
 
-def _label(group: Group, place: int) -> str:
-    del place
+def _without_precision(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "precision": "float32"}
+
+
+def _differing_options(groups: Sequence[Group]) -> list[str]:
+    found = []
+    for group in groups:
+        precision = group.config.get("precision", "float32")
+        found.append([*_algorithm(group.config)[1][1:], f"in {precision}"])
+    shared = set(found[0]).intersection(*found[1:])
+    return ["".join(f", {option}" for option in own if option not in shared) for own in found]
+
+
+def _labels(groups: Sequence[Group]) -> list[str]:
+    return [f" ({label})" if label else "" for label in map(_label, groups)]
+
+
+def _label(group: Group) -> str:
     label = group.config.get("label") or ""
-    return label.removesuffix("-paper").replace("table_", "Table ")
+    stem = label.removesuffix("-fitted").removesuffix("-paper")
+    tables = stem.removeprefix("table_").split("_")
+    if not stem.startswith("table_"):
+        return stem
+    return f"Tables {' and '.join(tables)}" if len(tables) > 1 else f"Table {tables[0]}"
+
+
+def _numbers(groups: Sequence[Group]) -> list[str]:
+    return [f" (variant {place})" for place in range(1, len(groups) + 1)]
 
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ import pytest
 
 from ft_tf.report import blocks, claims, paper
 from ft_tf.report.claims import frames, page
+from ft_tf.report.claims.confirmed import confirmed
 from ft_tf.report.claims.model import Evidence, judge
 from ft_tf.report.comparison import Comparison
 
@@ -145,6 +146,7 @@ def test_a_short_training_is_not_read_as_less_overfitting(paper_run, gap_there, 
     judged = verdict_of("robust_overfit", records)
     counted, there = judged.evidence[0], judged.evidence[1]
     assert judged.verdict == verdict
+    assert judged.unconfirmed == "contradicted (0 for, 1 against, 0 undecided)"
     assert counted.comparison.difference == pytest.approx(-0.05)
     assert there.comparison.difference == pytest.approx(0.02 - gap_there - 0.00075)
     expected = 1.0 if there.comparison.difference > 0 else there.comparison.p_value
@@ -178,6 +180,7 @@ def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
     put_at_chance(records, "tikhonov")
     remark = verdict_of("robust_faults", records).evidence[0].remark
     assert remark.startswith("TRADES and Tikhonov at chance")
+    assert "at 50% faults 11.00 against 11.00" in remark
 
 
 def test_fitted_runs_never_count(paper_run):
@@ -232,6 +235,8 @@ def test_dp_tolerance_is_judged_at_equal_accuracy(private_study):
     counted = [entry for entry in judged.evidence if entry.counts]
     assert len(counted) == 4  # two rows, weights and units
     assert all("stopped" in entry.what for entry in counted)
+    assert "own epsilon 5.25 (Poisson sampling" in counted[0].remark
+    assert judged.unconfirmed == ""
     assert any(entry.remark == "context: at unequal accuracy" for entry in judged.evidence)
     without = [r for r in private_study if "natural_stopped" not in r["rows"][0]]
     assert verdict_of("dp_tolerance", without).verdict == "not run"
@@ -246,16 +251,48 @@ def test_pairs_at_unequal_accuracy_do_not_count(private_study):
     assert "not at equal accuracy" in judged.evidence[0].remark
 
 
-def test_dp_gap_counts_against_natural_and_shows_the_rest(private_study):
+@pytest.mark.parametrize(
+    ("wider", "verdict"),
+    [
+        (0.05, "borne out"),  # the stopped runs' gaps exceed those of DP
+        (0.0, "undecided"),  # they equal them, by seed up to the factory's wobble
+        (-0.05, "undecided"),  # they are smaller: privacy does not narrow the gap
+    ],
+)
+def test_dp_narrows_the_gap_only_if_stopping_at_its_accuracy_does_not(
+    private_study, wider, verdict
+):
+    for record in private_study:
+        if "natural_stopped" in record["rows"][0]:
+            record["accuracy"]["generalization_error"] += wider
     judged = verdict_of("dp_gap", private_study)
-    assert judged.verdict == "borne out"
+    assert judged.verdict == verdict
+    assert judged.unconfirmed == "borne out (2 for, 0 against, 0 undecided)"
     counted = [entry for entry in judged.evidence if entry.counts]
     assert [entry.what.split(" against ")[1] for entry in counted] == ["natural"] * 2
-    remarks = {entry.remark for entry in judged.evidence if not entry.counts}
+    sign = "the other sign at equal test accuracy" in counted[0].remark
+    assert sign == (wider < 0)
+    remarks = {entry.remark.split(";")[0] for entry in judged.evidence if not entry.counts}
     assert remarks == {
         "context: at equal test accuracy",
+        "context: clipping alone, which gives no privacy",
         "context: Tikhonov, which gives no privacy",
     }
+
+
+def test_without_a_stopped_run_the_gap_of_dp_says_nothing(private_study):
+    rest = [r for r in private_study if "natural_stopped" not in r["rows"][0]]
+    judged = verdict_of("dp_gap", rest)
+    assert judged.verdict == "undecided"
+    assert judged.evidence[0].remark == "no run at equal test accuracy to hold beside it"
+
+
+def test_the_larger_p_counts_and_the_remark_says_so():
+    for p_end, p_beside, expected in ((0.001, 0.04, 0.04), (0.04, 0.001, 0.04)):
+        end, beside = comparison(-0.05, p_end), comparison(-0.01, p_beside)
+        found = confirmed(Evidence("x", "gap", end, -1), beside, at="equal training accuracy")
+        assert (found.comparison.p_value, found.unconfirmed) == (expected, end)
+        assert ("larger one" in found.remark) == (p_beside > p_end)
 
 
 def test_a_bound_of_a_hundred_points_is_no_evidence(private_study):

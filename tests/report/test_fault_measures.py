@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ft_tf.report import fault_measures, measures, tradeoff
+from ft_tf.report import fault_measures, measures, tradeoff, views
 from ft_tf.report.groups import groups_by_row
 
 
@@ -94,11 +94,23 @@ def test_lost_accuracy_is_that_on_the_images_of_each_trial_where_a_record_has_it
 
 def test_a_small_drop_at_chance_is_said_in_the_table(run):
     record = with_curve(run, (0.0, 0.1, 0.5, 0.9), (0.9, 0.3, 0.11, 0.1))
-    line = fault_measures.drop_frame([record]).to_dict("records")[0]
-    assert line["at_chance"] is True
+    frame = fault_measures.drop_frame([record])
+    line = frame.to_dict("records")[0]
+    assert line["seeds_at_chance"] == 1
+    assert "; AT CHANCE by 50% faults: the drop says nothing" in views.drops(frame).details[0]
     assert line["kept"] == pytest.approx(
         ((0.8 + 0.2) * 0.1 + (0.2 + 0.01) * 0.4 + 0.01 * 0.4) / 2 / (0.9 * 0.8)
     )
+
+
+def test_how_many_seeds_are_at_chance_is_said(run):
+    records = [
+        with_curve(run, (0.0, 0.1, 0.5, 0.9), (0.9, 0.3, at_50, 0.1)) for at_50 in (0.11, 0.5)
+    ]
+    records[1]["config"]["seed"] = 1
+    frame = fault_measures.drop_frame(records)
+    assert frame["seeds_at_chance"][0] == 1
+    assert "AT CHANCE by 50% faults in 1 of 2 seeds" in views.drops(frame).details[0]
 
 
 def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_run):

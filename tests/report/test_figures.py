@@ -46,6 +46,34 @@ def test_figures_of_a_table_show_each_algorithm_in_its_colour(study, kind):
     assert chunks(png) <= PLAIN_CHUNKS
 
 
+@pytest.mark.parametrize(("letters", "columns"), [(8, 3), (24, 2), (55, 1)])
+def test_a_legend_lies_within_its_figure(letters, columns):
+    figure, axes = style.panels(1, 1, title="t", width=5.8)
+    for letter in "abc":
+        axes[0][0].plot([0, 1], [0, 1], label=letter * letters)
+    style.legend_below(figure, axes[0])
+    (legend,) = figure.legends
+    assert legend._ncols == columns
+    assert legend.get_window_extent().width <= figure.bbox.width
+
+
+def test_what_was_fitted_looks_otherwise(paper_run):
+    records = [
+        paper_run(
+            row="table_8/fmnist_dnn/dpsgd/0.49",
+            algorithm="dpsgd",
+            options={"noise_multiplier": sigma},
+            fitted=fitted,
+        )
+        for sigma in (5.0, 1.1, 0.5, 0.05)
+        for fitted in (False, True)
+    ]
+    groups = [group for found in groups_by_row(records).values() for group in found]
+    found = [(look.color, look.marker, look.style) for look in looks.looks(groups).values()]
+    assert len(set(found)) == 8
+    assert len({color for color, _, _ in found}) >= 7
+
+
 def test_gaps_show_the_papers_and_ours(study, circles, circles_results):
     for records, exhibit in ((study, "table_5"), ([circles(results=circles_results)], "table_3")):
         png = figures.draw("gaps", records, exhibit)

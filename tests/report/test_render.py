@@ -92,4 +92,25 @@ def test_legend_names_are_told_apart_only_where_they_must(run):
     assert names(
         run(row=row, algorithm="trades"),
         run(row=row, algorithm="trades", options={"beta": 6.0}),
-    ) == ["TRADES, epsilon 0.1 (variant 1)", "TRADES, epsilon 0.1 (variant 2)"]
+    ) == ["TRADES, epsilon 0.1, beta 1", "TRADES, epsilon 0.1, beta 6"]
+    half = run(row=row, algorithm="trades")
+    half["config"]["precision"] = "mixed_bfloat16"
+    assert names(run(row=row, algorithm="trades"), half) == [
+        "TRADES, epsilon 0.1, in float32",
+        "TRADES, epsilon 0.1, in mixed_bfloat16",
+    ]
+    longer = run(row=row, algorithm="trades")
+    longer["config"]["epochs"] += 1
+    assert names(run(row=row, algorithm="trades"), longer) == [
+        "TRADES, epsilon 0.1 (variant 1)",
+        "TRADES, epsilon 0.1 (variant 2)",
+    ]
+    assert names(
+        run(row=row, algorithm="trades", label="table_4_6-paper"),
+        run(row=row, algorithm="trades", label="table_5-paper"),
+        run(row=row, algorithm="trades", label="table_5-paper-fitted", fitted=True),
+    ) == [
+        "TRADES, epsilon 0.1 (Table 5)",
+        "TRADES, epsilon 0.1 (Tables 4 and 6)",
+        "TRADES, epsilon 0.1, fitted",
+    ]

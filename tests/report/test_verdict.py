@@ -164,6 +164,26 @@ def test_the_line_says_what_was_counted(run):
     assert "0 fitted, not counted" in line
 
 
+def test_circles_are_told_apart_from_the_rest(run, circles):
+    """Circles have natural's gap and the paper's order, Table 5 neither."""
+    stem = "table_3/circles_mlp"
+    tests = {  # the paper's gaps: 24.3 and 29.0
+        f"{stem}/natural": ("natural", 0.0, [0.757, 0.755, 0.759]),
+        f"{stem}/additive_gaussian/0.5": ("additive_gaussian", 0.5, [0.61, 0.60, 0.62]),
+    }
+    results = {
+        row: {"noise": noise, "sigma": sigma, "train": [1.0] * 3, "test": test}
+        for row, (noise, sigma, test) in tests.items()
+    }
+    records = dnn(run, "tikhonov", (0.09, 0.091, 0.092)) + dnn(run, "natural", (0.01, 0.011, 0.012))
+    line = summary_line([*records, circles(results=results)])
+    assert line.startswith("1 of 4 of the paper's gaps")
+    assert line.endswith(
+        "Table 3, one small network on 100 points: 1 of 2 gaps, 1 of 1 orderings (0 reversed); "
+        "Tables 4 to 8: 0 of 2 gaps, 0 of 1 orderings (1 reversed)."
+    )
+
+
 def test_gaps_that_are_all_equal_are_left_out_of_the_line(run):
     records = dnn(run, "natural", (0.085, 0.087, 0.086)) + dnn(run, "tikhonov", (0.0329,) * 200)
     found = verdict(records)

@@ -14,7 +14,8 @@ from ft_tf.report.tables import accuracy_frame
 
 LARGEST = 5
 CLAIM_COLUMNS = (
-    "claim", "title", "verdict", "for", "against", "undecided", "not_counted", "reason",
+    "claim", "title", "verdict", "for", "against", "undecided", "not_counted", "unconfirmed",
+    "reason",
 )  # fmt: skip
 EVIDENCE_COLUMNS = (
     "claim",
@@ -65,6 +66,7 @@ def claims_frame(judged: Iterable[Judged]) -> pd.DataFrame:
             "against": entry.count(AGAINST),
             "undecided": entry.count(OPEN),
             "not_counted": entry.count(NOT_COUNTED),
+            "unconfirmed": entry.unconfirmed,
             "reason": entry.reason,
         }
         for entry in judged

@@ -45,6 +45,7 @@ class Evidence:
         records: names of the records behind it, with blanks between.
         remark: why it does not count, or what to bear in mind.
         is_out: taken out of the count, for the reason in `remark`.
+        unconfirmed: the comparison before another one had to say the same; None where none had to.
         p_holm: corrected p-value, None where there is none.
         bearing: "for", "against", "undecided" or "not counted".
     """
@@ -57,6 +58,7 @@ class Evidence:
     records: str = ""
     remark: str = ""
     is_out: bool = False
+    unconfirmed: Comparison | None = None
     p_holm: float | None = None
     bearing: str = NOT_COUNTED
 
@@ -98,12 +100,15 @@ class Judged:
         evidence: all comparisons, the counted ones first.
         verdict: "borne out", "contradicted", "undecided" or "not run".
         reason: how the verdict follows.
+        unconfirmed: the verdict if no comparison had to be confirmed by another one, with its
+            count; "" where none had to.
     """
 
     claim: Claim
     evidence: tuple[Evidence, ...]
     verdict: str
     reason: str
+    unconfirmed: str = ""
 
     def count(self, bearing: str) -> int:
         """How many comparisons have this bearing."""
@@ -113,6 +118,21 @@ class Judged:
 def judge(claim: Claim, records: Iterable[Record]) -> Judged:
     """Applies `RULE` to a claim."""
     found = claim.evidence(list(records))
+    judged = _judged(claim, found)
+    if all(entry.unconfirmed is None for entry in found):
+        return judged
+    alone = _judged(
+        claim,
+        [
+            dataclasses.replace(entry, comparison=entry.unconfirmed or entry.comparison)
+            for entry in found
+        ],
+    )
+    tally = f"{alone.count(FOR)} for, {alone.count(AGAINST)} against, {alone.count(OPEN)} undecided"
+    return dataclasses.replace(judged, unconfirmed=f"{alone.verdict} ({tally})")
+
+
+def _judged(claim: Claim, found: Sequence[Evidence]) -> Judged:
     counted = [entry for entry in found if entry.counts]
     corrected = holm([entry.comparison.p_value for entry in counted if _is_decidable(entry)])
     p_values = iter(corrected)

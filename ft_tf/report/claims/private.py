@@ -7,6 +7,7 @@ from ft_tf import intervals
 from ft_tf.privacy import theorem_1
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
+from ft_tf.report.claims.confirmed import confirmed
 from ft_tf.report.claims.model import Claim, Evidence, left_out, of_groups, points, where
 from ft_tf.report.comparison import (
     Comparison,
@@ -21,7 +22,7 @@ from ft_tf.report.comparison import (
 from ft_tf.report.fault_measures import kept
 from ft_tf.report.groups import Group
 from ft_tf.report.partners import TARGETS, PrivateRow, private_rows
-from ft_tf.report.privacy import worst
+from ft_tf.report.privacy import of_group, worst
 from ft_tf.report.spread import why_not
 from ft_tf.report.tradeoff import kind_of
 
@@ -61,16 +62,21 @@ def _tolerance(records: Sequence[Record]) -> list[Evidence]:
                 sign=0,
                 remark="context: at unequal accuracy",
             )
-            if entry.clip_only is not None:
-                found += _against(
-                    entry.clip_only,
-                    entry.natural,
-                    _kept(target),
-                    name=name,
-                    sign=0,
-                    remark="context: clipping alone, which gives no privacy",
-                )
+            found += _clipping_alone(entry, _kept(target), name=name)
     return _once(found)
+
+
+def _clipping_alone(entry: PrivateRow, measure: Measure, *, name: str) -> list[Evidence]:
+    if entry.clip_only is None:
+        return []
+    return _against(
+        entry.clip_only,
+        entry.natural,
+        measure,
+        name=name,
+        sign=0,
+        remark="context: clipping alone, which gives no privacy",
+    )
 
 
 def _once(found: Sequence[Evidence]) -> list[Evidence]:
@@ -101,10 +107,17 @@ def _at_equal_accuracy(
             paired(pairs),
             measure=name,
             sign=sign,
-            remark=remark,
+            remark="; ".join(filter(None, [remark, _own_epsilon(entry.private)])),
             is_out=is_unequal,
         )
     ]
+
+
+def _own_epsilon(private: Group) -> str:
+    own = of_group(private)
+    if own is None or own.epsilon is None:
+        return ""
+    return f"own epsilon {own.epsilon:.4g} ({own.epsilon_accounting})"
 
 
 def _tolerance_printed() -> str:
@@ -142,10 +155,14 @@ def _costs_accuracy() -> str:
 def _gap(records: Sequence[Record]) -> list[Evidence]:
     found = []
     for entry in private_rows(records):
-        found += _against(entry.private, entry.natural, gap, name="gap", sign=-1)
-        found += _at_equal_accuracy(
+        equal = _at_equal_accuracy(
             entry, gap, name="gap", sign=0, remark="context: at equal test accuracy"
         )
+        beside = next((pair.comparison for pair in equal if not pair.is_out), None)
+        for end in _against(entry.private, entry.natural, gap, name="gap", sign=-1):
+            found.append(confirmed(end, beside, at="equal test accuracy"))
+        found += equal
+        found += _clipping_alone(entry, gap, name="gap")
         found += _against(
             entry.private,
             entry.tikhonov,
@@ -154,7 +171,7 @@ def _gap(records: Sequence[Record]) -> list[Evidence]:
             sign=0,
             remark="context: Tikhonov, which gives no privacy",
         )
-    return found
+    return _once(found)
 
 
 def _gap_printed() -> str:
@@ -281,6 +298,8 @@ TOLERANCE = Claim(
         "Against fully trained natural models, at unequal accuracy, the comparison is context: a "
         "model that knows less has less to lose.",
         "Clipping alone stands beside it, since it changes the trained weights as well.",
+        "Read each comparison with its own epsilon: in the thousands and above it promises nothing "
+        "that anyone would call privacy.",
         "Natural trainings that stop look after each of their first steps since three seeds had "
         "been seen: 16 steps apart they passed the accuracy of noise multiplier 5 by more than a "
         "point, so that those pairs could not count.",
@@ -290,12 +309,18 @@ GAP = Claim(
     id="dp_gap",
     title="Differential privacy narrows the gap",
     printed=_gap_printed,
-    test="The gap of a DP run is smaller than that of natural training of the same table.",
+    test=(
+        "The gap of a DP run is smaller than that of natural training of the same table; that of "
+        "natural training of its seed that was stopped at its test accuracy must say the same: the "
+        "larger of the two p-values counts."
+    ),
     evidence=_gap,
     counter=_gap_counter,
     caveats=(
-        "DP runs test lower than natural ones. At equal test accuracy, beside it as context, it "
-        "shows whether privacy or the early stage of training narrows the gap.",
+        "DP runs test lower than natural ones: by itself their small gap says only that they have "
+        "learned less. At equal test accuracy it shows whether privacy narrows the gap, or the "
+        "early stage of training.",
+        "Clipping alone, which gives no privacy, stands beside it.",
     ),
 )
 BOUND = Claim(

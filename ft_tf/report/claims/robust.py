@@ -1,16 +1,16 @@
 """Claims about adversarial training: tolerance, overfitting, the size of the ball, Figure 3."""
 
-import dataclasses
 import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 
 from ft_tf.records import Record
 from ft_tf.report import labels, paper
+from ft_tf.report.claims.confirmed import confirmed
 from ft_tf.report.claims.model import Claim, Evidence, of_groups, points
 from ft_tf.report.comparison import Comparison, Measure, gap, unpaired, values
 from ft_tf.report.equal_training import gap_at, robust_pairs
-from ft_tf.report.fault_measures import at_chance, kept
+from ft_tf.report.fault_measures import kept, seeds_at_chance
 from ft_tf.report.groups import Group, groups_by_row
 from ft_tf.report.partners import TARGETS, finished
 
@@ -26,10 +26,10 @@ def _kept(target: str) -> Measure:
     return lambda record: kept(record, target)
 
 
-def _drop(target: str) -> Measure:
+def _drop(target: str, part: str = "drop") -> Measure:
     def drop(record: Record) -> float | None:
         found = (record["faults"].get(target) or {}).get("drop_50_to_90")
-        return found["drop"] if found else None
+        return found[part] if found else None
 
     return drop
 
@@ -124,16 +124,16 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
 def _gaps(first: Group, second: Group, *, name: str) -> list[Evidence]:
     """The first's gap against that of the second, called `name`; beside it, at equal training.
 
-    A training that is cut short has a small gap because it has learned less. So the comparison
-    speaks only where the gap of the second, as it reached the first's training accuracy, says the
-    same: its p-value is the larger of the two.
+    Where the second never reached the first's training accuracy, the first has not learned less,
+    and its gap at the end speaks by itself.
     """
-    end, equal = _compared(first, second, gap), _at_equal_training(first, second)
+    end = of_groups(first, second, _compared(first, second, gap), measure="gap", sign=1)
+    equal = _at_equal_training(first, second)
     if equal is None:
-        return [of_groups(first, second, end, measure="gap", sign=1)]
+        return [end]
     train = points(statistics.fmean(first.samples.train))
     return [
-        of_groups(first, second, _confirmed(end, equal), measure="gap", sign=1),
+        confirmed(end, equal, at="equal training accuracy"),
         of_groups(
             first,
             second,
@@ -151,15 +151,6 @@ def _at_equal_training(first: Group, second: Group) -> Comparison | None:
     there = [gap_at(record, train) for record in second.finished]
     gaps = [entry[2] for entry in there if entry is not None]
     return unpaired(first.samples.gap, gaps) if gaps else None
-
-
-def _confirmed(end: Comparison, equal: Comparison) -> Comparison:
-    """The comparison at the end, with the p-value of "both differ, and the same way"."""
-    if not (end.is_decidable and equal.is_decidable):
-        why = end.why_undecided or equal.why_undecided
-        return dataclasses.replace(end, p_value=None, why_undecided=why)
-    agree = end.difference * equal.difference > 0
-    return dataclasses.replace(end, p_value=max(end.p_value, equal.p_value) if agree else 1.0)
 
 
 def _robust_gap(record: Record) -> float | None:
@@ -254,14 +245,17 @@ def _of_drop(
 ) -> Evidence:
     """Counts for weights against Tikhonov, as in Figure 3, unless a side is at chance by 50%."""
     counted = beside == "tikhonov" and target == "weights"
+    sides = (("TRADES", robust), (labels.algorithm(beside), other))
     lost = [
-        name
-        for name, group in (("TRADES", robust), (labels.algorithm(beside), other))
-        if any(at_chance(record, target) for record in group.finished)
+        name + _in_how_many(group, target)
+        for name, group in sides
+        if seeds_at_chance(group, target)
     ]
     remark = "" if counted else "context: the paper drew weights, against Tikhonov"
     if lost:
         remark = f"{' and '.join(lost)} at chance by 50% faults: a small drop is no tolerance"
+    levels = [statistics.fmean(values(group, _drop(target, "at_50"))) for _, group in sides]
+    remark += f"{'; ' if remark else ''}at 50% faults " + " against ".join(map(points, levels))
     return of_groups(
         robust,
         other,
@@ -271,6 +265,11 @@ def _of_drop(
         remark=remark,
         is_out=bool(lost),
     )
+
+
+def _in_how_many(group: Group, target: str) -> str:
+    lost, all_seeds = seeds_at_chance(group, target), len(group.finished)
+    return f" (in {lost} of {all_seeds} seeds)" if lost < all_seeds else ""
 
 
 def _faults_printed() -> str:
@@ -340,7 +339,7 @@ MORE_EPSILON = Claim(
 )
 FAULTS = Claim(
     id="robust_faults",
-    title="Robust models lose more under faults",
+    title="Robust models drop more from 50 to 90% faults",
     printed=_faults_printed,
     test=(
         "From 50 to 90% faulty weights TRADES loses more accuracy than Tikhonov of the same table. "
@@ -349,7 +348,9 @@ FAULTS = Claim(
     evidence=_faults,
     counter=_faults_counter,
     caveats=(
-        "A drop between two rates depends on where on the curve they fall; what is kept over all "
-        "rates is the other claim's measure.",
+        "A drop between two rates depends on where on the curve they fall: a model that has lost "
+        "more by 50% has less left to lose, which speaks against the claim and not for the model. "
+        "The levels stand beside each comparison; what is kept over all rates is the measure of "
+        f'"{TOLERANCE.title}".',
     ),
 )

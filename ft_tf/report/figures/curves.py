@@ -30,7 +30,8 @@ def curves(records: Sequence[Record], exhibit: str) -> Figure:
     shown, found = by_architecture(drawn), looks(drawn)
     columns = min(len(shown), 2)
     rows = math.ceil(len(shown) / columns)
-    title = title_of(exhibit, "Training curves: train solid, test dashed")
+    stars = "; star: best under attack" if any(map(_best, drawn)) else ""
+    title = title_of(exhibit, f"Accuracy: train solid, test dashed{stars}")
     figure, axes = panels(rows, columns, title=title, height=3.4, width=4.8, share_y=True)
     flat = [panel for row in axes for panel in row]
     for panel, (architecture, groups) in zip(flat, shown.items(), strict=False):
@@ -81,7 +82,15 @@ def _draw(axes: Axes, group: Group, look: Look) -> None:
         if len(values) > 1:
             low, high = 100 * values.min(axis=0), 100 * values.max(axis=0)
             axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
+    if _best(group):
+        epoch, test = _best(group)
+        axes.plot(epoch, 100 * test, marker="*", markersize=10, color=look.color, linestyle="")
+
+
+def _best(group: Group) -> tuple[float, float] | None:
+    """Mean epoch and test accuracy of the best checkpoints, where the test curve is drawn."""
     best = [record.get("best_checkpoint") or {} for record in group.finished]
     epoch, test = (mean_of(b.get(key) for b in best) for key in ("epoch", "test_accuracy"))
-    if epoch is not None and test is not None and "test_accuracy" in history:
-        axes.plot(epoch, 100 * test, marker="*", markersize=10, color=look.color, linestyle="")
+    if epoch is None or test is None or "test_accuracy" not in _history(group):
+        return None
+    return epoch, test

@@ -1,8 +1,8 @@
 """Which groups a figure shows, and how: one algorithm and setting looks the same everywhere.
 
 Colours go by the algorithm and start from Okabe and Ito's, told apart by the colour-blind too:
-natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise. Markers and line
-styles repeat what colours say, for print without colour.
+natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise, what was fitted
+violet. Markers and line styles repeat what colours say, for print without colour.
 """
 
 import dataclasses
@@ -19,13 +19,15 @@ FAMILIES = {
     "tikhonov": ("#009E73", "#5CC9A7", "#00573F"),
     "trades": ("#D55E00", "#E69F00", "#8C2D04", "#F3C969", "#FF9478", "#5E3C2E"),
     "dpsgd": ("#08306B", "#0072B2", "#56B4E9", "#A6CEE3"),
-    "other": ("#CC79A7", "#8C6D1F", "#7B3294", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
+    "fitted": ("#4B0092", "#9A4FD1", "#C9A0E8"),
+    "other": ("#CC79A7", "#8C6D1F", "#882255", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
 }
 MARKERS = {
     "natural": ("o", "P", "X"),
     "tikhonov": ("s", "D", "H"),
     "trades": ("^", "v", "<", ">"),
     "dpsgd": ("D", "d", "p", "h"),
+    "fitted": ("1", "2", "3"),
     "other": ("*", "X", "P", "v", "s"),
 }
 STYLES = ("-", "--", "-.", ":")
@@ -49,8 +51,10 @@ class Look:
 
 
 def family_of(group: Group) -> str:
-    """What gives a group its colours; clipping alone, noise alone and controls are "other"."""
+    """What gives a group its colours; arms and controls are "other"."""
     algorithm = parts_of(group.row)[2]
+    if group.is_fitted:
+        return "fitted"
     if algorithm in CONTROLS or algorithm.startswith("dpsgd_"):
         return "other"
     name = (group.config.get("algorithm") or {}).get("name", "")

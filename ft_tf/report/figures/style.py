@@ -84,6 +84,7 @@ def panels(
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure with a title and rows x columns panels, each with its own tick labels."""
     figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)  # measures text, for legends that fit
     figure.suptitle(title, fontsize=10, fontweight="bold")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for panel in axes.ravel():
@@ -102,19 +103,23 @@ def title_of(exhibit: str, text: str) -> str:
 def legend_below(
     figure: Figure, axes: Sequence[Axes], *, columns: int = 3, title: str = ""
 ) -> None:
-    """One legend for all panels, below them, each name once."""
+    """One legend for all panels, below them, each name once; in fewer columns if it is too wide."""
     handles = {}
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=min(columns, len(handles)),
-        title=title or None,
-        title_fontsize=8.0,
-    )
+    for count in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=count,
+            title=title or None,
+            title_fontsize=8.0,
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def legend_beside(axes: Axes) -> None:

@@ -91,7 +91,9 @@ def _drop_detail(line: Line) -> str:
     if not line["replicates"]:
         return _of_rows(line)
     trials, images = count(line["trials"]), count(line["images"])
-    chance = "; AT CHANCE by 50% faults: the drop says nothing" if line["at_chance"] is True else ""
+    lost, seeds = line["seeds_at_chance"], line["replicates"]
+    where = f" in {count(lost)} of {count(seeds)} seeds" if lost < seeds else ""
+    chance = f"; AT CHANCE by 50% faults{where}: the drop says nothing" if lost else ""
     return f"{_of_rows(line)}; {trials} fault sets per rate on {images} images{chance}"
 
 
