@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ft_tf._compat import keras
 from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
+from ft_tf.attacks.validation import check_one_input
 from ft_tf.checks import check_positive_integer
 
 STUCK_SHARE = 0.01
@@ -87,6 +88,7 @@ def sanity_checks(
         One line per doubt; empty if there is none (which proves nothing).
     """
     check_positive_integer(examples=examples)
+    check_one_input(model)
     problem = checked_problem(
         model,
         np.asarray(x)[:examples],

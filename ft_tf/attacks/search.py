@@ -20,6 +20,7 @@ from ft_tf.attacks.validation import (
     check_labels,
     check_logits,
     check_logits_model,
+    check_one_input,
 )
 from ft_tf.checks import (
     check_choice,
@@ -92,6 +93,7 @@ def checked_problem(
     check_positive_integer(batch_size=batch_size)
     bounds = check_bounds(bounds)
     check_radius(distance=distance, bounds=bounds, epsilon=epsilon)
+    check_one_input(model)
     x = check_images(x, bounds)
     check_image_shape(model, x)
     classes = check_logits_model(model, x[:1])

@@ -28,13 +28,13 @@ def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None)
     if not model.built:
         raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
     shape = getattr(model, "output_shape", None)
-    several = isinstance(getattr(model, "input_shape", None), list | dict)
+    check_one_input(model)
     if shape is None and example is not None:
         output = model(tf.convert_to_tensor(example), training=False)
         shape = tuple(output.shape) if tf.is_tensor(output) else []
     if shape is None:
         raise ModelError(f"model={model.name} has an unknown output shape: pass an example batch")
-    if several or not isinstance(shape, tuple):
+    if not isinstance(shape, tuple):
         raise ModelError(f"model={model.name} must have one input and one output")
     if len(shape) != 2 or not shape[-1]:
         raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")
@@ -67,6 +67,16 @@ def check_logits(logits: npt.NDArray[np.floating], *, name: str = "model") -> No
             f"model={name} gives probabilities (every row is >= 0 and sums to 1): "
             "remove its softmax so that it gives logits"
         )
+
+
+def check_one_input(model: keras.Model) -> None:
+    """Checks that a model takes one array, which is what an attack moves.
+
+    Raises:
+        ModelError: it has several inputs.
+    """
+    if isinstance(getattr(model, "input_shape", None), list | dict):
+        raise ModelError(f"model={model.name} must have one input and one output")
 
 
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:

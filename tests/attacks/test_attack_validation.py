@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ft_tf._compat import keras, tf
-from ft_tf.attacks import check_images, check_labels, check_logits_model, fgsm
+from ft_tf.attacks import check_images, check_labels, check_logits_model, fgsm, sanity_checks
 from ft_tf.attacks.validation import check_logits
 from ft_tf.errors import ArgumentError, ModelError
 
@@ -62,6 +62,15 @@ def test_logits_models_are_accepted(model, classes):
 def test_other_models_are_refused(model, message):
     with pytest.raises(ModelError, match=message):
         check_logits_model(model())
+
+
+@pytest.mark.parametrize("attack", [fgsm, sanity_checks])
+def test_several_inputs_are_refused_before_they_are_stacked(attack):
+    """Inputs of different shapes make no array: NumPy's error came first."""
+    one, two = keras.Input((4,)), keras.Input((3,))
+    model = keras.Model([one, two], layers.Dense(3)(layers.Concatenate()([one, two])))
+    with pytest.raises(ModelError, match="one input and one output"):
+        attack(model, [np.zeros((5, 4)), np.zeros((5, 3))], np.zeros(5, int), epsilon=0.1)
 
 
 def test_a_hidden_softmax_is_found_by_its_values():

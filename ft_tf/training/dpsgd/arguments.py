@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import tf
+from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 
@@ -22,6 +22,20 @@ def as_array(name: str, value: Any) -> np.ndarray:
     raise ArgumentError(
         f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
     )
+
+
+def check_takes_arrays(model: keras.Model) -> None:
+    """Checks that one array can be the input of a model.
+
+    Raises:
+        ArgumentError: it has several inputs.
+    """
+    shapes = getattr(model, "input_shape", None)
+    if isinstance(shapes, list | dict):
+        raise ArgumentError(
+            f"x must be a tf.data.Dataset of ((a, b, ...), y): model={model.name} has "
+            f"{len(shapes)} inputs"
+        )
 
 
 def check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:

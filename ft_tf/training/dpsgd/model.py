@@ -13,7 +13,12 @@ from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.arguments import as_array, check_reference, check_sizes
+from ft_tf.training.dpsgd.arguments import (
+    as_array,
+    check_reference,
+    check_sizes,
+    check_takes_arrays,
+)
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
@@ -216,6 +221,7 @@ claimed only as far as the sizes of its batches allow |
         """
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
+            check_takes_arrays(self.model)
             x, y = as_array("x", x), as_array("y", y)
         check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:

@@ -51,6 +51,23 @@ def account(dataset, *, private=None, **arguments):
     return private.privacy_account(delta=DELTA)
 
 
+@pytest.mark.parametrize("pack", [tuple, list, lambda parts: parts[0]])
+def test_a_model_with_several_inputs_trains_on_a_tf_data_input_and_is_told_so(pack):
+    one, two = keras.Input((4,)), keras.Input((4,))
+    private = DPSGDModel(
+        keras.Model([one, two], keras.layers.Dense(2)(keras.layers.Concatenate()([one, two]))),
+        l2_norm_clip=1.0,
+        noise_multiplier=1.0,
+    )
+    private.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(100)
+    with pytest.raises(ArgumentError, match=r"x must be a tf.data.Dataset .* has 2 inputs"):
+        private.fit(pack([x, x]), y, batch_size=50, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices(((x, x), y)).batch(50)
+    private.fit(batches, batch_size=50, verbose=0)
+    assert int(private.optimizer.iterations) == 2
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_batches_of_one_size_earn_one_gaussian_a_pass(epochs):
     with pytest.warns(
