@@ -4,8 +4,9 @@
     ... whatever stands here is replaced ...
     <!-- end -->
 
-A name is that of a section of the report, such as "table_8", "claims" or "membership"; or
-"summary", the verdict's line. No number between the markers is typed by hand.
+A name is that of a section of the report, such as "table_8", "claims" or "membership";
+"tradeoff_cifar10", the part of section "tradeoff" on one data set; or "summary", the verdict's
+line. No number between the markers is typed by hand.
 """
 
 import re
@@ -13,11 +14,12 @@ from collections.abc import Iterable
 
 from ft_tf.errors import ArgumentError
 from ft_tf.records import Record
-from ft_tf.report import paper, render, tables, views
+from ft_tf.report import paper, render, tables, tradeoff, views
 from ft_tf.report.document import names_of, section
 from ft_tf.report.verdict import summary_line
 
 SUMMARY = "summary"
+_ON_DATA = "tradeoff_"
 _START = re.compile(r"^<!-- table:(?P<name>\S+) -->$")
 _END = "<!-- end -->"
 
@@ -61,6 +63,8 @@ def block(name: str, records: list[Record], *, base: str) -> str:
     """
     if name == SUMMARY:
         return f"{summary_line(records)} ({len(records)} records.)"
+    if name.startswith(_ON_DATA):
+        return _on_data(name.removeprefix(_ON_DATA), records, base=base)
     known = names_of(records)
     if name not in known:
         raise ArgumentError(
@@ -76,6 +80,15 @@ def block(name: str, records: list[Record], *, base: str) -> str:
     else:
         view = section(records, name).view
         link += "."
+    if not view.rows:
+        return f"{render.EMPTY} {link}"
+    return f"{render.markdown(view, has_details=False)}{link}"
+
+
+def _on_data(dataset: str, records: list[Record], *, base: str) -> str:
+    frame = tradeoff.group_frame(records)
+    view = views.tradeoff(frame[frame["data"].str.startswith(f"{dataset}, ")])
+    link = f"[What was run in each row]({base}/tables/tradeoff.md)."
     if not view.rows:
         return f"{render.EMPTY} {link}"
     return f"{render.markdown(view, has_details=False)}{link}"

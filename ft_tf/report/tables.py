@@ -13,6 +13,8 @@ from ft_tf.report import labels, paper, privacy
 from ft_tf.report.groups import OTHER, Group, groups_by_row
 from ft_tf.report.spread import LEVEL, why_not
 
+_OFFICIAL_TRADES_EPOCHS = 76
+
 ACCURACY_EXHIBITS = tuple(e for e in paper.EXHIBITS if e not in ("figure_2", "figure_3"))
 
 COLUMNS = (
@@ -45,6 +47,7 @@ COLUMNS = (
     "delta",
     "data",
     "deviations",
+    "length",
     "fitted",
     "smoke",
     "unjudged",
@@ -172,12 +175,22 @@ def _run_part(group: Group) -> dict[str, Any]:
         "deviations": "; ".join(
             dict.fromkeys(text for record in group.records for text in record["deviations"])
         ),
+        "length": _length(group.config),
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
         "failures": failures_of(group),
         "records": group.names,
         **({} if epsilon is None else dataclasses.asdict(epsilon)),
     }
+
+
+def _length(config: dict[str, Any]) -> str:
+    """How long a training on CIFAR-10 was, where that decides the gap; "" elsewhere."""
+    if config.get("dataset") != "cifar10":
+        return ""
+    is_trades = config["algorithm"]["name"] == "trades"
+    official = f" (its authors' script: {_OFFICIAL_TRADES_EPOCHS})" if is_trades else ""
+    return f"{config['epochs']} epochs{official}"
 
 
 def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:

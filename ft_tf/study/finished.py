@@ -38,7 +38,7 @@ def load_run(
     """Loads a finished run.
 
     Raises:
-        RunError: there is no record, or the run failed.
+        RunError: there is no record, or no model beside it, or the run failed.
         DataError: the data here are not those of the run.
         ModelError: the model file is damaged.
     """
@@ -46,6 +46,11 @@ def load_run(
     if record["kind"] != "run" or record["status"] != "finished":
         raise RunError(f"run={str(directory)!r} is no finished training: there is no model to test")
     config = configs.from_dict(record["config"])
+    if not (directory / runs.MODEL).exists():
+        raise RunError(
+            f"run={str(directory)!r} has a record but no {runs.MODEL} (committed records come "
+            "without weights): train it again, with experiments.reproduce or experiments.train"
+        )
     model = models.load(directory / runs.MODEL)
     data = load(config.dataset, data_dir=data_dir, download=download)
     if data.fingerprint != record["data"]["fingerprint"]:

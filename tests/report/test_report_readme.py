@@ -45,8 +45,33 @@ def test_other_sections_have_tables_too(private_study):
         assert readme.block(name, private_study, base="r").startswith("| ")
 
 
+def test_the_tradeoff_of_one_data_set_stands_alone(private_study, paper_run):
+    cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
+    robust = paper_run(row="table_4/cifar10_cnn/trades", algorithm="trades", **cifar)
+    found = readme.block("tradeoff_cifar10", [*private_study, robust], base="r")
+    lines = [line for line in found.splitlines() if line.startswith("| ")]
+    assert len(lines) == 3
+    assert "TRADES" in lines[2] and "DP-SGD" not in found
+
+
+def test_short_tables_say_what_their_words_mean_and_how_long_cifar_was_trained(private_study, run):
+    cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
+    row = "table_4/cifar10_cnn"
+    records = [
+        run(row=f"{row}/natural", **cifar),
+        run(row=f"{row}/trades", algorithm="trades", fitted=True, **cifar),
+    ]
+    found = readme.block("table_4", records, base="r")
+    assert "| 10 epochs;" in found and "| 10 epochs (its authors' script: 76); fitted;" in found
+    assert "Fitted: a setting was chosen" in found and "Own epsilon" not in found
+    private = readme.block("table_8", private_study, base="r")
+    assert "Own epsilon: that of our run" in private and "Fitted:" not in private
+    assert "its authors" not in private
+
+
 def test_nothing_on_record_is_said():
-    assert readme.block("table_5", [], base="r").startswith("Nothing on record yet.")
+    for name in ("table_5", "tradeoff_cifar10"):
+        assert readme.block(name, [], base="r").startswith("Nothing on record yet.")
 
 
 @pytest.mark.parametrize(

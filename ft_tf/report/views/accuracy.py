@@ -83,17 +83,30 @@ _BRIEF: Cells = (
 
 def accuracy_brief(frame: pd.DataFrame, *, title: str) -> View:
     """View of the lines of `tables.accuracy_frame` that ran, short enough for the README."""
+    frame = frame[frame["status"] == "ran"]
+    has_epsilon, has_fitted = frame["epsilon"].notna().any(), frame["fitted"].eq(True).any()
     return make_view(
-        frame[frame["status"] == "ran"],
+        frame,
         _BRIEF,
         title=title,
         detail=lambda line: "",
-        notes=("Percent; differences are ours minus the paper's, in points.",),
+        notes=(
+            "Percent; differences are ours minus the paper's, in points.",
+            *([_OWN_EPSILON] if has_epsilon else []),
+            *([_FITTED] if has_fitted else []),
+        ),
     )
 
 
+_OWN_EPSILON = "Own epsilon: that of our run by the paper's accountant."
+_FITTED = (
+    "Fitted: a setting was chosen so that the training accuracy comes near the paper's; it counts "
+    "as no agreement."
+)
+
+
 def _remarks(line: Line) -> str:
-    parts = [words(line["variant"])]
+    parts = [words(line["variant"]), words(line["length"])]
     if not is_missing(line["epsilon"]):
         parts.append(f"own epsilon {figure(line['epsilon'])}")
     parts += ["fitted"] if line["fitted"] is True or line["fitted"] == 1 else []

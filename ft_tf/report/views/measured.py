@@ -80,7 +80,8 @@ def drops(frame: pd.DataFrame) -> View:
         notes=(
             "Percent. A drop is small as well for a model that is at chance by 50% faults: such "
             "rows say so below, and a small drop of theirs is no tolerance. Kept is the share of "
-            "the accuracy above chance that is left, averaged over 0 to 90% faults. The paper's "
+            "the accuracy above chance that is left, averaged over 0 to 90% faults. Without faults "
+            "the whole test set counts, with faults the images of each fault set. The paper's "
             "two drops are printed without a data set or a fault count; they stand beside the "
             "weights rows of the same algorithm.",
         ),

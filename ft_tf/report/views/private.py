@@ -82,7 +82,7 @@ _MEMBERSHIP: Cells = (
         Column("95% interval", "true positives", 1),
         lambda line: percent_interval(line["true_positive_low"], line["true_positive_high"]),
     ),
-    (Column("by own epsilon", "at most", 2), lambda line: percent(line["allowed"])),
+    (Column("by claimed epsilon", "at most", 2), lambda line: percent(line["allowed"])),
     (Column("by replace-one", "at most"), lambda line: percent(line["allowed_replace_one"])),
     (Column("n"), lambda line: count(line["replicates"])),
 )
@@ -118,7 +118,7 @@ def _membership_detail(line: Line) -> str:
     ]
     if not is_missing(line["epsilon"]):
         parts.append(
-            f"own epsilon {figure(line['epsilon'])}, replace-one "
+            f"claimed epsilon {figure(line['epsilon'])}, replace-one "
             f"{figure(line['epsilon_replace_one'])}, delta {figure(line['delta'])}"
         )
     if not is_missing(line["advantage_sd"]):
