@@ -126,6 +126,8 @@ def kind_of(group: Group) -> str:
         return labels.algorithm(algorithm)
     options = group.config["algorithm"]
     name = labels.algorithm(options["name"])
+    if group.config.get("augment"):
+        name += " with crops and flips"
     if options["name"] == "dpsgd":
         return f"{name}, noise multiplier {options['noise_multiplier']:g}"
     if options["name"] == "trades":

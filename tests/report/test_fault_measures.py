@@ -124,7 +124,12 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
     assert line["kind"] == "DP-SGD, noise multiplier 1.1"
     assert line["weights_kept"] == fault_measures.kept(record, "weights")
     natural = paper_run()
+    flipped = paper_run()
+    flipped["config"]["augment"] = True
+    (line,) = tradeoff.run_frame([flipped]).to_dict("records")
+    assert line["kind"] == "natural with crops and flips"
     (line,) = tradeoff.run_frame([natural]).to_dict("records")
+    assert line["kind"] == "natural"
     assert line["private"] == tradeoff.NOT_PRIVATE
     assert line["epsilon"] is None or math.isnan(line["epsilon"])
 

@@ -146,6 +146,7 @@ def layers(records: Sequence[Record], architecture: str) -> Figure:
         mine = frame[frame["target"] == target]
         _draw_bars(panel, mine, lambda name: found[keys[name]])
         panel.set_title(f"{target}; dashes: without faults")
+        panel.set_xlabel("layer, and its share of the sites")
         panel.set_ylabel("test accuracy, %")
     legend_below(figure, [row[0] for row in axes])
     return figure
@@ -174,7 +175,7 @@ def _draw_bars(axes: Axes, frame: pd.DataFrame, look_of: Callable[[str], Look]) 
 def _ticks(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:
     """Each layer's name, and below it its share of the sites."""
     shares = frame.groupby("layer")["share_of_sites"].first()
-    return [f"{name}\n{_rounded(100 * shares[name])}% of sites" for name in names]
+    return [f"{name}\n{_rounded(100 * shares[name])}%" for name in names]
 
 
 def _rounded(percent: float) -> str:
