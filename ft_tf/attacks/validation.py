@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.models import ending_of
+from ft_tf.models import count_inputs, ending_of
 
 BOUNDS_TOLERANCE = 1e-6
 """How far outside the bounds float32 rounding may put an input, as a share of their width."""
@@ -75,7 +75,7 @@ def check_one_input(model: keras.Model) -> None:
     Raises:
         ModelError: it has several inputs.
     """
-    if isinstance(getattr(model, "input_shape", None), list | dict):
+    if count_inputs(model) > 1:
         raise ModelError(f"model={model.name} must have one input and one output")
 
 
@@ -101,7 +101,10 @@ def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[n
         ArgumentError: no examples, values that are not finite numbers or lie outside the bounds.
     """
     low, high = check_bounds(bounds)
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:  # arrays of different shapes
+        raise ArgumentError(f"x={type(x).__name__} must be one array [n, ...]") from None
     if array.ndim < 2 or not array.size or array.dtype.kind not in "fiu":
         raise ArgumentError(
             f"x of shape {array.shape} and dtype {array.dtype} must be numbers [n, ...], n >= 1"

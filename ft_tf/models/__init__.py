@@ -16,7 +16,16 @@ ft_tf.errors.ModelError: model='sequential...' cannot be converted from Keras 3:
 
 from ft_tf.models.files import load
 from ft_tf.models.fresh import with_fresh_weights
+from ft_tf.models.inputs import count_inputs
 from ft_tf.models.keras3 import convert
 from ft_tf.models.outputs import Ending, ending_of, logits_of
 
-__all__ = ["Ending", "convert", "ending_of", "load", "logits_of", "with_fresh_weights"]
+__all__ = [
+    "Ending",
+    "convert",
+    "count_inputs",
+    "ending_of",
+    "load",
+    "logits_of",
+    "with_fresh_weights",
+]

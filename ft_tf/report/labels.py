@@ -185,11 +185,12 @@ def _labels(groups: Sequence[Group]) -> list[str]:
 
 def _label(group: Group) -> str:
     label = group.config.get("label") or ""
-    stem = label.removesuffix("-fitted").removesuffix("-paper")
-    tables = stem.removeprefix("table_").split("_")
-    if not stem.startswith("table_"):
-        return stem
-    return f"Tables {' and '.join(tables)}" if len(tables) > 1 else f"Table {tables[0]}"
+    table, _, scale = label.removesuffix("-fitted").partition("-")
+    if not table.startswith("table_"):
+        return label
+    numbers = table.removeprefix("table_").split("_")
+    title = f"Table{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"
+    return title if scale in ("", "paper") else f"{title}, {scale}"
 
 
 def _numbers(groups: Sequence[Group]) -> list[str]:

@@ -19,7 +19,7 @@ from ft_tf.report.document import names_of, section
 from ft_tf.report.verdict import summary_line
 
 SUMMARY = "summary"
-_ON_DATA = "tradeoff_"
+_ON_DATA = {f"tradeoff_{name}": name for name in ("fashion_mnist", "cifar10")}
 _START = re.compile(r"^<!-- table:(?P<name>\S+) -->$")
 _END = "<!-- end -->"
 
@@ -63,35 +63,34 @@ def block(name: str, records: list[Record], *, base: str) -> str:
     """
     if name == SUMMARY:
         return f"{summary_line(records)} ({len(records)} records.)"
-    if name.startswith(_ON_DATA):
-        return _on_data(name.removeprefix(_ON_DATA), records, base=base)
+    view, page = _view(name, records)
+    link = f"[What was run in each row]({base}/tables/{page}.md)"
+    if name in tables.ACCURACY_EXHIBITS:
+        left_out = len(tables.accuracy_frame(records, name)) - len(view.rows)
+        rows = "row has" if left_out == 1 else "rows have"
+        link += f"; {left_out} {rows} no finished run" if left_out else ""
+    if not view.rows:
+        return f"{render.EMPTY} {link}."
+    return f"{render.markdown(view, has_details=False)}{link}."
+
+
+def _view(name: str, records: list[Record]) -> tuple[views.View, str]:
+    """What a marker names, and the page of the report that has it in full."""
+    if name in _ON_DATA:
+        frame = tradeoff.group_frame(records)
+        return views.tradeoff(
+            frame[frame["data"].str.startswith(f"{_ON_DATA[name]}, ")]
+        ), "tradeoff"
+    if name in tables.ACCURACY_EXHIBITS:
+        frame = tables.accuracy_frame(records, name)
+        return views.accuracy_brief(frame, title=paper.EXHIBITS[name].title), name
     known = names_of(records)
     if name not in known:
         raise ArgumentError(
-            f"marker table:{name} is not in the report; it has {SUMMARY}, {', '.join(known)}"
+            f"marker table:{name} is not in the report; it has "
+            f"{', '.join((SUMMARY, *_ON_DATA, *known))}"
         )
-    link = f"[What was run in each row]({base}/tables/{name}.md)"
-    if name in tables.ACCURACY_EXHIBITS:
-        frame = tables.accuracy_frame(records, name)
-        view = views.accuracy_brief(frame, title=paper.EXHIBITS[name].title)
-        left_out = int((frame["status"] != "ran").sum())
-        rows = "row has" if left_out == 1 else "rows have"
-        link += f"; {left_out} {rows} no finished run." if left_out else "."
-    else:
-        view = section(records, name).view
-        link += "."
-    if not view.rows:
-        return f"{render.EMPTY} {link}"
-    return f"{render.markdown(view, has_details=False)}{link}"
-
-
-def _on_data(dataset: str, records: list[Record], *, base: str) -> str:
-    frame = tradeoff.group_frame(records)
-    view = views.tradeoff(frame[frame["data"].str.startswith(f"{dataset}, ")])
-    link = f"[What was run in each row]({base}/tables/tradeoff.md)."
-    if not view.rows:
-        return f"{render.EMPTY} {link}"
-    return f"{render.markdown(view, has_details=False)}{link}"
+    return section(records, name).view, name
 
 
 def outside(text: str, heading: str) -> str:

@@ -35,6 +35,8 @@ GROUP_COLUMNS = (
 )  # fmt: skip
 
 NOT_PRIVATE = "no guarantee"
+FITTED = ", fitted"
+"""How the kind of a fitted group ends."""
 
 
 def run_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -129,7 +131,8 @@ def kind_of(group: Group) -> str:
     if group.config.get("augment"):
         name += " with crops and flips"
     if options["name"] == "dpsgd":
-        return f"{name}, noise multiplier {options['noise_multiplier']:g}"
+        fitted = FITTED if group.is_fitted else ""
+        return f"{name}, noise multiplier {options['noise_multiplier']:g}{fitted}"
     if options["name"] == "trades":
         if options.get("normalized_example"):
             return labels.algorithm("trades_normalized_example")

@@ -69,12 +69,15 @@ class Progress:
 
         What is heard of a job first is what was done before it began here.
         """
-        if index not in self._before:
-            self._before[index] = share
-            self._pending_cost -= share * self._jobs[index].cost
+        self._count_before(index, share)
         self._shares[index] = share
         if self._stream.isatty() or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
             self._show(index)
+
+    def _count_before(self, index: int, share: float) -> None:
+        if index not in self._before:
+            self._before[index] = share
+            self._pending_cost -= share * self._jobs[index].cost
 
     def _show(self, index: int) -> None:
         self._written = time.monotonic()
@@ -91,10 +94,11 @@ class Progress:
         self._write(self._erase() + f"{text}\n")
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
-        """Leaves one line for a finished job."""
-        self._shares.pop(index, None)
+        """Leaves one line for a finished job; one that was never heard of counts as done before."""
         if not was_done:
+            self._count_before(index, 1.0)
             self._finished_cost += self._cost_here(index, 1.0)
+        self._shares.pop(index, None)
         self.note(f"{self._place(index)} {self._jobs[index].name}: {outcome}")
 
     def _place(self, index: int) -> str:

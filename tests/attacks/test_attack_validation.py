@@ -65,12 +65,19 @@ def test_other_models_are_refused(model, message):
 
 
 @pytest.mark.parametrize("attack", [fgsm, sanity_checks])
-def test_several_inputs_are_refused_before_they_are_stacked(attack):
+@pytest.mark.parametrize("structure", [list, tuple, lambda x: dict(zip("ab", x, strict=True))])
+def test_several_inputs_are_refused_before_they_are_stacked(attack, structure):
     """Inputs of different shapes make no array: NumPy's error came first."""
     one, two = keras.Input((4,)), keras.Input((3,))
-    model = keras.Model([one, two], layers.Dense(3)(layers.Concatenate()([one, two])))
+    outputs = layers.Dense(3)(layers.Concatenate()([one, two]))
+    model = keras.Model(structure([one, two]), outputs)
     with pytest.raises(ModelError, match="one input and one output"):
         attack(model, [np.zeros((5, 4)), np.zeros((5, 3))], np.zeros(5, int), epsilon=0.1)
+
+
+def test_images_that_make_no_array_are_refused():
+    with pytest.raises(ArgumentError, match="x=list must be one array"):
+        check_images([np.zeros((5, 4)), np.zeros((5, 3))], (0.0, 1.0))
 
 
 def test_a_hidden_softmax_is_found_by_its_values():

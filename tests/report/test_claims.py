@@ -153,6 +153,22 @@ def test_a_short_training_is_not_read_as_less_overfitting(paper_run, gap_there, 
     assert counted.p_holm == pytest.approx(max(expected, counted.comparison.p_value))
 
 
+def without_curves(records, *, epochs=2):
+    for record in records:
+        record["history"] = {"epoch": list(range(1, epochs + 1))}
+    return records
+
+
+@pytest.mark.parametrize(("train", "verdict"), [(0.90, "undecided"), (0.99, "borne out")])
+def test_a_natural_training_without_a_curve_confirms_nothing(paper_run, train, verdict):
+    """It ends at 95%: above 90%, where it must have been; below 99%, where it never was."""
+    records = without_curves(robust_study(paper_run, shift=0.5, train=train))
+    judged = verdict_of("robust_overfit", records)
+    assert judged.verdict == verdict
+    missing = "no run at equal training accuracy to hold beside it"
+    assert (missing in judged.evidence[0].remark) == (verdict == "undecided")
+
+
 def put_at_chance(records, algorithm):
     for record in records:
         if record["config"]["algorithm"]["name"] == algorithm:
@@ -284,7 +300,46 @@ def test_without_a_stopped_run_the_gap_of_dp_says_nothing(private_study):
     rest = [r for r in private_study if "natural_stopped" not in r["rows"][0]]
     judged = verdict_of("dp_gap", rest)
     assert judged.verdict == "undecided"
-    assert judged.evidence[0].remark == "no run at equal test accuracy to hold beside it"
+    assert judged.evidence[0].remark.endswith("no run at equal test accuracy to hold beside it")
+    assert "no run at equal test accuracy to hold beside it throughout" in judged.reason
+    few = [record for record in rest if record["config"]["seed"] < 2]
+    remark = verdict_of("dp_gap", few).evidence[0].remark
+    assert "fewer than 3 replicates; no run at equal test accuracy" in remark
+
+
+def test_a_pair_at_unequal_accuracy_confirms_no_gap(private_study):
+    """Its stopped runs have far larger gaps, and test two points too high."""
+    for record in private_study:
+        if "natural_stopped" in record["rows"][0]:
+            record["accuracy"]["generalization_error"] += 0.05
+            record["accuracy"]["test"] += 0.02
+    judged = verdict_of("dp_gap", private_study)
+    assert judged.verdict == "undecided"
+    assert "no run at equal test accuracy" in judged.evidence[0].remark
+
+
+def test_smoke_runs_have_no_verdict_without_confirmation_either(private_study):
+    for record in private_study:
+        record["config"]["label"] = "table_8-smoke"
+    assert verdict_of("dp_gap", private_study).unconfirmed == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "beside", "why"),
+    [
+        ((0.1, 0.001), (0.1, None), "given"),
+        ((0.1, None), (0.1, 0.001), "given"),
+        ((0.1, 0.001), (-0.1, None), "given"),  # one seed of the other sign says nothing
+    ],
+)
+def test_without_a_spread_on_both_sides_nothing_is_confirmed(end, beside, why):
+    end, beside = (
+        dataclasses.replace(comparison(*side), why_undecided="" if side[1] else why)
+        for side in (end, beside)
+    )
+    found = confirmed(Evidence("x", "gap", end, 1), beside, at="equal training accuracy")
+    assert found.comparison.p_value is None
+    assert found.comparison.why_undecided == why
 
 
 def test_the_larger_p_counts_and_the_remark_says_so():

@@ -123,6 +123,9 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
     assert (line["epsilon"], line["private"]) == (4.5, "DP")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1"
     assert line["weights_kept"] == fault_measures.kept(record, "weights")
+    record["config"]["fitted"] = True
+    (line,) = tradeoff.run_frame([record]).to_dict("records")
+    assert line["kind"] == "DP-SGD, noise multiplier 1.1, fitted"
     natural = paper_run()
     flipped = paper_run()
     flipped["config"]["augment"] = True

@@ -93,6 +93,13 @@ def test_legend_names_are_told_apart_only_where_they_must(run):
         run(row=row, algorithm="trades"),
         run(row=row, algorithm="trades", options={"beta": 6.0}),
     ) == ["TRADES, epsilon 0.1, beta 1", "TRADES, epsilon 0.1, beta 6"]
+    assert names(
+        run(row=row, algorithm="trades", label="table_8-paper-as_0.49"),
+        run(row=row, algorithm="trades", label="table_4_6-quick"),
+    ) == [
+        "TRADES, epsilon 0.1 (Table 8, paper-as_0.49)",
+        "TRADES, epsilon 0.1 (Tables 4 and 6, quick)",
+    ]
     half = run(row=row, algorithm="trades")
     half["config"]["precision"] = "mixed_bfloat16"
     assert names(run(row=row, algorithm="trades"), half) == [

@@ -78,6 +78,7 @@ def test_nothing_on_record_is_said():
     ("page", "words"),
     [
         ("<!-- table:table_9 -->\n<!-- end -->", "table_9 is not in the report"),
+        ("<!-- table:tradeoff_cifra10 -->\n<!-- end -->", "tradeoff_cifra10 is not in the report"),
         ("<!-- table:table_5 -->\n", "table:table_5 has no"),
         ("<!-- table:table_5 -->\n<!-- table:table_3 -->\n<!-- end -->", "before the next"),
     ],

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import pytest
@@ -124,6 +125,39 @@ def test_a_log_gets_a_line_every_five_minutes(clock):
         "[run 1 of 1] long   10%  elapsed 10:00  left about 1:30:00",
         "[run 1 of 1] long: train 50.00%, test 25.00%",
     ]
+
+
+def test_what_was_never_heard_of_is_not_counted_as_done_here(clock):
+    """A training that was at its end and only had to be evaluated takes two minutes."""
+
+    def evaluation(report):
+        clock.seconds += 120.0
+        return {"kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25}}
+
+    evaluated = Job(name="evaluated", cost=7.0, is_done=lambda: False, execute=evaluation)
+    stream = io.StringIO()
+    execute([evaluated, long_job(clock, minutes=5)], stream=stream)
+    # Neither its share nor its minutes say anything of the speed.
+    assert stream.getvalue().splitlines()[-2].endswith("5%  elapsed 7:00  left about 1:35:00")
+
+
+def test_the_time_left_of_two_at_once_and_of_one_given_again(clock):
+    stream = io.StringIO()
+    jobs = [dataclasses.replace(long_job(clock, minutes=0), name=name) for name in "ab"]
+    progress = schedule.Progress(jobs, stream=stream)
+    for index in (0, 1):
+        progress.begin(index)
+        progress.update(index, 0.0)
+    clock.seconds += 600.0
+    progress.update(0, 0.2)
+    progress.update(1, 0.2)
+    progress.begin(1)  # its worker was lost: what it had done, less the last steps, is found again
+    progress.update(1, 0.1)
+    clock.seconds += 600.0
+    progress.update(1, 0.3)
+    lines = stream.getvalue().splitlines()
+    assert "left about 1:30:00" in lines[2]  # 0.2 of 2 jobs, the second had not been heard of
+    assert lines[-1].endswith("[run 2 of 2] b   30%  elapsed 20:00  left about 1:00:00")
 
 
 def test_the_time_left_is_that_of_a_run_that_goes_on(clock):

@@ -21,7 +21,8 @@ def confirmed(evidence: Evidence, beside: Comparison | None, *, at: str) -> Evid
     """
     end, remark = evidence.comparison, ""
     if beside is None:
-        judged = _open(end, f"no run at {at} to hold beside it")
+        missing = f"no run at {at} to hold beside it"
+        judged = _open(end, "; ".join(filter(None, [end.why_undecided, missing])))
     elif not (end.is_decidable and beside.is_decidable):
         judged = _open(end, end.why_undecided or beside.why_undecided)
     elif end.difference * beside.difference <= 0:

@@ -119,7 +119,7 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judged:
     """Applies `RULE` to a claim."""
     found = claim.evidence(list(records))
     judged = _judged(claim, found)
-    if all(entry.unconfirmed is None for entry in found):
+    if all(entry.unconfirmed is None for entry in found if entry.counts):
         return judged
     alone = _judged(
         claim,
@@ -177,7 +177,8 @@ def _verdict(weighed: Sequence[Evidence], *, bears: bool) -> tuple[str, str]:
     if all(max(e.comparison.counts) < 2 for e in weighed):
         return UNDECIDED, f"one seed against one throughout: {tally}"
     if not any(_is_decidable(e) for e in weighed):
-        return UNDECIDED, f"no spread to judge by throughout: {tally}"
+        reasons = dict.fromkeys(e.comparison.why_undecided for e in weighed)
+        return UNDECIDED, f"{'; '.join(reasons)} throughout: {tally}"
     return UNDECIDED, tally
 
 

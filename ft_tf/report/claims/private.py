@@ -159,8 +159,15 @@ def _gap(records: Sequence[Record]) -> list[Evidence]:
             entry, gap, name="gap", sign=0, remark="context: at equal test accuracy"
         )
         beside = next((pair.comparison for pair in equal if not pair.is_out), None)
-        for end in _against(entry.private, entry.natural, gap, name="gap", sign=-1):
-            found.append(confirmed(end, beside, at="equal test accuracy"))
+        ends = _against(
+            entry.private,
+            entry.natural,
+            gap,
+            name="gap",
+            sign=-1,
+            remark=_own_epsilon(entry.private),
+        )
+        found += [confirmed(end, beside, at="equal test accuracy") for end in ends]
         found += equal
         found += _clipping_alone(entry, gap, name="gap")
         found += _against(
@@ -282,6 +289,11 @@ def _bound_counter() -> list[str]:
     ]
 
 
+_PRIVACY_IN_NAME = (
+    "Read each comparison with its own epsilon: in the thousands and above it promises nothing "
+    "that anyone would call privacy."
+)
+
 TOLERANCE = Claim(
     id="dp_tolerance",
     title="Differential privacy raises fault tolerance",
@@ -298,8 +310,7 @@ TOLERANCE = Claim(
         "Against fully trained natural models, at unequal accuracy, the comparison is context: a "
         "model that knows less has less to lose.",
         "Clipping alone stands beside it, since it changes the trained weights as well.",
-        "Read each comparison with its own epsilon: in the thousands and above it promises nothing "
-        "that anyone would call privacy.",
+        _PRIVACY_IN_NAME,
         "Natural trainings that stop look after each of their first steps since three seeds had "
         "been seen: 16 steps apart they passed the accuracy of noise multiplier 5 by more than a "
         "point, so that those pairs could not count.",
@@ -310,9 +321,9 @@ GAP = Claim(
     title="Differential privacy narrows the gap",
     printed=_gap_printed,
     test=(
-        "The gap of a DP run is smaller than that of natural training of the same table; that of "
-        "natural training of its seed that was stopped at its test accuracy must say the same: the "
-        "larger of the two p-values counts."
+        "The gap of a DP run is smaller than that of natural training of the same table, and, "
+        "paired by seed, than that of natural training which was stopped at its test accuracy: the "
+        "larger of the two p-values counts. Without such a stopped run a row is undecided."
     ),
     evidence=_gap,
     counter=_gap_counter,
@@ -320,6 +331,11 @@ GAP = Claim(
         "DP runs test lower than natural ones: by itself their small gap says only that they have "
         "learned less. At equal test accuracy it shows whether privacy narrows the gap, or the "
         "early stage of training.",
+        "Stopped runs end at the first look at which they test above their DP run, on the same "
+        "test images. They end up to a point above it, which the differences at equal test "
+        "accuracy are hardly larger than, and a test accuracy that was picked so is too high, "
+        "and its gap too small.",
+        _PRIVACY_IN_NAME,
         "Clipping alone, which gives no privacy, stands beside it.",
     ),
 )

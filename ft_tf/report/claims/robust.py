@@ -124,23 +124,26 @@ def _overfit(records: Sequence[Record]) -> list[Evidence]:
 def _gaps(first: Group, second: Group, *, name: str) -> list[Evidence]:
     """The first's gap against that of the second, called `name`; beside it, at equal training.
 
-    Where the second never reached the first's training accuracy, the first has not learned less,
-    and its gap at the end speaks by itself.
+    Where the second ended below the first's training accuracy and never reached it, the first has
+    not learned less, and its gap at the end speaks by itself.
     """
     end = of_groups(first, second, _compared(first, second, gap), measure="gap", sign=1)
     equal = _at_equal_training(first, second)
-    if equal is None:
+    level, end_of_second = (statistics.fmean(group.samples.train) for group in (first, second))
+    if equal is None and end_of_second < level:
         return [end]
-    train = points(statistics.fmean(first.samples.train))
+    judged = confirmed(end, equal, at="equal training accuracy")
+    if equal is None:
+        return [judged]
     return [
-        confirmed(end, equal, at="equal training accuracy"),
+        judged,
         of_groups(
             first,
             second,
             equal,
             measure="gap at equal training accuracy",
             sign=0,
-            remark=f"context: {name} as it reached {train}% on the training data",
+            remark=f"context: {name} as it reached {points(level)}% on the training data",
         ),
     ]
 

@@ -11,7 +11,7 @@ from ft_tf.records import Record
 from ft_tf.report import labels
 from ft_tf.report.figures.looks import FAMILIES
 from ft_tf.report.figures.style import panels
-from ft_tf.report.tradeoff import run_frame
+from ft_tf.report.tradeoff import FITTED, run_frame
 
 _SHAPES = ("o", "^", "s", "D", "v", "P")
 _X = {"test": "test accuracy, %", "robust": "accuracy under attack, %"}
@@ -61,6 +61,8 @@ def _colors(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _family(kind: str) -> str:
+    if kind.endswith(FITTED):
+        return "fitted"
     starts = {
         "natural, stopped": "other",
         "natural": "natural",

@@ -98,7 +98,9 @@ def accuracy_brief(frame: pd.DataFrame, *, title: str) -> View:
     )
 
 
-_OWN_EPSILON = "Own epsilon: that of our run by the paper's accountant."
+_OWN_EPSILON = (
+    "Own epsilon: that of our run, by the paper's accountant (of shuffled batches, unamplified)."
+)
 _FITTED = (
     "Fitted: a setting was chosen so that the training accuracy comes near the paper's; it counts "
     "as no agreement."

@@ -165,7 +165,7 @@ class RayPool:
             return actor, "lost", _reason(error)
         if kind == _SHARE:
             actor.answered()
-            return actor, "share", value
+            return None if value is None else (actor, "share", value)
         actor.finished()
         return actor, *value
 

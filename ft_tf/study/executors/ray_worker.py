@@ -17,7 +17,7 @@ class RayWorker:
 
     def __init__(self, threads: int) -> None:
         set_threads(threads)
-        self._share = 0.0
+        self._share: float | None = None
 
     def prepare(
         self, seen: Sequence[Witness], versions: dict[str, str | None]
@@ -33,12 +33,12 @@ class RayWorker:
 
     def perform(self, task: Task, *, again: bool) -> tuple[str, BaseException | Any]:
         """("result", what the task gave), or ("error", what it raised)."""
-        self._share = 0.0
+        self._share = None
         return perform(task, self._note, again=again)
 
     def _note(self, share: float) -> None:
         self._share = share
 
-    def share(self) -> float:
-        """How much of the task is done."""
+    def share(self) -> float | None:
+        """How much of the task is done; None until it has said so."""
         return self._share

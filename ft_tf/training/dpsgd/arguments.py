@@ -7,6 +7,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.models import count_inputs
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -30,11 +31,11 @@ def check_takes_arrays(model: keras.Model) -> None:
     Raises:
         ArgumentError: it has several inputs.
     """
-    shapes = getattr(model, "input_shape", None)
-    if isinstance(shapes, list | dict):
+    count = count_inputs(model)
+    if count > 1:
         raise ArgumentError(
-            f"x must be a tf.data.Dataset of ((a, b, ...), y): model={model.name} has "
-            f"{len(shapes)} inputs"
+            f"x must be a tf.data.Dataset of ((a, b, ...), y): model={model.name} has {count} "
+            "inputs"
         )
 
 

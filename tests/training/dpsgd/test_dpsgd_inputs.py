@@ -55,7 +55,7 @@ def account(dataset, *, private=None, **arguments):
 def test_a_model_with_several_inputs_trains_on_a_tf_data_input_and_is_told_so(pack):
     one, two = keras.Input((4,)), keras.Input((4,))
     private = DPSGDModel(
-        keras.Model([one, two], keras.layers.Dense(2)(keras.layers.Concatenate()([one, two]))),
+        keras.Model((one, two), keras.layers.Dense(2)(keras.layers.Concatenate()([one, two]))),
         l2_norm_clip=1.0,
         noise_multiplier=1.0,
     )
@@ -65,6 +65,16 @@ def test_a_model_with_several_inputs_trains_on_a_tf_data_input_and_is_told_so(pa
         private.fit(pack([x, x]), y, batch_size=50, verbose=0)
     batches = tf.data.Dataset.from_tensor_slices(((x, x), y)).batch(50)
     private.fit(batches, batch_size=50, verbose=0)
+    assert int(private.optimizer.iterations) == 2
+
+
+def test_a_single_input_in_a_structure_is_one():
+    one = keras.Input((4,))
+    private = DPSGDModel(
+        keras.Model({"a": one}, keras.layers.Dense(2)(one)), l2_norm_clip=1.0, noise_multiplier=1.0
+    )
+    private.compile("sgd", "sparse_categorical_crossentropy")
+    private.fit(*data(100), batch_size=50, verbose=0)
     assert int(private.optimizer.iterations) == 2
 
 
