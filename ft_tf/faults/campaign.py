@@ -1,6 +1,7 @@
 """Fault campaigns: seeded trials at several rates, as a tidy table."""
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -111,7 +112,18 @@ def sweep(
                 break
     options = {"target": target, "allocation": allocation, "images_per_trial": images_per_trial}
     facts = settings_facts(plan.fault, rule, images=campaign.images, **options)
-    return frame_of(rows, campaign.facts | facts)
+    facts = campaign.facts | facts
+    is_large = campaign.bytes_held > _WORTH_FREEING
+    del campaign
+    if is_large:
+        # A compiled program is a cycle: until Python looks for those, it holds its activations,
+        # and one sweep per layer of a CNN would pile up gigabytes.
+        gc.collect()
+    return frame_of(rows, facts)
+
+
+_WORTH_FREEING = 64 << 20
+"""Bytes from which on it is worth the fifth of a second that looking for cycles takes."""
 
 
 class Campaign:
@@ -149,6 +161,11 @@ class Campaign:
         with self.armed():
             clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
         self.measures = Measures(clean, y)
+
+    @property
+    def bytes_held(self) -> int:
+        """What images and kept activations take."""
+        return self._program.bytes_held
 
     @property
     def facts(self) -> dict[str, Any]:

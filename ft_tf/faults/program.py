@@ -58,6 +58,12 @@ class TrialProgram:
         self._all_images = tf.function(self._trial, autograph=False)
         self._some_images = tf.function(self._trial, autograph=False)
 
+    @property
+    def bytes_held(self) -> int:
+        """What images and kept activations take."""
+        tensors = [*tf.nest.flatten(self._x), *self._kept.values()]
+        return sum(int(tf.size(tensor)) * tensor.dtype.size for tensor in tensors)
+
     def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
         draws = Draws.tensors(masks)

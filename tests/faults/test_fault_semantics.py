@@ -1,5 +1,6 @@
 """Faults against closed forms, hand-made networks and full enumeration."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ from ft_tf import faults, intervals, metrics
 from ft_tf._compat import keras
 from ft_tf.faults.campaign import Campaign, drawn_ahead
 from ft_tf.faults.plan import FaultMasks, make_plan
+from ft_tf.faults.program import TrialProgram
 
 layers = keras.layers
 
@@ -108,6 +110,27 @@ def test_units_sit_behind_a_separate_activation():
         np.testing.assert_allclose(in_trial, logits, atol=1e-5)
         if fault.value == 0.0:  # through weights: every model that shares the layer sees it
             assert (activations == 0.0).all(axis=(0, 1, 2)).sum() == 2
+
+
+def test_what_a_large_sweep_held_is_free_when_it_ends():
+    """Compiled programs are cycles: without a collection those of all layers were alive at once."""
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 1)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    x, y = np.zeros((2500, 32, 32, 1), np.float32), np.zeros(2500, int)  # 72 MB of activations
+    gc.collect()
+    gc.disable()
+    try:
+        faults.sweep(model, x, y, target="units", rates=[0.5], trials=1, seed=0)
+        alive = [found for found in gc.get_objects() if isinstance(found, TrialProgram)]
+    finally:
+        gc.enable()
+    assert not alive
 
 
 def test_kept_clean_activations_change_no_bit():
