@@ -249,7 +249,7 @@ def test_binary_and_three_class_models_get_the_losses_they_can_have(make_linear)
 @settings(max_examples=12)
 @given(
     reach=st.floats(0, 1),
-    low=st.floats(-2, 0.5),
+    low=st.floats(-2, 0.5, width=32, allow_subnormal=False),  # TensorFlow takes those for 0
     width=st.floats(0.1, 4),
     distance=st.sampled_from(["l_inf", "l_2"]),
     seed=st.integers(0, 2**40),
