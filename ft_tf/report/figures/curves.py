@@ -82,8 +82,9 @@ def _draw(axes: Axes, group: Group, look: Look) -> None:
         if len(values) > 1:
             low, high = 100 * values.min(axis=0), 100 * values.max(axis=0)
             axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
-    if _best(group):
-        epoch, test = _best(group)
+    best = _best(group)
+    if best is not None:
+        epoch, test = best
         axes.plot(epoch, 100 * test, marker="*", markersize=10, color=look.color, linestyle="")
 
 
