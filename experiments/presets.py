@@ -15,7 +15,8 @@ declared here. Sources, by the letters that the comments below use:
 
 Beside the paper's rows stand arms that it lacks: `arms_of` and `stopped_runs`.
 
-Nothing at the scale "paper" was chosen by a test accuracy. The epochs and rates of "quick" were
+Nothing at the scale "paper" was chosen by a test accuracy, but where a natural training stops that
+is held against a DP run at equal accuracy (`stopped_runs`). The epochs and rates of "quick" were
 raised until its models had learned the sample, its test images included.
 """
 

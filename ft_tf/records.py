@@ -50,7 +50,9 @@ Of kind "run", besides:
     membership      null, or the loss-threshold attack of ft_tf.privacy.membership:
                     {"advantage", "advantage_of_mean_loss", "advantage_of_correctness",
                     "threshold", "true_positive_rate", "true_positive_interval": [low, high],
-                    "false_positive_rate", "members", "others"}
+                    "false_positive_rate", "members", "others", "scale": "log-odds"}. Without
+                    "scale" thresholds are losses, whose ties at 0 can leave no true positives,
+                    and the interval is over members alone
     privacy         null, or what ft_tf.privacy states of a DP-SGD run: its figures, the bounds
                     on the gap and the "statement" in words. Where config.algorithm.noise_seed is
                     set ("noise_seed_published"), the figures are those of a run with a secret

@@ -1,6 +1,7 @@
 """Measures against hand-computed values."""
 
 import gc
+import math
 import weakref
 
 import numpy as np
@@ -128,4 +129,18 @@ def test_cross_entropies_are_those_of_keras_also_where_softmax_saturates():
     binary = np.logaddexp(0, np.where(labels % 2, -1.0, 1.0) * one[:, 0].astype(np.float64))
     np.testing.assert_allclose(
         metrics.cross_entropies(one, labels % 2), binary, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_log_odds_are_not_rounded_to_nothing_as_losses_are():
+    logits = np.array([[80.0, 1.0, 0.0], [90.0, 2.0, 1.0]], np.float32)
+    tail = 1.0 + math.log1p(math.exp(-1.0))  # log(exp(1) + exp(0))
+    np.testing.assert_allclose(
+        metrics.error_log_odds(logits, np.zeros(2, int)), [tail - 80, tail + 1 - 90], rtol=1e-12
+    )
+    small = np.random.default_rng(4).normal(0, 2, (50, 10)).astype(np.float32)
+    labels = np.arange(50) % 10
+    losses = metrics.cross_entropies(small, labels)
+    np.testing.assert_allclose(
+        metrics.error_log_odds(small, labels), np.log(np.expm1(losses)), rtol=1e-9
     )

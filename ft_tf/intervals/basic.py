@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_probability
+from ft_tf.checks import check_non_negative, check_probability
 from ft_tf.errors import ArgumentError
 
 
@@ -86,25 +86,44 @@ def mean(values: Sequence[float], *, level: float = 0.95, unit: str) -> Interval
     With one replicate the spread is unknown: the interval is infinite.
     """
     array = _replicates(values, level)
-    return _student(array, math.sqrt(1 / len(array)), level, "Student t, mean", unit)
+    return _student(array, 1 / len(array), 0.0, level, "Student t, mean", unit)
 
 
-def prediction(values: Sequence[float], *, level: float = 0.95, unit: str) -> Interval:
-    """Interval for one further replicate: mean +- t s sqrt(1 + 1 / n).
+def prediction(
+    values: Sequence[float], *, level: float = 0.95, unit: str, further_variance: float = 0.0
+) -> Interval:
+    """Interval for one further replicate: mean +- t sqrt(s^2 (1 + 1 / n) + v).
 
     It, not the interval of the mean, is what a single published run should be compared with.
+
+    Args:
+        values: the replicates.
+        level: nominal coverage.
+        unit: what was replicated.
+        further_variance: v, which the further replicate has and those do not, such as that of an
+            accuracy which is measured on fewer test points: p (1 - p) / n_test.
+
+    >>> interval = prediction([0.0, 1.0, 2.0], unit="trial", further_variance=2 / 3)
+    >>> round(interval.half_width, 4)  # 4.3027 sqrt(4 / 3 + 2 / 3)
+    6.0849
     """
     array = _replicates(values, level)
-    return _student(array, math.sqrt(1 + 1 / len(array)), level, "Student t, prediction", unit)
+    check_non_negative(further_variance=further_variance)
+    method = "Student t, prediction"
+    return _student(array, 1 + 1 / len(array), further_variance, level, method, unit)
 
 
-def _student(array: np.ndarray, scale: float, level: float, method: str, unit: str) -> Interval:
+def _student(
+    array: np.ndarray, share: float, further: float, level: float, method: str, unit: str
+) -> Interval:
+    """Mean +- t sqrt(share s^2 + further)."""
     count = len(array)
     if count < 2:
         return Interval(-math.inf, math.inf, level, method, unit)
     centre = float(array.mean())
-    spread = float(stats.t.ppf((1 + level) / 2, count - 1) * array.std(ddof=1) * scale)
-    return Interval(centre - spread, centre + spread, level, method, unit)
+    variance = share * array.var(ddof=1) + further
+    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * math.sqrt(variance))
+    return Interval(centre - reach, centre + reach, level, method, unit)
 
 
 def welch(

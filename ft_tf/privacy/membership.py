@@ -12,6 +12,7 @@ import dataclasses
 import math
 
 import numpy as np
+from scipy import stats
 
 from ft_tf import intervals
 from ft_tf.checks import check_fraction, check_non_negative
@@ -27,10 +28,11 @@ class MembershipInference:
     Attributes:
         advantage: of the best threshold, chosen on every other example and measured on the rest.
         advantage_of_mean_loss: of the threshold that Yeom et al. use, the mean training loss.
-        threshold: the one that was chosen.
-        true_positive_rate: members found at a false positive rate of at most
-            `false_positive_rate`.
-        true_positive_interval: 95% Clopper-Pearson interval of it, over members.
+        threshold: the one that was chosen, on the scale of the log-odds.
+        true_positive_rate: members found by the largest threshold that takes at most
+            `false_positive_rate` of the others for members.
+        true_positive_interval: 95% interval of what the threshold finds that takes exactly this
+            share of all others, over both samples: see `loss_threshold_attack`.
         false_positive_rate: at which it is measured.
         members: number of members.
         others: number of non-members.
@@ -84,41 +86,75 @@ def allowed_true_positive_rate(
 
 def loss_threshold_attack(
     *,
-    member_losses: np.ndarray,
-    other_losses: np.ndarray,
+    member_log_odds: np.ndarray,
+    other_log_odds: np.ndarray,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
 ) -> MembershipInference:
     """Tells members from others by their losses.
 
+    It takes log(exp(loss) - 1), `ft_tf.metrics.error_log_odds`, where thresholds are the same as
+    on the loss: of a confident model the losses themselves are rounded to 0 for so many examples
+    that no threshold takes few others and any members.
+
+    The interval is distribution-free. The others below the threshold that takes a share f of all
+    others are binomial (n, f), which brackets it between two of the others that were seen; the
+    members below either have their Clopper-Pearson limit. Each of the four tails has 1.25%.
+
     Args:
-        member_losses: float [members], at least two.
-        other_losses: float [others], at least two.
+        member_log_odds: float [members], at least two.
+        other_log_odds: float [others], at least two.
         false_positive_rate: at which the true positive rate is measured.
 
     Raises:
-        ArgumentError: too few losses, one that is NaN, or a rate outside [0, 1].
+        ArgumentError: too few values, one that is NaN, or a rate outside [0, 1].
+
+    >>> found = loss_threshold_attack(
+    ...     member_log_odds=np.arange(-6.0, 2.0), other_log_odds=np.arange(4.0)
+    ... )
+    >>> found.true_positive_rate  # six of the eight lie below all others
+    0.75
     """
     check_fraction(false_positive_rate=false_positive_rate)
-    members = np.asarray(member_losses, np.float64)
-    others = np.asarray(other_losses, np.float64)
-    for name, losses in (("member_losses", members), ("other_losses", others)):
-        if losses.ndim != 1 or len(losses) < 2 or np.isnan(losses).any():
+    members = np.asarray(member_log_odds, np.float64)
+    others = np.asarray(other_log_odds, np.float64)
+    for name, values in (("member_log_odds", members), ("other_log_odds", others)):
+        if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
             raise ArgumentError(
-                f"{name}.shape={losses.shape} must be [n] with at least two losses, none NaN"
+                f"{name}.shape={values.shape} must be [n] with at least two values, none NaN"
             )
     threshold = _best_threshold(members[::2], others[::2])
-    found = int(np.sum(members <= _threshold_at(others, false_positive_rate)))
-    interval = intervals.proportion(successes=found, trials=len(members))
+    found = np.sum(members <= _threshold_at(others, false_positive_rate))
     return MembershipInference(
         advantage=_advantage(members[1::2], others[1::2], threshold),
-        advantage_of_mean_loss=_advantage(members, others, float(members.mean())),
+        advantage_of_mean_loss=_advantage_of_mean_loss(members, others),
         threshold=threshold,
-        true_positive_rate=found / len(members),
-        true_positive_interval=(interval.low, interval.high),
+        true_positive_rate=float(found / len(members)),
+        true_positive_interval=_interval(members, others, false_positive_rate),
         false_positive_rate=false_positive_rate,
         members=len(members),
         others=len(others),
     )
+
+
+def _advantage_of_mean_loss(members: np.ndarray, others: np.ndarray) -> float:
+    member_losses, other_losses = (np.logaddexp(0.0, values) for values in (members, others))
+    return _advantage(member_losses, other_losses, float(member_losses.mean()))
+
+
+def _interval(
+    members: np.ndarray, others: np.ndarray, rate: float, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the members below the `rate`-quantile of all others, not only of those seen."""
+    tail = (1 - level) / 4
+    fewest, most = stats.binom.ppf([tail, 1 - tail], len(others), rate).astype(int)
+    seen = np.concatenate([[-np.inf], np.sort(others), [np.inf]])
+    low = int(np.sum(members <= seen[fewest])) if fewest else 0
+    high = int(np.sum(members < seen[most + 1])) if most < len(others) else len(members)
+    of_each = [
+        intervals.proportion(successes=found, trials=len(members), level=1 - 2 * tail)
+        for found in (low, high)
+    ]
+    return of_each[0].low, of_each[1].high
 
 
 def _advantage(members: np.ndarray, others: np.ndarray, threshold: float) -> float:
@@ -126,7 +162,7 @@ def _advantage(members: np.ndarray, others: np.ndarray, threshold: float) -> flo
 
 
 def _best_threshold(members: np.ndarray, others: np.ndarray) -> float:
-    """The member's loss at which the empirical distributions are furthest apart."""
+    """The member's value at which the empirical distributions are furthest apart."""
     candidates = np.sort(members)
     found = np.searchsorted(candidates, candidates, side="right") / len(members)
     wrong = np.searchsorted(np.sort(others), candidates, side="right") / len(others)

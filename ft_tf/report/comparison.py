@@ -5,19 +5,20 @@ Interval and p-value are left out where the replicates allow none, for the reaso
 """
 
 import dataclasses
-import math
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from scipy import stats
 
 from ft_tf import intervals
 from ft_tf.records import Record
 from ft_tf.report.groups import Group
-from ft_tf.report.spread import LEVEL, why_not
+from ft_tf.report.spread import FEW, LEAST, LEVEL, why_not
 
 Measure = Callable[[Record], float | None]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +55,11 @@ class Comparison:
 
 
 def unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compares independent replicates: Welch's t, or one value against several (equal spread)."""
-    interval = intervals.difference(first, second, level=LEVEL, unit="training seed")
+    """Compares independent replicates by Welch's t; it takes `LEAST` of them on both sides."""
+    interval = intervals.welch(first, second, level=LEVEL, unit="training seed")
     means = statistics.fmean(first), statistics.fmean(second)
     counts = len(first), len(second)
-    reason = why_not(first, second)
+    reason = FEW if min(counts) < LEAST else why_not(first, second)
     if reason:
         return Comparison(
             *means, means[0] - means[1], None, None, None, counts, interval.method, reason
@@ -75,14 +76,9 @@ def unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
 
 
 def _p_of_unpaired(first: Sequence[float], second: Sequence[float]) -> float:
-    difference = statistics.fmean(first) - statistics.fmean(second)
-    single, several = sorted((first, second), key=len)
-    if len(single) > 1:
-        with warnings.catch_warnings():  # of two sides one may be constant
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
-    scale = statistics.stdev(several) * math.sqrt(1 + 1 / len(several))
-    return float(2 * stats.t.sf(abs(difference) / scale, len(several) - 1))
+    with warnings.catch_warnings():  # of two sides one may be constant
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def paired(pairs: Sequence[tuple[float, float]], *, unit: str = "training seed") -> Comparison:
@@ -111,8 +107,10 @@ def values(group: Group, measure: Measure) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def by_seed(first: Group, second: Group, measure: Measure) -> list[tuple[float, float]]:
-    """The figure of both groups for each training seed that both have run."""
+def by_seed(
+    first: Group, second: Group, measure: Callable[[Record], T | None]
+) -> list[tuple[T, T]]:
+    """What is measured of both groups, for each training seed that both have run."""
     others = {record["config"]["seed"]: measure(record) for record in second.finished}
     pairs = []
     for record in first.finished:

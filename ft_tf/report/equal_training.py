@@ -31,10 +31,10 @@ COLUMNS = (
     "gap",
     "natural_gap",
     "natural_epoch",
-    "natural_train_there",
     "natural_gap_there",
     "difference_there",
     "best_epoch",
+    "best_attack",
     "best_test",
     "best_robust",
     "records",
@@ -65,26 +65,38 @@ def robust_pairs(
     return found
 
 
-def gap_at(record: Record, train_accuracy: float) -> tuple[int, float, float] | None:
-    """Where a run's training accuracy first reaches a level.
+def gap_at(record: Record, train_accuracy: float) -> tuple[float, float] | None:
+    """A run's gap where its training accuracy first reaches a level.
+
+    Epoch and gap are interpolated linearly between the epoch that ends below the level and the
+    next: that after the first epoch above it belongs to a model that has learned more.
 
     Returns:
-        (epoch, training accuracy, gap) after that epoch; None where it is never reached, or where
-        the run's accuracies were not measured after each epoch.
+        (epoch, gap); None where the level is never reached, or lies below the first epoch, or
+        where the run's accuracies were not measured after each epoch.
     """
     history = record["history"]
     columns = [history.get(name) or [] for name in ("epoch", "train_accuracy", "test_accuracy")]
-    for epoch, train, test in zip(*columns, strict=False):
-        if train is not None and test is not None and train >= train_accuracy:
-            return int(epoch), train, train - test
-    return None
+    measured = [point for point in zip(*columns, strict=False) if None not in point]
+    above = next((i for i, (_, train, _) in enumerate(measured) if train >= train_accuracy), None)
+    if above is None:
+        return None
+    epoch, train, test = measured[above]
+    if train == train_accuracy:
+        return float(epoch), train - test
+    if above == 0:
+        return None
+    before = measured[above - 1]
+    share = (train_accuracy - before[1]) / (train - before[1])
+    gap_before, gap = before[1] - before[2], train - test
+    return before[0] + share * (epoch - before[0]), gap_before + share * (gap - gap_before)
 
 
 def equal_training_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Each TRADES group's gap beside the natural one's, at the end and at equal training accuracy.
 
-    natural_gap_there is the mean over natural seeds of the gap after the first epoch in which the
-    training accuracy reached the mean final one of the TRADES runs. best_* describe the checkpoint
+    natural_gap_there is the mean over natural seeds of `gap_at` the mean final training accuracy
+    of the TRADES runs. best_* describe the checkpoint
     with the best robust accuracy on test images that the reported figures do not use.
     """
     return pd.DataFrame(
@@ -98,7 +110,7 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
     train, gap = statistics.fmean(samples.train), statistics.fmean(samples.gap)
     there = [gap_at(record, train) for record in natural.finished]
     reached = [entry for entry in there if entry is not None]
-    natural_gap = mean_of(entry[2] for entry in reached)
+    natural_gap = mean_of(entry[1] for entry in reached)
     best = [record.get("best_checkpoint") or {} for record in group.finished]
     return {
         "data": f"{group.any_record['data'].get('name')}, {data_of(group)}",
@@ -112,7 +124,6 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
         "gap": gap,
         "natural_gap": statistics.fmean(natural.samples.gap),
         "natural_epoch": mean_of(entry[0] for entry in reached),
-        "natural_train_there": mean_of(entry[1] for entry in reached),
         "natural_gap_there": natural_gap,
         "difference_there": None if natural_gap is None else gap - natural_gap,
         **_best(best),
@@ -123,6 +134,9 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
 def _best(best: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "best_epoch": mean_of(entry.get("epoch") for entry in best),
+        "best_attack": ", ".join(
+            sorted({f"PGD-{entry['attack_steps']}" for entry in best if "attack_steps" in entry})
+        ),
         "best_test": mean_of(entry.get("test_accuracy") for entry in best),
         "best_robust": mean_of(entry.get("robust_accuracy") for entry in best),
     }

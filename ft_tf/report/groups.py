@@ -131,6 +131,16 @@ class Group:
         )
 
 
+def steps_of(group: Group) -> str:
+    """How many training steps the finished runs took, as "285" or "28 to 610"; "" if unknown."""
+    steps = [(record.get("training") or {}).get("steps") for record in group.finished]
+    known = [count for count in steps if count is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def without_seeds(config: Any) -> Any:
     """A configuration without its seeds, at every depth.
 

@@ -200,14 +200,14 @@ def band(
         own_unit: what that interval is over.
 
     Returns:
-        Low and high, cut to [0, 1], and what they are over; None for seeds that all agree. One
-        model's interval says nothing about another seed.
+        Low and high, cut to [0, 1], and what they are over; None for seeds that are too few or
+        all agree. One model's interval says nothing about another seed.
     """
     interval = spread.mean_interval(values)
     if interval is not None:
         low, high, unit = interval.low, interval.high, "training seeds"
     elif len(values) > 1:
-        low, high, unit = None, None, f"training seeds: none, {spread.EQUAL}"
+        low, high, unit = None, None, f"training seeds: none, {spread.why_not(values)}"
     else:
         (low, high), unit = own or (None, None), f"{own_unit}, one model"
     cut = (None if end is None else min(max(end, 0.0), 1.0) for end in (low, high))

@@ -1,7 +1,7 @@
 """Membership inference, and how much of it a run's own privacy guarantee allows."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ MEMBERSHIP_COLUMNS = (
     "advantage_sd",
     "advantage_of_correctness",
     "advantage_of_mean_loss",
+    "resolved",
     "true_positive_rate",
     "true_positive_low",
     "true_positive_high",
@@ -41,6 +42,9 @@ _ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss"
 def membership_frame(records: Iterable[Record]) -> pd.DataFrame:
     """The loss-threshold attack on each group of runs, and for DP runs what their epsilon allows.
 
+    True positives are left out, and `resolved` is false, where a record from before log-odds has
+    none: more of its test images than may be taken for members had a loss of exactly 0.
+
     `allowed` follows from the epsilon that the run claims. That epsilon adds or removes an example,
     while the attack compares a training image with one that it might have been replaced by:
     `allowed_replace_one` is the bound that the experiment as it is run has to obey, on average
@@ -51,23 +55,36 @@ def membership_frame(records: Iterable[Record]) -> pd.DataFrame:
         found = [r["membership"] for r in group.finished if r.get("membership")]
         if not found:
             continue
-        rates = [entry["true_positive_rate"] for entry in found]
-        low, high, unit = band(rates, found[0]["true_positive_interval"], own_unit="images")
+        resolved = all(map(_is_resolved, found))
         lines.append(
             {
                 **common(group, rows),
                 "replicates": len(found),
                 **{key: mean_of(entry.get(key) for entry in found) for key in _ADVANTAGES},
                 "advantage_sd": deviation([entry["advantage"] for entry in found]),
-                "true_positive_rate": statistics.fmean(rates),
-                "true_positive_low": low,
-                "true_positive_high": high,
-                "band": unit,
+                "resolved": resolved,
+                **(_true_positives(found) if resolved else {}),
                 **{key: found[0][key] for key in ("false_positive_rate", "members", "others")},
                 **_allowed(group, found[0]["false_positive_rate"]),
             }
         )
     return pd.DataFrame(lines, columns=list(MEMBERSHIP_COLUMNS))
+
+
+def _is_resolved(entry: dict[str, Any]) -> bool:
+    return "scale" in entry or entry["true_positive_rate"] > 0
+
+
+def _true_positives(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rates = [entry["true_positive_rate"] for entry in found]
+    over = "both splits" if "scale" in found[0] else "training images alone"
+    low, high, unit = band(rates, found[0]["true_positive_interval"], own_unit=over)
+    return {
+        "true_positive_rate": statistics.fmean(rates),
+        "true_positive_low": low,
+        "true_positive_high": high,
+        "band": unit,
+    }
 
 
 def _allowed(group: Group, false_positive_rate: float) -> dict[str, Any]:

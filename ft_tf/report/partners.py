@@ -51,6 +51,19 @@ ARM_COLUMNS = (
 )
 
 
+_EQUAL = 0.01
+_ROUNDING = 1e-9
+
+
+def are_equal(first: float, second: float) -> bool:
+    """Whether two test accuracies differ by at most a point, which comparisons call equal.
+
+    >>> are_equal(0.6997, 0.7097), are_equal(0.6996, 0.7097)  # floats: 0.6997 + 0.01 < 0.7097
+    (True, False)
+    """
+    return abs(first - second) <= _EQUAL + _ROUNDING
+
+
 @dataclasses.dataclass(frozen=True)
 class PrivateRow:
     """A DP row of the paper as it was run, with the groups that belong beside it.

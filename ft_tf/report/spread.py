@@ -17,7 +17,7 @@ from ft_tf.intervals import Interval
 
 LEVEL = 0.95
 LEAST = 3
-"""Replicates that a verdict, an ordering or a prediction takes."""
+"""Replicates that a verdict, an ordering, a prediction or an interval over seeds takes."""
 EQUAL = "all replicates equal: no spread to judge by"
 FEW = f"fewer than {LEAST} replicates"
 
@@ -37,7 +37,7 @@ def why_not(*sides: Sequence[float]) -> str:
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """95% interval of the mean over training seeds; None where they have no spread."""
-    if not intervals.has_spread(values):
+    """95% interval of the mean over training seeds; None where `why_not` says so."""
+    if why_not(values):
         return None
     return intervals.mean(values, level=LEVEL, unit="training seed")

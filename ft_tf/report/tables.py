@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from ft_tf import intervals
+from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.records import Record
 from ft_tf.report import labels, paper, privacy
-from ft_tf.report.groups import OTHER, Group, groups_by_row
+from ft_tf.report.groups import OTHER, STOPPED, Group, groups_by_row, parts_of, steps_of
 from ft_tf.report.spread import LEVEL, why_not
 
 _OFFICIAL_TRADES_EPOCHS = 76
@@ -40,6 +41,7 @@ COLUMNS = (
     "gap_prediction_low",
     "gap_prediction_high",
     "paper_gap_inside",
+    "form",
     "noise_multiplier",
     "epsilon",
     "epsilon_accounting",
@@ -69,8 +71,9 @@ def accuracy_frame(records: Iterable[Record], exhibit: str) -> pd.DataFrame:
     Accuracies, gaps and differences (ours minus the paper's) are fractions. `gap` is the mean over
     replicates, `gap_sd` their sample standard deviation, and gap_prediction_low to _high the 95%
     prediction interval of one further replicate: what a single published run is to be held
-    against. Where the replicates allow none it is missing, for the reason in `unjudged`; runs of
-    the scale "smoke" are not held against the paper. `epsilon` is always the run's own.
+    against; on circles drawn anew it is tested on as few points as the paper's. Where the
+    replicates allow none it is missing, for the reason in `unjudged`; runs of the scale "smoke"
+    are not held against the paper. `epsilon` is always the run's own.
 
     Args:
         records: any records; those for other exhibits are ignored.
@@ -172,10 +175,11 @@ def _run_part(group: Group) -> dict[str, Any]:
         "run": labels.of_run(group),
         "status": "ran" if group.finished else "failed",
         "data": data_of(group),
+        "form": group.any_record.get("form", ""),
         "deviations": "; ".join(
             dict.fromkeys(text for record in group.records for text in record["deviations"])
         ),
-        "length": _length(group.config),
+        "length": _length(group),
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
         "failures": failures_of(group),
@@ -184,8 +188,11 @@ def _run_part(group: Group) -> dict[str, Any]:
     }
 
 
-def _length(config: dict[str, Any]) -> str:
-    """How long a training on CIFAR-10 was, where that decides the gap; "" elsewhere."""
+def _length(group: Group) -> str:
+    """How long a training was that stopped early, or on CIFAR-10; "" elsewhere."""
+    config = group.config
+    if parts_of(group.row)[2] == STOPPED and steps_of(group):
+        return f"{steps_of(group)} steps"
     if config.get("dataset") != "cifar10":
         return ""
     is_trades = config["algorithm"]["name"] == "trades"
@@ -202,7 +209,12 @@ def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
         part[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
     part["unjudged"] = why_not(samples.gap)
     if not part["unjudged"]:
-        interval = intervals.prediction(samples.gap, level=LEVEL, unit=samples.unit)
+        interval = intervals.prediction(
+            samples.gap,
+            level=LEVEL,
+            unit=samples.unit,
+            further_variance=_of_fewer_test_points(group),
+        )
         part |= {"gap_prediction_low": interval.low, "gap_prediction_high": interval.high}
     if row is not None:
         printed = (row.train_accuracy, row.test_accuracy, row.generalization_error)
@@ -212,6 +224,20 @@ def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
         if is_judged and row.generalization_error is not None:
             part["paper_gap_inside"] = interval.low <= row.generalization_error <= interval.high
     return part
+
+
+def _of_fewer_test_points(group: Group) -> float:
+    """Variance that the paper's test accuracy on circles has, and ours on points drawn anew not.
+
+    Its accuracy p on n points is binomial, p (1 - p) / n; ours are measured on so many that their
+    own part is next to nothing. On the paper's own points both are tested on the same ones.
+    """
+    if group.any_record.get("form") != "redrawn_data":
+        return 0.0
+    tests = group.samples.test
+    ours = group.any_record["data"].get("test_examples") or PAPER_N_TEST
+    scale = max(0.0, 1 / PAPER_N_TEST - 1 / ours)
+    return scale * statistics.fmean(p * (1 - p) for p in tests)
 
 
 def data_of(group: Group) -> str:

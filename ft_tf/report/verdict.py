@@ -16,6 +16,7 @@ from ft_tf.report.tables import accuracy_frame
 LEVEL = 0.05
 ORDERING_COLUMNS = (
     "exhibit",
+    "form",
     "smaller_in_paper",
     "larger_in_paper",
     "paper_difference",
@@ -29,7 +30,11 @@ ORDERING_COLUMNS = (
     "remark",
 )
 NOT_COUNTED = "not counted"
-_CIRCLES = "table_3"
+_PARTS = {
+    **{form: f"Table 3, {title}" for form, title in labels.FORMS.items()},
+    "": "Tables 4 to 8",
+}
+"""What the summary tells apart, by the form of a circles record; other runs have none."""
 _TABLES = tuple(exhibit for exhibit in paper.EXHIBITS if exhibit.startswith("table"))
 
 
@@ -43,6 +48,7 @@ class Tally:
         orderings_hold: orderings by gap that our runs confirm after Holm's correction over all.
         orderings_reversed: orderings that our runs contradict after Holm's correction over all.
         orderings_tested: orderings that count: three replicates or more on both sides.
+        median_width: of the prediction intervals of the compared gaps, a fraction; None for none.
     """
 
     gaps_inside: int
@@ -50,6 +56,7 @@ class Tally:
     orderings_hold: int
     orderings_reversed: int
     orderings_tested: int
+    median_width: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +72,8 @@ class Verdict(Tally):
         equal_left_out: lines left out since all their replicates are equal.
         orderings_same_sign: orderings whose sign is the paper's, significant or not.
         level: of the family of orderings.
-        of_circles: the part of Table 3.
-        of_networks: the part of the other tables.
+        parts: counts by what was run: Table 3 in its two forms, which test the same printed
+            numbers twice, and the other tables.
     """
 
     gaps_deviating: int
@@ -77,8 +84,7 @@ class Verdict(Tally):
     equal_left_out: int
     orderings_same_sign: int
     level: float
-    of_circles: Tally
-    of_networks: Tally
+    parts: dict[str, Tally]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -146,6 +152,7 @@ def _tested(
     why_out = "; ".join(dict.fromkeys(filter(None, [a.left_out, b.left_out, few])))
     return {
         "exhibit": low.exhibit,
+        "form": a.any_record.get("form", ""),
         "smaller_in_paper": labels.of_paper_row(low),
         "larger_in_paper": labels.of_paper_row(high),
         "paper_difference": high.generalization_error - low.generalization_error,
@@ -170,8 +177,6 @@ def verdict(records: Iterable[Record]) -> Verdict:
     is_smoke, is_equal = printed["smoke"].eq(True), printed["unjudged"].eq(EQUAL)
     orderings = ordering_frame(records)
     orderings = orderings[orderings["verdict"] != NOT_COUNTED]
-    of_circles = compared["row"].str.startswith(f"{_CIRCLES}/").astype(bool)
-    orders_circles = orderings["exhibit"] == _CIRCLES
     return Verdict(
         **vars(_tally(compared, orderings)),
         gaps_deviating=int((compared["deviations"].fillna("") != "").sum()),
@@ -182,8 +187,10 @@ def verdict(records: Iterable[Record]) -> Verdict:
         equal_left_out=int((is_equal & ~is_smoke).sum()),
         orderings_same_sign=int((orderings["difference"] > 0).sum()),
         level=LEVEL,
-        of_circles=_tally(compared[of_circles], orderings[orders_circles]),
-        of_networks=_tally(compared[~of_circles], orderings[~orders_circles]),
+        parts={
+            title: _tally(compared[compared["form"] == form], orderings[orderings["form"] == form])
+            for form, title in _PARTS.items()
+        },
     )
 
 
@@ -194,7 +201,14 @@ def _tally(compared: pd.DataFrame, orderings: pd.DataFrame) -> Tally:
         orderings_hold=int((orderings["verdict"] == "holds").sum()),
         orderings_reversed=int((orderings["verdict"] == "reversed").sum()),
         orderings_tested=len(orderings),
+        median_width=_median_width(compared),
     )
+
+
+def _median_width(compared: pd.DataFrame) -> float | None:
+    if compared.empty:
+        return None
+    return float((compared["gap_prediction_high"] - compared["gap_prediction_low"]).median())
 
 
 def summary_line(records: Iterable[Record]) -> str:
@@ -219,21 +233,20 @@ def summary_line(records: Iterable[Record]) -> str:
         f"counted); {found.orderings_hold} of {found.orderings_tested} of its "
         f"orderings hold, {found.orderings_reversed} are reversed, the rest are undecided "
         f"(Holm-corrected over seeds, level {found.level:g}; {found.orderings_same_sign} have "
-        f"the paper's sign). {_parts(found)}"
+        f"the paper's sign). {_in_parts(found)}"
     )
 
 
-def _parts(found: Verdict) -> str:
-    """The line's two counts apart: Table 3 has most of them, and the widest intervals."""
-    named = (
-        (found.of_circles, "Table 3, one small network on 100 points"),
-        (found.of_networks, "Tables 4 to 8"),
-    )
+def _in_parts(found: Verdict) -> str:
+    """The line's counts apart: Table 3 counts twice, and has the widest intervals."""
+    return "; ".join(f"{title}: {_counts(part)}" for title, part in found.parts.items()) + "."
+
+
+def _counts(part: Tally) -> str:
+    width = ""
+    if part.median_width is not None:
+        width = f" (intervals {100 * part.median_width:.1f} points wide in the median)"
     return (
-        "; ".join(
-            f"{title}: {part.gaps_inside} of {part.gaps_compared} gaps, {part.orderings_hold} of "
-            f"{part.orderings_tested} orderings ({part.orderings_reversed} reversed)"
-            for part, title in named
-        )
-        + "."
+        f"{part.gaps_inside} of {part.gaps_compared} gaps{width}, {part.orderings_hold} of "
+        f"{part.orderings_tested} orderings ({part.orderings_reversed} reversed)"
     )

@@ -242,14 +242,17 @@ def membership_inference(
     model: keras.Model, data: Dataset, evaluation: Evaluation
 ) -> dict[str, Any]:
     """How well the losses of all training and test images tell one split from the other."""
-    losses, right = [], []
+    log_odds, right = [], []
     for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
         logits = metrics.predict_logits(model, x, batch_size=evaluation.batch_size)
-        losses.append(metrics.cross_entropies(logits, y))
+        log_odds.append(metrics.error_log_odds(logits, y))
         right.append(metrics.predicted_labels(logits) == y)
-    found = membership.loss_threshold_attack(member_losses=losses[0], other_losses=losses[1])
+    found = membership.loss_threshold_attack(
+        member_log_odds=log_odds[0], other_log_odds=log_odds[1]
+    )
     return {
         **dataclasses.asdict(found),
+        "scale": "log-odds",
         "advantage_of_correctness": membership.advantage_of_rule(
             on_members=right[0], on_others=right[1]
         ),

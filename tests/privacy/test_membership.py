@@ -13,9 +13,15 @@ from ft_tf.privacy.membership import (
 )
 
 
+def from_losses(losses):
+    with np.errstate(divide="ignore"):
+        return np.log(np.expm1(losses))
+
+
 def test_separable_losses_are_told_apart_perfectly():
     found = loss_threshold_attack(
-        member_losses=np.linspace(0, 1, 4000), other_losses=np.linspace(2, 3, 2000)
+        member_log_odds=from_losses(np.linspace(0, 1, 4000)),
+        other_log_odds=from_losses(np.linspace(2, 3, 2000)),
     )
     assert found.advantage == pytest.approx(1.0, abs=2e-3)  # the threshold is a member's own loss
     assert found.true_positive_rate == 1.0
@@ -26,7 +32,7 @@ def test_separable_losses_are_told_apart_perfectly():
 def test_shifted_gaussians_have_the_advantage_and_the_roc_of_theory():
     rng = np.random.default_rng(0)
     members, others = rng.normal(0, 1, 200_000), rng.normal(0.5, 1, 200_000)
-    found = loss_threshold_attack(member_losses=members, other_losses=others)
+    found = loss_threshold_attack(member_log_odds=members, other_log_odds=others)
     # The best threshold is halfway: 2 Phi(1/4) - 1.
     assert found.advantage == pytest.approx(2 * stats.norm.cdf(0.25) - 1, abs=0.006)
     assert found.threshold == pytest.approx(0.25, abs=0.15)
@@ -40,7 +46,7 @@ def test_equal_distributions_give_no_advantage_although_a_threshold_is_searched_
     rng = np.random.default_rng(1)
     advantages = [
         loss_threshold_attack(
-            member_losses=rng.exponential(size=400), other_losses=rng.exponential(size=400)
+            member_log_odds=rng.exponential(size=400), other_log_odds=rng.exponential(size=400)
         ).advantage
         for _ in range(200)
     ]
@@ -48,10 +54,58 @@ def test_equal_distributions_give_no_advantage_although_a_threshold_is_searched_
     assert abs(np.mean(advantages)) < 4 * error
 
 
+def test_members_are_found_where_every_loss_is_rounded_to_nothing():
+    """From a margin of 37 on float64 has no loss but 0: all would be ties, and none be found."""
+    rng = np.random.default_rng(3)
+    members, others = rng.normal(-60, 4, 60_000), rng.normal(-60, 4, 10_000)
+    assert np.mean(np.logaddexp(0, others) < 1e-15) > 0.999
+    found = loss_threshold_attack(member_log_odds=members, other_log_odds=others)
+    assert 2e-4 < found.true_positive_rate < 4e-3
+    low, high = found.true_positive_interval
+    assert low < 1e-3 < high
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_interval_covers_what_the_quantile_of_all_others_finds(shift):
+    """Over members alone, with the threshold taken as known, it covers in half of the cases."""
+    rng = np.random.default_rng(4)
+    truth = stats.norm.cdf(stats.norm.ppf(0.01) + shift)
+    covered, alone = [], []
+    for _ in range(300):
+        members, others = rng.normal(-shift, 1, 3000), rng.normal(0, 1, 500)
+        found = loss_threshold_attack(
+            member_log_odds=members, other_log_odds=others, false_positive_rate=0.01
+        )
+        low, high = found.true_positive_interval
+        covered.append(low <= truth <= high)
+        seen = stats.binomtest(round(found.true_positive_rate * 3000), 3000).proportion_ci()
+        alone.append(seen.low <= truth <= seen.high)
+    assert np.mean(covered) >= 0.95
+    assert np.mean(alone) < 0.8
+
+
+def test_the_interval_by_hand():
+    """Of two others B(2, 1/2) lie below the median, by chance (over 1.25%) none or both."""
+    found = loss_threshold_attack(
+        member_log_odds=np.array([0.0, 1.0]),
+        other_log_odds=np.array([0.5, 0.6]),
+        false_positive_rate=0.5,
+    )
+    assert found.true_positive_interval == (0.0, 1.0)
+    many = loss_threshold_attack(
+        member_log_odds=np.arange(100.0),
+        other_log_odds=np.arange(100.0) + 0.5,
+        false_positive_rate=0.5,
+    )
+    # B(100, 1/2) has its 1.25% quantiles at 39 and 61: members up to 38.5, and below 61.5.
+    ends = stats.beta.ppf(0.0125, 39, 62), stats.beta.ppf(0.9875, 63, 38)
+    assert many.true_positive_interval == pytest.approx(ends)
+
+
 def test_false_positives_stay_within_what_is_allowed_also_among_ties():
     others = np.repeat([1.0, 2.0], 500)
     found = loss_threshold_attack(
-        member_losses=np.array([0.5, 1.0, 1.5]), other_losses=others, false_positive_rate=0.4
+        member_log_odds=np.array([0.5, 1.0, 1.5]), other_log_odds=others, false_positive_rate=0.4
     )
     # Every threshold from 1 on lets in half of the others.
     assert found.true_positive_rate == pytest.approx(1 / 3)
@@ -68,8 +122,8 @@ def test_the_rule_of_correct_predictions_is_the_generalization_error():
 
 @pytest.mark.parametrize("losses", [np.array([1.0]), np.ones((2, 2)), np.array([1.0, np.nan])])
 def test_losses_that_cannot_be_used_are_refused(losses):
-    with pytest.raises(ArgumentError, match="member_losses"):
-        loss_threshold_attack(member_losses=losses, other_losses=np.ones(3))
+    with pytest.raises(ArgumentError, match="member_log_odds"):
+        loss_threshold_attack(member_log_odds=losses, other_log_odds=np.ones(3))
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0])
@@ -100,7 +154,7 @@ def test_the_ceiling_is_at_most_one_and_its_arguments_are_checked():
 
 
 def test_the_whole_range_of_false_positive_rates():
-    losses = {"member_losses": np.arange(4.0), "other_losses": np.arange(4.0) + 0.5}
+    losses = {"member_log_odds": np.arange(4.0), "other_log_odds": np.arange(4.0) + 0.5}
     found = {
         rate: loss_threshold_attack(**losses, false_positive_rate=rate).true_positive_rate
         for rate in (0, 0.25, 0.5, 1, 1.0)
@@ -113,5 +167,5 @@ def test_the_whole_range_of_false_positive_rates():
 def test_a_false_positive_rate_outside_the_unit_interval_is_named(rate):
     with pytest.raises(ArgumentError, match="false_positive_rate="):
         loss_threshold_attack(
-            member_losses=np.arange(4.0), other_losses=np.arange(4.0), false_positive_rate=rate
+            member_log_odds=np.arange(4.0), other_log_odds=np.arange(4.0), false_positive_rate=rate
         )

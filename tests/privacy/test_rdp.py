@@ -92,3 +92,12 @@ def test_goldens_of_the_paper(sigma, paper, order, today):
     phases = [Phase(sigma, PAPER, 14_400)]
     assert rdp.epsilon_paper(phases, delta=1e-5) == (pytest.approx(paper, rel=1e-5), order)
     assert rdp.epsilon_rdp(phases, delta=1e-5)[0] == pytest.approx(today, rel=1e-5)
+
+
+def test_orders_near_one_take_the_two_millions_down():
+    """ARTIFACT.md has it: the figure is the grid's, whose least order is 1.1."""
+    phases = [Phase(noise_multiplier=0.05, sampling_probability=250 / 60_000, steps=14_400)]
+    orders = 1 + np.geomspace(1e-4, 1, 400)
+    epsilons = rdp.rdp_of_phases(phases, orders) - np.log(1e-5) / (orders - 1)
+    assert epsilons.min() == pytest.approx(19_600, abs=25)
+    assert orders[epsilons.argmin()] == pytest.approx(1.0027, abs=2e-4)

@@ -145,6 +145,7 @@ def membership(train, test, *, found=0.002):
         "false_positive_rate": 0.001,
         "members": 6000,
         "others": 1000,
+        "scale": "log-odds",
     }
 
 

@@ -31,7 +31,7 @@ def given(*entries):
     [
         ((), "not run", []),
         (((0.1, 0.001, 0, False),), "not run", ["not counted"]),  # context alone
-        (((0.1, 0.001, 1, True),), "undecided", ["not counted"]),  # nothing that counts
+        (((0.1, 0.001, 1, True),), "untested", ["not counted"]),  # nothing that counts
         (((0.1, 0.001, 1, False),), "borne out", ["for"]),
         (((-0.1, 0.001, -1, False),), "borne out", ["for"]),
         (((-0.1, 0.001, 1, False),), "contradicted", ["against"]),
@@ -139,9 +139,9 @@ def test_a_short_training_is_not_read_as_less_overfitting(paper_run, gap_there, 
         if record["config"]["algorithm"]["name"] == "natural":
             there = gap_there + 0.0005 * record["config"]["seed"]
             record["history"] = {
-                "epoch": [1, 2],
-                "train_accuracy": [0.91, record["accuracy"]["train"]],
-                "test_accuracy": [0.91 - there, record["accuracy"]["test"]],
+                "epoch": [1, 2, 3],
+                "train_accuracy": [0.85, 0.91, record["accuracy"]["train"]],
+                "test_accuracy": [0.85 - there, 0.91 - there, record["accuracy"]["test"]],
             }
     judged = verdict_of("robust_overfit", records)
     counted, there = judged.evidence[0], judged.evidence[1]
@@ -186,7 +186,7 @@ def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
     records = robust_study(paper_run, shift=0.5, train=0.95)
     put_at_chance(records, "trades")
     judged = verdict_of("robust_faults", records)
-    assert judged.verdict == "undecided"
+    assert judged.verdict == "untested"
     assert "at chance by 50% faults" in judged.evidence[0].remark
     # What is kept over all rates has no such blind spot.
     weights = [
@@ -202,7 +202,7 @@ def test_a_small_drop_at_chance_is_no_tolerance(paper_run):
 def test_fitted_runs_never_count(paper_run):
     records = robust_study(paper_run, shift=0.8, train=0.99, fitted=True)
     judged = verdict_of("robust_overfit", records)
-    assert judged.verdict == "undecided"
+    assert judged.verdict == "untested"
     assert {entry.bearing for entry in judged.evidence} == {"not counted"}
     assert "fitted" in judged.evidence[0].remark
 
@@ -211,7 +211,7 @@ def test_the_scale_smoke_never_counts(paper_run):
     records = robust_study(paper_run, shift=0.8, train=0.99, label="table_5-smoke")
     for id in ("robust_overfit", "robust_tolerance", "robust_faults"):
         judged = verdict_of(id, records)
-        assert judged.verdict == "undecided"
+        assert judged.verdict == "untested"
         assert {entry.bearing for entry in judged.evidence} == {"not counted"}
         assert "everything runs and nothing else" in judged.evidence[0].remark
     assert not len(frames.disagreement_frame(records))
@@ -223,7 +223,7 @@ def test_a_fitted_or_smoke_run_does_not_bear_on_the_theorem(private_study):
         if record["privacy"]:
             record["privacy"]["theorem_1_replace_one"] = 0.5
     judged = verdict_of("theorem_1", private_study)
-    assert judged.verdict == "undecided"
+    assert judged.verdict == "untested"
     assert {entry.bearing for entry in judged.evidence} == {"not counted"}
 
 
@@ -240,7 +240,9 @@ def test_two_replicates_one_test_point_apart_contradict_nothing(circles):
     judged = verdict_of("input_noise", [circles(results=results)])
     (entry,) = judged.evidence
     assert (judged.verdict, entry.bearing, entry.p_holm) == ("undecided", "undecided", None)
-    assert entry.remark == "all replicates equal: no spread to judge by"
+    assert entry.remark == (
+        "train +0.00 points, test -1.43; all replicates equal: no spread to judge by"
+    )
     assert "no spread to judge by throughout" in judged.reason
 
 
@@ -263,8 +265,24 @@ def test_pairs_at_unequal_accuracy_do_not_count(private_study):
         if "natural_stopped" in record["rows"][0]:
             record["accuracy"]["test"] += 0.02
     judged = verdict_of("dp_tolerance", private_study)
-    assert judged.verdict == "undecided"
+    assert judged.verdict == "untested"
     assert "not at equal accuracy" in judged.evidence[0].remark
+
+
+def test_of_pairs_only_those_at_equal_accuracy_count(private_study):
+    """A point apart is equal, in floats too: 0.6997 + 0.01 < 0.7097."""
+    for record in private_study:
+        seed = record["config"]["seed"]
+        if "natural_stopped" in record["rows"][0]:
+            record["accuracy"]["test"] = 0.7097 if seed else 0.73
+        elif record["config"]["algorithm"]["name"] == "dpsgd":
+            record["accuracy"]["test"] = 0.6997
+    seeds = len({record["config"]["seed"] for record in private_study})
+    judged = verdict_of("dp_tolerance", private_study)
+    counted = [entry for entry in judged.evidence if entry.counts]
+    assert {entry.comparison.counts for entry in counted} == {(seeds - 1, seeds - 1)}
+    assert f"in 1 of {seeds} seeds not at equal accuracy" in counted[0].remark
+    assert "test accuracies differ by -1.00 points" in counted[0].remark
 
 
 @pytest.mark.parametrize(
@@ -348,11 +366,23 @@ def test_the_larger_p_counts_and_the_remark_says_so():
         found = confirmed(Evidence("x", "gap", end, -1), beside, at="equal training accuracy")
         assert (found.comparison.p_value, found.unconfirmed) == (expected, end)
         assert ("larger one" in found.remark) == (p_beside > p_end)
+        assert ("-1.000 ±100.000 points" in found.remark) == (p_beside > p_end)
+
+
+@pytest.mark.parametrize(("beside", "signs"), [(-0.01, 1), (0.01, 0), (None, 0)])
+def test_a_sign_counts_only_if_the_other_comparison_shares_it(beside, signs):
+    end = comparison(-0.05, 0.001)
+    other = None if beside is None else comparison(beside, 0.9)
+    found = confirmed(Evidence("x", "gap", end, -1), other, at="equal training accuracy")
+    claim = dataclasses.replace(claims.CLAIMS[0], evidence=lambda records: [found])
+    judged = judge(claim, [])
+    assert f"({signs} have the claim's sign)" in judged.reason
+    assert judged.unconfirmed == "borne out (1 for, 0 against, 0 undecided)"
 
 
 def test_a_bound_of_a_hundred_points_is_no_evidence(private_study):
     judged = verdict_of("theorem_1", private_study)
-    assert judged.verdict == "undecided"
+    assert judged.verdict == "untested"
     assert "no comparison counts" in judged.reason
     assert any("every gap obeys it" in entry.remark for entry in judged.evidence)
 
@@ -403,7 +433,8 @@ def test_balls_stand_side_by_side_where_they_know_as_much(paper_run):
     }
     at_the_end, there = verdict_of("more_epsilon", [small, large]).evidence
     assert at_the_end.comparison.difference == pytest.approx(0.05 - 0.25)
-    assert there.comparison.difference == pytest.approx(0.05 - (0.78 - 0.68))
+    share = (0.75 - 0.6) / (0.78 - 0.6)
+    assert there.comparison.difference == pytest.approx(0.05 - share * (0.78 - 0.68))
     assert there.sign == 0
     assert "the smaller ball's training as it reached 75.00%" in there.remark
 

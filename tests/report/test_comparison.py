@@ -10,24 +10,24 @@ from ft_tf.report.groups import groups_by_row
 
 
 def test_two_groups_are_compared_by_welch():
-    first, second = [0.1, 0.12, 0.16], [0.05, 0.06]
+    first, second = [0.1, 0.12, 0.16], [0.05, 0.06, 0.061, 0.09]
     found = comparison.unpaired(first, second)
     expected = stats.ttest_ind(first, second, equal_var=False)
     assert found.p_value == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.counts == (3, 2)
+    assert found.counts == (3, 4)
 
 
+@pytest.mark.parametrize("few", [[0.30], [0.30, 0.32]])
 @pytest.mark.parametrize("swap", [False, True])
-def test_one_seed_against_several_is_held_against_their_spread(swap):
-    """t = (0.30 - 0.20) / (0.02 sqrt(1 + 1/3)) with 2 degrees of freedom."""
-    several, single = [0.18, 0.20, 0.22], [0.30]
-    found = comparison.unpaired(*((several, single) if swap else (single, several)))
-    t = 0.1 / (0.02 * math.sqrt(4 / 3))
-    assert found.p_value == pytest.approx(2 * stats.t.sf(t, 2))
-    assert found.difference == pytest.approx(-0.1 if swap else 0.1)
-    assert found.is_decidable
+def test_both_sides_take_three_seeds(swap, few):
+    """Of one seed the spread is not known, and need not be that of the other side."""
+    several = [0.18, 0.20, 0.22]
+    found = comparison.unpaired(*((several, few) if swap else (few, several)))
+    assert abs(found.difference) == pytest.approx(sum(few) / len(few) - 0.2)
+    assert (found.p_value, found.low, found.high) == (None, None, None)
+    assert found.why_undecided == "fewer than 3 replicates"
 
 
 def test_one_against_one_cannot_be_decided():
@@ -49,7 +49,7 @@ def test_pairs_are_compared_by_their_differences():
     [
         comparison.unpaired([0.1] * 3, [0.1] * 3),
         comparison.unpaired([0.2] * 3, [0.1] * 3),
-        comparison.unpaired([0.2], [0.1] * 200),
+        comparison.unpaired([0.2] * 3, [0.1] * 200),
         comparison.paired([(0.2, 0.1)] * 3),
         comparison.paired([(0.3, 0.2), (0.4, 0.3), (0.1 + 0.2, 0.2)]),  # equal but for rounding
     ],

@@ -47,7 +47,7 @@ def test_band_of_one_seed_is_the_campaigns_own(run):
 
 
 def test_bands_stay_within_the_unit_interval(run):
-    records = [run(seed=seed, test=test) for seed, test in enumerate((0.80, 1.0))]
+    records = [run(seed=seed, test=test) for seed, test in enumerate((0.80, 0.9, 1.0))]
     ((group, _),) = measures.trained_groups(records)
     curve = fault_measures.fault_curve(group, "weights")
     assert curve["low"].min() >= 0
@@ -92,11 +92,14 @@ def test_robust_accuracy_of_one_and_of_several_seeds(run):
     one = measures.robustness_frame([run(test=0.8)]).to_dict("records")[0]
     assert (one["robust_accuracy"], one["robust_low"]) == pytest.approx((0.2, 0.18))
     assert one["band"] == "images, one model"
-    several = measures.robustness_frame([run(test=0.8), run(test=0.88, seed=1)])
+    several = measures.robustness_frame(
+        [run(test=test, seed=seed) for seed, test in enumerate((0.8, 0.84, 0.88))]
+    )
     line = several.to_dict("records")[0]
     assert line["robust_accuracy"] == pytest.approx(0.21)
-    assert line["robust_low"] == pytest.approx(0.21 - 12.7062047 * 0.01, abs=1e-6)
-    assert (line["band"], line["replicates"]) == ("training seeds", 2)
+    reach = 4.30265273 * 0.01 / math.sqrt(3)
+    assert line["robust_low"] == pytest.approx(0.21 - reach, abs=1e-6)
+    assert (line["band"], line["replicates"]) == ("training seeds", 3)
 
 
 def test_different_attacks_have_lines_of_their_own(run):

@@ -14,23 +14,58 @@ def lines_of(records):
 
 
 def test_means_and_interval_over_seeds_by_hand(paper_run):
-    records = [paper_run(seed=seed, train=0.95 + seed / 100, test=0.88) for seed in range(2)]
-    for record, rate in zip(records, (0.002, 0.004), strict=True):
+    records = [paper_run(seed=seed, train=0.95 + seed / 100, test=0.88) for seed in range(3)]
+    for record, rate in zip(records, (0.002, 0.003, 0.004), strict=True):
         record["membership"]["true_positive_rate"] = rate
     (line,) = lines_of(records)
-    assert line["advantage_of_correctness"] == pytest.approx(0.075)
-    assert line["advantage"] == pytest.approx(0.085)
+    assert line["advantage_of_correctness"] == pytest.approx(0.08)
+    assert line["advantage"] == pytest.approx(0.09)
     assert line["true_positive_rate"] == pytest.approx(0.003)
-    assert line["true_positive_high"] == pytest.approx(0.003 + 12.7062047 * 0.001, abs=1e-8)
-    assert line["true_positive_low"] == 0  # cut
+    reach = 4.30265273 * 0.001 / math.sqrt(3)
+    assert line["true_positive_high"] == pytest.approx(0.003 + reach, abs=1e-8)
+    assert line["true_positive_low"] == pytest.approx(0.003 - reach, abs=1e-8)
     assert line["band"] == "training seeds"
     assert math.isnan(line["allowed"]) or line["allowed"] is None
+
+
+def test_two_seeds_have_no_interval(paper_run):
+    records = [paper_run(seed=seed) for seed in range(2)]
+    records[1]["membership"]["true_positive_rate"] = 0.004
+    (line,) = lines_of(records)
+    assert line["true_positive_rate"] == pytest.approx(0.003)
+    assert line["true_positive_low"] is None and line["true_positive_high"] is None
+    assert line["band"] == "training seeds: none, fewer than 3 replicates"
 
 
 def test_one_seed_has_the_interval_over_images(paper_run):
     (line,) = lines_of([paper_run()])
     assert (line["true_positive_low"], line["true_positive_high"]) == (0.001, 0.004)
-    assert line["band"] == "images, one model"
+    assert line["band"] == "both splits, one model"
+
+
+def test_ties_at_no_loss_are_not_taken_for_privacy(paper_run):
+    """Before log-odds, a model whose losses are rounded to 0 had no true positives at all."""
+    records = [paper_run(seed=seed) for seed in range(3)]
+    for record in records:
+        del record["membership"]["scale"]
+    assert (
+        lines_of(records)[0]["band"]
+        == "training seeds: none, all replicates equal: no spread to judge by"
+    )
+    records[1]["membership"] |= {"true_positive_rate": 0.0, "true_positive_interval": [0.0, 6e-5]}
+    frame = membership.membership_frame(records)
+    assert frame["true_positive_rate"].isna().all()
+    view = views.membership(frame)
+    assert "ties" in view.rows[0]
+    assert any('"Ties"' in note for note in view.notes)
+
+
+def test_a_rate_of_zero_by_log_odds_is_a_result(paper_run):
+    record = paper_run()
+    record["membership"] |= {"true_positive_rate": 0.0}
+    view = views.membership(membership.membership_frame([record]))
+    assert "0.00" in view.rows[0]
+    assert not any('"Ties"' in note for note in view.notes)
 
 
 def test_a_dp_run_has_its_ceiling_by_both_epsilons(paper_run):

@@ -165,7 +165,10 @@ def test_the_line_says_what_was_counted(run):
 
 
 def test_circles_are_told_apart_from_the_rest(run, circles):
-    """Circles have natural's gap and the paper's order, Table 5 neither."""
+    """Circles have natural's gap and the paper's order, Table 5 neither.
+
+    Widths are 2 t sqrt(4/3) s, s being 0.2 and 1 points for circles, 0.1 for Table 5.
+    """
     stem = "table_3/circles_mlp"
     tests = {  # the paper's gaps: 24.3 and 29.0
         f"{stem}/natural": ("natural", 0.0, [0.757, 0.755, 0.759]),
@@ -179,8 +182,10 @@ def test_circles_are_told_apart_from_the_rest(run, circles):
     line = summary_line([*records, circles(results=results)])
     assert line.startswith("1 of 4 of the paper's gaps")
     assert line.endswith(
-        "Table 3, one small network on 100 points: 1 of 2 gaps, 1 of 1 orderings (0 reversed); "
-        "Tables 4 to 8: 0 of 2 gaps, 0 of 1 orderings (1 reversed)."
+        "Table 3, the paper's 100 points, new initial weights: 1 of 2 gaps (intervals 6.0 points "
+        "wide in the median), 1 of 1 orderings (0 reversed); Table 3, points drawn anew: 0 of 0 "
+        "gaps, 0 of 0 orderings (0 reversed); Tables 4 to 8: 0 of 2 gaps (intervals 1.0 points "
+        "wide in the median), 0 of 1 orderings (1 reversed)."
     )
 
 

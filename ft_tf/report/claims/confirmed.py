@@ -6,7 +6,7 @@ reason alone.
 
 import dataclasses
 
-from ft_tf.report.claims.model import Evidence
+from ft_tf.report.claims.model import Evidence, points
 from ft_tf.report.comparison import Comparison
 
 
@@ -31,13 +31,19 @@ def confirmed(evidence: Evidence, beside: Comparison | None, *, at: str) -> Evid
     else:
         judged = dataclasses.replace(end, p_value=max(end.p_value, beside.p_value))
         if judged.p_value > end.p_value:
-            remark = f"p is that of the difference at {at}, the larger one"
+            remark = f"p is that of the difference at {at}, the larger one: {_printed(beside)}"
     return dataclasses.replace(
         evidence,
         comparison=judged,
         unconfirmed=end,
+        beside=beside,
         remark="; ".join(filter(None, [evidence.remark, remark])),
     )
+
+
+def _printed(comparison: Comparison) -> str:
+    reach = (comparison.high - comparison.low) / 2
+    return f"{points(comparison.difference, digits=3)} ±{points(reach, digits=3)} points"
 
 
 def _open(comparison: Comparison, why: str) -> Comparison:

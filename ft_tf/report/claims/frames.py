@@ -8,14 +8,22 @@ import pandas as pd
 from ft_tf.records import Record
 from ft_tf.report import paper
 from ft_tf.report.claims.causes import known_cause
-from ft_tf.report.claims.model import AGAINST, FOR, NOT_COUNTED, OPEN, Judged
+from ft_tf.report.claims.model import (
+    AGAINST,
+    BORNE_OUT,
+    CONTRADICTED,
+    FOR,
+    NOT_COUNTED,
+    OPEN,
+    Judged,
+)
 from ft_tf.report.groups import parts_of
 from ft_tf.report.tables import accuracy_frame
 
 LARGEST = 5
 CLAIM_COLUMNS = (
     "claim", "title", "verdict", "for", "against", "undecided", "not_counted", "unconfirmed",
-    "reason",
+    "reason", "caveat",
 )  # fmt: skip
 EVIDENCE_COLUMNS = (
     "claim",
@@ -55,8 +63,11 @@ DISAGREEMENT_COLUMNS = (
 )
 
 
+_DECIDED = (BORNE_OUT, CONTRADICTED)
+
+
 def claims_frame(judged: Iterable[Judged]) -> pd.DataFrame:
-    """A line per claim."""
+    """A line per claim; one that is decided comes with what to bear in mind first."""
     lines = [
         {
             "claim": entry.claim.id,
@@ -68,6 +79,7 @@ def claims_frame(judged: Iterable[Judged]) -> pd.DataFrame:
             "not_counted": entry.count(NOT_COUNTED),
             "unconfirmed": entry.unconfirmed,
             "reason": entry.reason,
+            "caveat": entry.claim.caveats[0] if entry.verdict in _DECIDED else "",
         }
         for entry in judged
     ]

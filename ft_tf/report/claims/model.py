@@ -15,19 +15,20 @@ from ft_tf.report.verdict import holm
 LEVEL = 0.05
 SHARE = 0.5
 FOR, AGAINST, OPEN, NOT_COUNTED = "for", "against", "undecided", "not counted"
-BORNE_OUT, CONTRADICTED, UNDECIDED, NOT_RUN = "borne out", "contradicted", "undecided", "not run"
+BORNE_OUT, CONTRADICTED, UNDECIDED = "borne out", "contradicted", "undecided"
+UNTESTED, NOT_RUN = "untested", "not run"
 
 RULE = (
     "Every claim is tested by comparisons that are fixed in the code, with the direction in which "
     "it points. A comparison counts if both sides ran on the same data with the same architecture, "
     "neither was fitted to the paper's accuracies or is of the scale smoke, and no reason beside "
-    f"it takes it out. Where at least one side has {LEAST} values or more that are not all equal, "
-    "it has a two-sided p-value, corrected by Holm's method over the counted comparisons of its "
-    f"claim; without a spread to judge by it is undecided. At a corrected p of at most {LEVEL:g} a "
-    "comparison speaks for or against. A claim is borne out if at least "
-    f"half of its counted comparisons speak for it and none against; contradicted if at least half "
-    "speak against it and none for it; not run if nothing was run that bears on it; undecided "
-    "otherwise."
+    f"it takes it out. Where both sides have {LEAST} values or more, and one of them values that "
+    "are not all equal, it has a two-sided p-value, corrected by Holm's method over the counted "
+    "comparisons of its claim that have one; without, it is undecided. At a corrected p of at "
+    f"most {LEVEL:g} a comparison speaks for or against. A claim is borne out if at least half of "
+    "its counted comparisons speak for it and none against; contradicted if at least half speak "
+    "against it and none for it; untested if no comparison counts; not run if nothing was run that "
+    "bears on it; undecided otherwise."
 )
 
 
@@ -46,6 +47,7 @@ class Evidence:
         remark: why it does not count, or what to bear in mind.
         is_out: taken out of the count, for the reason in `remark`.
         unconfirmed: the comparison before another one had to say the same; None where none had to.
+        beside: the one that had to; None where none had to, or where it was not run.
         p_holm: corrected p-value, None where there is none.
         bearing: "for", "against", "undecided" or "not counted".
     """
@@ -59,6 +61,7 @@ class Evidence:
     remark: str = ""
     is_out: bool = False
     unconfirmed: Comparison | None = None
+    beside: Comparison | None = None
     p_holm: float | None = None
     bearing: str = NOT_COUNTED
 
@@ -66,6 +69,12 @@ class Evidence:
     def counts(self) -> bool:
         """Whether it takes part in the verdict."""
         return self.sign != 0 and not self.is_out
+
+    @property
+    def has_claims_sign(self) -> bool:
+        """Whether it points the claim's way, and so does what has to say the same."""
+        needed = [self.comparison, *([self.beside] if self.unconfirmed is not None else [])]
+        return all(one is not None and self.sign * one.difference > 0 for one in needed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Claim:
         test: which comparisons count, in words.
         evidence: makes the comparisons from records.
         counter: what in the paper's own numbers speaks against it.
-        caveats: what to bear in mind.
+        caveats: what to bear in mind; the first stands beside a verdict wherever it is printed.
     """
 
     id: str
@@ -98,7 +107,7 @@ class Judged:
     Attributes:
         claim: the claim.
         evidence: all comparisons, the counted ones first.
-        verdict: "borne out", "contradicted", "undecided" or "not run".
+        verdict: "borne out", "contradicted", "undecided", "untested" or "not run".
         reason: how the verdict follows.
         unconfirmed: the verdict if no comparison had to be confirmed by another one, with its
             count; "" where none had to.
@@ -124,7 +133,9 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judged:
     alone = _judged(
         claim,
         [
-            dataclasses.replace(entry, comparison=entry.unconfirmed or entry.comparison)
+            dataclasses.replace(
+                entry, comparison=entry.unconfirmed or entry.comparison, unconfirmed=None
+            )
             for entry in found
         ],
     )
@@ -161,12 +172,12 @@ def _verdict(weighed: Sequence[Evidence], *, bears: bool) -> tuple[str, str]:
     if not bears:
         return NOT_RUN, "no run on record bears on it"
     if not weighed:
-        return UNDECIDED, "no comparison counts; the reasons stand beside them"
+        return UNTESTED, "no comparison counts; the reasons stand beside them"
     pro, contra = (sum(e.bearing == bearing for e in weighed) for bearing in (FOR, AGAINST))
-    signs = [e.sign * e.comparison.difference > 0 for e in weighed]
+    signs = sum(entry.has_claims_sign for entry in weighed)
     tally = (
         f"of {len(weighed)} comparisons {pro} speak for it, {contra} against, "
-        f"{len(weighed) - pro - contra} are undecided ({sum(signs)} have the claim's sign)"
+        f"{len(weighed) - pro - contra} are undecided ({signs} have the claim's sign)"
     )
     if pro and contra:
         return UNDECIDED, f"evidence on both sides: {tally}"
@@ -225,12 +236,12 @@ def where(group: Group) -> str:
     return f"{title}, {labels.architecture(group.config.get('architecture', architecture))}"
 
 
-def points(fraction: float | None, *, digits: int = 2) -> str:
+def points(fraction: float | None, *, digits: int = 2, signed: bool = False) -> str:
     """A fraction in points, for sentences.
 
-    >>> points(0.0926), points(-0.014, digits=1)
-    ('9.26', '-1.4')
+    >>> points(0.0926), points(-0.014, digits=1), points(0.5, signed=True)
+    ('9.26', '-1.4', '+50.00')
     """
     if fraction is None or math.isnan(fraction):
         return "?"
-    return f"{100 * fraction:.{digits}f}"
+    return f"{100 * fraction:{'+' if signed else ''}.{digits}f}"

@@ -20,13 +20,12 @@ from ft_tf.report.comparison import (
     values,
 )
 from ft_tf.report.fault_measures import kept
-from ft_tf.report.groups import Group
-from ft_tf.report.partners import TARGETS, PrivateRow, private_rows
+from ft_tf.report.groups import Group, steps_of
+from ft_tf.report.partners import TARGETS, PrivateRow, are_equal, private_rows
 from ft_tf.report.privacy import of_group, worst
 from ft_tf.report.spread import why_not
 from ft_tf.report.tradeoff import kind_of
 
-_UNEQUAL = 0.01
 _DELTA = 1e-5
 _SAYS_SOMETHING = 0.9995
 """From here on a bound prints as 100.0 points, and every gap obeys it."""
@@ -92,25 +91,37 @@ def _at_equal_accuracy(
 ) -> list[Evidence]:
     if entry.stopped is None:
         return []
-    pairs = by_seed(entry.private, entry.stopped, measure)
-    tests = by_seed(entry.private, entry.stopped, test_accuracy)
-    if not pairs:
+    found = by_seed(entry.private, entry.stopped, lambda record: _with_test(record, measure))
+    if not found:
         return []
-    apart = abs(statistics.fmean(a - b for a, b in tests))
-    is_unequal = apart > _UNEQUAL
-    if is_unequal:
-        remark = f"test accuracies differ by {points(apart)} points: not at equal accuracy"
+    equal = [pair for pair in found if are_equal(pair[0][1], pair[1][1])]
+    counted = equal or found
+    apart = points(statistics.fmean(a[1] - b[1] for a, b in counted), signed=True)
+    remarks = [remark, f"test accuracies differ by {apart} points", *_stopped_after(entry)]
+    if len(equal) < len(found):
+        remarks.append(f"in {len(found) - len(equal)} of {len(found)} seeds not at equal accuracy")
     return [
         of_groups(
             entry.private,
             entry.stopped,
-            paired(pairs),
+            paired([(a[0], b[0]) for a, b in counted]),
             measure=name,
             sign=sign,
-            remark="; ".join(filter(None, [remark, _own_epsilon(entry.private)])),
-            is_out=is_unequal,
+            remark="; ".join(filter(None, [*remarks, _own_epsilon(entry.private)])),
+            is_out=not equal,
         )
     ]
+
+
+def _with_test(record: Record, measure: Measure) -> tuple[float, float] | None:
+    value, test = measure(record), test_accuracy(record)
+    return None if value is None or test is None else (value, test)
+
+
+def _stopped_after(entry: PrivateRow) -> list[str]:
+    """How much less training equal accuracy took, where the records have it."""
+    private, stopped = steps_of(entry.private), steps_of(entry.stopped)
+    return [f"after {stopped} steps against {private}"] if private and stopped else []
 
 
 def _own_epsilon(private: Group) -> str:
@@ -311,6 +322,9 @@ TOLERANCE = Claim(
         "model that knows less has less to lose.",
         "Clipping alone stands beside it, since it changes the trained weights as well.",
         _PRIVACY_IN_NAME,
+        "Equal accuracy takes natural training a small part of the steps: what differs is the "
+        "length of training as well. Stopped runs that end at the same step of one seed are one "
+        "model: comparisons with them are not independent.",
         "Natural trainings that stop look after each of their first steps since three seeds had "
         "been seen: 16 steps apart they passed the accuracy of noise multiplier 5 by more than a "
         "point, so that those pairs could not count.",

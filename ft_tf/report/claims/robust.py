@@ -149,10 +149,10 @@ def _gaps(first: Group, second: Group, *, name: str) -> list[Evidence]:
 
 
 def _at_equal_training(first: Group, second: Group) -> Comparison | None:
-    """Gaps after the second's first epoch at the first's level; None where no run reached it."""
+    """Gaps where the second reached the first's level; None where no run of it did."""
     train = statistics.fmean(first.samples.train)
     there = [gap_at(record, train) for record in second.finished]
-    gaps = [entry[2] for entry in there if entry is not None]
+    gaps = [entry[1] for entry in there if entry is not None]
     return unpaired(first.samples.gap, gaps) if gaps else None
 
 
@@ -294,6 +294,12 @@ _EQUAL = (
     "TRADES and natural models differ in test accuracy: what is kept is a share of each one's own."
 )
 
+_UNPAIRED = (
+    "Seeds are not paired here: two trainings of one seed share their initial weights and the "
+    "fault sets, and nothing by which one was made for the other, as a natural training that stops "
+    "at the accuracy of its DP run is."
+)
+
 TOLERANCE = Claim(
     id="robust_tolerance",
     title="Adversarial training lowers fault tolerance",
@@ -304,7 +310,7 @@ TOLERANCE = Claim(
     ),
     evidence=_tolerance,
     counter=_tolerance_counter,
-    caveats=(_EQUAL,),
+    caveats=(_EQUAL, _UNPAIRED),
 )
 OVERFIT = Claim(
     id="robust_overfit",
@@ -319,8 +325,9 @@ OVERFIT = Claim(
     counter=_overfit_counter,
     caveats=(
         "A short adversarial training has a small gap because it has learned less; the gap at "
-        "equal training accuracy stands beside it: that after the first epoch above the level, "
-        "which overshoots by up to an epoch's progress.",
+        "equal training accuracy stands beside it, interpolated between two epochs of natural "
+        "training.",
+        _UNPAIRED,
     ),
 )
 MORE_EPSILON = Claim(
@@ -336,8 +343,8 @@ MORE_EPSILON = Claim(
     counter=_more_epsilon_counter,
     caveats=(
         "In as many epochs a larger ball is learned less well; where the smaller ball's training "
-        "passed the larger one's level, the gap at equal training accuracy stands beside it: that "
-        "after the first epoch above it, which overshoots by up to an epoch's progress.",
+        "passed the larger one's level, the gap at equal training accuracy stands beside it, "
+        "interpolated between two epochs.",
     ),
 )
 FAULTS = Claim(

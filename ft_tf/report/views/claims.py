@@ -42,10 +42,17 @@ def claims(frame: pd.DataFrame) -> View:
         detail_name="how it follows",
         notes=(
             "Verdicts follow by the rule of verdict.md, where the comparisons and the reasons "
-            "stand. It was fixed before any record was read, but for this, which came later: the "
-            "least number of unequal values, the scale smoke, how closely a stopped training meets "
-            "its accuracy, and that a gap must say the same between models that have learned as "
-            "much. The last changes verdicts; what they would be without it is the last column.",
+            "stand. It was committed before the first record, but for this, which came after "
+            "records had been read: that both sides take three values, not all equal; the scale "
+            "smoke; how closely a stopped training meets its accuracy; that a claim of which no "
+            "comparison counts is untested; and that a gap must say the same between models that "
+            "have learned as much. The last changes verdicts most; what they would be without it "
+            "is the last column.",
+            *(
+                f"{line['title']}: {line['caveat']}"
+                for line in frame.to_dict("records")
+                if words(line["caveat"])
+            ),
         ),
     )
 
@@ -77,7 +84,10 @@ def evidence(frame: pd.DataFrame) -> View:
         title="Evidence",
         detail=lambda line: "; ".join(filter(None, [words(line["remark"]), words(line["runs"])])),
         detail_name="remarks, and what was run",
-        notes=("Percent and points; ± is the reach of the 95% interval.",),
+        notes=(
+            "Percent and points; ± is the reach of the 95% interval of this comparison alone, "
+            "while p is corrected for all of its claim.",
+        ),
     )
 
 

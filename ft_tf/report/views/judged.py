@@ -49,7 +49,7 @@ _EQUAL_TRAINING: Cells = (
     (Column("gap", "robust"), lambda line: percent(line["gap"])),
     (Column("gap, at its end", "natural", 1), lambda line: percent(line["natural_gap"])),
     (Column("gap, at that train", "natural"), lambda line: percent(line["natural_gap_there"])),
-    (Column("in epoch", "natural", 2), lambda line: figure(line["natural_epoch"])),
+    (Column("after epochs", "natural", 2), lambda line: figure(line["natural_epoch"], 3)),
     (Column("there", "difference"), lambda line: percent(line["difference_there"], signed=True)),
     (Column("epoch", "best checkpoint", 2), lambda line: figure(line["best_epoch"])),
     (Column("test", "best checkpoint", 2), lambda line: percent(line["best_test"])),
@@ -67,11 +67,13 @@ def equal_training(frame: pd.DataFrame) -> View:
         detail=lambda line: (
             f"{line['data']}; rows: {line['rows']}; {count(line['epochs'])} epochs, last epoch: "
             f"test {percent(line['test'])}; natural: {line['beside']}"
+            + (f"; checkpoint attacked by {line['best_attack']}" if line["best_attack"] else "")
         ),
         notes=(
             "Percent and points. A short adversarial training has a small gap because it has "
-            "learned less: beside it stands the gap of natural training after the first epoch in "
-            "which its training accuracy reached the robust run's. The best checkpoint is chosen "
-            "by accuracy under attack on test images that no other figure here uses.",
+            "learned less: beside it stands the gap of natural training where its training "
+            "accuracy first reached the robust run's, interpolated between two epochs. The best "
+            "checkpoint is chosen by accuracy under attack on test images that no other figure "
+            "here uses.",
         ),
     )
