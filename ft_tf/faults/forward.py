@@ -37,7 +37,7 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     def relay(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> Any:
         index = calls.get(id(layer), 0)
         calls[id(layer)] = index + 1
-        return on_output(layer, index, inputs, outputs)
+        return masked_like(outputs, on_output(layer, index, inputs, outputs))
 
     def hook(layer: keras.layers.Layer) -> Callable[..., Any]:
         original = layer.call
@@ -70,6 +70,16 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
                     vars(layer).pop("call", None)
                 else:
                     vars(layer)["call"] = call
+
+
+def masked_like(outputs: Any, replaced: Any) -> Any:
+    """`replaced`, with the Keras masks that a layer has set on its own outputs in `call`."""
+    if replaced is not outputs:
+        for old, new in zip(_tensors(outputs), _tensors(replaced), strict=True):
+            mask = getattr(old, "_keras_mask", None)
+            if mask is not None:
+                new._keras_mask = mask
+    return replaced
 
 
 def _infer(model: keras.Model, inputs: Any) -> Any:
