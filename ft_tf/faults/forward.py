@@ -151,16 +151,36 @@ class ForwardPass:
         )
 
     def only_consumer(self, call: Call) -> Call | None:
-        """The one layer call that uses what `call` returned; None if there are more or others."""
+        """The one layer call that uses what `call` returned; None if there are more or others.
+
+        Others are the model's output and operations that are no layer's.
+        """
         outputs = _tensors(call.outputs)
         if len(outputs) != 1 or any(outputs[0] is tensor for tensor in self.outputs):
             return None
         takers = [c for c in self.calls if any(t is outputs[0] for t in c.inputs)]
-        return takers[0] if len(takers) == 1 else None
+        if len(takers) != 1:
+            return None
+        inside = _operations_of(takers[0])
+        only = all(operation.name in inside for operation in outputs[0].consumers())
+        return takers[0] if only else None
 
 
 def _tensors(structure: Any) -> list[tf.Tensor]:
     return [tensor for tensor in tf.nest.flatten(structure) if tf.is_tensor(tensor)]
+
+
+def _operations_of(call: Call) -> set[str]:
+    """Names of the operations that lead from a call's inputs to its outputs."""
+    given = {tensor.name for tensor in call.inputs}
+    names: set[str] = set()
+    waiting = [tensor for tensor in _tensors(call.outputs) if tensor.name not in given]
+    while waiting:
+        operation = waiting.pop().op
+        if operation.name not in names:
+            names.add(operation.name)
+            waiting += [tensor for tensor in operation.inputs if tensor.name not in given]
+    return names
 
 
 def input_spec(model: keras.Model) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from ft_tf import faults, metrics
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
+from ft_tf.faults.plan import make_plan
 
 layers = keras.layers
 
@@ -212,6 +213,37 @@ def test_a_subclassed_model_with_nested_parts(images):
         with faults.inject(model, target="both", rate=row.rate, seed=0, trial=row.trial):
             assert metrics.accuracy(model, x, y) == row.accuracy
     np.testing.assert_array_equal(model.predict(x, verbose=0), clean)
+
+
+class BesidePool(keras.Model):
+    """Uses a convolution's output twice: pooled by a layer, and averaged by an operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(6, 3, activation="relu")
+        self.pool, self.flat, self.head = layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)
+
+    def call(self, inputs):
+        return self.after(self.conv(inputs))
+
+    def after(self, hidden):
+        pooled = self.flat(self.pool(hidden))
+        return self.head(tf.concat([pooled, 5.0 * tf.reduce_mean(hidden, [1, 2])], -1))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_a_unit_is_dead_for_an_operation_beside_the_pool_too(activation, images):
+    keras.utils.set_random_seed(7)
+    x, _ = images
+    model = BesidePool()
+    model.conv.activation = keras.activations.get(activation)
+    model(x[:1])
+    dead = make_plan(model, target="units").trial(seed=1, trial=0).masks(0.5).faulty["units"]
+    by_hand = model.after(tf.where(dead, 0.0, model.conv(x))).numpy()
+    y = by_hand.argmax(axis=1)
+    frame = faults.sweep(model, x, y, target="units", rates=[0.5], trials=1, seed=1)
+    assert frame["accuracy"].tolist() == [1.0]
+    assert frame.attrs["clean_accuracy"] < 1.0
 
 
 def test_what_cannot_be_faulted_is_named_at_once(branched):
