@@ -64,3 +64,39 @@ def test_faulty_units_keep_the_mask_that_their_layer_sets(rate, sequences):
     values = np.where(dead, 0, 2 * sequences)
     by_hand = head(memory(values, mask=np.tile([True, True, False, False], (60, 1)))).numpy()
     np.testing.assert_allclose(found, by_hand, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def words():
+    """Numbers of words [30, 5], padded with 0."""
+    generator = np.random.Generator(np.random.Philox(1))
+    x = generator.integers(1, 7, (30, 5))
+    x[np.arange(5) >= generator.integers(1, 5, 30)[:, None]] = 0
+    return x
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [("both", None), ("weights", None), ("units", ("words",)), ("units", ("words", "narrow"))],
+)
+def test_a_wrapped_model_reads_padding_as_the_model_does(target, names, words):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(7, 4, mask_zero=True, name="words"),
+            layers.Dense(4, activation="sigmoid", name="narrow"),
+            layers.LSTM(4, return_sequences=True),
+            layers.Conv1D(4, 1, activation="tanh"),  # takes no mask, and hands none on
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    model.set_weights([3 * weight for weight in model.get_weights()])
+    select = faults.Select(layers=names)
+    wrapped = faults.wrap(model, target=target, select=select)
+    np.testing.assert_array_equal(wrapped(words), model(words))
+    where = {"target": target, "rate": 0.3, "seed": 1, "select": select}
+    assert faults.arm(wrapped, **where) > 0
+    with faults.inject(model, **where):
+        np.testing.assert_allclose(wrapped(words), model(words), atol=1e-6)

@@ -97,6 +97,32 @@ def test_an_armed_wrapped_model_is_saved_without_its_faults(branched, images, tm
     np.testing.assert_array_equal(faults.unwrap(wrapped).predict(x, verbose=0), clean)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("target", ["weights", "units"])
+def test_a_wrapped_model_computes_in_the_precision_of_the_model(policy, target):
+    keras.utils.set_random_seed(5)
+    stack = [
+        layers.Dense(5, activation="tanh", dtype=policy),
+        layers.BatchNormalization(dtype=policy),
+        layers.Reshape((5, 1), dtype=policy),
+        layers.LSTM(4, dtype=policy),
+        layers.Dense(3, dtype=policy),
+    ]
+    model = keras.Sequential([keras.Input((4,), dtype="float64"), *stack])
+    x = np.random.Generator(np.random.Philox(2)).normal(size=(20, 4))
+    wrapped = faults.wrap(model, target=target, fault=faults.BitFlip(bits=(20, 22)))
+    clean = model(x)
+    assert wrapped(x).dtype == clean.dtype == ("float64" if policy == "float64" else "bfloat16")
+    np.testing.assert_array_equal(wrapped(x), clean)
+    where = {"target": target, "rate": 0.5, "seed": 1}
+    faults.arm(wrapped, **where)
+    with faults.inject(model, fault=faults.BitFlip(bits=(20, 22)), **where):
+        np.testing.assert_array_equal(wrapped(x), model(x))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(wrapped(x, training=True))
+    assert all(g is not None for g in tape.gradient(total, wrapped.trainable_weights))
+
+
 def test_fault_aware_training_draws_fresh_faults_and_spares_dead_weights():
     model = keras.Sequential([keras.Input((1,)), layers.Dense(400, use_bias=False)])
     model.set_weights([np.ones((1, 400))])
