@@ -241,6 +241,24 @@ def test_counts_are_exact_over_the_model_and_per_layer(target):
             assert masks.count == sum(round(rate * size) for size in populations.values())
 
 
+@pytest.mark.parametrize("target", ["weights", "units"])
+def test_layers_of_one_name_in_two_nested_models_have_counts_of_their_own(target):
+    def block(size):
+        hidden = layers.Dense(5, activation="relu", name="hidden")
+        return keras.Sequential([keras.Input((size,)), hidden])
+
+    inputs = keras.Input((4,))
+    first = layers.Dense(6, activation="relu", name="first")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="head")(block(5)(block(6)(first))))
+    plan = make_plan(model, target=target, allocation="layer")
+    for rate in (0.2, 0.4, 0.6, 0.8):
+        faulty = plan.trial(seed=2, trial=0).masks(rate).faulty[target]
+        by_layer = np.split(faulty, np.cumsum([g.size for g in plan.groups])[:-1])
+        if target == "weights":  # kernel and bias of a layer are one population
+            by_layer = [np.concatenate(by_layer[i : i + 2]) for i in range(0, len(by_layer), 2)]
+        assert [part.sum() for part in by_layer] == [round(rate * len(part)) for part in by_layer]
+
+
 def test_paired_models_share_their_sites():
     first, second = dense_net([7, 10, 4], seed=1), dense_net([7, 10, 4], seed=2)
     patterns = []
