@@ -112,6 +112,26 @@ def test_units_sit_behind_a_separate_activation():
             assert (activations == 0.0).all(axis=(0, 1, 2)).sum() == 2
 
 
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_a_normalization_along_another_axis_than_the_units_is_not_zeroed(axis):
+    hidden = layers.Dense(6)
+    norm = layers.BatchNormalization(axis=axis)
+    model = keras.Sequential(
+        [keras.Input((6, 4)), hidden, norm, layers.ReLU(), layers.Flatten(), layers.Dense(3)]
+    )
+    norm.set_weights([np.ones(6), rng().normal(size=6), np.zeros(6), np.ones(6)])
+    x = rng(1).normal(size=(20, 6, 4)).astype(np.float32)
+    plan = make_plan(model, target="units")
+    assert bool(plan.groups[0].silencers) == (axis != 1)
+    dead = plan.trial(seed=0, trial=0).masks(0.5).faulty["units"]
+    alive = np.where(dead, 0, np.maximum(norm(hidden(x)).numpy(), 0))
+    by_hand = model.layers[-1](alive.reshape(20, -1)).numpy()
+    with faults.inject(model, target="units", rate=0.5, seed=0):
+        np.testing.assert_allclose(model.predict(x, verbose=0), by_hand, atol=1e-6)
+    in_trial = all_trial_logits(model, x, target="units", rate=0.5, trials=1)[0]
+    np.testing.assert_allclose(in_trial, by_hand, atol=1e-6)
+
+
 def test_what_a_large_sweep_held_is_free_when_it_ends():
     """Compiled programs are cycles: without a collection those of all layers were alive at once."""
     model = keras.Sequential(
