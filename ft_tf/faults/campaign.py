@@ -81,7 +81,8 @@ def sweep(
         method: how to tell, see `rows.StopRule`: "anytime" (holds for any distribution, takes
             2 / half_width trials or more) or "stein" (two stages, as good as Student's interval).
         level: coverage of those intervals.
-        batch_size: images evaluated at once; results can differ in the last bits between sizes.
+        batch_size: images evaluated at once; results can differ in the last bits between sizes,
+            and where faults make NaN by more (see `bitflips.StoredWords`).
         cache_bytes: memory that activations before the first fault may take.
         progress: called with every finished row.
 
