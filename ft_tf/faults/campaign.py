@@ -95,7 +95,7 @@ def sweep(
 
     Raises:
         ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+        ModelError: something asked for cannot be faulted; the model does not give [n, classes].
     """
     numbers, levels = trial_numbers(trials), distinct_rates(rates)
     rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))

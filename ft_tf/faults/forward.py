@@ -90,6 +90,25 @@ infer = tf.autograph.to_graph(_infer)
 """The model's outputs in inference mode; layers of a user's own get the AutoGraph they expect."""
 
 
+def infer_logits(model: keras.Model, inputs: Any) -> tf.Tensor:
+    """The outputs of a classifier in inference mode, [n, classes].
+
+    Raises:
+        ModelError: the model gives something else.
+    """
+    outputs = infer(model, inputs)
+    if tf.is_tensor(outputs) and outputs.shape.rank in (None, 2):
+        return outputs
+    if tf.is_tensor(outputs):
+        given = f"an output of shape {tuple(outputs.shape)}"
+    else:
+        given = f"{len(tf.nest.flatten(outputs))} outputs"
+    raise ModelError(
+        f"model={model.name!r} gives {given}, must give one [n, classes]: take a model of one such "
+        "output, keras.Model(model.input, OUTPUT)"
+    )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
     """One call of one layer in a forward pass.

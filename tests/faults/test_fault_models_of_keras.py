@@ -241,6 +241,24 @@ def test_a_subclassed_model_with_nested_parts(images):
     np.testing.assert_array_equal(model.predict(x, verbose=0), clean)
 
 
+def test_an_activation_counts_as_the_units_own_only_as_a_layer_or_an_option():
+    x = np.random.Generator(np.random.Philox(4)).normal(size=(5, 4)).astype(np.float32)
+    values = {"option": 0.0, "layer": 0.0, "operation": 0.5}  # dead behind or before the sigmoid
+    for written, expected in values.items():
+        inputs = keras.Input((4,))
+        hidden = layers.Dense(6, "sigmoid" if written == "option" else None)(inputs)
+        if written == "layer":
+            hidden = layers.Activation("sigmoid")(hidden)
+        if written == "operation":
+            hidden = tf.nn.sigmoid(hidden)
+        head = layers.Dense(2)
+        model = keras.Model(inputs, head(hidden))
+        with faults.inject(model, target="units", rate=1.0, seed=0):
+            found = model(x).numpy()
+        by_hand = head(np.full((5, 6), expected, np.float32)).numpy()
+        np.testing.assert_allclose(found, by_hand, atol=1e-6)
+
+
 class BesidePool(keras.Model):
     """Uses a convolution's output twice: pooled by a layer, and averaged by an operation."""
 
@@ -291,6 +309,33 @@ def test_what_cannot_be_faulted_is_named_at_once(branched):
         faults.find_sites(linear, target="units")
     with pytest.raises(ModelError, match="not a Keras model"):
         faults.find_sites("model", target="weights")
+
+
+def two_outputs():
+    inputs = keras.Input((4, 3))
+    flat = layers.Flatten()(inputs)
+    return keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(2)(flat)])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (two_outputs, r"gives 2 outputs, must give one \[n, classes\]: take a model of one"),
+        (
+            lambda: keras.Sequential([keras.Input((4, 3)), layers.Dense(3)]),
+            r"gives an output of shape \(.*4, 3\), must give one \[n, classes\]",
+        ),
+    ],
+)
+def test_what_is_no_classifier_is_refused_in_one_line(make, message):
+    model, x = make(), np.ones((10, 4, 3), np.float32)
+    with pytest.raises(ModelError, match=message) as caught:
+        faults.sweep(model, x, np.zeros(10, int), target="weights", rates=[0.1], trials=1, seed=0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=message):
+        faults.first_order(model, x, target="weights")
+    with faults.inject(model, target="weights", rate=0.1, seed=0):  # for whatever model
+        model(x)
 
 
 @pytest.mark.parametrize(("classes", "activation"), [(5, "softmax"), (1, "sigmoid")])
