@@ -31,19 +31,18 @@ def sequences():
     return x
 
 
-def recurrent(first):
+def recurrent(first, memory):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4, 2)), first, layers.LSTM(8), layers.Dense(3)])
+    model = keras.Sequential([keras.Input((4, 2)), first, memory, layers.Dense(3)])
     model.set_weights([3 * weight for weight in model.get_weights()])
     return model
 
 
-@pytest.mark.parametrize("first", [layers.Masking, Cut])
-def test_a_kept_activation_keeps_the_mask_that_its_layer_sets(first, sequences):
-    model = recurrent(first())
+def test_a_kept_activation_keeps_the_mask_that_its_layer_sets(sequences):
+    model = recurrent(layers.Masking(), layers.LSTM(8))
     y = model(sequences).numpy().argmax(axis=1)
     frame = faults.sweep(
-        model, sequences, y, target="weights", rates=[0, 0.2], trials=2, seed=0, batch_size=25
+        model, sequences, y, target="weights", rates=[0, 0.2], trials=1, seed=0, batch_size=25
     )
     assert frame.attrs["clean_accuracy"] == 1.0
     for row in frame.itertuples():
@@ -54,7 +53,7 @@ def test_a_kept_activation_keeps_the_mask_that_its_layer_sets(first, sequences):
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_faulty_units_keep_the_mask_that_their_layer_sets(rate, sequences):
-    model = recurrent(Cut(name="cut"))
+    model = recurrent(Cut(name="cut"), layers.SimpleRNN(8))
     where = {"target": "units", "rate": rate, "seed": 0, "select": faults.Select(layers=("cut",))}
     plan = make_plan(model, target="units", select=where["select"])
     dead = plan.trial(seed=0, trial=0).masks(rate).faulty["units"]
@@ -86,7 +85,7 @@ def test_a_wrapped_model_reads_padding_as_the_model_does(target, names, words):
             keras.Input((5,), dtype="int32"),
             layers.Embedding(7, 4, mask_zero=True, name="words"),
             layers.Dense(4, activation="sigmoid", name="narrow"),
-            layers.LSTM(4, return_sequences=True),
+            layers.SimpleRNN(4, return_sequences=True),
             layers.Conv1D(4, 1, activation="tanh"),  # takes no mask, and hands none on
             layers.Flatten(),
             layers.Dense(3),
