@@ -49,12 +49,17 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
 
 
 def predicted_labels(logits: np.ndarray) -> np.ndarray:
-    """Predicted classes: argmax over columns, or logit > 0 where there is one column."""
+    """Predicted classes: argmax over columns, or logit > 0 where there is one column.
+
+    A row with a NaN is no prediction and gets -1, which is no label: it is never right by chance.
+    """
     if logits.ndim != 2:
         raise ArgumentError(f"logits.shape={logits.shape} must be [n, classes]")
-    if logits.shape[1] == 1:
-        return (logits[:, 0] > 0).astype(np.int64)
-    return logits.argmax(axis=1)
+    labels = logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(logits.sum()):  # one look at all: the usual case
+            return labels
+    return np.where(np.isnan(logits).any(axis=1), -1, labels)
 
 
 def accuracy_from_logits(logits: np.ndarray, labels: np.ndarray) -> float:

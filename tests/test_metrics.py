@@ -25,6 +25,15 @@ def test_accuracy_from_logits_by_hand():
     assert metrics.accuracy_from_logits(logits, np.array([1, 0, 1, 0])) == 0.75
 
 
+def test_a_nan_is_no_prediction_and_never_right():
+    logits = np.array([[np.nan, 1.0], [1.0, np.nan], [np.nan, np.nan], [np.inf, 1.0], [0.0, 1.0]])
+    assert metrics.predicted_labels(logits).tolist() == [-1, -1, -1, 0, 1]
+    for label in (0, 1):
+        labels = np.array([label, label, label, 0, 1])
+        assert metrics.accuracy_from_logits(logits, labels) == 0.4
+    assert metrics.predicted_labels(np.array([[np.nan], [1.0], [-np.inf]])).tolist() == [-1, 1, 0]
+
+
 def test_one_logit_has_its_threshold_at_zero_not_at_a_half():
     logits = np.array([[0.2], [-0.2], [0.0], [4.0]])
     assert metrics.predicted_labels(logits).tolist() == [1, 0, 0, 1]

@@ -11,7 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
+from ft_tf.attacks.kl import class_logits
 from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.attacks.validation import check_one_input
@@ -23,6 +24,10 @@ SLACK_SHARE = 0.01
 """Share of examples by which a stronger attack may fall behind a weaker one by chance."""
 LARGE_BALL_ACCURACY = 0.1
 """Accuracy that should not survive a ball which holds every image."""
+REPEATED_IMAGES = 8
+"""Images that are given to the model a second time, to see whether it answers the same."""
+REPEATED_TOLERANCE = 1e-5
+"""Difference between two answers that rounding may make, as a share of the largest logit."""
 _CHECK_STREAM = 1_000_003  # apart from the streams of the attacks themselves
 
 
@@ -32,9 +37,34 @@ def whole_range_radius(problem: Problem) -> float:
     return width if problem.distance == "l_inf" else width * math.sqrt(problem.x[0].size)
 
 
+def randomness_warnings(problem: Problem) -> tuple[str, ...]:
+    """Whether the model answers the same images differently; costs a pass on a few of them."""
+    shape = getattr(problem.model, "input_shape", None)
+    fixed_batch = isinstance(shape, tuple) and shape[0] is not None
+    x = tf.convert_to_tensor(problem.x if fixed_batch else problem.x[:REPEATED_IMAGES])
+
+    def answers() -> npt.NDArray[np.float32]:
+        # Called and not compiled: one more trace would cost more than the pass.
+        return tf.cast(class_logits(problem.model(x, training=False)), tf.float32).numpy()
+
+    # Batches of another size round differently, and more so in bfloat16: then ask twice.
+    if _agree(first := answers(), problem.clean_logits[: len(x)]) or _agree(first, answers()):
+        return ()
+    return (
+        "the model answers the same images differently each time: an attack tries many times and "
+        "keeps what is wrong once, so that chance counts as the attack's success; switch the "
+        "randomness off, or attack the mean over many passes",
+    )
+
+
+def _agree(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> bool:
+    slack = REPEATED_TOLERANCE * float(np.abs(second).max())
+    return bool(np.abs(first - second).max() <= slack)
+
+
 def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
-    """What an attack's own outcome gives away, at no further cost."""
-    warnings = []
+    """What an attack's own outcome gives away, and a second look at a few images."""
+    warnings = [*randomness_warnings(problem)]
     attacked = int(worst.attacked.sum())
     stuck = int(worst.stuck.sum())
     if attacked and stuck >= STUCK_SHARE * attacked and problem.epsilon > 0:

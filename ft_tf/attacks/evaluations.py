@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras
-from ft_tf.attacks.checks import outcome_warnings, sanity_checks
+from ft_tf.attacks.checks import outcome_warnings, randomness_warnings, sanity_checks
 from ft_tf.attacks.result import AttackResult, attack_result
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive, check_positive_integer
@@ -296,7 +296,8 @@ def transfer(
     on_target.point = on_source.point
     result = _result("transfer", target, on_target, source=source_model.name, **parameters)
     source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
-    return dataclasses.replace(result, warnings=tuple(source_warnings))
+    warnings = (*randomness_warnings(target), *source_warnings)
+    return dataclasses.replace(result, warnings=warnings)
 
 
 def evaluate(

@@ -1,8 +1,9 @@
 """Drives the ascents over a data set: compiled once per model, batch by batch, survivors only."""
 
+import contextlib
 import dataclasses
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -235,6 +236,18 @@ LOSSES: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tens
 _ascents: "weakref.WeakKeyDictionary[keras.Model, dict[tuple, Callable]]" = (
     weakref.WeakKeyDictionary()
 )
+
+
+@contextlib.contextmanager
+def without_compiled_ascents(model: keras.Model) -> Iterator[None]:
+    """Within the block attacks on `model` are traced anew, and what was traced is forgotten."""
+    before = _ascents.pop(model, None)
+    try:
+        yield
+    finally:
+        _ascents.pop(model, None)
+        if before is not None:
+            _ascents[model] = before
 
 
 def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ft_tf._compat import keras, tf
+from ft_tf.attacks.search import without_compiled_ascents
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
 from ft_tf.faults.interrupts import interrupts_held
@@ -121,11 +122,15 @@ class UnitHooks:
 
 @contextlib.contextmanager
 def without_compiled_functions(model: keras.Model) -> Iterator[None]:
-    """Hides Keras's compiled functions in the block, so that new ones are traced with the hooks."""
+    """Hides what was compiled of the model before, so that it is traced anew with the hooks.
+
+    That are Keras's own functions, the pass of `metrics.predict_logits`, and the attacks.
+    """
     before = {name: vars(model).get(name) for name in _COMPILED}
     try:
         vars(model).update(dict.fromkeys(_COMPILED))
-        yield
+        with without_compiled_ascents(model):
+            yield
     finally:
         with interrupts_held():
             vars(model).update(before)

@@ -26,6 +26,15 @@ class StoredWords(FaultModel):
     - bfloat16: the upper half of a float32, rounded to nearest even. Bits 0-6, 7-14, 15.
     - int8: w = scale * q, q = round(w / scale) clipped to -127 ... 127, in two's complement.
 
+    A flipped exponent bit makes huge numbers, and these make infinities and NaN. An image with a
+    NaN among its logits counts as wrong here (Keras's own metrics take the NaN as it comes). But
+    ReLU and max pooling make of a NaN what the kernel at hand makes of it, NaN or a number, and
+    TensorFlow takes another kernel for another batch size, outside a graph and on another
+    processor: such an image may be right in one and wrong in the other, so that accuracies differ
+    by whole images between batch sizes and between a sweep and `inject`. `non_finite` shows only
+    what reached the logits. Without the highest bit of the exponent (`bits=(0, 29)` of a float32)
+    values below 2 stay below 2.
+
     Attributes:
         storage: "float32", "bfloat16" or "int8".
         bits: lowest and highest bit that may flip, both included; None for all.

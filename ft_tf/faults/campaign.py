@@ -81,7 +81,8 @@ def sweep(
         method: how to tell, see `rows.StopRule`: "anytime" (holds for any distribution, takes
             2 / half_width trials or more) or "stein" (two stages, as good as Student's interval).
         level: coverage of those intervals.
-        batch_size: images evaluated at once; results can differ in the last bits between sizes.
+        batch_size: images evaluated at once; results can differ in the last bits between sizes,
+            and where faults make NaN by more (see `bitflips.StoredWords`).
         cache_bytes: memory that activations before the first fault may take.
         progress: called with every finished row.
 
@@ -94,7 +95,7 @@ def sweep(
 
     Raises:
         ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+        ModelError: something asked for cannot be faulted; the model does not give [n, classes].
     """
     numbers, levels = trial_numbers(trials), distinct_rates(rates)
     rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))

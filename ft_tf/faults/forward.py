@@ -37,7 +37,7 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     def relay(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> Any:
         index = calls.get(id(layer), 0)
         calls[id(layer)] = index + 1
-        return on_output(layer, index, inputs, outputs)
+        return masked_like(outputs, on_output(layer, index, inputs, outputs))
 
     def hook(layer: keras.layers.Layer) -> Callable[..., Any]:
         original = layer.call
@@ -72,12 +72,41 @@ def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
                     vars(layer)["call"] = call
 
 
+def masked_like(outputs: Any, replaced: Any) -> Any:
+    """`replaced`, with the Keras masks that a layer has set on its own outputs in `call`."""
+    if replaced is not outputs:
+        for old, new in zip(_tensors(outputs), _tensors(replaced), strict=True):
+            mask = getattr(old, "_keras_mask", None)
+            if mask is not None:
+                new._keras_mask = mask
+    return replaced
+
+
 def _infer(model: keras.Model, inputs: Any) -> Any:
     return model(inputs, training=False)
 
 
 infer = tf.autograph.to_graph(_infer)
 """The model's outputs in inference mode; layers of a user's own get the AutoGraph they expect."""
+
+
+def infer_logits(model: keras.Model, inputs: Any) -> tf.Tensor:
+    """The outputs of a classifier in inference mode, [n, classes].
+
+    Raises:
+        ModelError: the model gives something else.
+    """
+    outputs = infer(model, inputs)
+    if tf.is_tensor(outputs) and outputs.shape.rank in (None, 2):
+        return outputs
+    if tf.is_tensor(outputs):
+        given = f"an output of shape {tuple(outputs.shape)}"
+    else:
+        given = f"{len(tf.nest.flatten(outputs))} outputs"
+    raise ModelError(
+        f"model={model.name!r} gives {given}, must give one [n, classes]: take a model of one such "
+        "output, keras.Model(model.input, OUTPUT)"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,16 +170,36 @@ class ForwardPass:
         )
 
     def only_consumer(self, call: Call) -> Call | None:
-        """The one layer call that uses what `call` returned; None if there are more or others."""
+        """The one layer call that uses what `call` returned; None if there are more or others.
+
+        Others are the model's output and operations that are no layer's.
+        """
         outputs = _tensors(call.outputs)
         if len(outputs) != 1 or any(outputs[0] is tensor for tensor in self.outputs):
             return None
         takers = [c for c in self.calls if any(t is outputs[0] for t in c.inputs)]
-        return takers[0] if len(takers) == 1 else None
+        if len(takers) != 1:
+            return None
+        inside = _operations_of(takers[0])
+        only = all(operation.name in inside for operation in outputs[0].consumers())
+        return takers[0] if only else None
 
 
 def _tensors(structure: Any) -> list[tf.Tensor]:
     return [tensor for tensor in tf.nest.flatten(structure) if tf.is_tensor(tensor)]
+
+
+def _operations_of(call: Call) -> set[str]:
+    """Names of the operations that lead from a call's inputs to its outputs."""
+    given = {tensor.name for tensor in call.inputs}
+    names: set[str] = set()
+    waiting = [tensor for tensor in _tensors(call.outputs) if tensor.name not in given]
+    while waiting:
+        operation = waiting.pop().op
+        if operation.name not in names:
+            names.add(operation.name)
+            waiting += [tensor for tensor in operation.inputs if tensor.name not in given]
+    return names
 
 
 def input_spec(model: keras.Model) -> Any:

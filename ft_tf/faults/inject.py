@@ -53,8 +53,9 @@ def inject(
 
     Weight faults, and stuck-at-0 units of the usual layers, are seen by everything that computes
     with the model. Other unit faults (another fault model, an activation with f(0) != 0, single
-    positions) are seen by Keras's evaluate and predict and by what is called or traced in the
-    block, not by a tf.function that was traced before it, `metrics.predict_logits` among them.
+    positions) are seen by Keras's evaluate and predict of this model, by `metrics.predict_logits`
+    and attacks on it, and by what is called or traced in the block; not by any other tf.function
+    that was traced before it, such as one of a model around this one.
 
     Args:
         model: any built Keras 2 model.

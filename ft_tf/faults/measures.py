@@ -40,7 +40,7 @@ class Measures:
         self.clean_logits = clean_logits
         self._change = tolerance.OutputChange(clean_logits)
         self._labels = np.asarray(labels).reshape(len(clean_logits))
-        self._clean_classes = _classes(clean_logits)
+        self._clean_classes = metrics.predicted_labels(clean_logits)
 
     @property
     def clean_accuracy(self) -> float:
@@ -51,7 +51,7 @@ class Measures:
         """The figures of one trial, on all images or on `rows`."""
         chosen = slice(None) if rows is None else rows
         labels, clean_classes = self._labels[chosen], self._clean_classes[chosen]
-        classes = _classes(logits)
+        classes = metrics.predicted_labels(logits)
         right = classes == labels
         clean_right = clean_classes == labels
         moved = np.quantile(self._change.total_variation(logits, chosen), (0.5, 0.95))
@@ -70,12 +70,3 @@ class Measures:
             "logit_change_50": float(changed[0]),
             "logit_change_95": float(changed[1]),
         }
-
-
-def _classes(logits: np.ndarray) -> np.ndarray:
-    """Predicted classes; -1 where a logit is NaN."""
-    classes = metrics.predicted_labels(logits)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(logits.sum()):  # one look at all: the usual case
-            return classes
-    return np.where(np.isnan(logits).any(axis=1), -1, classes)

@@ -113,9 +113,9 @@ class Trial:
         """For each target, the populations within which faults are counted."""
         keys: dict[str, list[SiteKeys]] = {}
         for target, stream in _SITE_STREAM.items():
-            sizes: dict[str, int] = {}
+            sizes: dict[int | None, int] = {}
             for group in self._plan.groups_of(target):
-                population = group.layer if self._plan.allocation == "layer" else ""
+                population = group.owner if self._plan.allocation == "layer" else None
                 sites = group.size * self._plan.fault.sites_per_value
                 sizes[population] = sizes.get(population, 0) + sites
             starts = np.cumsum([0, *sizes.values()])

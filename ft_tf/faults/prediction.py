@@ -255,7 +255,7 @@ def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
                 return outputs
 
             with forward.hooked(model, watch):
-                logits = tf.unstack(forward.infer(model, x)[0])
+                logits = tf.unstack(forward.infer_logits(model, x)[0])
         values: list[list[tf.Tensor]] = [
             [tf.convert_to_tensor(group.variable)]
             if group.variable is not None

@@ -141,7 +141,7 @@ class TrialProgram:
 
         with forward.hooked(self._model, fault):
             x = tf.nest.map_structure(take, self._x)
-            return tf.cast(forward.infer(self._model, x), tf.float32)
+            return tf.cast(forward.infer_logits(self._model, x), tf.float32)
 
 
 def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:

@@ -55,6 +55,8 @@ class SiteGroup:
         name: the variable's name, or that of the layer after whose activation the units sit.
         shape: of the variable, or of the units as they broadcast over [batch, ...] activations.
         variable: the faulted variable; None for units.
+        owner: number of the layer among the model's; names may repeat in nested models. -1 for
+            variables that the model itself made.
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
         silencers: variables whose last axis is the unit's number and whose zeros make the unit
             deliver exactly 0; empty where that is not known, and for weights.
@@ -64,6 +66,7 @@ class SiteGroup:
     layer: str
     name: str
     shape: tuple[int, ...]
+    owner: int
     variable: tf.Variable | None = None
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
     silencers: tuple[tf.Variable, ...] = ()
@@ -86,8 +89,9 @@ def find_sites(
     Weights are the model's parameters in the order of its layers. Units sit after the activation:
     at the output of a Dense or convolution layer that has an activation of its own, else at the
     output of the activation layer that follows it directly or behind batch normalization or
-    dropout, else at its own output. The output layer (the last one with parameters on its path) is
-    left out unless asked for.
+    dropout, else at its own output. An activation that is an operation, as `tf.nn.sigmoid(z)`, or a
+    Lambda layer is not known as one: units stay before it, and one stuck at 0 delivers sigmoid(0).
+    The output layer (the last one with parameters on its path) is left out unless asked for.
 
     Args:
         model: any Keras 2 model that has been built.
@@ -107,7 +111,7 @@ def find_sites(
     if target != "units":
         groups += _weight_groups(model, leaves, chosen, select, problems)
     if target != "weights":
-        groups += _unit_groups(model, chosen, select, problems)
+        groups += _unit_groups(model, leaves, chosen, select, problems)
     for kind in ("weights", "units") if target == "both" else (target,):
         if not problems and not any(group.target == kind for group in groups):
             problems.append(f"it has no {kind} to fault")
@@ -136,6 +140,10 @@ def _chosen(
     return [layer for layer in leaves if id(layer) in wanted]
 
 
+def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
+    return {id(layer): number for number, layer in enumerate(leaves)}
+
+
 def _is_parameter_kind(variable: tf.Variable, kind: str) -> bool:
     short = variable.name.split("/")[-1].split(":")[0]
     if kind == "biases":
@@ -154,10 +162,11 @@ def _weight_groups(
 ) -> list[SiteGroup]:
     owned = {id(variable) for layer in leaves for variable in layer.weights}
     stray = [v for v in model.weights if id(v) not in owned] if select.layers is None else []
-    candidates = [(layer.name, v) for layer in chosen for v in layer.weights]
-    candidates += [(model.name, variable) for variable in stray]  # made by the model itself
+    number = _numbers(leaves)
+    candidates = [(layer.name, number[id(layer)], v) for layer in chosen for v in layer.weights]
+    candidates += [(model.name, -1, variable) for variable in stray]  # made by the model itself
     groups: dict[int, SiteGroup] = {}
-    for layer_name, variable in candidates:
+    for layer_name, owner, variable in candidates:
         if not (variable.trainable or select.moving_statistics):
             continue
         if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
@@ -170,7 +179,7 @@ def _weight_groups(
             problems.append(f"parameter {variable.name} has an open shape {variable.shape}")
             continue
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, variable.name, tuple(variable.shape), variable=variable
+            "weights", layer_name, variable.name, tuple(variable.shape), owner, variable=variable
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
@@ -184,6 +193,7 @@ def _weight_groups(
 
 def _unit_groups(
     model: keras.Model,
+    leaves: list[keras.layers.Layer],
     chosen: list[keras.layers.Layer],
     select: Select,
     problems: list[str],
@@ -194,7 +204,7 @@ def _unit_groups(
         for layer in chosen
         if named or isinstance(units.unwrapped(layer), units.UNIT_LAYERS)
     }
-    flow = forward.trace(model)
+    flow, number = forward.trace(model), _numbers(leaves)
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
         if id(call.layer) in wanted:
@@ -220,6 +230,7 @@ def _unit_groups(
                 layer.name,
                 ends[0].layer.name,
                 shapes.pop(),
+                number[id(layer)],
                 points=points,
                 silencers=units.silencers(flow, chains) if select.units == "channels" else (),
             )

@@ -109,9 +109,15 @@ def _zeroed(chains: list[list[forward.Call]]) -> tuple[tf.Variable, ...]:
             return ()
         return (source.kernel, source.bias) if source.use_bias else (source.kernel,)
     norm = norms[-1]
-    if len(chains) > 1 or norm.gamma is None:
+    if len(chains) > 1 or norm.gamma is None or list(norm.axis) != [_unit_axis(chains[0][0])]:
         return ()
     return (norm.gamma,) if norm.beta is None else (norm.gamma, norm.beta)
+
+
+def _unit_axis(call: forward.Call) -> int:
+    """The axis of a layer's output along which its units lie."""
+    channels_first = getattr(unwrapped(call.layer), "data_format", None) == "channels_first"
+    return 1 if channels_first else call.outputs.shape.rank - 1
 
 
 def _keeps_zero(layer: keras.layers.Layer) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ModelError
+from ft_tf.faults.forward import masked_like
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.plan import Draws, make_plan
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
@@ -59,7 +60,10 @@ class FaultWrapper(keras.layers.Wrapper):
         during_training: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(layer, **{"name": layer.name, **kwargs})
+        # Inputs are cast as the layer would cast them, and masks taken where it takes them.
+        super().__init__(layer, **{"name": layer.name, **kwargs, "dtype": layer.dtype_policy})
+        self._autocast = layer._autocast
+        self.supports_masking = layer.supports_masking
         check_choice(TARGETS, target=target)
         check_fraction(rate=rate)
         check_non_negative_integer(seed=seed)
@@ -111,10 +115,16 @@ class FaultWrapper(keras.layers.Wrapper):
         per_value = self.fault.sites_per_value
         return (*shape, per_value) if per_value > 1 else shape
 
-    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask that the layer gives its output: faults change none."""
+        return self.layer.compute_mask(inputs, mask)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         """The layer's output, with the faults of this step or the resident ones."""
         if getattr(self.layer, "_expects_training_arg", False):
             kwargs["training"] = training
+        if mask is not None and self.layer._expects_mask_arg:
+            kwargs["mask"] = mask
         if training is None or isinstance(training, bool | int):
             if not training:
                 return self._faulty_call(inputs, self._resident, kwargs)
@@ -124,14 +134,14 @@ class FaultWrapper(keras.layers.Wrapper):
 
     def _faulty_call(self, inputs: Any, draws: dict[int, Any], kwargs: dict[str, Any]) -> Any:
         replaced = {
-            id(variable): self.fault.apply(tf.convert_to_tensor(variable), *draws[place])
+            id(variable): self.fault.apply(_stored(variable), *draws[place])
             for place, variable in enumerate(self._parameters())
             if place in draws
         }
         with _substituted(self.layer, replaced):
             outputs = self.layer(inputs, **kwargs)
         if _OUTPUT in draws:
-            outputs = self.fault.apply(outputs, *draws[_OUTPUT])
+            return masked_like(outputs, self.fault.apply(outputs, *draws[_OUTPUT]))
         return outputs
 
     def _training_draws(self) -> dict[int, tuple[tf.Tensor, tf.Tensor | None]]:
@@ -200,11 +210,21 @@ def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
     return words < tf.constant(int(rate * 2**64), tf.uint64)
 
 
+def _is_autocast(variable: Any) -> bool:
+    """Whether mixed precision casts what is read of a variable within a layer's call."""
+    return hasattr(variable, "true_dtype")
+
+
+def _stored(variable: tf.Variable) -> tf.Tensor:
+    """The value as it is in memory, which is where faults sit: mixed precision casts it later."""
+    return tf.convert_to_tensor(variable._variable if _is_autocast(variable) else variable)
+
+
 @contextlib.contextmanager
 def _substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> Iterator[None]:
     """Inside the block the layer's attributes hold tensors where they held variables."""
     places = [
-        (vars(part), name, value)
+        (part, name, value)
         for part in (layer, *layer.submodules)
         for name, value in list(vars(part).items())
         if id(value) in tensors
@@ -216,12 +236,15 @@ def _substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> It
             "cannot reach it (not as an attribute): use inject, FaultInjection or sweep"
         )
     try:
-        for attributes, name, value in places:
-            attributes[name] = tensors[id(value)]
+        for part, name, value in places:
+            faulty = tensors[id(value)]
+            vars(part)[name] = (
+                tf.cast(faulty, part.compute_dtype) if _is_autocast(value) else faulty
+            )
         yield
     finally:
-        for attributes, name, value in places:
-            attributes[name] = value
+        for part, name, value in places:
+            vars(part)[name] = value
 
 
 def wrap(

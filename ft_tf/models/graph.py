@@ -80,6 +80,12 @@ class Rebuilder:
 
     def model(self, model: Any) -> keras.Model:
         """The counterpart of a Sequential or functional model."""
+        rebuilt = self._graph(model)
+        if not model.trainable:  # then nothing in it trains, in Keras 3 as well
+            rebuilt.trainable = False
+        return rebuilt
+
+    def _graph(self, model: Any) -> keras.Model:
         if kind_of(model) == "Sequential":
             return self._sequential(model)
         return self._functional(model)
@@ -87,7 +93,7 @@ class Rebuilder:
     def _counterpart(self, part: Any) -> keras.layers.Layer:
         if id(part) not in self._made:
             if kind_of(part) in GRAPHS:
-                self._made[id(part)] = self.model(part)
+                self._made[id(part)] = self._graph(part)
             else:
                 try:
                     self._made[id(part)] = translate(part)
@@ -151,8 +157,17 @@ class Rebuilder:
 
 
 def _freeze_like(model: Any, rebuilt: keras.Model) -> None:
-    if not model.trainable:  # set to True it would unfreeze the layers too
+    """Freezes a nested model whose layers are all frozen; these have their own flags by now.
+
+    In Keras 2 a frozen model freezes what is in it, in Keras 3 a layer in it may train all the
+    same. Set to True, the flag would unfreeze the layers too.
+    """
+    if not model.trainable and not any(_trains(part) for part in parts_of(model)):
         rebuilt.trainable = False
+
+
+def _trains(part: Any) -> bool:
+    return not is_operation(part) and part.trainable
 
 
 def _place(tensor: Any) -> _Place:

@@ -7,6 +7,8 @@ import pytest
 
 from ft_tf import attacks
 from ft_tf._compat import keras, tf
+from ft_tf.attacks.checks import REPEATED_IMAGES, randomness_warnings
+from ft_tf.attacks.search import checked_problem
 
 layers = keras.layers
 
@@ -113,3 +115,49 @@ def test_low_precision_is_said():
     x = np.random.default_rng(0).random((10, 4))
     result = attacks.fgsm(model, x, np.zeros(10, int), epsilon=0.1)
     assert any("computes in bfloat16" in line for line in result.warnings)
+
+
+def noisy(noise):
+    """Two classes by the sign of sum(x) - 2; where asked, with noise that inference keeps."""
+    inputs = layers.Input((4,))
+    logit = layers.Lambda(lambda v: 4 * (tf.reduce_sum(v, axis=1, keepdims=True) - 2))(inputs)
+    return keras.Model(inputs, layers.Dropout(0.5)(logit, training=True) if noise else logit)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_model_that_answers_by_chance_is_said(noise):
+    x = np.random.default_rng(0).random((40, 4)).astype(np.float32)
+    y = (x.sum(axis=1) > 2).astype(int)
+    model = noisy(noise)
+    results = [
+        attacks.fgsm(model, x, y, epsilon=1e-6),
+        attacks.evaluate(model, x, y, attack="apgd", steps=5, epsilon=1e-6, sanity=False),
+        attacks.transfer(noisy(False), model, x, y, epsilon=1e-6, num_steps=2),
+    ]
+    said = ["differently each time" in " ".join(result.warnings) for result in results]
+    assert said == [noise] * 3
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("examples", [1, 7, 300])
+def test_rounding_by_batch_size_is_no_chance(policy, examples):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([layers.Input((40,))])
+    for width in (200, 200, 3):
+        model.add(layers.Dense(width, dtype=policy))
+        model.add(layers.Lambda(lambda v: tf.round(50 * v) / 50, dtype=policy))
+    x = np.random.default_rng(1).random((examples, 40))
+    result = attacks.fgsm(model, x, np.zeros(examples, int), epsilon=0.1)
+    assert not any("each time" in line for line in result.warnings)
+
+
+def test_a_second_look_takes_one_pass_on_a_few_images(classifier, images):
+    x, y = images[1]
+    seen = []
+    counted = layers.Lambda(lambda v: seen.append(v.shape[0]) or v)
+    model = keras.Sequential([layers.Input((6, 6, 1)), counted, classifier])
+    seen.clear()
+    problem = checked_problem(model, x, y, epsilon=0.1)
+    seen.clear()
+    assert randomness_warnings(problem) == ()
+    assert seen == [REPEATED_IMAGES]

@@ -6,6 +6,7 @@ import pytest
 from ft_tf import faults, metrics
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
+from ft_tf.faults.plan import make_plan
 
 layers = keras.layers
 
@@ -94,6 +95,32 @@ def test_an_armed_wrapped_model_is_saved_without_its_faults(branched, images, tm
     clean = branched.predict(x, verbose=0)
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), clean)
     np.testing.assert_array_equal(faults.unwrap(wrapped).predict(x, verbose=0), clean)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("target", ["weights", "units"])
+def test_a_wrapped_model_computes_in_the_precision_of_the_model(policy, target):
+    keras.utils.set_random_seed(5)
+    stack = [
+        layers.Dense(5, activation="tanh", dtype=policy),
+        layers.BatchNormalization(dtype=policy),
+        layers.Reshape((5, 1), dtype=policy),
+        layers.LSTM(4, dtype=policy),
+        layers.Dense(3, dtype=policy),
+    ]
+    model = keras.Sequential([keras.Input((4,), dtype="float64"), *stack])
+    x = np.random.Generator(np.random.Philox(2)).normal(size=(20, 4))
+    wrapped = faults.wrap(model, target=target, fault=faults.BitFlip(bits=(20, 22)))
+    clean = model(x)
+    assert wrapped(x).dtype == clean.dtype == ("float64" if policy == "float64" else "bfloat16")
+    np.testing.assert_array_equal(wrapped(x), clean)
+    where = {"target": target, "rate": 0.5, "seed": 1}
+    faults.arm(wrapped, **where)
+    with faults.inject(model, fault=faults.BitFlip(bits=(20, 22)), **where):
+        np.testing.assert_array_equal(wrapped(x), model(x))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(wrapped(x, training=True))
+    assert all(g is not None for g in tape.gradient(total, wrapped.trainable_weights))
 
 
 def test_fault_aware_training_draws_fresh_faults_and_spares_dead_weights():
@@ -214,6 +241,55 @@ def test_a_subclassed_model_with_nested_parts(images):
     np.testing.assert_array_equal(model.predict(x, verbose=0), clean)
 
 
+def test_an_activation_counts_as_the_units_own_only_as_a_layer_or_an_option():
+    x = np.random.Generator(np.random.Philox(4)).normal(size=(5, 4)).astype(np.float32)
+    values = {"option": 0.0, "layer": 0.0, "operation": 0.5}  # dead behind or before the sigmoid
+    for written, expected in values.items():
+        inputs = keras.Input((4,))
+        hidden = layers.Dense(6, "sigmoid" if written == "option" else None)(inputs)
+        if written == "layer":
+            hidden = layers.Activation("sigmoid")(hidden)
+        if written == "operation":
+            hidden = tf.nn.sigmoid(hidden)
+        head = layers.Dense(2)
+        model = keras.Model(inputs, head(hidden))
+        with faults.inject(model, target="units", rate=1.0, seed=0):
+            found = model(x).numpy()
+        by_hand = head(np.full((5, 6), expected, np.float32)).numpy()
+        np.testing.assert_allclose(found, by_hand, atol=1e-6)
+
+
+class BesidePool(keras.Model):
+    """Uses a convolution's output twice: pooled by a layer, and averaged by an operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(6, 3, activation="relu")
+        self.pool, self.flat, self.head = layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5)
+
+    def call(self, inputs):
+        return self.after(self.conv(inputs))
+
+    def after(self, hidden):
+        pooled = self.flat(self.pool(hidden))
+        return self.head(tf.concat([pooled, 5.0 * tf.reduce_mean(hidden, [1, 2])], -1))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_a_unit_is_dead_for_an_operation_beside_the_pool_too(activation, images):
+    keras.utils.set_random_seed(7)
+    x, _ = images
+    model = BesidePool()
+    model.conv.activation = keras.activations.get(activation)
+    model(x[:1])
+    dead = make_plan(model, target="units").trial(seed=1, trial=0).masks(0.5).faulty["units"]
+    by_hand = model.after(tf.where(dead, 0.0, model.conv(x))).numpy()
+    y = by_hand.argmax(axis=1)
+    frame = faults.sweep(model, x, y, target="units", rates=[0.5], trials=1, seed=1)
+    assert frame["accuracy"].tolist() == [1.0]
+    assert frame.attrs["clean_accuracy"] < 1.0
+
+
 def test_what_cannot_be_faulted_is_named_at_once(branched):
     with pytest.raises(ModelError, match="layers=nowhere, neither"):
         faults.find_sites(
@@ -233,6 +309,33 @@ def test_what_cannot_be_faulted_is_named_at_once(branched):
         faults.find_sites(linear, target="units")
     with pytest.raises(ModelError, match="not a Keras model"):
         faults.find_sites("model", target="weights")
+
+
+def two_outputs():
+    inputs = keras.Input((4, 3))
+    flat = layers.Flatten()(inputs)
+    return keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(2)(flat)])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (two_outputs, r"gives 2 outputs, must give one \[n, classes\]: take a model of one"),
+        (
+            lambda: keras.Sequential([keras.Input((4, 3)), layers.Dense(3)]),
+            r"gives an output of shape \(.*4, 3\), must give one \[n, classes\]",
+        ),
+    ],
+)
+def test_what_is_no_classifier_is_refused_in_one_line(make, message):
+    model, x = make(), np.ones((10, 4, 3), np.float32)
+    with pytest.raises(ModelError, match=message) as caught:
+        faults.sweep(model, x, np.zeros(10, int), target="weights", rates=[0.1], trials=1, seed=0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=message):
+        faults.first_order(model, x, target="weights")
+    with faults.inject(model, target="weights", rate=0.1, seed=0):  # for whatever model
+        model(x)
 
 
 @pytest.mark.parametrize(("classes", "activation"), [(5, "softmax"), (1, "sigmoid")])

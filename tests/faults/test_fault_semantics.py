@@ -112,6 +112,26 @@ def test_units_sit_behind_a_separate_activation():
             assert (activations == 0.0).all(axis=(0, 1, 2)).sum() == 2
 
 
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_a_normalization_along_another_axis_than_the_units_is_not_zeroed(axis):
+    hidden = layers.Dense(6)
+    norm = layers.BatchNormalization(axis=axis)
+    model = keras.Sequential(
+        [keras.Input((6, 4)), hidden, norm, layers.ReLU(), layers.Flatten(), layers.Dense(3)]
+    )
+    norm.set_weights([np.ones(6), rng().normal(size=6), np.zeros(6), np.ones(6)])
+    x = rng(1).normal(size=(20, 6, 4)).astype(np.float32)
+    plan = make_plan(model, target="units")
+    assert bool(plan.groups[0].silencers) == (axis != 1)
+    dead = plan.trial(seed=0, trial=0).masks(0.5).faulty["units"]
+    alive = np.where(dead, 0, np.maximum(norm(hidden(x)).numpy(), 0))
+    by_hand = model.layers[-1](alive.reshape(20, -1)).numpy()
+    with faults.inject(model, target="units", rate=0.5, seed=0):
+        np.testing.assert_allclose(model.predict(x, verbose=0), by_hand, atol=1e-6)
+    in_trial = all_trial_logits(model, x, target="units", rate=0.5, trials=1)[0]
+    np.testing.assert_allclose(in_trial, by_hand, atol=1e-6)
+
+
 def test_what_a_large_sweep_held_is_free_when_it_ends():
     """Compiled programs are cycles: without a collection those of all layers were alive at once."""
     model = keras.Sequential(
@@ -239,6 +259,24 @@ def test_counts_are_exact_over_the_model_and_per_layer(target):
                 key = (group.target, group.layer if allocation == "layer" else "")
                 populations[key] = populations.get(key, 0) + group.size
             assert masks.count == sum(round(rate * size) for size in populations.values())
+
+
+@pytest.mark.parametrize("target", ["weights", "units"])
+def test_layers_of_one_name_in_two_nested_models_have_counts_of_their_own(target):
+    def block(size):
+        hidden = layers.Dense(5, activation="relu", name="hidden")
+        return keras.Sequential([keras.Input((size,)), hidden])
+
+    inputs = keras.Input((4,))
+    first = layers.Dense(6, activation="relu", name="first")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="head")(block(5)(block(6)(first))))
+    plan = make_plan(model, target=target, allocation="layer")
+    for rate in (0.2, 0.4, 0.6, 0.8):
+        faulty = plan.trial(seed=2, trial=0).masks(rate).faulty[target]
+        by_layer = np.split(faulty, np.cumsum([g.size for g in plan.groups])[:-1])
+        if target == "weights":  # kernel and bias of a layer are one population
+            by_layer = [np.concatenate(by_layer[i : i + 2]) for i in range(0, len(by_layer), 2)]
+        assert [part.sum() for part in by_layer] == [round(rate * len(part)) for part in by_layer]
 
 
 def test_paired_models_share_their_sites():

@@ -227,6 +227,30 @@ def test_options_of_training_are_kept():
     assert float(converted.losses[0]) == pytest.approx(0.25 * np.sum(kernel**2), rel=1e-5)
 
 
+def dense_pair(**options):
+    return keras_3.Sequential([keras_3.Input(VECTOR), K.Dense(6), K.Dense(6)], **options)
+
+
+@pytest.mark.parametrize("frozen", ["none", "one", "all", "all but one", "by its flag", "outside"])
+def test_the_same_weights_train_whatever_is_frozen_in_a_nested_model(frozen):
+    nested = dense_pair(trainable=frozen != "by its flag")
+    if frozen in ("all", "all but one"):
+        nested.trainable = False
+    if frozen in ("one", "all but one"):
+        nested.layers[1].trainable = frozen != "one"
+    inputs = keras_3.Input(VECTOR)
+    original = keras_3.Model(inputs, K.Dense(3)(nested(inputs)))
+    if frozen == "outside":
+        original.trainable = False
+        nested.layers[1].trainable = True
+    converted = ft_tf.convert(randomized(original))
+    ours = [weight.numpy() for weight in converted.trainable_weights]
+    theirs = [np.asarray(weight) for weight in original.trainable_weights]
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_low_precision_is_kept():
     original = keras_3.Sequential([keras_3.Input(VECTOR), K.Dense(3, dtype="mixed_bfloat16")])
     assert ft_tf.convert(original).layers[0].compute_dtype == "bfloat16"
