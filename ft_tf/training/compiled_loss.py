@@ -82,6 +82,16 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
     return _FunctionLoss(loss)
 
 
+def matched(y: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels and outputs as Keras's compiled loss hands them to a loss: of ranks and types alike.
+
+    Labels [n] beside outputs [n, k] become [n, 1], and take the type of the outputs where both are
+    floating, or both integers.
+    """
+    y, outputs, _ = keras.src.engine.compile_utils.match_dtype_and_rank(y, outputs, None)
+    return y, outputs
+
+
 class _FunctionLoss(keras.losses.Loss):
     """A function (y, outputs) -> losses [batch, ...] as a Keras loss."""
 
@@ -90,4 +100,8 @@ class _FunctionLoss(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        if tf.is_tensor(y_true) and tf.is_tensor(y_pred):
+            # As Keras does for the functions that it wraps: [n] beside [n, 1] would make [n, n].
+            squeezed = keras.src.utils.losses_utils.squeeze_or_expand_dimensions
+            y_pred, y_true = squeezed(y_pred, y_true)
         return self.function(y_true, y_pred)
