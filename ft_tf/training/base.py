@@ -14,6 +14,7 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.models import ending_of
 from ft_tf.training import replicas
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
@@ -26,6 +27,13 @@ def _without_autotuning() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
+
+
+def _from_logit(metric: Any) -> Any:
+    """A metric as `compile` takes it; "accuracy" with its threshold at 0."""
+    if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
+        return keras.metrics.BinaryAccuracy(metric, threshold=0.0)
+    return metric
 
 
 class ResidentModel(keras.Model):
@@ -57,15 +65,11 @@ class ResidentModel(keras.Model):
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
         """As Keras's `compile`; by default one call of the compiled program runs several steps.
 
-        metrics=["accuracy"] of a model with one logit has its threshold at 0; Keras's is at 0.5.
+        The metric "accuracy" of a model with one output has its threshold at 0 where that is a
+        logit; Keras's is at 0.5, which is kept where the model gives a probability.
         """
-        if isinstance(kwargs.get("metrics"), list | tuple) and self._has_one_logit():
-            kwargs["metrics"] = [
-                keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
-                if metric in ("accuracy", "acc")
-                else metric
-                for metric in kwargs["metrics"]
-            ]
+        if kwargs.get("metrics") is not None and self._has_one_logit():
+            kwargs["metrics"] = tf.nest.map_structure(_from_logit, kwargs["metrics"])
         super().compile(
             *args,
             steps_per_execution=steps_per_execution or self.default_steps_per_execution,
@@ -73,8 +77,11 @@ class ResidentModel(keras.Model):
         )
 
     def _has_one_logit(self) -> bool:
-        shape = self.model.output_shape if self.model.built else None
-        return isinstance(shape, tuple) and shape[-1] == 1
+        shape = getattr(self.model, "output_shape", None) if self.model.built else None
+        if not isinstance(shape, tuple) or shape[-1] != 1:
+            return False
+        ending = ending_of(self.model)
+        return ending is None or not ending.gives_probabilities
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Updates the model on one batch; runs in graph mode.

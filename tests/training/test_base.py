@@ -14,6 +14,7 @@ from ft_tf.training.base import (
     ORDER_STREAM,
     ResidentModel,
 )
+from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
 
 SIZE, BATCH = 23, 5
@@ -209,3 +210,43 @@ def test_the_end_of_fit_waits_for_no_tuner(monkeypatch):
     recorder().fit(*numbered(), batch_size=BATCH)
     (batches,) = taken
     assert batches.options().autotune.enabled is False
+
+
+def one_column(*last):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), *last])
+    model.set_weights([np.array([[1.0]]), np.array([-0.3])])
+    return model
+
+
+ONE_COLUMN = {
+    # name: (what comes after the logit, where the threshold is)
+    "logit": ((), 0.0),
+    "logit, linear activation": ((keras.layers.Activation("linear"),), 0.0),
+    "sigmoid": ((keras.layers.Activation("sigmoid"),), 0.5),
+    "sigmoid, reshape": (
+        (keras.layers.Activation("sigmoid"), keras.layers.Reshape((1,))),
+        0.5,
+    ),
+    "sigmoid in a Lambda": ((keras.layers.Lambda(tf.nn.sigmoid),), 0.5),
+}
+TRAINERS = {
+    "natural": NaturalModel,
+    "private": lambda model: DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=0.0),
+}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("metrics", ["accuracy", ["accuracy"], ["acc"], [["accuracy"]]], ids=str)
+@pytest.mark.parametrize("case", ONE_COLUMN)
+def test_accuracy_of_one_column_has_the_threshold_of_what_it_holds(case, metrics, trainer):
+    last, threshold = ONE_COLUMN[case]
+    model = one_column(*last)
+    x = np.array([[-0.1], [0.2], [0.4], [0.7], [0.9]], np.float32)
+    y = np.array([0, 0, 1, 1, 0])
+    expected = np.mean((model(x).numpy()[:, 0] > threshold) == y)
+    assert expected == 0.8
+    loss = keras.losses.BinaryCrossentropy(from_logits=threshold == 0)
+    trained = TRAINERS[trainer](model)
+    trained.compile(keras.optimizers.SGD(0.0), loss, metrics=metrics)
+    found = trained.evaluate(x, y, verbose=0, return_dict=True)
+    assert found["acc" if metrics == ["acc"] else "accuracy"] == pytest.approx(expected)
