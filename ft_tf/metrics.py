@@ -11,6 +11,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.models import ending_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
 """Where a model keeps its compiled inference pass, as Keras keeps its own compiled functions."""
@@ -109,8 +110,21 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int = 1000) -> float:
-    """Accuracy of `model` on the whole of (x, y), in inference mode."""
-    return accuracy_from_logits(predict_logits(model, x, batch_size=batch_size), y)
+    """Accuracy of `model` on the whole of (x, y), in inference mode.
+
+    One output has its threshold at 0, and at 0.5 where the model gives it as a probability.
+    """
+    outputs = predict_logits(model, x, batch_size=batch_size)
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        ending = ending_of(model)
+        # How a class of its own ends is a guess, which what it gave may contradict.
+        if ending is not None and (ending.certain or _within_0_and_1(outputs)):
+            outputs = ending.logits(outputs)
+    return accuracy_from_logits(outputs, y)
+
+
+def _within_0_and_1(outputs: np.ndarray) -> bool:
+    return bool((outputs >= 0).all() and (outputs <= 1).all())
 
 
 def generalization_error(*, train_accuracy: float, test_accuracy: float) -> float:

@@ -153,3 +153,29 @@ def test_log_odds_are_not_rounded_to_nothing_as_losses_are():
     np.testing.assert_allclose(
         metrics.error_log_odds(small, labels), np.log(np.expm1(losses)), rtol=1e-9
     )
+
+
+class OwnSigmoid(keras.Model):
+    """A class of its own that lists a sigmoid last; whether it uses it is up to `used`."""
+
+    def __init__(self, used):
+        super().__init__()
+        self.used = used
+        self.logit = keras.layers.Dense(1)
+        self.last = keras.layers.Activation("sigmoid")
+
+    def call(self, inputs):
+        return self.last(self.logit(inputs)) if self.used else self.logit(inputs)
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "sigmoid, linear", "own", "own without"])
+def test_accuracy_of_one_probability_has_its_threshold_at_a_half(last):
+    x = np.array([[-1.0], [0.5], [2.0], [-3.0]], np.float32)
+    if last.startswith("own"):
+        model = OwnSigmoid(used=last == "own")
+        model(x)
+    else:
+        layers = [keras.layers.Activation(name) for name in last.split(", ")]
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), *layers])
+    model.set_weights([np.eye(1, dtype=np.float32), np.zeros(1, np.float32)])
+    assert metrics.accuracy(model, x, np.array([0, 1, 0, 0])) == 0.75

@@ -18,9 +18,10 @@ from ft_tf.models.files import load
 from ft_tf.models.fresh import with_fresh_weights
 from ft_tf.models.inputs import count_inputs
 from ft_tf.models.keras3 import convert
-from ft_tf.models.outputs import Ending, ending_of, logits_of
+from ft_tf.models.outputs import PROBABILITIES, Ending, ending_of, logits_of
 
 __all__ = [
+    "PROBABILITIES",
     "Ending",
     "convert",
     "count_inputs",

@@ -5,22 +5,39 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras2_model
+from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ModelError
+from ft_tf.models.probing import looks_like_probabilities
+from ft_tf.models.producers import (
+    Place,
+    activation_of,
+    has_graph,
+    operation_of,
+    passes_on,
+    way_back,
+)
 
-PROBABILITIES = ("softmax", "sigmoid")
+PROBABILITIES = ("softmax", "sigmoid", "probabilities")
+
+# Activations of Keras that nobody takes for probabilities: no need to look at what they give.
+_NO_PROBABILITIES = frozenset({
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "swish", "mish", "tanh",
+    "softplus", "softsign", "exponential", "log_softmax", "log_softmax_v2",
+})  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """The layer that gives a model's output.
+    """The layer that produces a model's output.
 
     Attributes:
-        layer: the layer, inside nested models where they end the model.
+        layer: the layer, inside nested models where they end the model. What only passes values on
+            (Reshape, Activation("linear"), tf.cast) may come after it.
         activation: name of the activation that the output has passed, "linear" where there is none
-            and "" where it cannot be told.
-        certain: whether the model's graph says so. Of a model that is a class of its own, it is
-            only the last layer that it has.
+            and "" where it cannot be told; "probabilities" where no layer tells, but what the
+            model gives on random inputs looks like them.
+        certain: whether the model's graph says so, or what it gives. Of a model that is a class of
+            its own, it may be only the last layer that it has.
     """
 
     layer: keras.layers.Layer
@@ -29,7 +46,7 @@ class Ending:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the output is a softmax or a sigmoid."""
+        """Whether the output is a softmax or a sigmoid, or looks like one."""
         return self.activation in PROBABILITIES
 
     def logits(self, outputs: np.ndarray) -> np.ndarray:
@@ -37,6 +54,7 @@ class Ending:
 
         Of a softmax, log p: logits less their log-sum, which changes no prediction and no margin.
         Of one sigmoid, log(p / (1 - p)). A probability of 0 or 1 is taken for the next number.
+        Both hold for probabilities whatever they come from.
 
         Args:
             outputs: float32 [n, classes].
@@ -46,9 +64,11 @@ class Ending:
         [[0.0], [-1.0989999771118164]]
         """
         lowest, highest = np.float32(1e-38), np.float32(1) - np.finfo(np.float32).epsneg
-        if self.activation == "softmax":
+        if self.activation == "softmax" or (
+            self.activation == "probabilities" and outputs.shape[1] > 1
+        ):
             return np.log(np.maximum(outputs, lowest))
-        if self.activation == "sigmoid" and outputs.shape[1] == 1:
+        if self.gives_probabilities and outputs.shape[1] == 1:
             inside = np.clip(outputs, lowest, highest)
             return np.log(inside) - np.log1p(-inside)
         return outputs
@@ -62,19 +82,30 @@ def ending_of(model: keras.Model) -> Ending | None:
     'linear'
     """
     require_keras2_model(model)
-    history = getattr(getattr(model, "output", None), "_keras_history", None)
-    certain = history is not None
-    last: Any = history.layer if certain else (model.layers or [None])[-1]
+    graph = has_graph(model)
+    places = list(way_back(model.output)) if graph else _listed(model)
+    if not places:
+        return None
+    last = places[-1].layer
     if isinstance(last, keras.Model):
         inner = ending_of(last)
-        return inner and dataclasses.replace(inner, certain=certain and inner.certain)
-    if last is None:
-        return None
-    if isinstance(last, keras.layers.Softmax):
-        return Ending(last, "softmax", certain)
-    activation = getattr(last, "activation", None)
-    name = "linear" if activation is None else getattr(activation, "__name__", "")
-    return Ending(last, name, certain)
+        if inner is None:
+            return None
+        last, activation, graph = inner.layer, inner.activation, False
+    else:
+        activation = None if passes_on(last) else activation_of(last)
+    known = activation in PROBABILITIES or activation in _NO_PROBABILITIES
+    if graph and known and type(last).__module__.startswith(keras.__name__):
+        return Ending(last, activation)
+    if looks_like_probabilities(model):
+        return Ending(last, activation if activation in PROBABILITIES else "probabilities")
+    return Ending(last, activation if known else "", certain=graph)
+
+
+def _listed(model: keras.Model) -> list[Place]:
+    """The last layer that a model lists, but for those that pass values on."""
+    layers = [layer for layer in model.layers if not passes_on(layer)] or model.layers
+    return [Place(layer) for layer in layers[-1:]]
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -92,16 +123,50 @@ def logits_of(model: keras.Model) -> keras.Model:
     if ending is None or not ending.gives_probabilities:
         return model
     layer = ending.layer
+    if ending.activation == "probabilities":
+        raise ModelError(
+            f"model={model.name} gives what looks like probabilities, and layer {layer.name!r} "
+            f"({type(layer).__name__}) does not tell from which logits: end it in "
+            "keras.layers.Softmax() or keras.layers.Activation('sigmoid'), or in logits"
+        )
     where = f"model={model.name} ends in {ending.activation} (layer {layer.name!r})"
+    if not has_graph(model):
+        raise ModelError(f"{where}, it seems, and is a class of its own: remove it in its call")
     if ending.activation == "sigmoid" and model.output_shape[-1] != 1:
         raise ModelError(f"{where} on {model.output_shape[-1]} outputs: one class must be right")
-    if not ending.certain:
-        raise ModelError(f"{where}, it seems, and is a class of its own: remove it in its call")
+    places = list(way_back(model.output))
     if all(layer is not own for own in model.layers):
         raise ModelError(f"{where} inside a nested model: remove it so that it gives logits")
-    if isinstance(layer, keras.layers.Softmax | keras.layers.Activation):
-        return keras.Model(model.input, layer.input, name=model.name)
+    if getattr(layer, "activation", None) is None or type(layer) is keras.layers.Activation:
+        return _without(model, places, where)
+    calls = sum(node.layer is layer for nodes in model._nodes_by_depth.values() for node in nodes)
+    if calls > 1:
+        raise ModelError(
+            f"{where}, a layer that is called {calls} times: use it once, or let the last call be "
+            "a layer of its own"
+        )
     return _with_linear(model, layer)
+
+
+def _without(model: keras.Model, places: list[Place], where: str) -> keras.Model:
+    """The model without the call at the end of `places`, which has no weights."""
+    own = {id(layer) for layer in model.layers}
+    tensor = places[-1].source
+    if tensor is None or any(id(place.layer) not in own for place in places):
+        raise ModelError(f"{where}, which cannot be taken off: remove it so that it gives logits")
+    for place in reversed(places[:-1]):
+        tensor = _called_again(place, tensor)
+    return keras.Model(model.input, tensor, name=model.name)
+
+
+def _called_again(place: Place, tensor: Any) -> Any:
+    if operation_of(place.layer) is None:
+        return type(place.layer).from_config(place.layer.get_config())(tensor)
+    arguments = place.node.call_args, place.node.call_kwargs
+    args, kwargs = tf.nest.map_structure(
+        lambda value: tensor if value is place.source else value, arguments
+    )
+    return place.layer.function(*args, **kwargs)
 
 
 def _with_linear(model: keras.Model, last: keras.layers.Layer) -> keras.Model:

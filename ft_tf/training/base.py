@@ -1,10 +1,11 @@
 """What all trained models share: data that stays in memory, and randomness that is replayable.
 
-`ResidentModel.fit` on arrays puts the arrays on the device once. What goes through Keras's loop is
-an index batch per step; the compiled step gathers the examples itself. The order of an epoch is a
-function of (seed, step at which the epoch starts), so a run that resumes from a checkpoint of
-weights and optimizer sees the batches that it would have seen. Under a tf.distribute strategy the
-batches are the same, and every replica gets its part of each (see `replicas`).
+`ResidentModel.fit` on arrays puts the arrays on the device once, and again where they changed in
+between. What goes through Keras's loop is an index batch per step; the compiled step gathers the
+examples itself. The order of an epoch is a function of (seed, step at which the epoch starts), so a
+run that resumes from a checkpoint of weights and optimizer sees the batches that it would have
+seen. Under a tf.distribute strategy the batches are the same, and every replica gets its part of
+each (see `replicas`).
 """
 
 from typing import Any, ClassVar
@@ -14,7 +15,9 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.models import ending_of
 from ft_tf.training import replicas
+from ft_tf.training.fixed import Fixed
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
@@ -26,6 +29,29 @@ def _without_autotuning() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
+
+
+def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
+    """Whether a tensor made of an array still has its bytes: the array may be changed in place."""
+    kind = np.dtype(held.dtype.as_numpy_dtype)
+    if kind.hasobject:
+        return False  # strings: what stands in such an array is no text
+    # A tensor on the CPU lends its memory, of NumPy's own types; from another device it is copied.
+    lends = "device:CPU:" in held.device and kind.isbuiltin == 1
+    values = np.asarray(memoryview(held)) if lends else held.numpy()
+    if (values.shape, values.dtype) != (array.shape, array.dtype):
+        return False
+    ours, theirs = (
+        np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in (values, array)
+    )
+    return np.array_equal(ours, theirs)
+
+
+def _from_logit(metric: Any) -> Any:
+    """A metric as `compile` takes it; "accuracy" with its threshold at 0."""
+    if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
+        return keras.metrics.BinaryAccuracy(metric, threshold=0.0)
+    return metric
 
 
 class ResidentModel(keras.Model):
@@ -40,6 +66,7 @@ class ResidentModel(keras.Model):
     """
 
     default_steps_per_execution: ClassVar[int] = 16
+    seed = Fixed()
 
     def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
         require_keras2_model(model)
@@ -57,15 +84,12 @@ class ResidentModel(keras.Model):
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
         """As Keras's `compile`; by default one call of the compiled program runs several steps.
 
-        metrics=["accuracy"] of a model with one logit has its threshold at 0; Keras's is at 0.5.
+        The metric "accuracy" of a model with one output has its threshold at 0 where that is a
+        logit; Keras's is at 0.5, which is kept where the model gives a probability.
         """
-        if isinstance(kwargs.get("metrics"), list | tuple) and self._has_one_logit():
-            kwargs["metrics"] = [
-                keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
-                if metric in ("accuracy", "acc")
-                else metric
-                for metric in kwargs["metrics"]
-            ]
+        if kwargs.get("metrics") is not None and self._has_one_logit():
+            kwargs["metrics"] = tf.nest.map_structure(_from_logit, kwargs["metrics"])
+        self._arrays = self._examples = None  # labels must fit the new loss
         super().compile(
             *args,
             steps_per_execution=steps_per_execution or self.default_steps_per_execution,
@@ -73,8 +97,11 @@ class ResidentModel(keras.Model):
         )
 
     def _has_one_logit(self) -> bool:
-        shape = self.model.output_shape if self.model.built else None
-        return isinstance(shape, tuple) and shape[-1] == 1
+        shape = getattr(self.model, "output_shape", None) if self.model.built else None
+        if not isinstance(shape, tuple) or shape[-1] != 1:
+            return False
+        ending = ending_of(self.model)
+        return ending is None or not ending.gives_probabilities
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Updates the model on one batch; runs in graph mode.
@@ -156,8 +183,9 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"len(y)={len(y)} must equal len(x)={len(x)}")
         if batch_size > len(x):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
-        self.check_arrays(x, y)
-        self._keep(x, y)
+        if not self._holds(x, y):
+            self.check_arrays(x, y)
+            self._keep(x, y)
         first_step = int(self.optimizer.iterations.numpy())
         batches, steps = self.index_batches(len(x), batch_size, first_step)
         batches = batches.with_options(_without_autotuning())
@@ -172,12 +200,17 @@ class ResidentModel(keras.Model):
             ArgumentError: the arrays cannot be used.
         """
 
+    def _holds(self, x: np.ndarray, y: np.ndarray) -> bool:
+        """Whether these arrays, as they are now, were checked and put on the device before."""
+        if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
+            return False
+        return all(map(_same_bytes, self._examples, (x, y)))
+
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
-        if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
+        if replicas.is_spread(self):
             return
         self._arrays = (x, y)
-        if not replicas.is_spread(self):
-            self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+        self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
         self.train_function = None  # the compiled loop holds the old examples
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:

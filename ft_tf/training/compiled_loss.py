@@ -5,7 +5,7 @@ from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.models import ending_of
+from ft_tf.models import PROBABILITIES, ending_of
 from ft_tf.training.losses import CrossEntropy
 
 _CROSS_ENTROPIES = {
@@ -18,10 +18,7 @@ _CROSS_ENTROPIES = {
 def _last_activation(model: keras.Model) -> str | None:
     """Name of the activation that gives the model's output, or None if it cannot be told."""
     ending = ending_of(model)
-    if ending is None:
-        return None
-    known = ending.gives_probabilities or getattr(ending.layer, "activation", None) is not None
-    return ending.activation if known else None
+    return None if ending is None else ending.activation or None
 
 
 def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
@@ -29,7 +26,7 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
 
     A string names a loss on probabilities in Keras; on a model that ends in a linear layer the
     cross-entropies are taken from logits instead, and a loss object that contradicts the model is
-    refused.
+    refused. `ft_tf.models.ending_of` says what the model gives.
 
     Args:
         loss: a name, a keras.losses.Loss, or a function of (y, outputs) that gives one loss per
@@ -47,7 +44,7 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
         )
     if isinstance(loss, str) and loss in _CROSS_ENTROPIES:
         kind, matching = _CROSS_ENTROPIES[loss]
-        if activation not in ("linear", matching):
+        if activation not in ("linear", matching, "probabilities"):
             raise ArgumentError(
                 f"loss={loss!r} is ambiguous on an output of activation {activation}: pass "
                 f"keras.losses.{kind.__name__}(from_logits=...)"
@@ -59,10 +56,10 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
         except ValueError:
             raise ArgumentError(f"loss={loss!r} is not the name of a Keras loss") from None
     if isinstance(loss, keras.losses.Loss):
-        if isinstance(loss, CrossEntropy) and activation in ("softmax", "sigmoid"):
+        if isinstance(loss, CrossEntropy) and activation in PROBABILITIES:
             raise ArgumentError(
                 "loss=CrossEntropy() expects logits, as does compile() without a loss, but the "
-                f"model ends in a {activation}: remove it, or pass "
+                f"model ends in {activation}: remove it, or pass "
                 "loss='sparse_categorical_crossentropy' (one sigmoid: 'binary_crossentropy')"
             )
         options = getattr(loss, "_fn_kwargs", {})
@@ -71,15 +68,25 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
                 f"loss={type(loss).__name__}(from_logits=False) expects probabilities, but the "
                 "model ends in a linear layer: pass from_logits=True"
             )
-        if options.get("from_logits") is True and activation in ("softmax", "sigmoid"):
+        if options.get("from_logits") is True and activation in PROBABILITIES:
             raise ArgumentError(
                 f"loss={type(loss).__name__}(from_logits=True) expects logits, but the model ends "
-                f"in a {activation}: remove it"
+                f"in {activation}: remove it"
             )
         return loss
     if not callable(loss):
         raise ArgumentError(f"loss={loss!r} must be a name, a keras.losses.Loss or a function")
     return _FunctionLoss(loss)
+
+
+def matched(y: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels and outputs as Keras's compiled loss hands them to a loss: of ranks and types alike.
+
+    Labels [n] beside outputs [n, k] become [n, 1], and take the type of the outputs where both are
+    floating, or both integers.
+    """
+    y, outputs, _ = keras.src.engine.compile_utils.match_dtype_and_rank(y, outputs, None)
+    return y, outputs
 
 
 class _FunctionLoss(keras.losses.Loss):
@@ -90,4 +97,8 @@ class _FunctionLoss(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        if tf.is_tensor(y_true) and tf.is_tensor(y_pred):
+            # As Keras does for the functions that it wraps: [n] beside [n, 1] would make [n, n].
+            squeezed = keras.src.utils.losses_utils.squeeze_or_expand_dimensions
+            y_pred, y_true = squeezed(y_pred, y_true)
         return self.function(y_true, y_pred)

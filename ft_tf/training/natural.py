@@ -10,6 +10,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
+from ft_tf.training.fixed import Fixed
 from ft_tf.training.labels import check_label_spec, check_labels_of
 from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
 from ft_tf.training.noise import InputNoise
@@ -24,6 +25,9 @@ class SupervisedModel(ResidentModel):
 
     compile() without a loss takes the cross-entropy from logits; any Keras loss may stand there.
     """
+
+    weight_decay = Fixed()
+    augmentation = Fixed()
 
     def __init__(
         self,
@@ -70,10 +74,25 @@ class SupervisedModel(ResidentModel):
         return self.augmentation(x, seed=self.stream_seed(AUGMENTATION_STREAM, step))
 
     def penalized_loss(
-        self, y: tf.Tensor, logits: tf.Tensor, penalties: list[tf.Tensor]
+        self,
+        y: tf.Tensor,
+        logits: tf.Tensor,
+        penalties: list[tf.Tensor],
+        *,
+        regularizers: list[tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`."""
-        return self.compiled_loss(y, logits, regularization_losses=[*penalties, *self.model.losses])
+        """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`.
+
+        Args:
+            y: labels [n, ...].
+            logits: the model's outputs in training mode.
+            penalties: scalars to be added.
+            regularizers: `model.losses` as they stood after the pass that gave the logits; needed
+                where another pass came between, which puts its own in their place.
+        """
+        if regularizers is None:
+            regularizers = self.model.losses
+        return self.compiled_loss(y, logits, regularization_losses=[*penalties, *regularizers])
 
     def update(self, tape: tf.GradientTape, loss: tf.Tensor, examples: tf.Tensor) -> None:
         """One optimizer step on the mean loss of so many examples.
@@ -119,6 +138,10 @@ class NaturalModel(SupervisedModel):
         ArgumentError: a negative coefficient, or something that is no noise.
         ModelError: not a Keras 2 model.
     """
+
+    l2 = Fixed()
+    input_noise = Fixed()
+    jacobian_penalty = Fixed()
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from ft_tf.attacks.validation import (
     check_logits_model,
 )
 from ft_tf.training.base import ATTACK_STREAM
+from ft_tf.training.fixed import Fixed
 from ft_tf.training.natural import Augmentation, SupervisedModel
 from ft_tf.training.passes import gains_from_xla, passes_are_pure
 
@@ -91,7 +92,8 @@ class TradesModel(SupervisedModel):
       1. x' by `attacks.kl_attack`: ascent of KL(softmax f(x) || softmax f(x')) in the ball around
          x, cut with `bounds`; f in inference mode, gradients by x' only, f(x) computed once.
       2. loss = mean CE(f(x), y) + beta * mean KL(softmax f(x) || softmax f(x')), with gradients
-         through both arguments of the KL.
+         through both arguments of the KL; plus the regularisers of the model's layers, those on
+         activations as they are in the pass of f(x) for the first term.
       3. an optimizer step on the loss.
 
     Where no layer depends on its batch or on the mode, f(x) is computed once and serves the attack
@@ -124,7 +126,19 @@ class TradesModel(SupervisedModel):
     Raises:
         ArgumentError: an argument is out of range.
         ModelError: not a Keras 2 model, or one that ends in a softmax.
+
+    Attributes:
+        epsilon, step_size, num_steps, beta, distance, bounds, start_noise: as given; to set one
+            later raises ArgumentError, since the compiled step keeps it.
     """
+
+    epsilon = Fixed()
+    step_size = Fixed()
+    num_steps = Fixed()
+    beta = Fixed()
+    distance = Fixed()
+    bounds = Fixed()
+    start_noise = Fixed()
 
     def __init__(
         self,
@@ -201,6 +215,7 @@ class TradesModel(SupervisedModel):
             adversarial = self.attack(x, self.model(x, training=False), step)
         with tf.GradientTape() as tape:
             logits = self.model(x, training=True)
+            regularizers = list(self.model.losses)  # each further pass puts its own in their place
             penalties = []
             if self.beta:
                 if adversarial is None:
@@ -211,21 +226,19 @@ class TradesModel(SupervisedModel):
                 kl = mean_divergence(natural_logits, adversarial_logits)
                 penalties.append(self.beta * kl)
                 self.kl.update_state(kl, sample_weight=tf.shape(x)[0])
-            loss = self.penalized_loss(y, logits, penalties)
+            loss = self.penalized_loss(y, logits, penalties, regularizers=regularizers)
         natural = loss * tf.distribute.get_strategy().num_replicas_in_sync - sum(penalties)
         self.natural_loss.update_state(natural, sample_weight=tf.shape(x)[0])
         self.update(tape, loss, tf.shape(x)[0])
         return logits
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses arrays that TRADES cannot train on; those that `fit` already holds pass.
+        """Refuses arrays that TRADES cannot train on.
 
         Raises:
             ArgumentError: images outside the bounds or not finite, or labels out of range.
             ModelError: a model that does not give one row of logits per image.
         """
-        if self._arrays is not None and self._arrays[0] is x and self._arrays[1] is y:
-            return
         # float32's range stands for no bounds: what is not finite is refused all the same.
         widest = float(np.finfo(np.float32).max) / 4
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.metrics import predict_logits
 from ft_tf.models import ending_of, logits_of
@@ -88,3 +88,133 @@ def test_what_a_class_of_its_own_ends_in_is_a_guess():
     with pytest.raises(ModelError, match="a class of its own"):
         logits_of(model)
     assert ending_of(ending(L.Dense(3))).certain
+
+
+def of_logits(make, classes=3, **kind):
+    """A functional model: `make` of the logits of a Dense layer."""
+    keras.utils.set_random_seed(1)
+    start = keras.Input((6,))
+    return keras.Model(start, make(L.Dense(classes, kernel_initializer="he_normal", **kind)(start)))
+
+
+# What comes between a softmax or sigmoid and the output, or makes it, without telling.
+BEHIND = {
+    "linear activation": lambda z, f: L.Activation("linear", dtype="float32")(L.Activation(f)(z)),
+    "reshape": lambda z, f: L.Reshape((z.shape[-1],))(L.Reshape((1, -1))(L.Activation(f)(z))),
+    "dropout": lambda z, f: L.Dropout(0.5)(L.Activation(f)(z)),
+    "function": lambda z, f: getattr(tf.nn, f)(z),
+    "activation function": lambda z, f: keras.activations.get(f)(z),
+    "functions after it": lambda z, f: tf.squeeze(
+        tf.reshape(tf.cast(getattr(tf.nn, f)(z), tf.float32), [-1, 1, z.shape[-1]]), 1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("case", BEHIND)
+def test_what_only_passes_values_on_hides_no_probabilities(case, kind):
+    classes = 1 if kind == "sigmoid" else 3
+    model = of_logits(lambda z: BEHIND[case](z, kind), classes)
+    logits_model = of_logits(lambda z: z, classes)
+    assert (ending_of(model).activation, ending_of(model).certain) == (kind, True)
+    taken_off = logits_of(model)
+    assert ending_of(taken_off).activation == "linear"
+    np.testing.assert_allclose(taken_off(X), logits_model(X), rtol=1e-6)
+    probabilities = model(X).numpy()
+    back = ending_of(model).logits(probabilities)
+    shift = 0 if classes == 1 else back[:, :1] - logits_model(X).numpy()[:, :1]
+    np.testing.assert_allclose(back - shift, logits_model(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_a_softmax_within_a_dense_layer_is_found_behind_a_linear_activation(kind):
+    classes = 1 if kind == "sigmoid" else 3
+    model = of_logits(L.Activation("linear", dtype="float32"), classes, activation=kind)
+    assert ending_of(model).activation == kind
+    logits = logits_of(model)(X).numpy()
+    np.testing.assert_allclose(logits, of_logits(lambda z: z, classes)(X), rtol=1e-6)
+
+
+def test_the_function_softmax_of_tensorflow_is_a_softmax():
+    assert ending_of(ending(L.Dense(3, activation=tf.nn.softmax))).activation == "softmax"
+    assert ending_of(ending(L.Dense(3, activation=L.Softmax()))).activation == "softmax"
+
+
+class Softened(L.Layer):
+    def call(self, inputs):
+        return tf.nn.softmax(inputs / 2)
+
+
+UNTOLD = {
+    # name: (makes outputs of logits, number of logits)
+    "sigmoid in a Lambda": (L.Lambda(tf.nn.sigmoid), 1),
+    "softmax in a Lambda": (L.Lambda(tf.nn.softmax), 3),
+    "softmax in a layer of its own": (Softened(), 3),
+    "mean of two": (lambda z: L.Average()([L.Softmax()(z), L.Softmax()(2 * z)]), 3),
+    "softmax by hand": (lambda z: tf.exp(z) / tf.reduce_sum(tf.exp(z), -1, keepdims=True), 3),
+    "clipped": (lambda z: tf.clip_by_value(tf.nn.sigmoid(z), 1e-6, 1 - 1e-6), 1),
+}
+
+
+@pytest.mark.parametrize("case", UNTOLD)
+def test_outputs_that_look_like_probabilities_are_taken_for_no_logits(case):
+    make, classes = UNTOLD[case]
+    model = of_logits(make, classes)
+    found = ending_of(model)
+    assert (found.activation, found.gives_probabilities, found.certain) == (
+        "probabilities", True, True,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="looks like probabilities") as caught:
+        logits_of(model)
+    assert "\n" not in str(caught.value)
+    given = model(X).numpy().astype(np.float64)
+    back = found.logits(model(X).numpy()).astype(np.float64)
+    again = 1 / (1 + np.exp(-back)) if classes == 1 else np.exp(back)
+    np.testing.assert_allclose(again, given, atol=1e-6)
+
+
+NO_PROBABILITIES = {
+    "Lambda": L.Lambda(lambda z: 2 * z),
+    "operation": lambda z: z / 2,
+    "sum": lambda z: L.Add()([z, z]),
+    "normalised": L.BatchNormalization(),
+    "ReLU": L.ReLU(),
+}
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("case", NO_PROBABILITIES)
+def test_endings_that_do_not_tell_and_do_not_look_so_give_logits(case, classes):
+    model = of_logits(NO_PROBABILITIES[case], classes)
+    assert not ending_of(model).gives_probabilities
+    assert logits_of(model) is model
+
+
+class OfItsOwnWithSigmoid(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = L.Dense(1)
+
+    def call(self, inputs):
+        return tf.nn.sigmoid(self.last(inputs))
+
+
+def test_a_class_of_its_own_is_known_by_what_it_gives():
+    model = OfItsOwnWithSigmoid()
+    assert ending_of(model).activation == "linear"  # never called: a guess
+    model(X)
+    assert ending_of(model).activation == "probabilities"
+    start = keras.Input((6,))
+    assert ending_of(keras.Model(start, model(start))).activation == "probabilities"
+
+
+def test_a_layer_that_is_called_twice_keeps_its_softmax():
+    twice = L.Dense(3, activation="softmax")
+    start = keras.Input((3,))
+    with pytest.raises(ModelError, match="called 2 times"):
+        logits_of(keras.Model(start, twice(twice(start))))
+    shared = L.Softmax()
+    model = keras.Model(start, shared(L.Dense(3)(shared(start))))
+    logits = logits_of(model)(X[:, :3]).numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model(X[:, :3]), expected, rtol=1e-5)

@@ -13,7 +13,9 @@ from ft_tf.training.base import (
     NOISE_STREAM,
     ORDER_STREAM,
     ResidentModel,
+    _same_bytes,
 )
+from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
 
 SIZE, BATCH = 23, 5
@@ -209,3 +211,109 @@ def test_the_end_of_fit_waits_for_no_tuner(monkeypatch):
     recorder().fit(*numbered(), batch_size=BATCH)
     (batches,) = taken
     assert batches.options().autotune.enabled is False
+
+
+def one_column(*last):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), *last])
+    model.set_weights([np.array([[1.0]]), np.array([-0.3])])
+    return model
+
+
+ONE_COLUMN = {
+    # name: (what comes after the logit, where the threshold is)
+    "logit": ((), 0.0),
+    "logit, linear activation": ((keras.layers.Activation("linear"),), 0.0),
+    "sigmoid": ((keras.layers.Activation("sigmoid"),), 0.5),
+    "sigmoid, reshape": (
+        (keras.layers.Activation("sigmoid"), keras.layers.Reshape((1,))),
+        0.5,
+    ),
+    "sigmoid in a Lambda": ((keras.layers.Lambda(tf.nn.sigmoid),), 0.5),
+}
+TRAINERS = {
+    "natural": NaturalModel,
+    "private": lambda model: DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=0.0),
+}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("metrics", ["accuracy", ["accuracy"], ["acc"], [["accuracy"]]], ids=str)
+@pytest.mark.parametrize("case", ONE_COLUMN)
+def test_accuracy_of_one_column_has_the_threshold_of_what_it_holds(case, metrics, trainer):
+    last, threshold = ONE_COLUMN[case]
+    model = one_column(*last)
+    x = np.array([[-0.1], [0.2], [0.4], [0.7], [0.9]], np.float32)
+    y = np.array([0, 0, 1, 1, 0])
+    expected = np.mean((model(x).numpy()[:, 0] > threshold) == y)
+    assert expected == 0.8
+    loss = keras.losses.BinaryCrossentropy(from_logits=threshold == 0)
+    trained = TRAINERS[trainer](model)
+    trained.compile(keras.optimizers.SGD(0.0), loss, metrics=metrics)
+    found = trained.evaluate(x, y, verbose=0, return_dict=True)
+    assert found["acc" if metrics == ["acc"] else "accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("changed", ["x", "y"])
+def test_arrays_that_change_in_place_are_trained_on_as_they_are(changed, trainer):
+    def moved(in_place):
+        keras.utils.set_random_seed(1)
+        model = linear()
+        trained = TRAINERS[trainer](model)
+        trained.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+        x, y = np.ones((8, 1), np.float32), np.arange(8) % 2
+        trained.fit(x, y, batch_size=8, verbose=0)
+        before = model.get_weights()
+        x, y = (x, y) if in_place else (x.copy(), y.copy())
+        array = x if changed == "x" else y
+        array[:] = 0
+        trained.fit(x, y, batch_size=8, verbose=0)
+        return [a - b for a, b in zip(model.get_weights(), before, strict=True)]
+
+    for ours, fresh in zip(moved(True), moved(False), strict=True):
+        np.testing.assert_array_equal(ours, fresh)
+
+
+def test_arrays_that_became_wrong_in_place_are_refused():
+    trainer = NaturalModel(linear())
+    trainer.compile(keras.optimizers.SGD(0.1))
+    x, y = np.ones((4, 1), np.float32), np.zeros(4, np.int64)
+    trainer.fit(x, y, batch_size=4, verbose=0)
+    y[2] = 7
+    with pytest.raises(ArgumentError, match="labels from 0 to 7"):
+        trainer.fit(x, y, batch_size=4, verbose=0)
+
+
+def test_labels_are_looked_at_again_for_a_new_loss():
+    trainer = NaturalModel(linear())
+    x, y = np.ones((4, 1), np.float32), np.arange(4)
+    trainer.compile(keras.optimizers.SGD(0.1), lambda y, outputs: outputs)
+    trainer.fit(x, y, batch_size=4, verbose=0)
+    trainer.compile(keras.optimizers.SGD(0.1))
+    with pytest.raises(ArgumentError, match="labels from 0 to 3"):
+        trainer.fit(x, y, batch_size=4, verbose=0)
+
+
+def held_examples():
+    rng = np.random.default_rng(0)
+    for kind in ("bool", "uint8", "int64", "float16", "float32", tf.bfloat16.as_numpy_dtype):
+        yield rng.integers(0, 2, (6, 3)).astype(kind)
+    yield np.asfortranarray(rng.random((6, 3)))
+    yield np.array([[np.nan, -0.0], [1.0, 2.0]], np.float32)
+
+
+@pytest.mark.parametrize("array", held_examples(), ids=lambda array: str(array.dtype))
+def test_every_byte_of_what_is_held_counts(array):
+    held = tf.convert_to_tensor(array)
+    assert _same_bytes(held, array)
+    assert not _same_bytes(held, array[:-1])
+    changed = array.copy()
+    changed[-1, -1] = 3 if array.dtype != bool else not array[-1, -1]
+    assert not _same_bytes(held, changed)
+
+
+def test_the_seed_is_fixed():
+    trainer = NaturalModel(linear(), seed=3)
+    with pytest.raises(ArgumentError, match=r"seed=4 cannot be set: .* make a new NaturalModel"):
+        trainer.seed = 4
+    assert trainer.seed == 3

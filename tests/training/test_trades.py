@@ -270,10 +270,10 @@ def test_the_normalised_example_takes_images_outside_its_bounds():
 
 
 def test_the_first_step_of_mixed_precision_is_that_of_float32():
-    trainers = [TradesModel(classifier(dtype=d), **OPTIONS) for d in ("float32", "mixed_bfloat16")]
+    options = OPTIONS | {"num_steps": 1}
+    trainers = [TradesModel(classifier(dtype=d), **options) for d in ("float32", "mixed_bfloat16")]
     weights = [4 * weight for weight in trainers[0].model.get_weights()]
     for trainer in trainers:
-        trainer.num_steps = 1
         trainer.model.set_weights(weights)
     x, _ = examples(200)
     plain, mixed = (attack_points(trainer, x) for trainer in trainers)
@@ -349,3 +349,62 @@ def test_two_replicas_train_as_one():
         check=False,
     )
     assert done.stdout.strip().endswith("same"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epsilon", 0.2), ("step_size", 0.1), ("num_steps", 9), ("beta", 1.0), ("distance", "l_2"),
+        ("bounds", (0.0, 2.0)), ("start_noise", 0.1), ("weight_decay", 0.1), ("augmentation", None),
+    ],
+)  # fmt: skip
+def test_what_the_compiled_step_keeps_cannot_be_set(name, value):
+    trainer = TradesModel(classifier(), **OPTIONS)
+    before = getattr(trainer, name)
+    with pytest.raises(
+        ArgumentError, match=f"{name}=.* cannot be set: .*new TradesModel"
+    ) as caught:
+        setattr(trainer, name, value)
+    assert "\n" not in str(caught.value)
+    assert getattr(trainer, name) == before
+
+
+def test_pixels_that_became_wrong_in_place_are_refused():
+    x, y = examples()
+    trainer = compiled(TradesModel(classifier(), **OPTIONS))
+    trainer.fit(x, y, batch_size=BATCH, verbose=0)
+    x[5] = 255
+    with pytest.raises(ArgumentError, match="outside bounds"):
+        trainer.fit(x, y, batch_size=BATCH, verbose=0)
+
+
+@pytest.mark.parametrize("extra", [False, True], ids=["pure", "dropout"])
+def test_regularisers_are_those_of_the_clean_pass(extra):
+    regularized = {
+        "kernel_regularizer": keras.regularizers.L2(0.02),
+        "activity_regularizer": keras.regularizers.L2(2.0),
+    }
+    layer = keras.layers.Conv2D(4, 2, kernel_initializer="he_normal", **regularized)
+    keras.utils.set_random_seed(5)
+    # Dropout of nothing: the passes are those of a model that is not known to be pure.
+    model = classifier(layer, *([keras.layers.Dropout(0.0)] if extra else []))
+    weights = [4 * part for part in model.get_weights()]
+    model.set_weights(weights)
+    x, y = examples(BATCH)
+    trainer = TradesModel(model, **OPTIONS)
+    trainer.compile(keras.optimizers.SGD(1.0))
+    points = attack_points(trainer, x)
+    with tf.GradientTape() as tape:
+        logits, adversarial = model(x, training=True), model(points, training=True)
+        # By hand, from the input of the layer: what Keras collects is what is tested.
+        activations = layer(model.layers[0](x))
+        penalty = 2.0 * tf.reduce_sum(activations**2) / BATCH
+        penalty += 0.02 * tf.reduce_sum(layer.kernel**2)
+        loss = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        )
+        loss += 6.0 * tf.reduce_mean(kl_divergence(logits, adversarial)) + penalty
+    gradients = tape.gradient(loss, model.trainable_variables)
+    trainer.gradient_step(tf.constant(x), tf.constant(y), tf.constant(0, tf.int64))
+    for before, after, gradient in zip(weights, model.get_weights(), gradients, strict=True):
+        np.testing.assert_allclose(before - after, gradient, rtol=1e-4, atol=1e-5)

@@ -81,8 +81,8 @@ class Recorded(TradesModel):
         self.points = super().attack(*args)
         return self.points
 
-    def penalized_loss(self, *args):
-        self.outer_loss = super().penalized_loss(*args)
+    def penalized_loss(self, *args, **kwargs):
+        self.outer_loss = super().penalized_loss(*args, **kwargs)
         return self.outer_loss
 
 

@@ -1,0 +1,46 @@
+"""Settings that a compiled step has read: they cannot change under it."""
+
+from typing import Any
+
+from ft_tf.errors import ArgumentError
+
+
+class Fixed:
+    """An attribute that is set once, in `__init__`; later assignments are refused.
+
+    A training step is traced into a graph, and keeps the numbers that it saw then: a new value
+    would be shown and not used.
+
+    >>> class Trainer:
+    ...     beta = Fixed()
+    ...     def __init__(self, beta):
+    ...         self.beta = beta
+    >>> trainer = Trainer(6.0)
+    >>> trainer.beta
+    6.0
+    >>> trainer.beta = 1.0
+    Traceback (most recent call last):
+        ...
+    ft_tf.errors.ArgumentError: beta=1.0 cannot be set: the compiled step keeps beta=6.0; make a new
+    Trainer
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        try:
+            return vars(instance)[self._name]
+        except KeyError:
+            raise AttributeError(f"{type(instance).__name__} has no {self._name} yet") from None
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        if self._name in vars(instance):
+            raise ArgumentError(
+                f"{self._name}={value!r} cannot be set: the compiled step keeps "
+                f"{self._name}={getattr(instance, self._name)!r}; make a new "
+                f"{type(instance).__name__}"
+            )
+        vars(instance)[self._name] = value
