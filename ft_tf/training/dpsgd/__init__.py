@@ -15,7 +15,7 @@ Pitfalls, each with how it is met:
 """
 
 from ft_tf.privacy import PrivacyEvent
-from ft_tf.training.dpsgd.clipping import clipped_gradient_sum
+from ft_tf.training.dpsgd.inspection import clipped_gradient_sum
 from ft_tf.training.dpsgd.model import DPSGDModel
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
