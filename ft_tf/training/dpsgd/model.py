@@ -5,32 +5,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ft_tf import checks
 from ft_tf._compat import keras, tf
-from ft_tf.errors import ArgumentError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.arguments import (
-    as_array,
-    check_reference,
-    check_sizes,
-    check_takes_arrays,
-)
+from ft_tf.training.dpsgd.arguments import as_array, check_sizes, check_takes_arrays
 from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
 from ft_tf.training.dpsgd.ledger import Ledger
+from ft_tf.training.dpsgd.loop import compiled_loop, loop_with_a_look
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss
 from ft_tf.training.dpsgd.noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
 from ft_tf.training.dpsgd.sampling import Layout, poisson_batches, shuffled_batches
+from ft_tf.training.dpsgd.settings import DEFAULT_PHYSICAL_BATCH_SIZE, Settings, fixed
+from ft_tf.training.dpsgd.trial import check_plan
 from ft_tf.training.labels import check_label_spec, check_labels_of
-
-DEFAULT_PHYSICAL_BATCH_SIZE = 512
 
 
 class DPSGDModel(ResidentModel):
@@ -63,6 +58,9 @@ claimed only as far as the sizes of its batches allow |
     | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
+
+    What the guarantee rests on (l2_norm_clip, noise_multiplier, sampling, engine, weight_decay,
+    physical_batch_size) is fixed: to set such an attribute raises ArgumentError, in a callback too.
 
     `seed` plays no part here: noise and sampling come from the operating system's entropy, or from
     `noise_seed` alone. With `noise_seed` fixed, batches and noise are functions of (noise_seed,
@@ -102,19 +100,17 @@ claimed only as far as the sizes of its batches allow |
         weight_decay: float = 0.0,
         physical_batch_size: int | None = None,
     ) -> None:
-        checks.check_positive(l2_norm_clip=l2_norm_clip)
-        checks.check_non_negative(noise_multiplier=noise_multiplier, weight_decay=weight_decay)
-        checks.check_choice(("poisson", "shuffle"), sampling=sampling)
-        checks.check_choice(("fast", "reference"), engine=engine)
-        if physical_batch_size is not None:
-            checks.check_positive_integer(physical_batch_size=physical_batch_size)
-        if engine == "reference":
-            check_reference(
-                sampling=sampling,
-                noise_seed=noise_seed,
-                noise_multiplier=noise_multiplier,
-                weight_decay=weight_decay,
-            )
+        settings = Settings(
+            l2_norm_clip=l2_norm_clip,
+            noise_multiplier=noise_multiplier,
+            sampling=sampling,
+            engine=engine,
+            weight_decay=weight_decay,
+            physical_batch_size=(
+                DEFAULT_PHYSICAL_BATCH_SIZE if physical_batch_size is None else physical_batch_size
+            ),
+        )
+        settings.check_engine(noise_seed=noise_seed)
         if tf.distribute.has_strategy():
             raise ArgumentError(
                 "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
@@ -125,12 +121,7 @@ claimed only as far as the sizes of its batches allow |
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
             tf.config.experimental.enable_tensor_float_32_execution(False)
-        self.l2_norm_clip = float(l2_norm_clip)
-        self.noise_multiplier = float(noise_multiplier)
-        self.sampling = sampling
-        self.engine = engine
-        self.weight_decay = float(weight_decay)
-        self.physical_batch_size = physical_batch_size or DEFAULT_PHYSICAL_BATCH_SIZE
+        self._settings = settings
         self._secret = Secret.of(noise_seed)
         self._plan = make_plan(model)
         self._checked = False
@@ -139,6 +130,13 @@ claimed only as far as the sizes of its batches allow |
         self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
+
+    l2_norm_clip = fixed("l2_norm_clip")
+    noise_multiplier = fixed("noise_multiplier")
+    sampling = fixed("sampling")
+    engine = fixed("engine")
+    weight_decay = fixed("weight_decay")
+    physical_batch_size = fixed("physical_batch_size")
 
     @property
     def private(self) -> bool:
@@ -172,6 +170,7 @@ claimed only as far as the sizes of its batches allow |
 
         Raises:
             ArgumentError: an argument cannot be used; the message says which.
+            ModelError: layers were unfrozen, and the model can no longer be served.
         """
         for name in ("loss_weights", "weighted_metrics", "jit_compile"):
             if kwargs.pop(name, None):
@@ -184,6 +183,9 @@ claimed only as far as the sizes of its batches allow |
                 l2_norm_clip=self.l2_norm_clip,
                 noise_multiplier=self.noise_multiplier,
             )
+        if not self._plan.holds:
+            self._plan = make_plan(self.model)
+        self._checked = False
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.model.trainable_variables)
@@ -217,8 +219,15 @@ claimed only as far as the sizes of its batches allow |
         Raises:
             ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
                 back (by `compile`, say), so that a `noise_seed` would repeat its noise.
-            ModelError: one example of x changes the output of another.
+            ModelError: one example of x changes the output of another; the gradients of single
+                examples would be wrong (a weight that is tied outside its layer, say); or layers
+                were frozen or unfrozen since `compile`.
         """
+        if not self._plan.holds:
+            raise ModelError(
+                f"model={self.model.name} had layers frozen or unfrozen since compile: call "
+                "compile again"
+            )
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
             check_takes_arrays(self.model)
@@ -232,7 +241,6 @@ claimed only as far as the sizes of its batches allow |
             self._secret = Secret.of(None)
             self.train_function = None  # the compiled step holds the old one
         if resident:
-            self._prepare(x, y)
             self._counter = None
             try:
                 return super().fit(x, y, batch_size, epochs, **kwargs)
@@ -257,19 +265,27 @@ claimed only as far as the sizes of its batches allow |
                 warnings.warn(warning_of(finding, num_examples=num_examples), stacklevel=2)
             self._record(before, num_examples, finding)
 
-    def _prepare(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Looks at the model's work on a few examples before training."""
-        if not self._checked:
-            check_examples_are_independent(self.model, x)
-            self._checked = True
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses labels that the loss has no output for, and models that do not suit the data."""
+        super().check_arrays(x, y)
+        check_labels_of(self.loss, self.model, y)
+        self._look_at(x, y)
         if not self.compiled_metrics.built:
             # Variables that a first trace creates cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
 
-    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses labels that the loss has no output for."""
-        super().check_arrays(x, y)
-        check_labels_of(self.loss, self.model, y)
+    def _look_at_batch(self, data: Any) -> None:
+        x, y = _without_weights(data)
+        if len(y) > 1:  # one example alone does not tell whether examples are mixed
+            self._look_at(x, y)
+
+    def _look_at(self, x: Any, y: Any) -> None:
+        """Looks at the model's work on a few examples before training, once after `compile`."""
+        if not self._checked:
+            check_examples_are_independent(self.model, x)
+            if self.engine == "fast":
+                check_plan(self._plan, self._per_example_loss, x, y)
+            self._checked = True
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
         steps = int(self.optimizer.iterations) - first_step
@@ -331,9 +347,7 @@ claimed only as far as the sizes of its batches allow |
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+        x, y = _without_weights(data)
         outputs = self.model(x, training=False)
         self._loss_metric.update_state(self._per_example_loss(y, outputs))
         self.compiled_metrics.update_state(y, outputs)
@@ -341,35 +355,22 @@ claimed only as far as the sizes of its batches allow |
         return {metric.name: metric.result() for metric in shown}
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras's compiled loop over the steps of one execution, with the step traced once.
-
-        Keras's own traces its body twice to learn what it returns, and makes metrics' results in
-        every step.
-        """
+        """Keras's compiled loop; a tf.data input is looked at as its first batches come."""
         if self.run_eagerly:
             return super().make_train_function(force)
         if self.train_function is None or force:
-
-            def execution(iterator: Any) -> dict[str, tf.Tensor]:
-                def body(done: tf.Tensor) -> tf.Tensor:
-                    with tf.control_dependencies(list(self.train_step(next(iterator)).values())):
-                        self._train_counter.assign_add(1)
-                    return done + 1
-
-                count = tf.cast(self._steps_per_execution, tf.int32)
-                tf.while_loop(lambda done: done < count, body, [0], parallel_iterations=1)
-                return {metric.name: metric.result() for metric in self.metrics}
-
-            self.train_tf_function = tf.function(execution, autograph=False, reduce_retracing=True)
-            self.train_function = self.train_tf_function
+            if self._examples is None and not self._checked:
+                self.train_function = loop_with_a_look(self, self._look_at_batch)
+            else:
+                self.train_function = compiled_loop(self)
         return self.train_function
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if self._examples is None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            if sample_weight is not None:
-                raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+            if tf.executing_eagerly():
+                self._look_at_batch(data)
+            x, y = _without_weights(data)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
@@ -452,3 +453,11 @@ claimed only as far as the sizes of its batches allow |
         ]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
+
+
+def _without_weights(data: Any) -> tuple[Any, Any]:
+    """(x, y) of a batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+    return x, y
