@@ -6,24 +6,29 @@ from typing import Any, Literal
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.errors import ArgumentError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.arguments import as_array, check_sizes, check_takes_arrays
-from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
+from ft_tf.training.dpsgd.arguments import (
+    as_array,
+    check_sizes,
+    check_takes_arrays,
+    without_weights,
+)
+from ft_tf.training.dpsgd.clipping import ClippedSum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
 from ft_tf.training.dpsgd.ledger import Ledger
 from ft_tf.training.dpsgd.loop import compiled_loop, loop_with_a_look
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss
-from ft_tf.training.dpsgd.noise import Secret, noise_like
-from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.noise import Secret
+from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
-from ft_tf.training.dpsgd.sampling import Layout, poisson_batches, shuffled_batches
-from ft_tf.training.dpsgd.settings import DEFAULT_PHYSICAL_BATCH_SIZE, Settings, fixed
+from ft_tf.training.dpsgd.sampling import poisson_batches, shuffled_batches
+from ft_tf.training.dpsgd.settings import Settings, fixed
+from ft_tf.training.dpsgd.step import Pieces, Step, pieces_of_batch, pieces_of_indices
 from ft_tf.training.dpsgd.trial import check_plan
 from ft_tf.training.labels import check_label_spec, check_labels_of
 
@@ -40,7 +45,7 @@ class DPSGDModel(ResidentModel):
     3. adds N(0, sigma^2 C^2) to each coordinate of the sum, divides by the *expected* batch size,
        and hands that to the optimizer.
 
-    What the guarantee rests on, case by case:
+    What the guarantee rests on:
 
     | case | what happens |
     |---|---|
@@ -49,18 +54,18 @@ class DPSGDModel(ResidentModel):
     | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
     | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
+    | a setting is set later (`noise_multiplier` by a callback, say) | ArgumentError |
     | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
     | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
+    | a weight tied outside its layer, examples that are mixed | found on the first batch, refused |
+    | layers frozen or unfrozen | as of `compile`; `fit` refuses where they changed since |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told, and \
 claimed only as far as the sizes of its batches allow |
     | the model's initial weights | covered only if they do not come from the same data |
     | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | training metrics and losses | see the data without noise: outside the guarantee |
-
-    What the guarantee rests on (l2_norm_clip, noise_multiplier, sampling, engine, weight_decay,
-    physical_batch_size) is fixed: to set such an attribute raises ArgumentError, in a callback too.
 
     `seed` plays no part here: noise and sampling come from the operating system's entropy, or from
     `noise_seed` alone. With `noise_seed` fixed, batches and noise are functions of (noise_seed,
@@ -106,9 +111,7 @@ claimed only as far as the sizes of its batches allow |
             sampling=sampling,
             engine=engine,
             weight_decay=weight_decay,
-            physical_batch_size=(
-                DEFAULT_PHYSICAL_BATCH_SIZE if physical_batch_size is None else physical_batch_size
-            ),
+            physical_batch_size=physical_batch_size,
         )
         settings.check_engine(noise_seed=noise_seed)
         if tf.distribute.has_strategy():
@@ -179,9 +182,7 @@ claimed only as far as the sizes of its batches allow |
         self._per_example_loss = per_example_loss(resolved)
         if self.engine == "reference":
             optimizer = reference_optimizer(
-                optimizer,
-                l2_norm_clip=self.l2_norm_clip,
-                noise_multiplier=self.noise_multiplier,
+                optimizer, l2_norm_clip=self.l2_norm_clip, noise_multiplier=self.noise_multiplier
             )
         if not self._plan.holds:
             self._plan = make_plan(self.model)
@@ -219,15 +220,10 @@ claimed only as far as the sizes of its batches allow |
         Raises:
             ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
                 back (by `compile`, say), so that a `noise_seed` would repeat its noise.
-            ModelError: one example of x changes the output of another; the gradients of single
-                examples would be wrong (a weight that is tied outside its layer, say); or layers
-                were frozen or unfrozen since `compile`.
+            ModelError: one example of x changes the output of another; gradients would be wrong (by
+                a weight that is tied outside its layer, say); or what is frozen has changed.
         """
-        if not self._plan.holds:
-            raise ModelError(
-                f"model={self.model.name} had layers frozen or unfrozen since compile: call "
-                "compile again"
-            )
+        self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
             check_takes_arrays(self.model)
@@ -275,7 +271,7 @@ claimed only as far as the sizes of its batches allow |
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
 
     def _look_at_batch(self, data: Any) -> None:
-        x, y = _without_weights(data)
+        x, y = without_weights(data)
         if len(y) > 1:  # one example alone does not tell whether examples are mixed
             self._look_at(x, y)
 
@@ -328,16 +324,8 @@ claimed only as far as the sizes of its batches allow |
             size=size,
             batch_size=batch_size,
             first_step=first_step,
-            layout=self._layout(batch_size),
+            layout=self._settings.layout(batch_size),
         )
-
-    def _layout(self, batch_size: int) -> Layout:
-        if self.engine == "reference":
-            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
-        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
-            return Layout(bucket=1, largest_piece=self.physical_batch_size)
-        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
-        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -347,11 +335,11 @@ claimed only as far as the sizes of its batches allow |
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = _without_weights(data)
+        x, y = without_weights(data)
         outputs = self.model(x, training=False)
         self._loss_metric.update_state(self._per_example_loss(y, outputs))
         self.compiled_metrics.update_state(y, outputs)
-        shown = [metric for metric in self.metrics if metric is not self._nonfinite_metric]
+        shown = (metric for metric in self.metrics if metric is not self._nonfinite_metric)
         return {metric.name: metric.result() for metric in shown}
 
     def make_train_function(self, force: bool = False) -> Any:
@@ -370,7 +358,7 @@ claimed only as far as the sizes of its batches allow |
         if self._examples is None:
             if tf.executing_eagerly():
                 self._look_at_batch(data)
-            x, y = _without_weights(data)
+            x, y = without_weights(data)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
@@ -383,14 +371,7 @@ claimed only as far as the sizes of its batches allow |
         self, indices: tf.Tensor, count: tf.Tensor
     ) -> tuple[ClippedSum, tf.Tensor]:
         all_x, all_y = self._examples
-        size = tf.shape(indices)[1]
-
-        def piece(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            chosen = indices[number]
-            real = number * size + tf.range(size) < count
-            return tf.gather(all_x, chosen), tf.gather(all_y, chosen), real
-
-        result = self._step(piece, tf.shape(indices)[0])
+        result = self._step(*pieces_of_indices(all_x, all_y, indices, count))
         labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
         return result.first_rows(count), labels
 
@@ -398,66 +379,21 @@ claimed only as far as the sizes of its batches allow |
         count = tf.shape(y)[0]
         self._counter.note(count)
         size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
+        return self._step(*pieces_of_batch(x, y, size)), y
 
-        def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-            rows = slice(number * size, (number + 1) * size)
-            part_y = y[rows]
-            real = tf.ones([tf.shape(part_y)[0]], tf.bool)
-            return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
-
-        return self._step(piece, tf.maximum(1, -(-count // size))), y
-
-    def _step(self, piece: Any, pieces: tf.Tensor) -> ClippedSum:
-        """Updates the model; `piece` gives (x, y, whether each row is an example)."""
+    def _step(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
+        """Updates the model."""
+        loss = self._per_example_loss
         if self.engine == "reference":
             x, y, real = piece(0)
-            losses, outputs = reference_step(
-                self.model, self.optimizer, self._per_example_loss, x, y
-            )
+            losses, outputs = reference_step(self.model, self.optimizer, loss, x, y)
             return ClippedSum([], tf.zeros_like(losses), real, losses, outputs)
-
-        @tf.function(autograph=False)  # traced once for the first piece and the loop over others
-        def clipped(number: tf.Tensor) -> ClippedSum:
-            x, y, real = piece(number)
-            return clipped_sum(
-                self._plan,
-                self._per_example_loss,
-                x,
-                y,
-                # Dividing here spares a pass over the sum.
-                weights=tf.cast(real, tf.float32) / self._expected_batch_size,
-                l2_norm_clip=self.l2_norm_clip,
-            )
-
-        variables = trainable_variables(self._plan)
-        result = accumulated_sum(clipped, pieces)
-        gradients = result.gradients
-        if self.private:
-            noise = noise_like(
-                variables,
-                self._secret,
-                tf.cast(self.optimizer.iterations, tf.int64),
-                standard_deviation=self.noise_multiplier
-                * self.l2_norm_clip
-                / self._expected_batch_size,
-            )
-            gradients = [a + b for a, b in zip(gradients, noise, strict=True)]
-        if self.weight_decay:
-            gradients = [
-                gradient + self.weight_decay * tf.cast(variable, tf.float32)
-                for gradient, variable in zip(gradients, variables, strict=True)
-            ]
-        typed = [
-            tf.cast(gradient, variable.dtype)
-            for gradient, variable in zip(gradients, variables, strict=True)
-        ]
-        self.optimizer.apply_gradients(zip(typed, variables, strict=True))
-        return result
-
-
-def _without_weights(data: Any) -> tuple[Any, Any]:
-    """(x, y) of a batch."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
-    return x, y
+        step = Step(
+            plan=self._plan,
+            loss=loss,
+            optimizer=self.optimizer,
+            settings=self._settings,
+            secret=self._secret,
+            batch_size=self._expected_batch_size,
+        )
+        return step(piece, pieces)

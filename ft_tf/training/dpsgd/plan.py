@@ -45,6 +45,18 @@ class Plan:
         """Whether what was frozen when the plan was made is what is frozen now."""
         return self.trainability == trainability_of(self.model)
 
+    def check_holds(self) -> None:
+        """Refuses to train by a plan that no longer holds.
+
+        Raises:
+            ModelError: layers were frozen or unfrozen since.
+        """
+        if not self.holds:
+            raise ModelError(
+                f"model={self.model.name} had layers frozen or unfrozen since compile: call "
+                "compile again"
+            )
+
     def rule(self, layer: keras.layers.Layer) -> Rule | None:
         """The rule of one of `layers`."""
         return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]

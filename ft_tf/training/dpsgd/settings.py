@@ -10,6 +10,7 @@ from typing import Any
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
 from ft_tf.training.dpsgd.arguments import check_reference
+from ft_tf.training.dpsgd.sampling import Layout
 
 DEFAULT_PHYSICAL_BATCH_SIZE = 512
 
@@ -27,7 +28,7 @@ class Settings:
     sampling: str
     engine: str
     weight_decay: float
-    physical_batch_size: int
+    physical_batch_size: int | None = None  # None: the default
 
     def __post_init__(self) -> None:
         checks.check_positive(l2_norm_clip=self.l2_norm_clip)
@@ -36,6 +37,8 @@ class Settings:
         )
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
         checks.check_choice(("fast", "reference"), engine=self.engine)
+        if self.physical_batch_size is None:
+            object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
         for name in ("l2_norm_clip", "noise_multiplier", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -53,6 +56,15 @@ class Settings:
                 noise_multiplier=self.noise_multiplier,
                 weight_decay=self.weight_decay,
             )
+
+    def layout(self, batch_size: int) -> Layout:
+        """How batches of this expected size, drawn from arrays, lie in memory."""
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
+        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
+            return Layout(bucket=1, largest_piece=self.physical_batch_size)
+        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
+        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
 
 
 def fixed(name: str) -> property:
