@@ -113,6 +113,12 @@ def import_keras_3() -> ModuleType:
     return keras_3
 
 
+def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
+    """The scope in which Keras 2 runs a layer's `call`: weights are read in its compute dtype."""
+    module = importlib.import_module("tf_keras.src.mixed_precision.autocast_variable")
+    return module.enable_auto_cast_variables(layer._compute_dtype_object)
+
+
 def require_keras2_model(model: Any) -> Any:
     """Returns `model` when it is a Keras 2 model.
 

@@ -5,7 +5,11 @@ Pitfalls, each with how it is met:
 - Severe: sampling that is not what the accountant assumes. `fit` on arrays draws Poisson batches;
   `sampling="shuffle"` and a tf.data input are stated as such by `privacy_account`; the batches of
   the latter are counted, and only what their sizes do not contradict is claimed.
-- Severe: a layer that mixes examples. BatchNormalization is refused.
+- Severe: a layer that mixes examples. BatchNormalization is refused, and the first batch is tried
+  out, of arrays and of a tf.data input.
+- Severe: a use of a weight that per-example gradients leave out (a kernel tied by an op, a loss
+  that a layer adds). Found before the first step, and refused.
+- Severe: training with one noise and stating another. What fixes the mechanism cannot be set.
 - Severe: publishing a noise seed. `privacy_account` says when one was used.
 - Severe: weights that were trained on the same data before. Every statement of `privacy_account`
   leaves them out; `models.with_fresh_weights` draws new ones.
@@ -15,7 +19,7 @@ Pitfalls, each with how it is met:
 """
 
 from ft_tf.privacy import PrivacyEvent
-from ft_tf.training.dpsgd.clipping import clipped_gradient_sum
+from ft_tf.training.dpsgd.inspection import clipped_gradient_sum
 from ft_tf.training.dpsgd.model import DPSGDModel
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,

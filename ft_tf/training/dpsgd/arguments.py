@@ -85,3 +85,15 @@ def check_reference(
         )
     if weight_decay:
         raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")
+
+
+def without_weights(data: Any) -> tuple[Any, Any]:
+    """(x, y) of a batch as Keras's loop hands it over.
+
+    Raises:
+        ArgumentError: it has weights of examples.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+    return x, y

@@ -10,7 +10,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import autocasting, keras, tf
+from ft_tf.errors import ModelError
+from ft_tf.training.dpsgd.call_arguments import CallArguments
+
+_ACTIVATION_COMES_LAST = (
+    keras.layers.Dense,
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +28,19 @@ class LayerUse:
     Attributes:
         layer: the layer.
         inputs: a nest of tensors [batch, ...], as its `call` got them.
-        outputs: a nest of tensors [batch, ...]: before `layer.activation` where it has one.
-        call: `inputs` -> `outputs` once more, with the same other arguments.
+        examples: all tensors [batch, ...] among its arguments: `inputs`, further ones, and masks.
+        outputs: a nest of tensors [batch, ...]: before the activation of a Dense, Conv2D or
+            DepthwiseConv2D layer.
+        call: `examples` -> `outputs` once more, with the same other arguments.
+        problem: why its arguments cannot be cut into examples, if so.
     """
 
     layer: keras.layers.Layer
     inputs: Any
+    examples: list[tf.Tensor]
     outputs: Any
-    call: Callable[[Any], Any]
+    call: Callable[[list[tf.Tensor]], Any]
+    problem: str | None
 
 
 @contextlib.contextmanager
@@ -45,19 +58,33 @@ def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
             del vars(thing)[name]
 
 
-def _split_call(
-    layer: keras.layers.Layer, call: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
-) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """The layer's call as a part before its activation, and the activation."""
-    activation = getattr(layer, "activation", None)
-    if not callable(activation) or not isinstance(
-        layer, keras.layers.Dense | keras.layers.Conv2D | keras.layers.DepthwiseConv2D
-    ):
-        return lambda inputs: call(inputs, *args, **kwargs), lambda outputs: outputs
+Call = Callable[..., Any]
 
-    def linear(inputs: Any) -> Any:
+
+@contextlib.contextmanager
+def replaced_calls(
+    layers: Sequence[keras.layers.Layer], replacement: Callable[[keras.layers.Layer, Call], Call]
+) -> Iterator[None]:
+    """While it is open, the `call` of each layer is replacement(layer, its own call)."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            call = tf.autograph.experimental.do_not_convert(replacement(layer, layer.call))
+            stack.enter_context(_attribute(layer, "call", call))
+        yield
+
+
+def _split_call(layer: keras.layers.Layer, call: Call) -> tuple[Call, Call]:
+    """The layer's call as a part before its activation, and the activation.
+
+    A subclass may do anything after its activation, so only the types themselves are split.
+    """
+    activation = getattr(layer, "activation", None)
+    if not callable(activation) or type(layer) not in _ACTIVATION_COMES_LAST:
+        return call, lambda outputs: outputs
+
+    def linear(*args: Any, **kwargs: Any) -> Any:
         with _attribute(layer, "activation", None):
-            return call(inputs, *args, **kwargs)
+            return call(*args, **kwargs)
 
     return linear, activation
 
@@ -73,20 +100,43 @@ def captured(
     """
     uses: list[LayerUse] = []
 
-    def capturing(layer: keras.layers.Layer) -> Callable[..., Any]:
-        original = layer.call
+    def capturing(layer: keras.layers.Layer, original: Call) -> Call:
+        linear, activation = _split_call(layer, original)
 
-        @tf.autograph.experimental.do_not_convert
         def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            linear, activation = _split_call(layer, original, args, kwargs)
-            outputs = linear(inputs)
+            arguments = CallArguments((inputs, args, kwargs))
+
+            def again(examples: list[tf.Tensor]) -> Any:
+                inputs, args, kwargs = arguments.with_examples(examples)
+                with autocasting(layer):
+                    return linear(inputs, *args, **kwargs)
+
+            outputs = linear(inputs, *args, **kwargs)
             tape.watch(outputs)
-            uses.append(LayerUse(layer, inputs, outputs, linear))
+            problem = arguments.problem()
+            examples = [] if problem else arguments.examples()
+            uses.append(LayerUse(layer, inputs, examples, outputs, again, problem))
             return activation(outputs)
 
         return call
 
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(_attribute(layer, "call", capturing(layer)))
+    with replaced_calls(layers, capturing):
         yield uses
+
+
+def check_uses(layers: Sequence[keras.layers.Layer], uses: Sequence[LayerUse]) -> None:
+    """Refuses calls that give no gradient of an example.
+
+    Raises:
+        ModelError: a layer was not called, or on what cannot be cut into examples.
+    """
+    for use in uses:
+        if use.problem is not None:
+            raise ModelError(f"layer {use.layer.name!r} ({type(use.layer).__name__}) {use.problem}")
+    called = {id(use.layer) for use in uses}
+    for layer in layers:
+        if id(layer) not in called:
+            raise ModelError(
+                f"layer {layer.name!r} ({type(layer).__name__}) has trainable weights and is never "
+                "called: freeze it"
+            )

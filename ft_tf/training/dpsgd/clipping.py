@@ -12,14 +12,10 @@ import dataclasses
 import warnings
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ft_tf import checks
 from ft_tf._compat import keras, tf
-from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.capture import LayerUse, captured
-from ft_tf.training.dpsgd.losses import PerExampleLoss, per_example_loss
-from ft_tf.training.dpsgd.plan import Plan, make_plan, trainable_variables
+from ft_tf.training.dpsgd.capture import LayerUse, captured, check_uses
+from ft_tf.training.dpsgd.losses import PerExampleLoss
+from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses
 from ft_tf.training.dpsgd.rules.fallback import fallback_gradients, one_at_a_time
 from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, from_materialized
 
@@ -86,8 +82,10 @@ def clipped_sum(
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         with captured(plan.layers, tape) as uses:
-            outputs = plan.model(x, training=training)
+            outputs = plan.model(with_open_batch(x), training=training)
         losses = loss(y, outputs)
+    check_uses(plan.layers, uses)
+    check_no_added_losses(plan.model)
     gradients = tape.gradient(
         losses,
         [use.outputs for use in uses],
@@ -100,7 +98,12 @@ def clipped_sum(
     def without_the_bad() -> list[tf.Tensor]:
         # 0 * inf is no zero: the rows themselves must go before anything is summed.
         cleaned = [
-            dataclasses.replace(use, inputs=_zero_unless(finite, use.inputs)) for use in uses
+            dataclasses.replace(
+                use,
+                inputs=_zero_unless(finite, use.inputs),
+                examples=_zero_unless(finite, use.examples),
+            )
+            for use in uses
         ]
         clean_parts = _layer_gradients(plan, cleaned, _zero_unless(finite, gradients))
         return _weighted_sums(clean_parts, scale)
@@ -109,12 +112,25 @@ def clipped_sum(
     return ClippedSum(sums, norms, finite, losses, outputs)
 
 
+def with_open_batch(x: Any) -> Any:
+    """The same tensors, whose number of rows is open, so that no other shape is taken for it."""
+
+    def opened(part: tf.Tensor) -> tf.Tensor:
+        if part.shape.rank is None or part.shape[0] is None:
+            return part
+        return tf.compat.v1.placeholder_with_default(part, [None, *part.shape[1:]])
+
+    return x if tf.executing_eagerly() else tf.nest.map_structure(opened, x)
+
+
 def _weighted_sums(parts: list[PerExampleGradients], scale: tf.Tensor) -> list[tf.Tensor]:
     return [tensor for part in parts for tensor in part.weighted_sum(scale)]
 
 
 def _zero_unless(keep: tf.Tensor, nest: Any) -> Any:
     def zero(tensor: tf.Tensor) -> tf.Tensor:
+        if not tensor.dtype.is_floating:
+            return tensor  # a mask or ids: always finite, and zero may be no possible value
         rows = tf.reshape(keep, [-1] + [1] * (tensor.shape.rank - 1))
         return tf.where(rows, tensor, tf.zeros([], tensor.dtype))
 
@@ -150,11 +166,11 @@ def _one_layer(
             return rule(layer, use.inputs, gradient)
         if rule is not None:  # the plan could not know
             _warn_of_the_slow_path(layer, "is called on inputs whose shape is open")
-        return fallback_gradients(use.call, weights, use.inputs, gradient)
+        return fallback_gradients(use.call, weights, use.examples, gradient)
     _warn_of_the_slow_path(layer, f"is called {len(calls)} times")
     # The norm of a sum over several uses needs the gradients themselves.
     written_out = [
-        one_at_a_time(use.call, weights, use.inputs, gradient) for use, gradient in calls
+        one_at_a_time(use.call, weights, use.examples, gradient) for use, gradient in calls
     ]
     return from_materialized([tf.add_n(parts) for parts in zip(*written_out, strict=True)])
 
@@ -169,51 +185,3 @@ def _warn_of_the_slow_path(layer: keras.layers.Layer, why: str) -> None:
 
 def _has_known_shape(inputs: Any) -> bool:
     return isinstance(inputs, tf.Tensor) and inputs.shape[1:].is_fully_defined()
-
-
-def clipped_gradient_sum(
-    model: keras.Model,
-    loss: Any,
-    x: np.ndarray,
-    y: np.ndarray,
-    l2_norm_clip: float,
-    *,
-    training: bool = False,
-) -> tuple[list[np.ndarray], np.ndarray, int]:
-    """Sum of the clipped per-example gradients of a batch, for a look at what training does.
-
-    Args:
-        model: a built Keras model.
-        loss: as for `DPSGDModel.compile`.
-        x: examples [batch, ...].
-        y: labels [batch, ...].
-        l2_norm_clip: C.
-        training: whether the model runs in training mode.
-
-    Returns:
-        The sum, one float32 array per entry of `model.trainable_variables`; the l2 norms before
-        clipping [batch]; and how many examples' gradients were not finite and count as zero.
-
-    Raises:
-        ArgumentError: `l2_norm_clip` is not positive, or the loss cannot be used.
-        ModelError: the model cannot be served.
-    """
-    checks.check_positive(l2_norm_clip=l2_norm_clip)
-    plan = make_plan(model)
-    losses = per_example_loss(resolve_loss(loss, model))
-
-    @tf.function
-    def compute(x: tf.Tensor, y: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        weights = tf.ones([tf.shape(y)[0]])
-        result = clipped_sum(
-            plan, losses, x, y, weights=weights, l2_norm_clip=l2_norm_clip, training=training
-        )
-        return result.gradients, result.norms, tf.reduce_sum(tf.cast(~result.finite, tf.int32))
-
-    gradients, norms, nonfinite = compute(tf.convert_to_tensor(x), tf.convert_to_tensor(y))
-    by_variable = {
-        id(variable): gradient.numpy()
-        for variable, gradient in zip(trainable_variables(plan), gradients, strict=True)
-    }
-    ordered = [by_variable[id(variable)] for variable in model.trainable_variables]
-    return ordered, norms.numpy(), int(nonfinite)

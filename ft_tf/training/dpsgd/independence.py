@@ -1,5 +1,7 @@
 """A check of what per-example clipping rests on: that no example changes another's output."""
 
+from typing import Any
+
 import numpy as np
 
 from ft_tf._compat import keras, tf
@@ -9,18 +11,27 @@ _EXAMPLES = 3
 _TOLERANCE = 1e-2  # rounding differs between batch sizes by 1e-6 of the outputs
 
 
-def check_examples_are_independent(model: keras.Model, x: np.ndarray) -> None:
+def check_examples_are_independent(model: keras.Model, x: Any) -> None:
     """Compares the outputs of a few examples together with those of each alone.
 
     It finds a Lambda layer that subtracts a mean over the batch, say. What mixes examples only in
     training mode it cannot see.
 
+    Args:
+        model: a model with one output.
+        x: a nest of arrays or tensors [batch, ...].
+
     Raises:
         ModelError: the outputs differ.
     """
-    few = tf.convert_to_tensor(x[:_EXAMPLES])
-    together = model(few, training=False).numpy()
-    alone = np.concatenate([model(row[tf.newaxis], training=False).numpy() for row in few])
+
+    def outputs_of(rows: slice) -> np.ndarray:
+        part = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[rows]), x)
+        return model(part, training=False).numpy()
+
+    count = min(_EXAMPLES, len(tf.nest.flatten(x)[0]))
+    together = outputs_of(slice(count))
+    alone = np.concatenate([outputs_of(slice(row, row + 1)) for row in range(count)])
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
         return  # nothing can be told from such examples
     scale = np.abs(alone).max()

@@ -5,32 +5,32 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import Account, PrivacyEvent, account_for
 from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.accumulation import accumulated_sum
 from ft_tf.training.dpsgd.arguments import (
     as_array,
-    check_reference,
     check_sizes,
     check_takes_arrays,
+    without_weights,
 )
-from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
+from ft_tf.training.dpsgd.clipping import ClippedSum
 from ft_tf.training.dpsgd.independence import check_examples_are_independent
 from ft_tf.training.dpsgd.inputs import BatchCounter, warning_of
 from ft_tf.training.dpsgd.ledger import Ledger
+from ft_tf.training.dpsgd.loop import compiled_loop, loop_with_a_look
 from ft_tf.training.dpsgd.losses import finite_or_all, per_example_loss
-from ft_tf.training.dpsgd.noise import Secret, noise_like
-from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.noise import Secret
+from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
-from ft_tf.training.dpsgd.sampling import Layout, poisson_batches, shuffled_batches
+from ft_tf.training.dpsgd.sampling import poisson_batches, shuffled_batches
+from ft_tf.training.dpsgd.settings import Settings, fixed
+from ft_tf.training.dpsgd.step import Pieces, Step, pieces_of_batch, pieces_of_indices
+from ft_tf.training.dpsgd.trial import check_loss, check_plan
 from ft_tf.training.labels import check_label_spec, check_labels_of
-
-DEFAULT_PHYSICAL_BATCH_SIZE = 512
 
 
 class DPSGDModel(ResidentModel):
@@ -45,7 +45,7 @@ class DPSGDModel(ResidentModel):
     3. adds N(0, sigma^2 C^2) to each coordinate of the sum, divides by the *expected* batch size,
        and hands that to the optimizer.
 
-    What the guarantee rests on, case by case:
+    What the guarantee rests on:
 
     | case | what happens |
     |---|---|
@@ -54,9 +54,12 @@ class DPSGDModel(ResidentModel):
     | such a gradient with engine="reference" | TF Privacy adds it: the weights are lost |
     | no loss of a batch is finite | the reported loss is not either: training went wrong |
     | noise_multiplier 0 | clipping only: trains, and is not private |
+    | a setting is set later (`noise_multiplier` by a callback, say) | ArgumentError |
     | noise_seed given | replays exactly; private only while the seed is secret, and trained once |
     | compile called again | new batches and new noise; with a noise_seed `fit` refuses |
     | sampling="shuffle" | fixed batches of a permutation: earns no amplification by sampling |
+    | a weight tied outside its layer, examples that are mixed | found on the first batch, refused |
+    | layers frozen or unfrozen | as of `compile`; `fit` refuses where they changed since |
     | a tf.data input | its sampling is the caller's affair: stated as unknown unless told, and \
 claimed only as far as the sizes of its batches allow |
     | the model's initial weights | covered only if they do not come from the same data |
@@ -102,19 +105,15 @@ claimed only as far as the sizes of its batches allow |
         weight_decay: float = 0.0,
         physical_batch_size: int | None = None,
     ) -> None:
-        checks.check_positive(l2_norm_clip=l2_norm_clip)
-        checks.check_non_negative(noise_multiplier=noise_multiplier, weight_decay=weight_decay)
-        checks.check_choice(("poisson", "shuffle"), sampling=sampling)
-        checks.check_choice(("fast", "reference"), engine=engine)
-        if physical_batch_size is not None:
-            checks.check_positive_integer(physical_batch_size=physical_batch_size)
-        if engine == "reference":
-            check_reference(
-                sampling=sampling,
-                noise_seed=noise_seed,
-                noise_multiplier=noise_multiplier,
-                weight_decay=weight_decay,
-            )
+        settings = Settings(
+            l2_norm_clip=l2_norm_clip,
+            noise_multiplier=noise_multiplier,
+            sampling=sampling,
+            engine=engine,
+            weight_decay=weight_decay,
+            physical_batch_size=physical_batch_size,
+        )
+        settings.check_engine(noise_seed=noise_seed)
         if tf.distribute.has_strategy():
             raise ArgumentError(
                 "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
@@ -125,12 +124,7 @@ claimed only as far as the sizes of its batches allow |
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
             tf.config.experimental.enable_tensor_float_32_execution(False)
-        self.l2_norm_clip = float(l2_norm_clip)
-        self.noise_multiplier = float(noise_multiplier)
-        self.sampling = sampling
-        self.engine = engine
-        self.weight_decay = float(weight_decay)
-        self.physical_batch_size = physical_batch_size or DEFAULT_PHYSICAL_BATCH_SIZE
+        self._settings = settings
         self._secret = Secret.of(noise_seed)
         self._plan = make_plan(model)
         self._checked = False
@@ -139,6 +133,13 @@ claimed only as far as the sizes of its batches allow |
         self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
+
+    l2_norm_clip = fixed("l2_norm_clip")
+    noise_multiplier = fixed("noise_multiplier")
+    sampling = fixed("sampling")
+    engine = fixed("engine")
+    weight_decay = fixed("weight_decay")
+    physical_batch_size = fixed("physical_batch_size")
 
     @property
     def private(self) -> bool:
@@ -166,12 +167,13 @@ claimed only as far as the sizes of its batches allow |
             optimizer: any Keras optimizer; it gets the noisy average.
             loss: a name, a keras.losses.Loss or a function that gives one loss per example. On a
                 model that ends in a linear layer, names of cross-entropies mean "from logits".
-            metrics: as in Keras; they see the training batches without noise.
+            metrics: as in Keras; they see the training batches without noise, padding included.
             **kwargs: what else Keras's `compile` takes, except `loss_weights`, `weighted_metrics`
                 and `jit_compile`.
 
         Raises:
             ArgumentError: an argument cannot be used; the message says which.
+            ModelError: layers were unfrozen, and the model can no longer be served.
         """
         for name in ("loss_weights", "weighted_metrics", "jit_compile"):
             if kwargs.pop(name, None):
@@ -180,10 +182,11 @@ claimed only as far as the sizes of its batches allow |
         self._per_example_loss = per_example_loss(resolved)
         if self.engine == "reference":
             optimizer = reference_optimizer(
-                optimizer,
-                l2_norm_clip=self.l2_norm_clip,
-                noise_multiplier=self.noise_multiplier,
+                optimizer, l2_norm_clip=self.l2_norm_clip, noise_multiplier=self.noise_multiplier
             )
+        if not self._plan.holds:
+            self._plan = make_plan(self.model)
+        self._checked = False
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.model.trainable_variables)
@@ -217,8 +220,10 @@ claimed only as far as the sizes of its batches allow |
         Raises:
             ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
                 back (by `compile`, say), so that a `noise_seed` would repeat its noise.
-            ModelError: one example of x changes the output of another.
+            ModelError: one example of x changes the output of another; gradients would be wrong (by
+                a weight that is tied outside its layer, say); or what is frozen has changed.
         """
+        self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
             check_takes_arrays(self.model)
@@ -232,7 +237,6 @@ claimed only as far as the sizes of its batches allow |
             self._secret = Secret.of(None)
             self.train_function = None  # the compiled step holds the old one
         if resident:
-            self._prepare(x, y)
             self._counter = None
             try:
                 return super().fit(x, y, batch_size, epochs, **kwargs)
@@ -257,19 +261,28 @@ claimed only as far as the sizes of its batches allow |
                 warnings.warn(warning_of(finding, num_examples=num_examples), stacklevel=2)
             self._record(before, num_examples, finding)
 
-    def _prepare(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Looks at the model's work on a few examples before training."""
-        if not self._checked:
-            check_examples_are_independent(self.model, x)
-            self._checked = True
+    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Refuses labels that the loss has no output for, and models that do not suit the data."""
+        super().check_arrays(x, y)
+        check_labels_of(self.loss, self.model, y)
+        self._look_at(x, y)
         if not self.compiled_metrics.built:
             # Variables that a first trace creates cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
 
-    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses labels that the loss has no output for."""
-        super().check_arrays(x, y)
-        check_labels_of(self.loss, self.model, y)
+    def _look_at_batch(self, data: Any) -> None:
+        x, y = without_weights(data)
+        if len(y) > 1:  # one example alone does not tell whether examples are mixed
+            self._look_at(x, y)
+
+    def _look_at(self, x: Any, y: Any) -> None:
+        """Looks at the model's work on a few examples before training, once after `compile`."""
+        if not self._checked:
+            check_examples_are_independent(self.model, x)
+            check_loss(self.loss, self.model, x, y)
+            if self.engine == "fast":
+                check_plan(self._plan, self._per_example_loss, x, y)
+            self._checked = True
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
         steps = int(self.optimizer.iterations) - first_step
@@ -312,16 +325,8 @@ claimed only as far as the sizes of its batches allow |
             size=size,
             batch_size=batch_size,
             first_step=first_step,
-            layout=self._layout(batch_size),
+            layout=self._settings.layout(batch_size),
         )
-
-    def _layout(self, batch_size: int) -> Layout:
-        if self.engine == "reference":
-            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
-        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
-            return Layout(bucket=1, largest_piece=self.physical_batch_size)
-        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
-        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -331,45 +336,30 @@ claimed only as far as the sizes of its batches allow |
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+        x, y = without_weights(data)
         outputs = self.model(x, training=False)
         self._loss_metric.update_state(self._per_example_loss(y, outputs))
         self.compiled_metrics.update_state(y, outputs)
-        shown = [metric for metric in self.metrics if metric is not self._nonfinite_metric]
+        shown = (metric for metric in self.metrics if metric is not self._nonfinite_metric)
         return {metric.name: metric.result() for metric in shown}
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras's compiled loop over the steps of one execution, with the step traced once.
-
-        Keras's own traces its body twice to learn what it returns, and makes metrics' results in
-        every step.
-        """
+        """Keras's compiled loop; a tf.data input is looked at as its first batches come."""
         if self.run_eagerly:
             return super().make_train_function(force)
         if self.train_function is None or force:
-
-            def execution(iterator: Any) -> dict[str, tf.Tensor]:
-                def body(done: tf.Tensor) -> tf.Tensor:
-                    with tf.control_dependencies(list(self.train_step(next(iterator)).values())):
-                        self._train_counter.assign_add(1)
-                    return done + 1
-
-                count = tf.cast(self._steps_per_execution, tf.int32)
-                tf.while_loop(lambda done: done < count, body, [0], parallel_iterations=1)
-                return {metric.name: metric.result() for metric in self.metrics}
-
-            self.train_tf_function = tf.function(execution, autograph=False, reduce_retracing=True)
-            self.train_function = self.train_tf_function
+            if self._examples is None and not self._checked:
+                self.train_function = loop_with_a_look(self, self._look_at_batch)
+            else:
+                self.train_function = compiled_loop(self)
         return self.train_function
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if self._examples is None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            if sample_weight is not None:
-                raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+            if tf.executing_eagerly():
+                self._look_at_batch(data)
+            x, y = without_weights(data)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
@@ -382,14 +372,7 @@ claimed only as far as the sizes of its batches allow |
         self, indices: tf.Tensor, count: tf.Tensor
     ) -> tuple[ClippedSum, tf.Tensor]:
         all_x, all_y = self._examples
-        size = tf.shape(indices)[1]
-
-        def piece(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            chosen = indices[number]
-            real = number * size + tf.range(size) < count
-            return tf.gather(all_x, chosen), tf.gather(all_y, chosen), real
-
-        result = self._step(piece, tf.shape(indices)[0])
+        result = self._step(*pieces_of_indices(all_x, all_y, indices, count))
         labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
         return result.first_rows(count), labels
 
@@ -397,58 +380,21 @@ claimed only as far as the sizes of its batches allow |
         count = tf.shape(y)[0]
         self._counter.note(count)
         size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
+        return self._step(*pieces_of_batch(x, y, size)), y
 
-        def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-            rows = slice(number * size, (number + 1) * size)
-            part_y = y[rows]
-            real = tf.ones([tf.shape(part_y)[0]], tf.bool)
-            return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
-
-        return self._step(piece, tf.maximum(1, -(-count // size))), y
-
-    def _step(self, piece: Any, pieces: tf.Tensor) -> ClippedSum:
-        """Updates the model; `piece` gives (x, y, whether each row is an example)."""
+    def _step(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
+        """Updates the model."""
+        loss = self._per_example_loss
         if self.engine == "reference":
             x, y, real = piece(0)
-            losses, outputs = reference_step(
-                self.model, self.optimizer, self._per_example_loss, x, y
-            )
+            losses, outputs = reference_step(self.model, self.optimizer, loss, x, y)
             return ClippedSum([], tf.zeros_like(losses), real, losses, outputs)
-
-        @tf.function(autograph=False)  # traced once for the first piece and the loop over others
-        def clipped(number: tf.Tensor) -> ClippedSum:
-            x, y, real = piece(number)
-            return clipped_sum(
-                self._plan,
-                self._per_example_loss,
-                x,
-                y,
-                # Dividing here spares a pass over the sum.
-                weights=tf.cast(real, tf.float32) / self._expected_batch_size,
-                l2_norm_clip=self.l2_norm_clip,
-            )
-
-        variables = trainable_variables(self._plan)
-        result = accumulated_sum(clipped, pieces)
-        gradients = result.gradients
-        if self.private:
-            noise = noise_like(
-                variables,
-                self._secret,
-                tf.cast(self.optimizer.iterations, tf.int64),
-                standard_deviation=self.noise_multiplier
-                * self.l2_norm_clip
-                / self._expected_batch_size,
-            )
-            gradients = [a + b for a, b in zip(gradients, noise, strict=True)]
-        if self.weight_decay:
-            gradients = [
-                gradient + self.weight_decay * tf.cast(variable, tf.float32)
-                for gradient, variable in zip(gradients, variables, strict=True)
-            ]
-        typed = [
-            tf.cast(gradient, variable.dtype)
-            for gradient, variable in zip(gradients, variables, strict=True)
-        ]
-        self.optimizer.apply_gradients(zip(typed, variables, strict=True))
-        return result
+        step = Step(
+            plan=self._plan,
+            loss=loss,
+            optimizer=self.optimizer,
+            settings=self._settings,
+            secret=self._secret,
+            batch_size=self._expected_batch_size,
+        )
+        return step(piece, pieces)

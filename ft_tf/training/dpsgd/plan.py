@@ -17,6 +17,11 @@ _REFUSED = {
     "SyncBatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
     "SpectralNormalization": "it updates its state from the data without noise: remove it",
 }
+_DROPOUTS = (
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +32,30 @@ class Plan:
         model: the model.
         layers: its innermost layers with trainable weights, each once.
         rules: one entry per layer: its rule, or None for the exact slower path.
+        trainability: of the model when the plan was made; see `trainability_of`.
     """
 
     model: keras.Model
     layers: tuple[keras.layers.Layer, ...]
     rules: tuple[Rule | None, ...]
+    trainability: frozenset[int]
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was frozen when the plan was made is what is frozen now."""
+        return self.trainability == trainability_of(self.model)
+
+    def check_holds(self) -> None:
+        """Refuses to train by a plan that no longer holds.
+
+        Raises:
+            ModelError: layers were frozen or unfrozen since.
+        """
+        if not self.holds:
+            raise ModelError(
+                f"model={self.model.name} had layers frozen or unfrozen since compile: call "
+                "compile again"
+            )
 
     def rule(self, layer: keras.layers.Layer) -> Rule | None:
         """The rule of one of `layers`."""
@@ -64,38 +88,48 @@ def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield layer
 
 
+def _reason_against(part: keras.layers.Layer) -> str | None:
+    """Why a layer cannot be served while it is trainable, if so."""
+    kinds = (base.__name__ for base in type(part).__mro__)
+    return next((_REFUSED[kind] for kind in kinds if kind in _REFUSED and part.trainable), None)
+
+
 def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
     name = f"layer {layer.name!r} ({type(layer).__name__})"
     for part in layer._flatten_layers():
         where = name if part is layer else f"{name} contains {type(part).__name__}, which"
-        kinds = {base.__name__ for base in type(part).__mro__}
-        for kind in kinds & _REFUSED.keys():
-            if part.trainable:
-                yield f"{where} cannot be served: {_REFUSED[kind]}"
-                break
+        if reason := _reason_against(part):
+            yield f"{where} cannot be served: {reason}"
         if isinstance(part, keras.layers.LayerNormalization) and 0 in tf.nest.flatten(part.axis):
             yield f"{where} normalises over axis 0: {_MIXES_EXAMPLES}"
         if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
             yield f"{where} carries its state from batch to batch: set stateful=False"
-        if part is not layer and getattr(part, "_callable_losses", None):
-            yield f"{where} has a weight regularizer: use weight_decay instead"
+        yield from _problems_of_penalties(part, where)
+    if getattr(getattr(layer, "activation", None), "trainable_weights", None):
+        yield f"{name} has an activation with weights: make the activation a layer of its own"
     if layer.compute_dtype == "float16":
         yield f"{name} computes in float16, which needs loss scaling: use mixed_bfloat16"
-    if getattr(layer, "_callable_losses", None):
-        yield f"{name} has a weight regularizer: use weight_decay instead"
-    if getattr(layer, "_activity_regularizer", None) is not None:
-        yield f"{name} has an activity regularizer, whose gradient would not be clipped: remove it"
+
+
+def _problems_of_penalties(part: keras.layers.Layer, where: str) -> Iterator[str]:
+    if getattr(part, "_callable_losses", None):
+        yield f"{where} has a weight regularizer: use weight_decay instead"
+    if getattr(part, "_activity_regularizer", None) is not None:
+        yield f"{where} has an activity regularizer, whose gradient would not be clipped: remove it"
 
 
 def _draws_randomness(layer: keras.layers.Layer) -> bool:
-    """Whether recomputing the layer would draw other random numbers."""
-    return any(
-        (isinstance(part, keras.layers.Dropout) and part.rate > 0)
-        or getattr(part, "dropout", 0)
-        or getattr(part, "recurrent_dropout", 0)
-        for part in layer._flatten_layers()
-        if isinstance(getattr(part, "dropout", 0), int | float)
-    )
+    """Whether recomputing the layer would draw other random numbers, as far as its parts tell."""
+    return any(map(_is_random, layer._flatten_layers()))
+
+
+def _is_random(part: keras.layers.Layer) -> bool:
+    if isinstance(part, _DROPOUTS):
+        return part.rate > 0
+    if isinstance(part, keras.layers.GaussianNoise):
+        return part.stddev > 0
+    rates = (getattr(part, name, 0) for name in ("dropout", "recurrent_dropout"))
+    return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
 
 
 def _problems_of_sharing(layers: list[keras.layers.Layer]) -> Iterator[str]:
@@ -107,6 +141,40 @@ def _problems_of_sharing(layers: list[keras.layers.Layer]) -> Iterator[str]:
         yield f"layers {', '.join(map(repr, names))} share a weight, which cannot be served"
 
 
+def _problems_of_model(model: keras.Model) -> Iterator[str]:
+    if not model.built:
+        raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
+    if not is_graph_of_layers(model):
+        raise ModelError(
+            f"model={model.name} ({type(model).__name__}) has a call of its own: DP-SGD needs a "
+            "Sequential or functional model"
+        )
+    if tf.nest.is_nested(model.output):
+        yield f"model {model.name!r} has several outputs or a nest, and the loss needs one tensor"
+    for part in model._flatten_layers():
+        if is_graph_of_layers(part) and getattr(part, "_callable_losses", None):
+            yield f"model {part.name!r} has a loss of its own (add_loss): remove it"
+
+
+def trainability_of(model: keras.Model) -> frozenset[int]:
+    """What decides whether a plan still holds: the trained weights, and layers that may not be."""
+    refused = [part for part in model._flatten_layers() if _reason_against(part)]
+    return frozenset(map(id, [*model.trainable_weights, *refused]))
+
+
+def check_no_added_losses(model: keras.Model) -> None:
+    """Refuses what `add_loss` added in the last call of `model`: it would train without clipping.
+
+    Raises:
+        ModelError: there is such a loss.
+    """
+    if model.losses:
+        raise ModelError(
+            f"model={model.name} adds losses of its own (add_loss or a regularizer), which DP-SGD "
+            "would leave out: make them part of the compiled loss, or remove them"
+        )
+
+
 def make_plan(model: keras.Model) -> Plan:
     """Chooses a rule for each layer of `model`.
 
@@ -116,11 +184,7 @@ def make_plan(model: keras.Model) -> Plan:
         ModelError: the model cannot be served; the message lists everything that is in the way.
     """
     require_keras2_model(model)
-    problems: list[str] = []
-    if not model.built:
-        raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
-    if isinstance(model.output_shape, list | dict) and len(model.output_shape) > 1:
-        problems.append(f"model {model.name!r} has several outputs, and the loss needs one")
+    problems = list(_problems_of_model(model))
     layers = []
     for layer in innermost_layers(model):
         problems.extend(_problems_of_layer(layer))
@@ -132,7 +196,7 @@ def make_plan(model: keras.Model) -> Plan:
         if rule is None and _draws_randomness(layer):
             problems.append(
                 f"layer {layer.name!r} ({type(layer).__name__}) has no rule and draws its own "
-                "dropout: set that to 0 and use a Dropout layer"
+                "dropout or noise: set that to 0 and use a layer such as Dropout"
             )
     known = {id(weight) for layer in layers for weight in layer.trainable_weights}
     if any(id(weight) not in known for weight in model.trainable_weights):
@@ -152,7 +216,7 @@ def make_plan(model: keras.Model) -> Plan:
             "are computed one example at a time, exact but slow; register_rule adds a rule",
             stacklevel=3,
         )
-    return Plan(model, tuple(layers), rules)
+    return Plan(model, tuple(layers), rules, trainability_of(model))
 
 
 def trainable_variables(plan: Plan) -> list[tf.Variable]:

@@ -5,6 +5,7 @@ from typing import Any
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.dpsgd.losses import PerExampleLoss
+from ft_tf.training.dpsgd.plan import check_no_added_losses
 
 
 def reference_optimizer(
@@ -51,5 +52,6 @@ def reference_step(
     with tf.GradientTape() as tape:
         outputs = model(x, training=True)
         losses = loss(y, outputs)
+    check_no_added_losses(model)
     optimizer.minimize(losses, model.trainable_variables, tape=tape)
     return losses, outputs

@@ -3,6 +3,7 @@
 import dpsgd_oracle as oracle
 import numpy as np
 import pytest
+from dpsgd_oracle import check_against_oracle, sequential, squared_loss
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
@@ -15,7 +16,7 @@ from ft_tf.training.dpsgd import (
 )
 from ft_tf.training.dpsgd.clipping import clip_weights, clipped_sum
 from ft_tf.training.dpsgd.losses import per_example_loss
-from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.rules.positions import (
     gram_is_cheaper,
     gram_norms,
@@ -24,14 +25,6 @@ from ft_tf.training.dpsgd.rules.positions import (
 
 L = keras.layers
 BATCH = 5
-
-
-def squared_loss(y, outputs):
-    return tf.reduce_sum(tf.square(outputs - tf.cast(y, outputs.dtype)), axis=-1)
-
-
-def sequential(shape, *layers):
-    return keras.Sequential([keras.Input(shape), *layers])
 
 
 def conv(shape=(7, 6, 2), filters=4, kernel=3, **options):
@@ -117,51 +110,6 @@ def data(model):
     # Examples of different sizes, so that a clip norm in the middle clips some of them.
     x *= np.linspace(0.5, 2.0, BATCH, dtype=np.float32).reshape([-1] + [1] * (x.ndim - 1))
     return x, rng.normal(size=(BATCH, *model.output_shape[1:])).astype(np.float32)
-
-
-def compiled_sum(model, loss):
-    """clipped_sum in one graph: (x, y, weights, l2_norm_clip) -> sum in model order, norms."""
-    plan = make_plan(model)
-    order = [id(variable) for variable in trainable_variables(plan)]
-
-    @tf.function
-    def graph(x, y, weights, l2_norm_clip):
-        result = clipped_sum(
-            plan,
-            per_example_loss(resolve_loss(loss, model)),
-            x,
-            y,
-            weights=weights,
-            l2_norm_clip=l2_norm_clip,
-            training=False,
-        )
-        return result.gradients, result.norms
-
-    def compute(x, y, weights, l2_norm_clip):
-        parts, norms = graph(
-            tf.constant(x),
-            tf.constant(y),
-            tf.constant(weights, tf.float32),
-            tf.constant(l2_norm_clip, tf.float32),
-        )
-        ordered = [parts[order.index(id(variable))] for variable in model.trainable_variables]
-        return [part.numpy() for part in ordered], norms.numpy()
-
-    return compute
-
-
-def check_against_oracle(model, x, y, loss=squared_loss):
-    """Clip norms that clip all, some and none; sums to 1e-5, and no contribution above C."""
-    gradients = oracle.example_gradients(model, loss, x, y)
-    norms = [oracle.norm(parts) for parts in gradients]
-    compute = compiled_sum(model, loss)
-    for l2_norm_clip in (min(norms) / 3, float(np.median(norms)), max(norms) * 2):
-        ours, our_norms = compute(x, y, np.ones(BATCH), l2_norm_clip)
-        np.testing.assert_allclose(our_norms, norms, rtol=1e-5)
-        assert oracle.relative_error(ours, oracle.clipped_sum(gradients, l2_norm_clip)) < 1e-5
-    for only in np.eye(BATCH):
-        part, _ = compute(x, y, only, min(norms) / 3)
-        assert oracle.norm(part) <= min(norms) / 3 * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -176,6 +176,15 @@ def test_labels_that_no_made_up_ones_stand_for_are_checked_on_their_own():
     check_loss_is_per_example(resolve_loss(of_codes, model), y, outputs)
     with pytest.raises(ArgumentError, match="mixes examples"):
         check_loss_is_per_example(resolve_loss(mixing, model), y, outputs)
+    private = DPSGDModel(model, l2_norm_clip=CLIP, noise_multiplier=1.0)
+    private.compile("sgd", mixing)
+    for data in (
+        (outputs, y[:, None]),
+        (tf.data.Dataset.from_tensors((outputs, y[:, None])), None),
+    ):
+        with pytest.raises(ArgumentError, match="mixes examples"):
+            private.fit(*data, batch_size=3, verbose=0)
+    assert not private.privacy_events()
 
 
 @pytest.mark.parametrize("loss", ["mse", keras.losses.Huber(), LOGITS_LOSS, "categorical_hinge"])

@@ -4,6 +4,8 @@ The gradient of an example is sum_t u_t g_t^T over the T output positions, where
 patch of position t.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ft_tf._compat import keras, tf
@@ -150,9 +152,17 @@ def _grouped(
     return from_materialized([kernels, *biases])
 
 
-def channels_last(layer: keras.layers.Layer) -> bool:
-    """Whether a convolution has its channels in the last axis."""
-    return layer.data_format == "channels_last"
+def takes_images(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution has its channels in the last axis, and one image per example.
+
+    Keras takes further axes before the height, of several images per example.
+    """
+    ranks = (len(shape) for node in layer._inbound_nodes for shape in _shapes(node.input_shapes))
+    return layer.data_format == "channels_last" and all(rank == 4 for rank in ranks)
 
 
-register_rule(keras.layers.Conv2D, convolution_rule, applies=channels_last)
+def _shapes(nest: Any) -> list[tuple[int | None, ...]]:
+    return nest if isinstance(nest, list) else [nest]
+
+
+register_rule(keras.layers.Conv2D, convolution_rule, applies=takes_images)

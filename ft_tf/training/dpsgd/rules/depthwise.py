@@ -6,7 +6,7 @@ are written out.
 """
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.convolution import channels_last, shifted_slices
+from ft_tf.training.dpsgd.rules.convolution import shifted_slices, takes_images
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     from_materialized,
@@ -31,4 +31,4 @@ def depthwise_rule(
     return from_materialized([kernels, *biases])
 
 
-register_rule(keras.layers.DepthwiseConv2D, depthwise_rule, applies=channels_last)
+register_rule(keras.layers.DepthwiseConv2D, depthwise_rule, applies=takes_images)

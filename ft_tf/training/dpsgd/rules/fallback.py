@@ -8,43 +8,68 @@ from collections.abc import Callable
 from typing import Any
 
 from ft_tf._compat import tf
+from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, from_materialized
 
 
 def one_at_a_time(
-    call: Callable[[Any], Any], weights: list[tf.Variable], inputs: Any, gradients: Any
+    call: Callable[[list[tf.Tensor]], Any],
+    weights: list[tf.Variable],
+    examples: list[tf.Tensor],
+    gradients: Any,
 ) -> list[tf.Tensor]:
     """Per-example gradients of `weights`, each [batch, *weight.shape].
 
     Args:
-        call: the layer as a function of `inputs`.
+        call: the layer as a function of `examples`.
         weights: the trainable weights of the layer.
-        inputs: a nest of tensors [batch, ...].
+        examples: tensors [batch, ...]: all that the layer gets of each example.
         gradients: a nest of tensors [batch, ...]: gradients with respect to what `call` returns.
     """
 
     def gradient(example: tuple[Any, Any]) -> list[tf.Tensor]:
-        example_inputs, example_gradients = tf.nest.map_structure(
-            lambda part: part[tf.newaxis], example
-        )
+        own, own_gradients = tf.nest.map_structure(lambda part: part[tf.newaxis], example)
         with tf.GradientTape() as tape:
-            outputs = call(example_inputs)
+            outputs = call(own)
+        _check_nothing_was_drawn(weights)
         parts = tape.gradient(
             outputs,
             weights,
-            output_gradients=example_gradients,
+            output_gradients=own_gradients,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return [tf.cast(tf.convert_to_tensor(part), tf.float32) for part in parts]
 
     signature = [tf.TensorSpec(weight.shape, tf.float32) for weight in weights]
     return tf.map_fn(
-        gradient, (inputs, gradients), fn_output_signature=signature, parallel_iterations=4
+        gradient, (examples, gradients), fn_output_signature=signature, parallel_iterations=4
     )
 
 
+def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
+    """Refuses a layer that drew random numbers: it drew others in the forward pass.
+
+    Raises:
+        ModelError: the graph that holds one call of the layer has a random operation.
+    """
+    if tf.executing_eagerly():
+        return
+    graph = tf.compat.v1.get_default_graph().as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    drawn = sorted({node.op for node in nodes if "Random" in node.op})
+    if drawn:
+        names = ", ".join(repr(weight.name) for weight in weights)
+        raise ModelError(
+            f"the layer with the weights {names} draws random numbers ({drawn[0]}) and has no "
+            "rule: put the drawing into a layer of its own, such as Dropout or GaussianNoise"
+        )
+
+
 def fallback_gradients(
-    call: Callable[[Any], Any], weights: list[tf.Variable], inputs: Any, gradients: Any
+    call: Callable[[list[tf.Tensor]], Any],
+    weights: list[tf.Variable],
+    examples: list[tf.Tensor],
+    gradients: Any,
 ) -> PerExampleGradients:
     """`one_at_a_time` as PerExampleGradients."""
-    return from_materialized(one_at_a_time(call, weights, inputs, gradients))
+    return from_materialized(one_at_a_time(call, weights, examples, gradients))

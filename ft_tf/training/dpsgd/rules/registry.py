@@ -5,8 +5,8 @@ A rule is one function
     rule(layer, inputs, gradients) -> PerExampleGradients
 
 where `inputs` is what the layer was called on [batch, ...] and `gradients` is the gradient of the
-summed per-example losses with respect to the layer's output before its `activation` (for a layer
-without that attribute: with respect to its output). Because no example's loss depends on another
+summed per-example losses with respect to the layer's output (for Dense, Conv2D and DepthwiseConv2D,
+but not for their subclasses: before the activation). Because no example's loss depends on another
 example, row i of `gradients` belongs to example i alone.
 
 A user's own layer becomes fast with a rule of its own. This one serves a layer that computes

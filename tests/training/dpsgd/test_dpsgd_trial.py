@@ -1,0 +1,385 @@
+"""What would train on wrong gradients, or on examples that are mixed, is refused in one line."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from dpsgd_oracle import sequential, squared_loss
+
+from ft_tf._compat import keras, tf
+from ft_tf.errors import ModelError
+from ft_tf.training.dpsgd import (
+    DPSGDModel,
+    clipped_gradient_sum,
+    from_materialized,
+    register_rule,
+    unregister_rule,
+)
+from ft_tf.training.dpsgd.plan import make_plan
+
+L = keras.layers
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore:no fast DP-SGD rule")
+
+
+def data(count=20):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(count, 4)).astype(np.float32), rng.integers(0, 3, count)
+
+
+def batches(size=5, **options):
+    return tf.data.Dataset.from_tensor_slices(data()).batch(size, **options)
+
+
+def private_model(model, **options):
+    private = DPSGDModel(model, **{"l2_norm_clip": 1.0, "noise_multiplier": 1.0} | options)
+    private.compile("sgd", LOSS)
+    return private
+
+
+@contextlib.contextmanager
+def refused(text):
+    with pytest.raises(ModelError, match=text) as error:
+        yield
+    assert "\n" not in str(error.value)
+
+
+def check_refused(model, text, x=None):
+    """By `fit` on arrays and on a tf.data input, before any step."""
+    for as_dataset in (False, True):
+        private = private_model(model)
+        source = (data()[0] if x is None else x, data()[1])
+        if as_dataset:
+            source = (tf.data.Dataset.from_tensor_slices(source).batch(5), None)
+        with refused(text):
+            private.fit(*source, batch_size=5, verbose=0)
+        assert int(private.optimizer.iterations) == 0
+        assert private.privacy_events() == ()
+
+
+def autoencoder_tied_by_an_op():
+    tied = L.Dense(4, name="tied")
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, L.Dense(3)(tf.matmul(tied(inputs), tied.kernel, transpose_b=True)))
+
+
+def embedding_tied_by_a_closure():
+    tied = L.Embedding(3, 4, name="tied")
+    inputs = keras.Input((5,))
+    mean = L.GlobalAveragePooling1D()(tied(inputs))
+    output = L.Lambda(lambda part: tf.matmul(part, tied.embeddings, transpose_b=True))
+    return keras.Model(inputs, output(mean))
+
+
+def a_layer_that_reads_anothers_weight():
+    tied = L.Dense(4, name="tied")
+    held = [lambda: tied.kernel]
+
+    class Reads(L.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(name="w", shape=shape[-1:])
+
+        def call(self, inputs):
+            return tf.matmul(inputs, held[0]()) * self.w
+
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, L.Dense(3)(Reads()(tied(inputs))))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        autoencoder_tied_by_an_op,
+        embedding_tied_by_a_closure,
+        a_layer_that_reads_anothers_weight,
+    ],
+)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_weight_that_is_used_outside_its_layer_is_found(make, policy):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = make()
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    ids = np.random.default_rng(0).integers(0, 3, (20, 5))
+    x = ids if model.input_shape == (None, 5) else None
+    check_refused(model, "reads 'tied/.*' of layer 'tied' outside that layer", x)
+
+
+def test_a_weight_that_is_frozen_may_be_used_anywhere():
+    model = autoencoder_tied_by_an_op()
+    model.get_layer("tied").trainable = False
+    private_model(model).fit(*data(), batch_size=5, verbose=0)
+
+
+def test_positions_in_the_place_of_examples_are_found():
+    inputs = keras.Input((4,))
+    folded = L.Dense(3, name="folded")(tf.reshape(inputs, [-1, 2]))
+    model = keras.Model(inputs, tf.reshape(folded, [-1, 6]))
+    check_refused(model, r"layer 'folded' \(Dense\) gets 6 rows of a batch of 3 examples")
+
+
+class Scale(L.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(name="scale", shape=shape[-1:], initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+@pytest.mark.parametrize("what", ["gradients", "norms"])
+def test_a_wrong_rule_is_found(what):
+    def rule(layer, inputs, gradients):
+        right = from_materialized([inputs * gradients])
+        if what == "gradients":
+            return from_materialized([gradients])
+        return type(right)(right.squared_norms / 2, right.weighted_sum)
+
+    text = {"gradients": r"'scale' \(Scale\) gets other per-example", "norms": "other norms"}[what]
+    register_rule(Scale, rule)
+    try:
+        check_refused(sequential((4,), Scale(name="scale"), L.Dense(3)), text)
+    finally:
+        unregister_rule(Scale)
+
+
+class Shows(L.Layer):
+    """Leaves what it was called on where another layer finds it."""
+
+    def call(self, inputs):
+        self.shown[0] = inputs
+        return inputs
+
+
+class Peeks(L.Layer):
+    """x * w * (what Shows was called on): no argument of the call."""
+
+    def build(self, shape):
+        self.w = self.add_weight(name="w", shape=shape[-1:], initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.w * self.shown[0]
+
+
+def test_a_tensor_that_a_layer_gets_by_another_way_than_its_arguments_is_found():
+    Shows.shown = Peeks.shown = [None]
+    model = sequential((4,), Shows(), Peeks(name="peeks"), L.Dense(3))
+    check_refused(model, r"'peeks' \(Peeks\) gets other per-example gradients of 'peeks/w:0'")
+
+
+class Adds(L.Layer):
+    def build(self, shape):
+        self.w = self.add_weight(name="w", shape=(shape[-1], shape[-1]))
+
+    def call(self, inputs):
+        outputs = tf.matmul(inputs, self.w)
+        self.add_loss(tf.reduce_mean(tf.square(outputs)))
+        return outputs
+
+
+def with_add_loss():
+    inputs = keras.Input((4,))
+    hidden = L.Dense(4)(inputs)
+    model = keras.Model(inputs, L.Dense(3)(hidden))
+    model.add_loss(tf.reduce_mean(tf.square(hidden)))
+    return model
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("make", [with_add_loss, lambda: sequential((4,), Adds(), L.Dense(3))])
+def test_losses_that_a_model_adds_are_found(make, engine):
+    private = private_model(make(), engine=engine, sampling="shuffle", noise_multiplier=0.0)
+    with refused("adds losses of its own"):
+        private.fit(*data(), batch_size=5, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: sequential((4, 2), L.TimeDistributed(L.Dense(3, activity_regularizer="l2"))),
+            "contains Dense, which has an activity regularizer",
+        ),
+        (
+            lambda: sequential((4, 2), L.Bidirectional(L.SimpleRNN(3, activity_regularizer="l2"))),
+            "contains SimpleRNN, which has an activity regularizer",
+        ),
+        (
+            lambda: sequential((4,), L.Dense(3, activation=L.PReLU())),
+            "has an activation with weights: make the activation a layer",
+        ),
+        (
+            lambda: keras.Model(i := keras.Input((4,)), (L.Dense(3)(i), L.Dense(3)(i))),
+            "has several outputs",
+        ),
+    ],
+)
+def test_what_would_be_left_out_is_refused_when_the_plan_is_made(make, text):
+    with refused(text):
+        make_plan(make())
+
+
+def test_a_model_with_a_call_of_its_own_is_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(3)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Own()
+    model(data()[0])
+    with refused(r"\(Own\) has a call of its own: DP-SGD needs a Sequential or functional model"):
+        DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
+
+
+class Block(L.Layer):
+    """Noise after a weight, drawn by a layer of Keras or by TensorFlow itself."""
+
+    def __init__(self, inner=None):
+        super().__init__()
+        self.inner = inner
+
+    def build(self, shape):
+        self.w = self.add_weight(name="w", shape=shape[-1:], initializer="ones")
+
+    def call(self, inputs, training=None):
+        outputs = inputs * self.w
+        if self.inner is not None:
+            return self.inner(outputs, training=training)
+        return outputs * tf.random.uniform(tf.shape(outputs)) if training else outputs
+
+
+@pytest.mark.parametrize("inner", [L.GaussianDropout(0.5), L.GaussianNoise(1.0), L.Dropout(0.5)])
+def test_noise_within_a_layer_without_a_rule_is_refused(inner):
+    with refused("draws its own dropout or noise"):
+        make_plan(sequential((4,), Block(inner), L.Dense(3)))
+
+
+def test_noise_that_no_layer_shows_is_refused_when_it_is_drawn():
+    private = private_model(sequential((4,), Block(), L.Dense(3)))
+    with refused(r"the weights '.*w:0' draws random numbers \(RandomUniform\)"):
+        private.fit(*data(), batch_size=5, verbose=0)
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_examples_that_are_mixed_are_found_in_a_tf_data_input(run_eagerly):
+    mixing = L.Lambda(lambda part: part - tf.reduce_mean(part, axis=0))
+    private = private_model(sequential((4,), mixing, L.Dense(3)))
+    private.run_eagerly = run_eagerly
+    with refused("a layer mixes examples"):
+        private.fit(batches(), batch_size=5, num_examples=20, verbose=0)
+    assert private.privacy_events() == ()
+
+
+def test_a_batch_of_one_example_does_not_end_the_search_for_mixed_ones():
+    mixing = L.Lambda(lambda part: part - tf.reduce_mean(part, axis=0))
+    private = private_model(sequential((4,), mixing, L.Dense(3)))
+    private.compile("sgd", LOSS, steps_per_execution=1)
+    x, y = data()
+    one_then_two = tf.data.Dataset.from_generator(
+        lambda: iter([(x[:1], y[:1]), (x[:2], y[:2])]),
+        output_signature=batches().element_spec,
+    )
+    with refused("a layer mixes examples"):
+        private.fit(one_then_two, batch_size=2, verbose=0)
+    assert int(private.optimizer.iterations) == 1
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 3, 16])
+def test_a_look_at_the_first_batch_takes_none_away(steps_per_execution):
+    """Plain SGD by Keras, on a dataset that shuffles anew each time that it is begun."""
+
+    def shuffled():
+        ids = tf.data.Dataset.range(20).shuffle(20, seed=4)
+        return ids.batch(5).map(lambda index: (tf.gather(data()[0], index), data()[1][:5]))
+
+    def model():
+        return sequential((4,), L.Dense(3, kernel_initializer="zeros"))
+
+    private = DPSGDModel(model(), l2_norm_clip=1e6, noise_multiplier=0.0)
+    private.compile(keras.optimizers.SGD(0.5), LOSS, steps_per_execution=steps_per_execution)
+    private.fit(shuffled(), batch_size=5, epochs=2, verbose=0)
+    plain = model()
+    plain.compile(keras.optimizers.SGD(0.5), LOSS)
+    plain.fit(shuffled(), epochs=2, verbose=0)
+    assert int(private.optimizer.iterations) == 8
+    for ours, theirs in zip(private.model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_looking_moves_no_weight_and_no_random_state():
+    keras.utils.set_random_seed(3)
+    model = sequential((4,), L.Dropout(0.5, seed=1), Scale(), L.Dense(3))
+
+    def state():
+        seed = model.layers[0]._random_generator._seed
+        return [*model.get_weights(), seed, tf.random.get_global_generator().state.numpy()]
+
+    before = state()
+    clipped_gradient_sum(model, squared_loss, data()[0], np.zeros((20, 3), np.float32), 1.0)
+    for old, new in zip(before, state(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    drawn = float(tf.random.uniform([]))
+    keras.utils.set_random_seed(3)
+    assert drawn == float(tf.random.uniform([]))
+
+
+def partly_frozen(*extra):
+    model = sequential((4,), L.Dense(4, name="early"), *extra, L.Dense(3))
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    return model
+
+
+def test_layers_that_are_unfrozen_before_compile_train():
+    model = partly_frozen()
+    private = private_model(model)
+    private.fit(*data(), batch_size=5, verbose=0)
+    model.get_layer("early").trainable = True
+    before = model.get_layer("early").get_weights()
+    with refused("frozen or unfrozen since compile: call compile again"):
+        private.fit(*data(), batch_size=5, verbose=0)
+    private.compile(keras.optimizers.SGD(0.5), LOSS)
+    private.fit(*data(), batch_size=5, verbose=0)
+    for old, new in zip(before, model.get_layer("early").get_weights(), strict=True):
+        assert not np.array_equal(old, new)
+    assert len(private.privacy_events()) == 2
+
+
+def test_layers_that_are_frozen_before_compile_do_not_train():
+    model = sequential((4,), L.Dense(4, name="early"), L.Dense(3))
+    private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
+    model.get_layer("early").trainable = False
+    private.compile(keras.optimizers.SGD(0.5), LOSS)
+    before = [part.copy() for part in model.get_weights()]
+    private.fit(*data(), batch_size=5, verbose=0)
+    same = [np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
+    assert same == [True, True, False, False]
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_batch_normalization_that_is_unfrozen_is_refused(scale):
+    model = partly_frozen(L.BatchNormalization(scale=scale, center=scale, name="norm"))
+    private = private_model(model)
+    model.get_layer("norm").trainable = True
+    with refused("frozen or unfrozen since compile"):
+        private.fit(*data(), batch_size=5, verbose=0)
+    with refused("'norm' .* mixes the examples"):
+        private.compile("sgd", LOSS)
+
+
+def test_a_user_layer_in_bfloat16_is_no_wrong_gradient():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            L.Dense(64, activation="relu", dtype="mixed_bfloat16"),
+            Scale(dtype="mixed_bfloat16"),
+            L.Dense(3),
+        ]
+    )
+    private_model(model).fit(*data(), batch_size=5, verbose=0)
