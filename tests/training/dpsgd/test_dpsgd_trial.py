@@ -263,6 +263,10 @@ def test_noise_that_no_layer_shows_is_refused_when_it_is_drawn():
     private = private_model(sequential((4,), Block(), L.Dense(3)))
     with refused(r"the weights '.*w:0' draws random numbers \(RandomUniform\)"):
         private.fit(*data(), batch_size=5, verbose=0)
+    # map_fn would leave the scope of the process changed, and every later strategy would fail.
+    assert tf.compat.v1.get_variable_scope().caching_device is None
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        tf.Variable(0.0)
 
 
 @pytest.mark.parametrize("run_eagerly", [False, True])

@@ -4,7 +4,8 @@ A layer that treats examples independently has gradient i = VJP(layer on example
 computed here by a loop over the examples. Nothing is known about the layer but that.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ft_tf._compat import tf
@@ -41,9 +42,25 @@ def one_at_a_time(
         return [tf.cast(tf.convert_to_tensor(part), tf.float32) for part in parts]
 
     signature = [tf.TensorSpec(weight.shape, tf.float32) for weight in weights]
-    return tf.map_fn(
-        gradient, (examples, gradients), fn_output_signature=signature, parallel_iterations=4
-    )
+    with _kept_caching_device():
+        return tf.map_fn(
+            gradient, (examples, gradients), fn_output_signature=signature, parallel_iterations=4
+        )
+
+
+@contextlib.contextmanager
+def _kept_caching_device() -> Iterator[None]:
+    """Undoes what map_fn sets in the variable scope and leaves there when its body raises.
+
+    The scope is that of the whole process: no strategy could be entered any more.
+    """
+    scope = tf.compat.v1.get_variable_scope()
+    before = scope.caching_device
+    try:
+        yield
+    finally:
+        if scope.caching_device is not before:
+            scope.set_caching_device(before)
 
 
 def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
