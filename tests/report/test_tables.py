@@ -43,6 +43,22 @@ def test_three_seeds_by_hand(run):
     assert (line["replicates"], line["status"]) == (3, "ran")
 
 
+@pytest.mark.parametrize(("form", "points"), [("fixed_data", None), ("redrawn_data", 70)])
+def test_points_drawn_anew_are_predicted_for_a_test_of_the_papers_size(circles, form, points):
+    """Ours are tested on 10,000 points: one on 70 has p (1 - p) / 70 on top of our spread."""
+    row = "table_3/circles_mlp/natural"
+    tests = [0.7, 0.75, 0.8]
+    results = {row: {"noise": "natural", "sigma": 0.0, "train": [1.0] * 3, "test": tests}}
+    record = circles(results=results, form=form)
+    record["data"]["test_examples"] = 10_000 if points else 70
+    line = line_of([record], row)
+    binomial = (0.7 * 0.3 + 0.75 * 0.25 + 0.8 * 0.2) / 3
+    further = binomial * (1 / 70 - 1 / 10_000) if points else 0.0
+    half = 4.302652729911275 * math.sqrt(0.05**2 * 4 / 3 + further)
+    assert line["gap_prediction_low"] == pytest.approx(0.25 - half)
+    assert line["gap_prediction_high"] == pytest.approx(0.25 + half)
+
+
 def test_a_gap_outside_the_interval_is_said(run):
     records = [run(seed=s, train=0.50 + s / 1000, test=0.49) for s in range(3)]
     assert line_of(records, "table_5/fmnist_dnn/natural")["paper_gap_inside"] is False
