@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd import rules
 from ft_tf.training.dpsgd.capture import Call, captured, check_uses, replaced_calls
@@ -164,7 +165,7 @@ def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training says the same again
         ours, norms, plain = tf.nest.map_structure(lambda part: part.numpy(), graph(x, y))
-    tolerance = _FLOAT32 if _all_in_float32(plan) else _BFLOAT16
+    tolerance = _BFLOAT16 if low_precision_layers(plan.model) else _FLOAT32
     plain_norms = np.sqrt([sum(np.sum(np.square(part)) for part in parts) for parts in plain])
     if not (np.isfinite(norms).all() and np.isfinite(plain_norms).all()):
         return  # nothing can be told from such examples
@@ -183,12 +184,6 @@ def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> 
 
 def _as_float32(gradient: Any) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(gradient), tf.float32)
-
-
-def _all_in_float32(plan: Plan) -> bool:
-    return all(
-        part.compute_dtype in ("float32", "float64") for part in plan.model._flatten_layers()
-    )
 
 
 def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:

@@ -325,8 +325,9 @@ def test_one_logit_and_binary_crossentropy():
     np.testing.assert_allclose(ours[1][0], errors.sum(), rtol=1e-5)
 
 
-def test_a_layer_that_mixes_examples_is_found_out():
-    mixing = keras.layers.Lambda(lambda part: part - tf.reduce_mean(part, axis=0))
+@pytest.mark.parametrize("share", [1.0, 0.003])
+def test_a_layer_that_mixes_examples_is_found_out(share):
+    mixing = keras.layers.Lambda(lambda part: part - share * tf.reduce_mean(part, axis=0))
     model = keras.Sequential([keras.Input((3,)), mixing, keras.layers.Dense(2)])
     private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
     private.compile("sgd", LOSS)
