@@ -97,7 +97,9 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     others = values.copy()
     others[at_label] = -np.inf
     top = others.max(axis=1)
-    return top + np.log(np.exp(others - top[:, None]).sum(axis=1)) - own
+    base = np.where(np.isneginf(top), 0.0, top)  # where all others are impossible, so is the error
+    with np.errstate(divide="ignore"):
+        return base + np.log(np.exp(others - base[:, None]).sum(axis=1)) - own
 
 
 def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -117,8 +119,8 @@ def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: in
     outputs = predict_logits(model, x, batch_size=batch_size)
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         ending = ending_of(model)
-        # How a class of its own ends is a guess, which what it gave may contradict.
-        if ending is not None and (ending.certain or _within_0_and_1(outputs)):
+        # How some models end is a guess, which what they gave may contradict.
+        if ending is not None and _within_0_and_1(outputs):
             outputs = ending.logits(outputs)
     return accuracy_from_logits(outputs, y)
 

@@ -179,3 +179,9 @@ def test_accuracy_of_one_probability_has_its_threshold_at_a_half(last):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), *layers])
     model.set_weights([np.eye(1, dtype=np.float32), np.zeros(1, np.float32)])
     assert metrics.accuracy(model, x, np.array([0, 1, 0, 0])) == 0.75
+
+
+def test_a_class_that_is_impossible_takes_no_part_in_the_loss():
+    logits = np.array([[-np.inf, 1.0], [-np.inf, 1.0], [-np.inf, 1.0]])
+    losses = metrics.cross_entropies(logits, np.array([1, 1, 0]))
+    np.testing.assert_array_equal(losses, [0.0, 0.0, np.inf])

@@ -19,6 +19,7 @@ from ft_tf.models.fresh import with_fresh_weights
 from ft_tf.models.inputs import count_inputs
 from ft_tf.models.keras3 import convert
 from ft_tf.models.outputs import PROBABILITIES, Ending, ending_of, logits_of
+from ft_tf.models.probing import output_shape_of
 
 __all__ = [
     "PROBABILITIES",
@@ -28,5 +29,6 @@ __all__ = [
     "ending_of",
     "load",
     "logits_of",
+    "output_shape_of",
     "with_fresh_weights",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.models import ending_of
+from ft_tf.models import ending_of, output_shape_of
 from ft_tf.training import replicas
 from ft_tf.training.fixed import Fixed
 
@@ -97,8 +97,7 @@ class ResidentModel(keras.Model):
         )
 
     def _has_one_logit(self) -> bool:
-        shape = getattr(self.model, "output_shape", None) if self.model.built else None
-        if not isinstance(shape, tuple) or shape[-1] != 1:
+        if not self.model.built or output_shape_of(self.model)[-1:] != (1,):
             return False
         ending = ending_of(self.model)
         return ending is None or not ending.gives_probabilities

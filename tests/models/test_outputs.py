@@ -3,8 +3,8 @@ import pytest
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.metrics import predict_logits
-from ft_tf.models import ending_of, logits_of
+from ft_tf.metrics import accuracy, predict_logits
+from ft_tf.models import ending_of, logits_of, output_shape_of
 
 X = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
 L = keras.layers
@@ -218,3 +218,56 @@ def test_a_layer_that_is_called_twice_keeps_its_softmax():
     logits = logits_of(model)(X[:, :3]).numpy()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model(X[:, :3]), expected, rtol=1e-5)
+
+
+class OneLogit(keras.Model):
+    """Pixels that it scales down itself: to numbers of size 1 it answers with its bias."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.scale, self.dense = L.Rescaling(1 / 255), L.Dense(1)
+        self(np.zeros((1, 6), np.float32))
+        self.dense.bias.assign([bias])
+
+    def call(self, inputs):
+        return self.dense(self.scale(inputs))
+
+
+@pytest.mark.parametrize("bias", [0.2, 0.7])
+def test_a_logit_near_its_bias_is_no_probability(bias):
+    model = OneLogit(bias)
+    assert not ending_of(model).gives_probabilities
+    images = np.random.default_rng(0).uniform(0, 255, (50, 6)).astype(np.float32)
+    labels = (model(images).numpy()[:, 0] > 0).astype(int)
+    assert accuracy(model, images, labels) == 1.0
+    start = keras.Input((6,))
+    rest = L.Lambda(lambda t: t / 1)(model.dense(L.Rescaling(1 / 255)(start)))
+    assert not ending_of(keras.Model(start, rest)).gives_probabilities
+
+
+def test_a_look_at_a_model_leaves_it_as_it_was():
+    class Counting(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(3)
+            self.calls = self.add_weight(name="calls", initializer="zeros", trainable=False)
+            self.state = L.SimpleRNN(3, stateful=True)
+
+        def call(self, inputs):
+            self.calls.assign_add(1.0)
+            return self.dense(inputs)
+
+    model = Counting()
+    model(np.zeros((1, 6), np.float32))
+    ending_of(model)
+    assert model.calls.numpy() == 1
+    del model.state
+    ending_of(model)
+    assert model.calls.numpy() == 1
+
+
+def test_the_shape_of_what_a_model_gives():
+    assert output_shape_of(OneLogit(0.0)) == (None, 1)
+    assert output_shape_of(ending(L.Dense(3))) == (None, 3)
+    start = keras.Input((6,))
+    assert output_shape_of(keras.Model(start, [start, start])) == ()

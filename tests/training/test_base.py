@@ -317,3 +317,22 @@ def test_the_seed_is_fixed():
     with pytest.raises(ArgumentError, match=r"seed=4 cannot be set: .* make a new NaturalModel"):
         trainer.seed = 4
     assert trainer.seed == 3
+
+
+def test_accuracy_of_one_logit_of_a_class_of_its_own_has_its_threshold_at_zero():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    own = Own()
+    x = np.linspace(-2, 2, 40, dtype=np.float32)[:, None]
+    own(x)
+    own.set_weights([np.array([[1.0]]), np.array([-0.3])])
+    trainer = NaturalModel(own)
+    trainer.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True), metrics=["accuracy"])
+    y = (x[:, 0] > 0.3).astype(np.float32)
+    assert trainer.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] == 1.0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ft_tf._compat import keras, tf
+from ft_tf.training.dpsgd.arguments import without_weights
 
 Logs = dict[str, tf.Tensor]
 
@@ -15,39 +16,43 @@ def compiled_loop(model: keras.Model) -> Callable[[Any], Logs]:
     step.
     """
     return tf.function(
-        lambda iterator: _run(model, lambda done: next(iterator)),
+        lambda iterator: _run(model, lambda done: next(iterator), model._steps_per_execution),
         autograph=False,
         reduce_retracing=True,
     )
 
 
-def loop_with_a_look(model: keras.Model, look: Callable[[Any], None]) -> Callable[[Any], Logs]:
-    """As `compiled_loop`, but the first batch of each execution passes by `look`.
+def loop_with_a_look(model: keras.Model, look: Callable[..., bool]) -> Callable[[Any], Logs]:
+    """As `compiled_loop`, but look(x, y) sees batches until it has seen enough, one step each.
 
-    No batch is drawn twice and none is left out: what was looked at is what the first step takes.
+    No batch is drawn twice and none is left out: what was looked at is what the step takes.
     """
     run = tf.function(
-        lambda iterator, first: _run(
-            model, lambda done: tf.cond(done == 0, lambda: first, lambda: next(iterator))
+        lambda iterator, first, count: _run(
+            model, lambda done: tf.cond(done == 0, lambda: first, lambda: next(iterator)), count
         ),
         autograph=False,
         reduce_retracing=True,
     )
 
     def execution(iterator: Any) -> Logs:
-        first = next(iterator)
-        look(first)
-        return run(iterator, first)
+        left, logs = int(model._steps_per_execution), {}
+        while left:
+            first = next(iterator)
+            steps = left if look(*without_weights(first)) else 1
+            logs = run(iterator, first, tf.constant(steps))
+            left -= steps
+        return logs
 
     return execution
 
 
-def _run(model: keras.Model, batch: Callable[[tf.Tensor], Any]) -> Logs:
+def _run(model: keras.Model, batch: Callable[[tf.Tensor], Any], steps: Any) -> Logs:
     def body(done: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies(list(model.train_step(batch(done)).values())):
             model._train_counter.assign_add(1)
         return done + 1
 
-    count = tf.cast(model._steps_per_execution, tf.int32)
+    count = tf.cast(steps, tf.int32)
     tf.while_loop(lambda done: done < count, body, [0], parallel_iterations=1)
     return {metric.name: metric.result() for metric in model.metrics}

@@ -127,7 +127,7 @@ claimed only as far as the sizes of its batches allow |
         self._settings = settings
         self._secret = Secret.of(noise_seed)
         self._plan = make_plan(model)
-        self._checked = False
+        self._looked_at = 0  # examples, of which two are enough
         self._expected_batch_size: int | None = None
         self._ledger = Ledger()
         self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
@@ -186,7 +186,7 @@ claimed only as far as the sizes of its batches allow |
             )
         if not self._plan.holds:
             self._plan = make_plan(self.model)
-        self._checked = False
+        self._looked_at = 0  # examples, of which two are enough
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.model.trainable_variables)
@@ -270,19 +270,19 @@ claimed only as far as the sizes of its batches allow |
             # Variables that a first trace creates cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
 
-    def _look_at_batch(self, data: Any) -> None:
-        x, y = without_weights(data)
-        if len(y) > 1:  # one example alone does not tell whether examples are mixed
-            self._look_at(x, y)
+    def _look_at(self, x: Any, y: Any) -> bool:
+        """Looks at the model's work on a few examples before training, once after `compile`.
 
-    def _look_at(self, x: Any, y: Any) -> None:
-        """Looks at the model's work on a few examples before training, once after `compile`."""
-        if not self._checked:
+        Returns whether that was enough: one example does not tell whether examples are mixed.
+        """
+        enough = min(len(y), 2)
+        if enough > self._looked_at:
             check_examples_are_independent(self.model, x)
             check_loss(self.loss, self.model, x, y)
             if self.engine == "fast":
                 check_plan(self._plan, self._per_example_loss, x, y)
-            self._checked = True
+            self._looked_at = enough
+        return self._looked_at > 1
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
         steps = int(self.optimizer.iterations) - first_step
@@ -348,8 +348,8 @@ claimed only as far as the sizes of its batches allow |
         if self.run_eagerly:
             return super().make_train_function(force)
         if self.train_function is None or force:
-            if self._examples is None and not self._checked:
-                self.train_function = loop_with_a_look(self, self._look_at_batch)
+            if self._examples is None and self._looked_at < 2:
+                self.train_function = loop_with_a_look(self, self._look_at)
             else:
                 self.train_function = compiled_loop(self)
         return self.train_function
@@ -357,9 +357,9 @@ claimed only as far as the sizes of its batches allow |
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if self._examples is None:
-            if tf.executing_eagerly():
-                self._look_at_batch(data)
             x, y = without_weights(data)
+            if tf.executing_eagerly():
+                self._look_at(x, y)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)

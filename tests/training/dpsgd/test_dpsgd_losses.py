@@ -193,3 +193,43 @@ def test_losses_of_keras_pass(loss):
     x = np.random.default_rng(0).normal(size=(N, 4)).astype("float32")
     y = np.arange(N) % 3 if loss == LOGITS_LOSS else np.eye(3, dtype="float32")[np.arange(N) % 3]
     clipped_gradient_sum(model, loss, x, y, CLIP)
+
+
+def confident(model, x, y):
+    """The model with weights so large that its probabilities are rounded to 0 and 1."""
+    model.set_weights([100 * weight for weight in model.get_weights()])
+    assert np.isin(np.round(model.predict(x, verbose=0), 7), (0, 1)).mean() > 0.5
+    return model
+
+
+@pytest.mark.parametrize(
+    ("ending", "loss"),
+    [
+        (L.Dense(1, activation="sigmoid"), "binary_crossentropy"),
+        (L.Dense(3, activation="softmax"), "sparse_categorical_crossentropy"),
+        (L.Softmax(), "sparse_categorical_crossentropy"),
+    ],
+    ids=["sigmoid", "softmax", "softmax layer"],
+)
+def test_confident_probabilities_mix_no_examples(ending, loss):
+    """Keras takes the loss from the logits that it keeps beside them, which a slice has lost."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)).astype("float32"), np.arange(8) % 2
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3), ending])
+    private = DPSGDModel(confident(model, x, y), l2_norm_clip=CLIP, noise_multiplier=1.0)
+    private.compile("sgd", loss)
+    private.fit(x, y, batch_size=4, verbose=0)
+    assert private.privacy_events()
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_outputs_with_a_mask_are_trained_on(as_dataset):
+    """Padding in later examples alone: the look leaves the first one out."""
+    ids = np.array([[1, 2, 3, 4], [1, 2, 0, 0], [3, 0, 0, 0], [2, 2, 2, 0]])
+    model = keras.Sequential([keras.Input((4,)), L.Embedding(5, 3, mask_zero=True), L.Dense(3)])
+    private = DPSGDModel(model, l2_norm_clip=CLIP, noise_multiplier=1.0)
+    private.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = ids % 3
+    data = (tf.data.Dataset.from_tensors((ids, labels)), None) if as_dataset else (ids, labels)
+    private.fit(*data, batch_size=4, verbose=0)
+    assert int(private.optimizer.iterations) == 1

@@ -279,15 +279,16 @@ def test_examples_that_are_mixed_are_found_in_a_tf_data_input(run_eagerly):
     assert private.privacy_events() == ()
 
 
-def test_a_batch_of_one_example_does_not_end_the_search_for_mixed_ones():
+@pytest.mark.parametrize("steps_per_execution", [1, 16])
+def test_a_batch_of_one_example_does_not_end_the_search_for_mixed_ones(steps_per_execution):
     mixing = L.Lambda(lambda part: part - tf.reduce_mean(part, axis=0))
     private = private_model(sequential((4,), mixing, L.Dense(3)))
-    private.compile("sgd", LOSS, steps_per_execution=1)
+    private.compile("sgd", LOSS, steps_per_execution=steps_per_execution)
     x, y = data()
     one_then_two = tf.data.Dataset.from_generator(
         lambda: iter([(x[:1], y[:1]), (x[:2], y[:2])]),
         output_signature=batches().element_spec,
-    )
+    ).apply(tf.data.experimental.assert_cardinality(2))
     with refused("a layer mixes examples"):
         private.fit(one_then_two, batch_size=2, verbose=0)
     assert int(private.optimizer.iterations) == 1
@@ -387,3 +388,32 @@ def test_a_user_layer_in_bfloat16_is_no_wrong_gradient():
         ]
     )
     private_model(model).fit(*data(), batch_size=5, verbose=0)
+
+
+def test_batches_of_one_example_show_a_tied_weight():
+    private = private_model(autoencoder_tied_by_an_op())
+    with refused("reads 'tied/.*' of layer 'tied' outside that layer"):
+        private.fit(batches(size=1), batch_size=1, num_examples=20, verbose=0)
+    assert private.privacy_events() == ()
+
+
+def test_batches_of_one_example_take_their_steps():
+    private = private_model(sequential((4,), L.Dense(3)))
+    private.fit(batches(size=1), batch_size=1, num_examples=20, verbose=0)
+    assert int(private.optimizer.iterations) == 20
+    assert private.privacy_events()[0].steps == 20
+
+
+class FixedFeatures(L.Layer):
+    def build(self, shape):
+        self.w = self.add_weight(name="w", shape=(6, 3))
+
+    def call(self, inputs):
+        drawn = tf.random.stateless_normal([4, 6], seed=[1, 2])
+        return tf.matmul(tf.cos(tf.matmul(inputs, drawn)), self.w)
+
+
+def test_numbers_that_are_drawn_alike_each_time_are_no_noise():
+    private = private_model(sequential((4,), FixedFeatures()))
+    private.fit(*data(), batch_size=5, verbose=0)
+    assert private.privacy_events()

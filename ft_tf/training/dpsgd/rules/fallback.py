@@ -73,13 +73,28 @@ def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
         return
     graph = tf.compat.v1.get_default_graph().as_graph_def()
     nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
-    drawn = sorted({node.op for node in nodes if "Random" in node.op})
+    drawn = sorted({node.op for node in nodes if _draws_anew(node.op)})
     if drawn:
         names = ", ".join(repr(weight.name) for weight in weights)
         raise ModelError(
             f"the layer with the weights {names} draws random numbers ({drawn[0]}) and has no "
             "rule: put the drawing into a layer of its own, such as Dropout or GaussianNoise"
         )
+
+
+def _draws_anew(op: str) -> bool:
+    """Whether an operation gives other numbers each time; a stateless one repeats its own.
+
+    >>> _draws_anew("RandomUniform"), _draws_anew("RngReadAndSkip")
+    (True, True)
+    >>> _draws_anew("StatelessRandomNormalV2"), _draws_anew("StatefulPartitionedCall")
+    (False, False)
+    """
+    if op.startswith("Stateless"):
+        return False
+    return op.startswith(("StatefulStandard", "StatefulUniform", "StatefulRandom")) or any(
+        name in op for name in ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
+    )
 
 
 def fallback_gradients(
