@@ -8,6 +8,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
+from ft_tf.training.labels import check_label_spec
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -85,6 +86,21 @@ def check_reference(
         )
     if weight_decay:
         raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")
+
+
+def check_dataset(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Refuses a tf.data input whose labels cannot be used, as far as its shapes tell.
+
+    Raises:
+        ArgumentError: labels in a nest, or one-hot labels for a loss on integers.
+    """
+    spec = dataset.element_spec
+    if isinstance(spec, tuple) and len(spec) > 1 and tf.nest.is_nested(spec[1]):
+        raise ArgumentError(
+            f"x={type(dataset).__name__} gives y as a {type(spec[1]).__name__}: it must be one "
+            "tensor of labels, (x, y)"
+        )
+    check_label_spec(loss, model, dataset)
 
 
 def without_weights(data: Any) -> tuple[Any, Any]:

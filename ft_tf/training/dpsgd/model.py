@@ -13,6 +13,7 @@ from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.arguments import (
     as_array,
+    check_dataset,
     check_sizes,
     check_takes_arrays,
     without_weights,
@@ -30,7 +31,7 @@ from ft_tf.training.dpsgd.sampling import poisson_batches, shuffled_batches
 from ft_tf.training.dpsgd.settings import Settings, fixed
 from ft_tf.training.dpsgd.step import Pieces, Step, pieces_of_batch, pieces_of_indices
 from ft_tf.training.dpsgd.trial import check_loss, check_plan
-from ft_tf.training.labels import check_label_spec, check_labels_of
+from ft_tf.training.labels import check_labels_of
 
 
 class DPSGDModel(ResidentModel):
@@ -206,8 +207,7 @@ claimed only as far as the sizes of its batches allow |
         Args:
             x: array of examples [n, ...], or a tf.data.Dataset of (x, y) batches.
             y: array of labels [n, ...].
-            batch_size: expected batch size. With a tf.data input too it is what the noisy sum is
-                divided by.
+            batch_size: expected batch size; with tf.data too, what the noisy sum is divided by.
             epochs: passes of round(n / batch_size) steps each (n // batch_size shuffled).
             num_examples: with a tf.data input, the number of examples that its batches are drawn
                 from by `sampling`; without it the run is stated as unaccounted. To give it is to
@@ -242,7 +242,7 @@ claimed only as far as the sizes of its batches allow |
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             finally:
                 self._record(before, len(x), Finding(self.sampling))
-        check_label_spec(self.loss, self.model, x)
+        check_dataset(self.loss, self.model, x)
         self._counter = BatchCounter(x, kwargs.get("steps_per_epoch"))
         kwargs["callbacks"] = self._counter.beside(kwargs.get("callbacks"))
         complete = False

@@ -158,3 +158,11 @@ def test_num_examples_is_checked_before_training():
         account(cut(), num_examples=40)
     with pytest.raises(ArgumentError, match="num_examples=0 "):
         account(cut(), num_examples=0)
+
+
+def test_labels_in_a_nest_are_refused_in_one_line():
+    x, y = data()
+    nested = tf.data.Dataset.from_tensor_slices((x, {"out": y})).batch(50)
+    with pytest.raises(ArgumentError, match="gives y as a dict: it must be one tensor") as caught:
+        private_model().fit(nested, batch_size=50, verbose=0)
+    assert "\n" not in str(caught.value)
