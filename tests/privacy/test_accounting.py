@@ -51,7 +51,7 @@ def test_more_noise_fewer_steps_and_smaller_batches_cost_less(accountant, sigma,
         try:
             return epsilon_of([Phase(*phase)], delta=1e-5, accountant=accountant)
         except GridError:
-            reject()  # an epsilon of hundreds has no place on the grid, which says so
+            reject()  # an epsilon beyond 700 has no place on the grid, which says so
 
     here = epsilon(sigma, q, count) * (1 + 1e-6)
     assert epsilon(sigma * factor, q, count) <= here
