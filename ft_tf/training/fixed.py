@@ -25,19 +25,25 @@ class Fixed:
     Trainer
     """
 
+    def __init__(self, *, of: str | None = None) -> None:
+        """Of the attribute `of`, which holds several settings, it shows the one of its own name."""
+        self._of = of
+
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
+        if self._of is not None:
+            return getattr(getattr(instance, self._of), self._name)
         try:
             return vars(instance)[self._name]
         except KeyError:
             raise AttributeError(f"{type(instance).__name__} has no {self._name} yet") from None
 
     def __set__(self, instance: Any, value: Any) -> None:
-        if self._name in vars(instance):
+        if self._of is not None or self._name in vars(instance):
             raise ArgumentError(
                 f"{self._name}={value!r} cannot be set: the compiled step keeps "
                 f"{self._name}={getattr(instance, self._name)!r}; make a new "

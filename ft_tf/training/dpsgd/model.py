@@ -28,9 +28,10 @@ from ft_tf.training.dpsgd.noise import Secret
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
 from ft_tf.training.dpsgd.sampling import poisson_batches, shuffled_batches
-from ft_tf.training.dpsgd.settings import Settings, fixed
+from ft_tf.training.dpsgd.settings import Settings
 from ft_tf.training.dpsgd.step import Pieces, Step, pieces_of_batch, pieces_of_indices
 from ft_tf.training.dpsgd.trial import check_loss, check_plan
+from ft_tf.training.fixed import Fixed
 from ft_tf.training.labels import check_labels_of
 
 
@@ -135,12 +136,12 @@ claimed only as far as the sizes of its batches allow |
         self._loss_metric = keras.metrics.Mean(name="loss")
         self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
 
-    l2_norm_clip = fixed("l2_norm_clip")
-    noise_multiplier = fixed("noise_multiplier")
-    sampling = fixed("sampling")
-    engine = fixed("engine")
-    weight_decay = fixed("weight_decay")
-    physical_batch_size = fixed("physical_batch_size")
+    l2_norm_clip = Fixed(of="_settings")
+    noise_multiplier = Fixed(of="_settings")
+    sampling = Fixed(of="_settings")
+    engine = Fixed(of="_settings")
+    weight_decay = Fixed(of="_settings")
+    physical_batch_size = Fixed(of="_settings")
 
     @property
     def private(self) -> bool:
@@ -220,8 +221,7 @@ claimed only as far as the sizes of its batches allow |
         Raises:
             ArgumentError: an argument cannot be used; or the optimizer's count of steps has gone
                 back (by `compile`, say), so that a `noise_seed` would repeat its noise.
-            ModelError: one example of x changes the output of another; gradients would be wrong (by
-                a weight that is tied outside its layer, say); or what is frozen has changed.
+            ModelError: examples are mixed, gradients would be wrong, or what is frozen has changed.
         """
         self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)

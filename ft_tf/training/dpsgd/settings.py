@@ -5,10 +5,8 @@ were they changed in between, the epsilon would be that of a training that never
 """
 
 import dataclasses
-from typing import Any
 
 from ft_tf import checks
-from ft_tf.errors import ArgumentError
 from ft_tf.training.dpsgd.arguments import check_reference
 from ft_tf.training.dpsgd.sampling import Layout
 
@@ -65,18 +63,3 @@ class Settings:
             return Layout(bucket=1, largest_piece=self.physical_batch_size)
         bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
         return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
-
-
-def fixed(name: str) -> property:
-    """A property of a model that shows one of its settings; to set it raises ArgumentError."""
-
-    def value(model: Any) -> Any:
-        return getattr(model._settings, name)
-
-    def refuse(model: Any, new: Any) -> None:
-        raise ArgumentError(
-            f"{name}={new!r} cannot be set: this model trains and accounts with "
-            f"{name}={value(model)!r}; make a new DPSGDModel"
-        )
-
-    return property(value, refuse, doc=f"`{name}`, as it was given; it cannot be set.")
