@@ -58,8 +58,9 @@ def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> 
         ArgumentError: the losses differ.
     """
     y, outputs = tf.convert_to_tensor(y), tf.convert_to_tensor(outputs)
-    together = _per_example(loss, y, _rows(outputs, 0)).numpy()[1:]
-    without = _per_example(loss, y[1:], _rows(outputs, 1)).numpy()
+    # Both are slices, which lose what Keras keeps on a tensor: the mask, the logits of a softmax.
+    together = _per_example(loss, y, outputs[0:]).numpy()[1:]
+    without = _per_example(loss, y[1:], outputs[1:]).numpy()
     finite = together[np.isfinite(together)]
     slack = 1e-5 * np.abs(finite).max(initial=1e-30)  # rounding
     if not np.allclose(together, without, rtol=1e-5, atol=slack, equal_nan=True):
@@ -68,19 +69,6 @@ def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> 
             "leaving one out changes the losses of the others, so clipping would not bound what "
             "it does"
         )
-
-
-def _rows(outputs: tf.Tensor, first: int) -> tf.Tensor:
-    """The examples from `first` on, with their masks.
-
-    A slice loses what Keras keeps on a tensor, and the logits behind a softmax stay lost: both
-    sides of a comparison must be such slices.
-    """
-    rows = outputs[first:]
-    mask = getattr(outputs, "_keras_mask", None)
-    if mask is not None:
-        rows._keras_mask = mask[first:]
-    return rows
 
 
 def _per_example(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
