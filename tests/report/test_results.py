@@ -66,6 +66,7 @@ def test_the_committed_tables_and_figures_are_those_of_the_committed_records(tmp
 
 @pytest.mark.skipif(not COMMITTED.is_dir(), reason="no results are committed yet")
 def test_committed_results_are_small_and_hold_no_weights():
-    files = [path for path in COMMITTED.rglob("*") if path.is_file()]
+    # report.html holds every figure and record once more; git ignores it.
+    files = [p for p in COMMITTED.rglob("*") if p.is_file() and p != COMMITTED / "report.html"]
     assert not [path for path in files if path.suffix in (".keras", ".h5", ".index", ".npz")]
-    assert sum(path.stat().st_size for path in files) < 12e6
+    assert sum(path.stat().st_size for path in files) < 10e6
