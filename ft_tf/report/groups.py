@@ -141,6 +141,34 @@ def steps_of(group: Group) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+def breakdowns_of(group: Group) -> str:
+    """Which finished trainings broke down, and in which epochs; "" where none did.
+
+    A training breaks down in the first epoch that ends with less than half of the training accuracy
+    of an earlier one. Its last weights, which are evaluated, then say little of its setting.
+    Without a curve of accuracies it is not known.
+    """
+    epochs = [epoch for record in group.finished if (epoch := _breakdown(record)) is not None]
+    if not epochs:
+        return ""
+    told = " and ".join(f"epoch {epoch:g}" for epoch in epochs)
+    count = len(group.finished)
+    which = f"{len(epochs)} of {count} trainings" if count > 1 else "training"
+    return f"{which} broke down in {told}"
+
+
+def _breakdown(record: Record) -> float | None:
+    history = record.get("history") or {}
+    best = 0.0
+    for epoch, accuracy in zip(
+        history.get("epoch", ()), history.get("train_accuracy", ()), strict=False
+    ):
+        if accuracy < best / 2:
+            return epoch
+        best = max(best, accuracy)
+    return None
+
+
 def without_seeds(config: Any) -> Any:
     """A configuration without its seeds, at every depth.
 

@@ -262,14 +262,13 @@ def _noise_and_clip(options: dict[str, Any]) -> list[str]:
     return [f"noise multiplier {sigma:g}", f"clip {clip:g}"]
 
 
-def variants(groups: Sequence[Group]) -> list[str]:
+def variants(groups: Sequence[Group], *, named: Sequence[str] = ()) -> list[str]:
     """For each variant of a row, the settings in which it differs from the others.
 
     A single variant needs no such words and gets "". Forms of Table 3 are said in words: that their
-    points have fingerprints of their own goes without saying.
+    points have fingerprints of their own goes without saying. Settings that are `named` are told
+    where all variants share them too.
     """
-    if len(groups) < 2:
-        return [""] * len(groups)
     flat = [_flatten(group.shared) for group in groups]
     keys = sorted({key for settings in flat for key in settings})
     differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
@@ -278,7 +277,8 @@ def variants(groups: Sequence[Group]) -> list[str]:
     told = [key for key in differing if not key.startswith("rows")] or differing
     # A label names what the other settings say, and that a run is fitted stands beside it.
     shown = [key for key in told if key not in ("fitted", "label")] or told
-    return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
+    told = sorted({*shown, *named})
+    return [", ".join(_setting(key, _text(s, key)) for key in told) for s in flat]
 
 
 def _setting(key: str, value: str) -> str:

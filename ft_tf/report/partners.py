@@ -10,7 +10,7 @@ from ft_tf.records import Record
 from ft_tf.report import labels
 from ft_tf.report.comparison import Comparison, Measure, by_seed, paired, test_accuracy
 from ft_tf.report.fault_measures import accuracy_at, kept
-from ft_tf.report.groups import STOPPED, Group, groups_by_row, parts_of
+from ft_tf.report.groups import STOPPED, Group, breakdowns_of, groups_by_row, parts_of
 from ft_tf.report.measures import data_of, deviation, mean_of
 
 TARGETS = ("weights", "units")
@@ -45,6 +45,7 @@ ARM_COLUMNS = (
     "gap",
     "test_sd",
     "gap_sd",
+    "breakdowns",
     *(f"{target}_{round(100 * rate)}" for target in TARGETS for rate in RATES),
     *(f"{target}_kept" for target in TARGETS),
     "records",
@@ -253,6 +254,7 @@ def _arm_line(exhibit: str, part: str, group: Group) -> dict[str, Any]:
         **{name: mean_of(getattr(samples, name)) for name in ("train", "test", "gap")},
         "test_sd": deviation(samples.test),
         "gap_sd": deviation(samples.gap),
+        "breakdowns": breakdowns_of(group),
         **{
             f"{target}_{round(100 * rate)}": mean_of(
                 accuracy_at(record, target, rate) for record in group.finished

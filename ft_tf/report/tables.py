@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,15 @@ from ft_tf import intervals
 from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.records import Record
 from ft_tf.report import labels, paper, privacy
-from ft_tf.report.groups import OTHER, STOPPED, Group, groups_by_row, parts_of, steps_of
+from ft_tf.report.groups import (
+    OTHER,
+    STOPPED,
+    Group,
+    breakdowns_of,
+    groups_by_row,
+    parts_of,
+    steps_of,
+)
 from ft_tf.report.spread import LEVEL, why_not
 
 _OFFICIAL_TRADES_EPOCHS = 76
@@ -50,6 +58,7 @@ COLUMNS = (
     "data",
     "deviations",
     "length",
+    "breakdowns",
     "fitted",
     "smoke",
     "unjudged",
@@ -87,14 +96,15 @@ def accuracy_frame(records: Iterable[Record], exhibit: str) -> pd.DataFrame:
     """
     grouped = groups_by_row(records)
     rows = () if exhibit == OTHER else paper.rows(exhibit)
+    several = _run_as_several(grouped, exhibit)
     lines: list[dict[str, Any]] = []
     for row in rows:
         groups = find_groups(grouped, row)
-        lines += _lines(row, groups) if groups else [_not_run(row)]
+        lines += _lines(row, groups, several) if groups else [_not_run(row)]
     known = {row.id for row in rows}
     for row_id, groups in grouped.items():
         if row_id.split("/")[0] == exhibit and row_id not in known:
-            lines += _lines(None, groups)
+            lines += _lines(None, groups, several)
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -149,7 +159,22 @@ def _not_run(row: paper.PaperRow) -> dict[str, Any]:
     return {**_paper_part(row), "status": "not run", "replicates": 0, "command": command_for(row)}
 
 
-def _lines(row: paper.PaperRow | None, groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _run_as_several(grouped: Mapping[str, Sequence[Group]], exhibit: str) -> set[str]:
+    """The nets of an exhibit's rows ("fmnist_cnn") that were run as more than one architecture."""
+    used: dict[str, set[str]] = {}
+    for row_id, groups in grouped.items():
+        of_exhibit, net, *_ = parts_of(row_id)
+        if of_exhibit == exhibit:
+            used.setdefault(net, set()).update(
+                group.config.get("architecture", "") for group in groups
+            )
+    return {net for net, architectures in used.items() if len(architectures) > 1}
+
+
+def _lines(
+    row: paper.PaperRow | None, groups: Sequence[Group], several: Collection[str]
+) -> list[dict[str, Any]]:
+    named = ("architecture",) if parts_of(groups[0].row)[1] in several else ()
     return [
         {
             **(_paper_part(row) or _own_part(group)),
@@ -157,7 +182,7 @@ def _lines(row: paper.PaperRow | None, groups: Sequence[Group]) -> list[dict[str
             "variant": variant,
             **(_result_part(row, group) if group.finished else {"replicates": 0}),
         }
-        for group, variant in zip(groups, labels.variants(groups), strict=True)
+        for group, variant in zip(groups, labels.variants(groups, named=named), strict=True)
     ]
 
 
@@ -180,6 +205,7 @@ def _run_part(group: Group) -> dict[str, Any]:
             dict.fromkeys(text for record in group.records for text in record["deviations"])
         ),
         "length": _length(group),
+        "breakdowns": breakdowns_of(group),
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
         "failures": failures_of(group),

@@ -491,6 +491,7 @@ def test_disagreements_take_the_variant_that_comes_nearest(run):
     assert frame["row"].tolist() == ["table_5/fmnist_dnn/natural", row]
     nearest = frame.to_dict("records")[1]
     assert nearest["gap_difference"] == pytest.approx(0.08 - 0.0886)
+    assert nearest["variant"] == "architecture fmnist_cnn_2"
     assert "-6.86 points" in nearest["tried"] and "-0.86 points" in nearest["tried"]
     assert "normalised space" in nearest["cause"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ft_tf.report import labels
-from ft_tf.report.groups import groups_by_row, rows_of
+from ft_tf.report.groups import breakdowns_of, groups_by_row, rows_of
 
 ROW = "table_5/fmnist_dnn/natural"
 
@@ -45,6 +45,43 @@ def test_options_of_the_algorithm_are_told_apart(run):
         ]
     )[row]
     assert sorted(labels.variants(groups)) == ["beta 1", "beta 6"]
+
+
+def _with_training_accuracies(record, *accuracies):
+    epochs = [float(epoch) for epoch in range(1, len(accuracies) + 1)]
+    return {**record, "history": {"epoch": epochs, "train_accuracy": list(accuracies)}}
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        ((0.5, 0.9, 0.1, 0.1, 0.8), "training broke down in epoch 3"),
+        ((0.5, 0.9, 0.449, 0.9), "training broke down in epoch 3"),
+        ((0.5, 0.9, 0.451, 0.9), ""),
+        ((0.1, 0.1, 0.1), ""),
+        ((), ""),
+    ],
+)
+def test_a_training_breaks_down_below_half_of_what_it_had(run, accuracies, words):
+    (group,) = groups_by_row([_with_training_accuracies(run(), *accuracies)])[ROW]
+    assert breakdowns_of(group) == words
+
+
+def test_without_a_curve_no_training_is_said_to_have_broken_down(run):
+    (group,) = groups_by_row([{**run(), "history": {"epoch": [1.0, 2.0], "loss": [0.5, 99.0]}}])[
+        ROW
+    ]
+    assert breakdowns_of(group) == ""
+
+
+def test_of_several_trainings_those_that_broke_down_are_counted(run):
+    histories = [(0.9, 0.1), (0.8, 0.9), (0.8, 0.9, 0.2)]
+    records = [
+        _with_training_accuracies(run(seed=seed), *history)
+        for seed, history in enumerate(histories)
+    ]
+    (group,) = groups_by_row(records)[ROW]
+    assert breakdowns_of(group) == "2 of 3 trainings broke down in epoch 2 and epoch 3"
 
 
 def test_forms_of_the_circles_study_stay_apart(circles, circles_results):

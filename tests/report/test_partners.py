@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ft_tf.report import partners, views
+from ft_tf.report import partners, render, views
 from ft_tf.report.groups import groups_by_row
 
 DP = "table_8/fmnist_dnn/dpsgd/0.49"
@@ -102,6 +102,15 @@ def test_arms_stand_beside_their_row(private_study):
     assert line["weights_50"] == pytest.approx(line["test"] - 0.4 * 0.25)
     assert line["replicates"] == 3
     assert set(frame["records"].str.split().str.len()) == {3}
+
+
+def test_an_arm_whose_training_broke_down_says_so(private_study):
+    noise_only = next(run for run in private_study if "dpsgd_noise_only" in run["rows"][0])
+    noise_only["history"] = {"epoch": [1.0, 2.0], "train_accuracy": [0.9, 0.1]}
+    frame = partners.arms_frame(private_study)
+    told = frame["breakdowns"].tolist()
+    assert [bool(text) for text in told] == [part == "its noise alone" for part in frame["part"]]
+    assert "1 of 3 trainings broke down in epoch 2" in render.markdown(views.arms(frame))
 
 
 def test_without_arms_there_is_no_block(paper_run):

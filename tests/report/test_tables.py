@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import paper, tables, views
+from ft_tf.report import paper, render, tables, views
 
 
 def lines_of(records, exhibit):
@@ -147,6 +147,30 @@ def test_variants_have_lines_of_their_own(run):
         "architecture fmnist_cnn_1",
         "architecture fmnist_cnn_2",
     ]
+
+
+def test_where_two_architectures_are_one_net_of_the_paper_every_line_names_its_own(run):
+    ran = [("natural", "fmnist_cnn_1"), ("natural", "fmnist_cnn_2"), ("tikhonov", "fmnist_cnn_2")]
+    records = [
+        run(row=f"table_5/fmnist_cnn/{algorithm}", algorithm=algorithm, architecture=architecture)
+        for algorithm, architecture in ran
+    ]
+    lines = lines_of([*records, run()], "table_5")
+    told = {(line["row"], line["variant"]) for line in lines if line["status"] == "ran"}
+    assert told == {
+        ("table_5/fmnist_cnn/natural", "architecture fmnist_cnn_1"),
+        ("table_5/fmnist_cnn/natural", "architecture fmnist_cnn_2"),
+        ("table_5/fmnist_cnn/tikhonov", "architecture fmnist_cnn_2"),
+        ("table_5/fmnist_dnn/natural", ""),
+    }
+
+
+def test_a_training_that_broke_down_is_told_in_the_table_and_in_the_readmes(run):
+    record = run()
+    record["history"] = {"epoch": [1.0, 2.0, 3.0], "train_accuracy": [0.8, 0.9, 0.1]}
+    frame = tables.accuracy_frame([record], "table_5")
+    for view in (views.accuracy, views.accuracy_brief):
+        assert "broke down in epoch 3" in render.markdown(view(frame, title="t"))
 
 
 def test_a_dp_row_carries_its_own_epsilon_and_never_the_papers(run):

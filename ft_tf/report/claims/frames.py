@@ -46,6 +46,7 @@ EVIDENCE_COLUMNS = (
 DISAGREEMENT_COLUMNS = (
     "row",
     "paper_row",
+    "variant",
     "run",
     "paper_gap",
     "gap",

@@ -108,7 +108,7 @@ _FITTED = (
 
 
 def _remarks(line: Line) -> str:
-    parts = [words(line["variant"]), words(line["length"])]
+    parts = [words(line[name]) for name in ("variant", "length", "breakdowns")]
     if not is_missing(line["epsilon"]):
         parts.append(f"own epsilon {figure(line['epsilon'])}")
     parts += ["fitted"] if line["fitted"] is True or line["fitted"] == 1 else []
@@ -129,7 +129,7 @@ def _accuracy_detail(line: Line) -> str:
     parts = [f"ran: {line['run']}" if line["status"] == "ran" else f"FAILED: {line['run']}"]
     if words(line["variant"]):
         parts.append(f"variant: {line['variant']}")
-    parts.append(f"data: {line['data']}")
+    parts += [words(line["breakdowns"]), f"data: {line['data']}"]
     parts.append(labels.deviations(words(line["deviations"])))
     if words(line["epsilon_accounting"]):
         parts.append(_epsilon_in_words(line))

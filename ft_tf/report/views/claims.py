@@ -92,7 +92,7 @@ def evidence(frame: pd.DataFrame) -> View:
 
 
 _DISAGREEMENTS: Cells = (
-    (Column("row", is_number=False), lambda line: f"{_table(line)}: {line['paper_row']}"),
+    (Column("row", is_number=False), lambda line: _row_and_variant(line)),
     (Column("paper", "gap"), lambda line: percent(line["paper_gap"])),
     (Column("ours", "gap"), lambda line: percent(line["gap"])),
     (Column("gap", "difference"), lambda line: percent(line["gap_difference"], signed=True)),
@@ -108,6 +108,10 @@ _DISAGREEMENTS: Cells = (
 
 def _table(line: Line) -> str:
     return words(line["row"]).split("/")[0].replace("table_", "Table ")
+
+
+def _row_and_variant(line: Line) -> str:
+    return ", ".join(filter(None, (f"{_table(line)}: {line['paper_row']}", words(line["variant"]))))
 
 
 def disagreements(frame: pd.DataFrame) -> View:

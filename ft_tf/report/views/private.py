@@ -236,8 +236,8 @@ def _where(line: Line) -> str:
 
 
 def _arm_detail(line: Line) -> str:
-    parts = [line["run"], words(line["data"])]
+    parts = [line["run"], words(line["breakdowns"]), words(line["data"])]
     if not is_missing(line["gap_sd"]):
         spreads = percent(line["test_sd"]), percent(line["gap_sd"])
         parts.append(f"standard deviation over seeds: test {spreads[0]}, gap {spreads[1]}")
-    return "; ".join(parts)
+    return "; ".join(filter(None, parts))
