@@ -36,6 +36,7 @@ MEMBERSHIP_COLUMNS = (
     "allowed_replace_one",
     "records",
 )
+ONE_SPLIT = "training images alone"
 _ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
 
 
@@ -77,7 +78,7 @@ def _is_resolved(entry: dict[str, Any]) -> bool:
 
 def _true_positives(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rates = [entry["true_positive_rate"] for entry in found]
-    over = "both splits" if "scale" in found[0] else "training images alone"
+    over = "both splits" if "scale" in found[0] else ONE_SPLIT
     low, high, unit = band(rates, found[0]["true_positive_interval"], own_unit=over)
     return {
         "true_positive_rate": statistics.fmean(rates),

@@ -60,6 +60,16 @@ def test_ties_at_no_loss_are_not_taken_for_privacy(paper_run):
     assert any('"Ties"' in note for note in view.notes)
 
 
+def test_an_interval_that_takes_the_threshold_as_known_is_said_to_be_narrow(paper_run):
+    record = paper_run()
+    notes = [*views.membership(membership.membership_frame([record])).notes]
+    assert not any("too narrow" in note for note in notes)
+    del record["membership"]["scale"]
+    frame = membership.membership_frame([record])
+    assert frame["band"][0] == "training images alone, one model"
+    assert any("too narrow" in note for note in views.membership(frame).notes)
+
+
 def test_a_rate_of_zero_by_log_odds_is_a_result(paper_run):
     record = paper_run()
     record["membership"] |= {"true_positive_rate": 0.0}
