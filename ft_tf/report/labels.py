@@ -50,12 +50,12 @@ def architecture(name: str) -> str:
 
 
 def deviations(text: str) -> str:
-    """What a run does otherwise than the paper's preset, more of it or less; "" for nothing.
+    """What a run does otherwise than our preset at paper scale, more of it or less; "" for nothing.
 
     >>> deviations("epochs 10 of 60; learning rate 0.3, not 0.15")
-    "otherwise than the paper's preset: epochs 10 of 60; learning rate 0.3, not 0.15"
+    "otherwise than our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15"
     """
-    return f"otherwise than the paper's preset: {text}" if text else ""
+    return f"otherwise than our preset at paper scale: {text}" if text else ""
 
 
 def dataset(architecture_name: str) -> str:

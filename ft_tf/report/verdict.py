@@ -232,8 +232,8 @@ def summary_line(records: Iterable[Record]) -> str:
         f"each variant counted; {found.gaps_deviating} with deviations; {left_out}, not "
         f"counted); {found.orderings_hold} of {found.orderings_tested} of its "
         f"orderings hold, {found.orderings_reversed} are reversed, the rest are undecided "
-        f"(Holm-corrected over seeds, level {found.level:g}; {found.orderings_same_sign} have "
-        f"the paper's sign). {_in_parts(found)}"
+        f"(tested over seeds, Holm-corrected, level {found.level:g}; "
+        f"{found.orderings_same_sign} have the paper's sign). {_in_parts(found)}"
     )
 
 

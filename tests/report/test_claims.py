@@ -345,14 +345,14 @@ def test_smoke_runs_have_no_verdict_without_confirmation_either(private_study):
 @pytest.mark.parametrize(
     ("end", "beside", "why"),
     [
-        ((0.1, 0.001), (0.1, None), "given"),
+        ((0.1, 0.001), (0.1, None), "at equal training accuracy: given"),
         ((0.1, None), (0.1, 0.001), "given"),
-        ((0.1, 0.001), (-0.1, None), "given"),  # one seed of the other sign says nothing
+        ((0.1, 0.001), (-0.1, None), "at equal training accuracy: given"),  # one seed says nothing
     ],
 )
 def test_without_a_spread_on_both_sides_nothing_is_confirmed(end, beside, why):
     end, beside = (
-        dataclasses.replace(comparison(*side), why_undecided="" if side[1] else why)
+        dataclasses.replace(comparison(*side), why_undecided="" if side[1] else "given")
         for side in (end, beside)
     )
     found = confirmed(Evidence("x", "gap", end, 1), beside, at="equal training accuracy")

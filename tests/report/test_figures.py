@@ -4,12 +4,14 @@ import io
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from ft_tf.errors import RunError
 from ft_tf.report import figures
 from ft_tf.report.figures import looks, style
+from ft_tf.report.figures.tradeoff import kind_colors
 from ft_tf.report.groups import groups_by_row
 
 PLAIN_CHUNKS = {b"IHDR", b"PLTE", b"pHYs", b"IDAT", b"IEND"}
@@ -211,3 +213,24 @@ def test_arms_are_no_main_rows():
         "natural_stopped/2e6",
     ):
         assert not looks.is_main(f"table_8/fmnist_dnn/{row}")
+
+
+def test_a_rare_point_keeps_its_colour_among_many_colours():
+    """A run may be one point, and so many edges are blended that they would fill the palette."""
+
+    def draw():
+        figure, ((axes,),) = style.panels(1, 1, title="")
+        shades = np.random.default_rng(0).random((40, 40, 3))
+        axes.imshow(shades, interpolation="nearest")
+        axes.scatter([20], [20], color=looks.FAMILIES["fitted"][2], s=26)
+        return figure
+
+    assert has_color(style.render(draw), looks.FAMILIES["fitted"][2])
+
+
+def test_no_two_kinds_of_the_tradeoff_look_the_same():
+    count = len(looks.FAMILIES["trades"]) + 2
+    frame = pd.DataFrame(
+        {"kind": [f"TRADES {number}" for number in range(count)], "epsilon": [None] * count}
+    )
+    assert len(set(kind_colors(frame).values())) == count

@@ -37,8 +37,8 @@ def test_failures_missing_rows_and_own_epsilons_are_said(study):
     assert "failed: seed 0: loss is NaN (epoch 3, step 71)" in text
     assert "not run; run it with: python -m experiments.reproduce --tables=8" in text
     assert "own epsilon 5.25 at delta 1e-05" in text
-    assert "6,000 training images (note on fashion_mnist); otherwise than the paper's" in text
-    assert "preset: epochs 10 of 60" in text
+    assert "6,000 training images (note on fashion_mnist); otherwise than our preset" in text
+    assert "at paper scale: epochs 10 of 60" in text
 
 
 def test_only_the_asked_exhibits_are_printed(study):

@@ -24,7 +24,7 @@ def confirmed(evidence: Evidence, beside: Comparison | None, *, at: str) -> Evid
         missing = f"no run at {at} to hold beside it"
         judged = _open(end, "; ".join(filter(None, [end.why_undecided, missing])))
     elif not (end.is_decidable and beside.is_decidable):
-        judged = _open(end, end.why_undecided or beside.why_undecided)
+        judged = _open(end, end.why_undecided or f"at {at}: {beside.why_undecided}")
     elif end.difference * beside.difference <= 0:
         judged = dataclasses.replace(end, p_value=1.0)
         remark = f"the other sign at {at}: p is 1"

@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ft_tf.report import paper
+from ft_tf.report.figures.looks import FAMILIES
 from ft_tf.report.groups import OTHER
 
 COLORS = 255
-"""Of a figure's palette: lines and bands keep their colours to the bit, a third of the bytes."""
+"""Of a figure's palette: lines, bands and points keep their colours to the bit, at a third of the
+bytes."""
+_LOOKS = [int(color[1:], 16) for family in FAMILIES.values() for color in family]
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -53,11 +56,16 @@ def render(draw: Callable[[], Figure]) -> bytes:
 
 
 def _with_palette(image: Image.Image) -> Image.Image:
-    """The image in its most frequent colours; each rarer one, an edge's, becomes the nearest."""
+    """The image in its most frequent colours; each rarer one, an edge's, becomes the nearest.
+
+    Colours of looks stay however rare they are: one point may be all that a run has.
+    """
     pixels = np.asarray(image.convert("RGB"), np.uint32)
     codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
     found, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    kept = found[np.argsort(counts, kind="stable")[::-1][:COLORS]]
+    order = found[np.argsort(counts, kind="stable")[::-1]]
+    is_look = np.isin(order, _LOOKS)
+    kept = order[is_look | (np.cumsum(~is_look) <= COLORS - is_look.sum())]
     channels = [
         np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1).astype(np.int64)
         for codes in (found, kept)

@@ -1,6 +1,7 @@
 """Fault tolerance against accuracy and robustness, one point per run; privacy by colour."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,19 +24,19 @@ def tradeoff(records: Sequence[Record], subject: str = "all") -> Figure:
 
     Up: the share of the accuracy above chance that weight faults leave, averaged over 0 to 90%.
     Colours are algorithms, of DP runs darker with a smaller epsilon, which the legend gives;
-    shapes are architectures.
+    hollow points are kinds beyond the colours of their algorithm; shapes are architectures.
     """
     frame = run_frame(records)
     frame = frame[frame["weights_kept"].notna()]
     if not len(frame):
         raise RunError(f"no trade-off figure for {subject}: no finished run has fault curves")
     datasets = [name for name in _DATASETS if (frame["dataset"] == name).any()]
-    colors = _colors(frame)
+    colors = kind_colors(frame)
     shapes = dict(zip(dict.fromkeys(frame["architecture"]), _SHAPES * 3, strict=False))
     figure, axes = panels(
         len(datasets),
         2,
-        title="Fault tolerance, robustness, privacy, accuracy: one point per run",
+        title="Fault tolerance, robustness, privacy, accuracy: one point per run above chance",
         height=4.1,
         width=4.6,
         share_y="row",
@@ -49,14 +50,21 @@ def tradeoff(records: Sequence[Record], subject: str = "all") -> Figure:
     return figure
 
 
-def _colors(frame: pd.DataFrame) -> dict[str, str]:
-    """Colour of each kind; the DP kinds from the smallest epsilon, the darkest, on."""
-    found: dict[str, str] = {}
+def kind_colors(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Colours of each kind, inside and at the rim.
+
+    A family gives out its colours with a white rim first, then as a rim around white, then as a
+    rim around grey, before a pair comes again. The DP kinds come from the smallest epsilon,
+    the darkest, on.
+    """
+    found: dict[str, tuple[str, str]] = {}
     order = frame.sort_values("epsilon", kind="stable", na_position="first")
     for kind in dict.fromkeys(order["kind"]):
         family = _family(kind)
         known = sum(_family(other) == family for other in found)
-        found[kind] = FAMILIES[family][known % len(FAMILIES[family])]
+        turn, place = divmod(known, len(FAMILIES[family]))
+        color = FAMILIES[family][place]
+        found[kind] = ((color, "white"), ("white", color), ("#DDDDDD", color))[turn % 3]
     return {kind: found[kind] for kind in dict.fromkeys(frame["kind"])}
 
 
@@ -74,28 +82,38 @@ def _family(kind: str) -> str:
 
 
 def _draw(
-    axes: Axes, frame: pd.DataFrame, x: str, colors: dict[str, str], shapes: dict[str, str]
+    axes: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    colors: dict[str, tuple[str, str]],
+    shapes: dict[str, str],
 ) -> None:
     for (kind, architecture), lines in frame.groupby(["kind", "architecture"], sort=False):
         axes.scatter(
             100 * lines[x].astype(float),
             100 * lines["weights_kept"].astype(float),
-            color=colors[kind],
             marker=shapes[architecture],
-            s=26,
-            linewidths=0.4,
-            edgecolors="white",
+            **_point(colors[kind]),
         )
     axes.set_xlabel(_X[x])
     axes.set_ylabel("accuracy above chance kept\nunder weight faults of 0 to 90%, %")
 
 
+def _point(color: tuple[str, str]) -> dict[str, Any]:
+    inside, rim = color
+    width = 0.4 if rim == "white" else 1.0
+    return {"facecolors": inside, "edgecolors": rim, "s": 26, "linewidths": width}
+
+
 def _legend(
-    figure: Figure, frame: pd.DataFrame, colors: dict[str, str], shapes: dict[str, str]
+    figure: Figure,
+    frame: pd.DataFrame,
+    colors: dict[str, tuple[str, str]],
+    shapes: dict[str, str],
 ) -> None:
     axes = figure.axes[0]
     handles = [
-        axes.scatter([], [], color=color, marker="o", s=26, label=_with_epsilon(frame, kind))
+        axes.scatter([], [], marker="o", label=_with_epsilon(frame, kind), **_point(color))
         for kind, color in colors.items()
     ]
     handles += [

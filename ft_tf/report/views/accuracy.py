@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.report import labels
 from ft_tf.report.groups import SMOKE
 from ft_tf.report.spread import EQUAL, LEAST
@@ -61,6 +62,7 @@ def accuracy(frame: pd.DataFrame, *, title: str) -> View:
             "generalization error, train minus test; n counts training seeds, or replicates for "
             f"circles, and more than one give means. A prediction takes {LEAST} or more that are "
             "not all equal.",
+            *_fewer_points(frame),
         ),
     )
 
@@ -92,6 +94,7 @@ def accuracy_brief(frame: pd.DataFrame, *, title: str) -> View:
         detail=lambda line: "",
         notes=(
             "Percent; differences are ours minus the paper's, in points.",
+            *_fewer_points(frame),
             *([_OWN_EPSILON] if has_epsilon else []),
             *([_FITTED] if has_fitted else []),
         ),
@@ -99,7 +102,8 @@ def accuracy_brief(frame: pd.DataFrame, *, title: str) -> View:
 
 
 _OWN_EPSILON = (
-    "Own epsilon: that of our run, by the paper's accountant (of shuffled batches, unamplified)."
+    "Own epsilon: that of our run, by the paper's accountant (were its batches shuffled ones, the "
+    "unamplified epsilon)."
 )
 _FITTED = (
     "Fitted: a setting was chosen so that the training accuracy comes near the paper's; it counts "
@@ -116,6 +120,17 @@ def _remarks(line: Line) -> str:
     parts += [f"no prediction: {EQUAL}"] if line["unjudged"] == EQUAL else []
     parts.append(labels.deviations(words(line["deviations"])))
     return "; ".join(filter(None, parts))
+
+
+def _fewer_points(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Says of which variant the prediction is wider than the spread over replicates."""
+    if not (frame["variant"] == labels.FORMS["redrawn_data"]).any():
+        return ()
+    return (
+        f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far "
+        "more, so that the prediction is wider than their spread, by the variance of an accuracy "
+        f"on {PAPER_N_TEST} points.",
+    )
 
 
 def _how_to_get_data(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -45,9 +45,9 @@ def tradeoff(frame: pd.DataFrame) -> View:
             "left under faults, averaged over 0 to 90% faults. Attacked is the accuracy under the "
             "strongest attack on record, on the most images that were attacked at one radius; its "
             "n counts the seeds that were attacked so. The claimed epsilon is the smallest that "
-            "holds (by privacy loss distributions; of shuffled batches, unamplified); the own "
-            "epsilon of the accuracy tables is that of the paper's accountant. A run without one "
-            "has no privacy guarantee.",
+            "holds (by privacy loss distributions; were the batches shuffled ones, the unamplified "
+            "epsilon); the own epsilon of the accuracy tables is that of the paper's accountant. A "
+            "run without one has no privacy guarantee.",
         ),
     )
 
