@@ -53,7 +53,7 @@ def deviations(text: str) -> str:
     """What a run does otherwise than our preset at paper scale, more of it or less; "" for nothing.
 
     >>> deviations("epochs 10 of 60; learning rate 0.3, not 0.15")
-    "otherwise than our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15"
+    'otherwise than our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15'
     """
     return f"otherwise than our preset at paper scale: {text}" if text else ""
 
