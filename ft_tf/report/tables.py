@@ -62,6 +62,7 @@ COLUMNS = (
     "fitted",
     "smoke",
     "unjudged",
+    "further_variance",
     "failures",
     "command",
     "note",
@@ -235,11 +236,12 @@ def _result_part(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
         part[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
     part["unjudged"] = why_not(samples.gap)
     if not part["unjudged"]:
+        part["further_variance"] = _of_fewer_test_points(group)
         interval = intervals.prediction(
             samples.gap,
             level=LEVEL,
             unit=samples.unit,
-            further_variance=_of_fewer_test_points(group),
+            further_variance=part["further_variance"],
         )
         part |= {"gap_prediction_low": interval.low, "gap_prediction_high": interval.high}
     if row is not None:

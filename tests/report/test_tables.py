@@ -57,6 +57,10 @@ def test_points_drawn_anew_are_predicted_for_a_test_of_the_papers_size(circles, 
     half = 4.302652729911275 * math.sqrt(0.05**2 * 4 / 3 + further)
     assert line["gap_prediction_low"] == pytest.approx(0.25 - half)
     assert line["gap_prediction_high"] == pytest.approx(0.25 + half)
+    frame = tables.accuracy_frame([record], "table_3")
+    for view in (views.accuracy, views.accuracy_brief):
+        told = any("tests on 70 points" in note for note in view(frame, title="t").notes)
+        assert told == bool(points)
 
 
 def test_a_gap_outside_the_interval_is_said(run):

@@ -123,8 +123,8 @@ def _remarks(line: Line) -> str:
 
 
 def _fewer_points(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Says of which variant the prediction is wider than the spread over replicates."""
-    if not (frame["variant"] == labels.FORMS["redrawn_data"]).any():
+    """Says where the prediction is wider than the spread over replicates."""
+    if not (frame["further_variance"] > 0).any():
         return ()
     return (
         f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far "
