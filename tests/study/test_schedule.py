@@ -1,6 +1,7 @@
 import dataclasses
 import io
 
+import example_records
 import pytest
 
 from ft_tf.study import schedule
@@ -13,9 +14,9 @@ class Terminal(io.StringIO):
 
 
 def job(name, *, done=False, record=None, calls=None, cost=1.0):
-    record = record or {
-        "kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25},
-    }  # fmt: skip
+    record = record or example_records.run(
+        accuracy={"train": 0.5, "test": 0.25, "generalization_error": 0.25}
+    )
 
     def work(report):
         if calls is not None:
@@ -66,14 +67,9 @@ def test_what_was_done_before_is_said():
 
 
 def test_a_failed_training_does_not_stop_the_rest():
-    failed = {
-        "kind": "run",
-        "status": "failed",
-        "failure": {"reason": "loss=nan is not finite", "epoch": 3, "step": 7},
-    }
     stream = io.StringIO()
-    found = execute([job("a", record=failed), job("b")], stream=stream)
-    assert [record["status"] for record in found] == ["failed", "finished"]
+    found = execute([job("a", record=example_records.failed()), job("b")], stream=stream)
+    assert [record.status for record in found] == ["failed", "finished"]
     assert "FAILED at epoch 3: loss=nan is not finite" in stream.getvalue()
 
 
