@@ -99,7 +99,7 @@ def _is_alive(process: int) -> bool:
 
 def dumps(value: Any) -> str:
     """Returns JSON as all files of a run have it: sorted keys, one trailing newline, no NaN."""
-    return json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return json.dumps(without_nan(to_dict(value)), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -124,7 +124,7 @@ def write(directory: Path, record: Record) -> Path:
     NaN and infinities are written as null.
 
     Raises:
-        RunError: there is a record already, or the record breaks the schema.
+        RunError: there is a record already, or this one breaks the schema.
     """
     path = directory / FILE_NAME
     if path.exists():
