@@ -86,7 +86,7 @@ def loaded() -> Iterator[TrainedModel]:
         found = iter([trained_models.of_file(Path(FLAGS.model), _dataset(), **where)])
     else:
         runs = map(Path, FLAGS.run)
-        found = (trained_models.of_run(run, data=FLAGS.data, **where) for run in runs)
+        found = (trained_models.of_run(run, data_file=FLAGS.data, **where) for run in runs)
     for subject in found:
         _terminal.show(f"{subject.name}\n  {subject.description}")
         for note in subject.notes:

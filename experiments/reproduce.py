@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, _terminal, _workers, presets
+from experiments import _app, _stack, _terminal, _workers, presets, scales
 from ft_tf import architectures, checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
 from ft_tf.study import circles, datasets, executors, jobs, schedule
@@ -83,9 +83,9 @@ def _tables() -> list[int]:
     return sorted(set(tables))
 
 
-def _scale() -> presets.Scale:
-    checks.check_choice(presets.SCALES, scale=FLAGS.scale)
-    scale = presets.scale(FLAGS.scale)
+def _scale() -> scales.Scale:
+    checks.check_choice(scales.SCALES, scale=FLAGS.scale)
+    scale = scales.scale(FLAGS.scale)
     if FLAGS.trades_precision is None:
         return scale
     checks.check_choice(architectures.PRECISIONS, trades_precision=FLAGS.trades_precision)

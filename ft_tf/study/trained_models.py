@@ -1,21 +1,121 @@
-"""What campaigns and attacks work on: a finished run's model, or any model of the user's."""
+"""Models to inject faults into or to attack: those of finished runs, or any file of the user's."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ft_tf import data, metrics, models
+from ft_tf import data, metrics, models, records
 from ft_tf._compat import keras
-from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.study.finished import FinishedRun, load_run
+from ft_tf.errors import ArgumentError, DataError, ModelError, RunError
+from ft_tf.study import config as configs
+from ft_tf.study import datasets
+from ft_tf.study import directory as runs
+from ft_tf.study.config import RunConfig
+from ft_tf.study.execution import limited, weights_fingerprint
 
-_NEAR_CHANCE = 2.0
-"""A classifier below this many times the accuracy of guessing was hardly meant for these images."""
+_NEAR_CHANCE = 1 / 9
+"""A classifier this far from guessing to always right, or less, was hardly meant for its images."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class FinishedRun:
+    """A run whose record says "finished".
+
+    Attributes:
+        directory: where it lives.
+        record: its record.
+        config: its configuration.
+        model: the trained classifier, float32.
+        data: the data set, cut as in the run.
+    """
+
+    directory: Path
+    record: records.Run
+    config: RunConfig
+    model: keras.Model
+    data: data.Dataset
+
+
+def check_finished(directory: Path) -> records.Run:
+    """Returns the record of a run that has finished.
+
+    Raises:
+        ArgumentError: there is no record.
+        RunError: it cannot be read, or is no finished training's.
+    """
+    where = f"run={str(directory)!r}"
+    if not (directory / records.FILE_NAME).is_file():
+        if (directory / runs.CONFIG).is_file():
+            raise ArgumentError(
+                f"{where} is not finished: give its training command again to go on"
+            )
+        raise ArgumentError(
+            f"{where} holds no {records.FILE_NAME}: name a finished run's directory"
+        )
+    record = records.load(directory)
+    if not isinstance(record, records.Run) or record.status != "finished":
+        raise RunError(f"{where} is no finished training: there is no model to test")
+    return record
+
+
+def load_run(
+    directory: Path,
+    *,
+    data_dir: str | None = None,
+    download: bool = False,
+    data_file: str | None = None,
+) -> FinishedRun:
+    """Loads a finished run.
+
+    Args:
+        directory: of the run.
+        data_dir: where its data set is.
+        download: whether it may be downloaded.
+        data_file: the .npz file of a run on the user's own data.
+
+    Raises:
+        RunError: there is no model, or the run failed, or the model is not the run's.
+        ArgumentError: there is no record, or the data set is not known.
+        DataError: the data here are not those of the run.
+        ModelError: the model file is damaged.
+    """
+    record = check_finished(directory)
+    name, where = record.config["dataset"], f"run={str(directory)!r}"
+    if data_file is not None:
+        datasets.register_file(data_file, name=name)
+    if name not in datasets.names():
+        raise ArgumentError(
+            f"{where} was trained on dataset={name!r}, which is not known here: give its "
+            "--data=FILE.npz, or register it (ft_tf.study.datasets.register)"
+        )
+    config = configs.from_dict(record.config)
+    path = directory / runs.MODEL
+    if not path.exists():
+        raise RunError(
+            f"{where} has a record but no {runs.MODEL} (committed records come without weights): "
+            "train it again, with experiments.reproduce or experiments.train"
+        )
+    model = models.load(path)
+    expected = record.model.weights_fingerprint
+    if expected not in (None, weights_fingerprint(model)):
+        raise RunError(
+            f"{path} is not the model of this run's record: its weights have changed; train the "
+            "run again in another directory"
+        )
+    found = datasets.get(name).load(data_dir=data_dir, download=download)
+    if found.fingerprint != record.data.fingerprint:
+        raise DataError(
+            f"{where} was trained on other data: {record.data.source} with sha256 "
+            f"{record.data.fingerprint[:12]}, here {found.source} has {found.fingerprint[:12]}: "
+            "give the run's --data_dir or --data"
+        )
+    return FinishedRun(directory, record, config, model, limited(found, config))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
     """A classifier that gives logits, and the test images that it is tried on.
 
     Attributes:
@@ -49,14 +149,10 @@ def results_of_file(path: Path, dataset: str) -> str:
     return f"{path.parent / path.stem}-{dataset}-"
 
 
-def of_run(directory: Path, *, data_dir: str | None = None, download: bool = False) -> Subject:
-    """The model of a finished run, on the test images of that run.
-
-    Raises:
-        RunError, DataError, ModelError: see `finished.load_run`.
-    """
-    run = load_run(directory, data_dir=data_dir, download=download)
-    return Subject(
+def of_run(directory: Path, **where: Any) -> TrainedModel:
+    """Returns the model of a finished run with the test images of that run; see `load_run`."""
+    run = load_run(directory, **where)
+    return TrainedModel(
         name=directory.name,
         model=run.model,
         x=run.data.x_test,
@@ -70,8 +166,8 @@ def of_run(directory: Path, *, data_dir: str | None = None, download: bool = Fal
 
 def of_file(
     path: Path, dataset: str, *, data_dir: str | None = None, download: bool = False
-) -> Subject:
-    """A model from a .keras file, on the test images of a data set.
+) -> TrainedModel:
+    """Returns the model of a .keras file with the test images of a data set.
 
     A softmax or sigmoid at its end is taken off, which changes no prediction. Images are given
     with pixels in [0, 1]; they are reshaped where the model takes (28, 28) or (784,), say.
@@ -90,16 +186,17 @@ def of_file(
             f"the model ends in {ending.activation} (layer {ending.layer.name!r}): it is taken "
             "off, so that the model gives logits"
         )
-    found = data.load(dataset, data_dir=data_dir, download=download)
+    found = datasets.get(dataset).load(data_dir=data_dir, download=download)
     x = _shaped(path, model, found, notes)
     _check_classes(path, model, found)
     accuracy = metrics.accuracy(model, x, found.y_test)
-    if accuracy * found.num_classes < _NEAR_CHANCE:
+    chance = datasets.get(dataset).chance
+    if accuracy < chance + _NEAR_CHANCE * (1 - chance):
         notes.append(
             f"accuracy without faults or attack is {accuracy:.2%}, hardly above chance: images are "
             "given with pixels in [0, 1]; was the model trained on such ones, and on these classes?"
         )
-    return Subject(
+    return TrainedModel(
         name=path.name,
         model=model,
         x=x,

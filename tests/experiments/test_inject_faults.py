@@ -14,7 +14,7 @@ COMMANDS = {
     "int8": [FAULTS, "--run=ONE", "--rates=0,0.01", "--trials=3", "--fault=bit_flip",
              "--storage=int8", "--bits=0-6", "--images_per_trial=100", "--allocation=layer"],
     "settled": [FAULTS, "--run=ONE,TWO", "--target=units", "--rates=0,0.1,0.9", "--trials=40",
-                "--half_width=2", "--per_layer=0"],
+                "--half_width=2", "--layer_rate=0"],
     "unwritable": [FAULTS, "--run=ONE", "--output=/proc/nowhere/rows.csv"],
 }  # fmt: skip
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]

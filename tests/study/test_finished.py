@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ft_tf.errors import RunError
-from ft_tf.study import finished
+from ft_tf.study import trained_models
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
 
@@ -15,4 +15,4 @@ def test_a_committed_record_has_no_weights_and_that_is_said(tmp_path):
     name = "fashion_mnist-fmnist_dnn-natural-table_5-paper-epochs_60-seed_0"
     shutil.copytree(RESULTS / name, tmp_path / name)
     with pytest.raises(RunError, match=r"no model.keras \(committed records come without weights"):
-        finished.load_run(tmp_path / name)
+        trained_models.load_run(tmp_path / name)
