@@ -33,7 +33,7 @@ def define(spec: type, names: Collection[str], *, none: Collection[str] = ()) ->
     fields, documented = _fields(spec), attribute_docs(spec)
     for name in names:
         default = None if name in none else fields[name].default
-        _define(name, _type(spec, name), default, _sentence(documented[name]))
+        _define(name, _type(spec, name), default, documented[name])
 
 
 def define_options(specs: Iterable[type]) -> None:
@@ -47,7 +47,7 @@ def define_options(specs: Iterable[type]) -> None:
             users.setdefault(name, []).append(spec)
     for name, classes in users.items():
         documented = [attribute_docs(spec).get(name, "") for spec in classes]
-        helps = " ".join(dict.fromkeys(map(_sentence, filter(None, documented))))
+        helps = " ".join(dict.fromkeys(filter(None, documented)))
         default = _fields(classes[0])[name].default
         text = f"{', '.join(spec.name for spec in classes)}: {helps} Default: {default}."
         _define(name, _type(classes[0], name), None, text)
@@ -137,7 +137,3 @@ def _converted(kind: Any, name: str) -> Any:
         return tuple(map(kind[0], value))
     except ValueError:
         raise ArgumentError(f"{name}={','.join(value)!r} must be numbers") from None
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.split(":")[0].islower() else text

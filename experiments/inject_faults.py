@@ -274,7 +274,7 @@ def _path(results: str) -> Path:
     Names tell the settings but for rates and trials; campaigns that differ in those are numbered.
     """
     if FLAGS.output:
-        return Path(FLAGS.output)
+        return _given_path()
     options = {"allocation": None if FLAGS.allocation == "model" else FLAGS.allocation}
     options |= {"images": FLAGS.images_per_trial, "within": FLAGS.half_width}
     fault = catalogue.label(FLAGS.fault, _fault_options())
@@ -282,6 +282,19 @@ def _path(results: str) -> Path:
     if FLAGS.half_width is not None:
         how += f"-{FLAGS.method}"
     return _app.beside_others(Path(f"{results}{how}-seed_{FLAGS.seed}.csv"))
+
+
+def _given_path() -> Path:
+    """The file of --output, which may take the place of an earlier campaign's and of no other."""
+    path = Path(FLAGS.output)
+    if path.suffix != ".csv":
+        raise ArgumentError(f"output={FLAGS.output!r} must end in .csv")
+    start = f"{','.join(COLUMNS[:3])},"
+    is_campaign = path.is_file() and path.read_text(errors="replace").startswith(start)
+    for taken in (path, path.with_suffix(".flags")):
+        if taken.exists() and not is_campaign:
+            raise ArgumentError(f"output={FLAGS.output!r} would overwrite {taken}: choose another")
+    return path
 
 
 def _beside(path: Path, name: str) -> Path:

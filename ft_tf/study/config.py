@@ -28,7 +28,7 @@ class Evaluation:
     Attributes:
         batch_size: images per forward pass; results depend on it in the last bits.
         fault_targets: weights and units, or one of them.
-        fault: fault model, a name of `ft_tf.faults.catalogue` that needs no options.
+        fault: fault model: stuck_at_0, or another that needs no options.
         fault_rates: shares of faulty sites.
         fault_trials: independent fault sets per rate.
         fault_images: test images of each fault set, a random subset; 0 for all.
