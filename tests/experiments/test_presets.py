@@ -1,7 +1,7 @@
 import dataclasses
 import math
-import types
 
+import example_records
 import pytest
 
 from experiments import presets, scales
@@ -68,15 +68,10 @@ def test_noise_only_arms_have_the_noise_of_the_rows_beside_them():
     assert arms["table_8/fmnist_dnn/dpsgd_clip_only"].noise_multiplier == 0
 
 
-def finished_record(config, *, status="finished", holdout=None):
-    """As much of a record as `stopped_runs` reads."""
-    return types.SimpleNamespace(
-        kind="run",
-        status=status,
-        rows=config.rows,
-        config=c.to_dict(config),
-        accuracy=types.SimpleNamespace(holdout=holdout),
-    )
+def finished_record(config, *, holdout=None):
+    accuracy = {"train": 0.9, "test": 0.8, "generalization_error": 0.1, "holdout": holdout}
+    fields = {"rows": list(config.rows), "config": c.to_dict(config), "accuracy": accuracy}
+    return example_records.run(**fields)
 
 
 def test_natural_runs_stop_at_the_held_out_accuracy_of_the_run_of_their_seed():
@@ -91,7 +86,7 @@ def test_natural_runs_stop_at_the_held_out_accuracy_of_the_run_of_their_seed():
     first, second = presets.stopped_runs(
         [
             finished_record(private, holdout=0.8436),
-            finished_record(private, status="failed"),
+            example_records.failed(rows=list(private.rows), config=c.to_dict(private)),
             finished_record(fitted, holdout=0.8),
             finished_record(natural, holdout=0.9),
             finished_record(of_clipping, holdout=0.9),
