@@ -21,21 +21,28 @@ from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_stack)
 
-flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
-flags.DEFINE_integer(
-    "batch_size", None, "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades."
-)
-flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
-flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
-flags.DEFINE_list(
-    "contenders",
-    None,
-    "dpsgd: some of plain, fit, plain_l2, tikhonov, fast, reference, vectorized; default: all. At "
-    "250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB of memory.",
-)
-flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
+
+def define_flags() -> None:
+    """Defines the flags."""
+    _stack.define_flags()
+    flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
+    flags.DEFINE_integer(
+        "batch_size",
+        None,
+        "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades.",
+    )
+    flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
+    flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
+    flags.DEFINE_list(
+        "contenders",
+        None,
+        "dpsgd: some of plain, fit, plain_l2, tikhonov, fast, reference, vectorized; default: "
+        "all. At 250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB "
+        "of memory.",
+    )
+    flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
+
 
 _BENCHMARKS = {
     "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
@@ -92,4 +99,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main, words=1)
+    _app.run(main, define_flags, words=1)

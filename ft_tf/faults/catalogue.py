@@ -20,14 +20,31 @@ _MODELS: dict[str, tuple[Callable[..., FaultModel], dict[str, Any], tuple[str, .
     "bit_errors": (BitErrors, {}, _WORDS),
 }
 _REQUIRED = ("value", "sigma")
-NAMES = tuple(_MODELS)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all known fault models."""
+    return tuple(_MODELS)
+
+
+def register(name: str, build: Callable[..., FaultModel], options: tuple[str, ...] = ()) -> None:
+    """Makes a fault model known by name to binaries and studies; replaces an earlier one.
+
+    Worker processes see it if the call is at the top of a module that they import.
+
+    Args:
+        name: of the fault model.
+        build: its class, or a function that makes it; called with the options that were given.
+        options: those of `named` that it takes.
+    """
+    _MODELS[name] = (build, {}, options)
 
 
 def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     """The fault model of a name.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `names()`.
         options: value (stuck_at), sigma (gaussian), storage, bits, scale (bit_flip and bit_errors),
             flips (bit_flip); None counts as not given.
 
@@ -37,7 +54,7 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     >>> named("bit_flip", {"storage": "int8", "bits": (7, 7)})
     BitFlip(storage='int8', bits=(7, 7), scale=None, flips=1)
     """
-    check_choice(NAMES, fault=name)
+    check_choice(_MODELS, fault=name)
     build, fixed, possible = _MODELS[name]
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():

@@ -25,6 +25,45 @@ OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
 """The same where the run is known to have begun from fresh random weights."""
 
 
+def check_engine(
+    engine: str,
+    *,
+    sampling: str = "shuffle",
+    noise_seed: int | None = None,
+    weight_decay: float = 0.0,
+    optimizer: str = "sgd",
+) -> None:
+    """Refuses an unknown engine of DP-SGD, and what engine="reference" cannot do.
+
+    Args:
+        engine: "fast" or "reference" (TF Privacy's DPKerasSGDOptimizer).
+        sampling: how batches are drawn.
+        noise_seed: of noise that is added; None where none is, or none is seeded.
+        weight_decay: of the training.
+        optimizer: name of the optimizer.
+
+    Raises:
+        ArgumentError: names the argument and the remedy.
+    """
+    check_choice(ENGINES, engine=engine)
+    if engine != "reference":
+        return
+    if sampling == "poisson":
+        raise ArgumentError(
+            "sampling='poisson' cannot be used with engine='reference', whose batches must be "
+            "full: use sampling='shuffle'"
+        )
+    if noise_seed is not None:
+        raise ArgumentError(
+            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws its "
+            "own: use noise_seed=None or noise_multiplier=0"
+        )
+    if weight_decay:
+        raise ArgumentError(f"weight_decay={weight_decay!r} needs engine='fast'")
+    if optimizer.lower() != "sgd":
+        raise ArgumentError(f"optimizer={optimizer!r} must be 'sgd' with engine='reference'")
+
+
 def statement(
     cost: PrivacyCost,
     *,
@@ -62,12 +101,7 @@ def statement(
         ArgumentError: an argument is unknown, or the reference engine with Poisson sampling.
     """
     check_choice(SAMPLINGS, sampling=sampling)
-    check_choice(ENGINES, engine=engine)
-    if engine == "reference" and sampling == "poisson":
-        raise ArgumentError(
-            "sampling='poisson' cannot be had with engine='reference', which needs full batches: "
-            "state it as 'shuffle'"
-        )
+    check_engine(engine, sampling=sampling)
     published = noise_seed is not None and seed_is_published
     subject = "With a secret noise_seed this run would be" if published else "This run is"
     sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]

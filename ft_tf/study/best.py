@@ -14,7 +14,7 @@ from ft_tf import attacks, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.errors import ModelError
-from ft_tf.study.config import RunConfig, Trades
+from ft_tf.study.config import RunConfig
 from ft_tf.training.callbacks import Classifier
 
 SELECTION_IMAGES = 500
@@ -45,7 +45,7 @@ def obstacle(config: RunConfig, data: Dataset) -> str | None:
 
 
 def _is_wanted(config: RunConfig) -> bool:
-    return isinstance(config.algorithm, Trades) and config.evaluation.curve
+    return config.algorithm.keeps_best_checkpoint and config.evaluation.curve
 
 
 class BestCheckpoint(keras.callbacks.Callback):

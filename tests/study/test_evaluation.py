@@ -141,20 +141,67 @@ def test_membership_by_correctness_is_the_generalization_error(finished):
     assert (found.members, found.others) == (60, 30)
 
 
-def test_a_training_stops_at_a_test_accuracy_and_says_how_far_it_came(stripes, tmp_path):
+def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripes, tmp_path):
     config = dataclasses.replace(
-        CONFIG, epochs=50, stop_at_test_accuracy=0.5, evaluation=c.Evaluation(fault_trials=1)
+        CONFIG,
+        epochs=50,
+        train_limit=50,
+        holdout=20,
+        stop_at_holdout_accuracy=0.5,
+        batch_size=15,
+        evaluation=c.Evaluation(fault_trials=1),
     )
     record = run(config, stripes, tmp_path)
     directory = directory_of(config, stripes, tmp_path)
     assert record.status == "finished"
-    assert record.accuracy.test >= 0.5
+    assert record.accuracy.holdout >= 0.5
     assert record.training.epochs < 50
-    assert "stopped_at_0.5000" in directory.name
+    assert record.data.train_examples == 30
+    assert "holdout_20-stopped_at_holdout_0.5000" in directory.name
     assert records.load(directory) == record
-    assert metrics.accuracy(
-        models.load(directory / runs.MODEL), stripes.x_test, stripes.y_test
-    ) == pytest.approx(record.accuracy.test)
+    model = models.load(directory / runs.MODEL)
+    for measured, rows in (("train", slice(30)), ("holdout", slice(30, 50))):
+        expected = metrics.accuracy(model, stripes.x_train[rows], stripes.y_train[rows])
+        assert getattr(record.accuracy, measured) == pytest.approx(expected)
+
+
+def test_held_out_images_change_nothing_but_what_is_measured(stripes, tmp_path):
+    """Trained with 40 of 60 images held out, a model is that of the first 20 images alone."""
+    held_out = dataclasses.replace(CONFIG, holdout=40, epochs=2)
+    limited = dataclasses.replace(CONFIG, train_limit=20, epochs=2)
+    first, second = (run(config, stripes, tmp_path) for config in (held_out, limited))
+    assert first.model.weights_fingerprint == second.model.weights_fingerprint
+    assert second.accuracy.holdout is None
+    assert first.accuracy == dataclasses.replace(second.accuracy, holdout=first.accuracy.holdout)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stop_at_test_accuracy": 0.5}, "stop_at_test_accuracy=0.5 is of older records"),
+        ({"holdout": 60}, "holdout=60 leaves no training example"),
+        ({"holdout": 50, "batch_size": 20}, "batch_size=20 must be at most the 10"),
+    ],
+)
+def test_what_leaves_no_training_images_or_stops_on_test_images_is_refused(
+    change, message, stripes, tmp_path
+):
+    with pytest.raises(ArgumentError, match=message):
+        run(dataclasses.replace(CONFIG, **change), stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_takes_the_fault_model_that_it_is_given(stripes, tmp_path):
+    rates = {"fault_rates": (0.0, 1.0), "fault_trials": 1, "fault_targets": ("weights",)}
+    flipped, stuck = (
+        run(dataclasses.replace(CONFIG, evaluation=c.Evaluation(fault=fault, **rates), label=fault),
+            stripes, tmp_path)
+        for fault in ("sign_flip", "stuck_at_0")
+    )  # fmt: skip
+    # All weights 0: the first class everywhere. All signs flipped: other predictions.
+    assert stuck.faults["weights"].mean[1] == pytest.approx((stripes.y_test == 0).mean())
+    assert flipped.faults["weights"].mean[1] != stuck.faults["weights"].mean[1]
+    assert flipped.faults["weights"].mean[0] == stuck.faults["weights"].mean[0]
 
 
 def test_bad_measurements_are_named():

@@ -66,28 +66,6 @@ def check_sizes(batch_size: int | None, num_examples: int | None, resident: int 
         )
 
 
-def check_reference(
-    *, sampling: str, noise_seed: int | None, noise_multiplier: float, weight_decay: float
-) -> None:
-    """Refuses what engine='reference' cannot do.
-
-    Raises:
-        ArgumentError: names it.
-    """
-    if sampling == "poisson":
-        raise ArgumentError(
-            "sampling='poisson' is not possible with engine='reference', which raises on any "
-            "batch that is not full: use sampling='shuffle'"
-        )
-    if noise_seed is not None and noise_multiplier > 0:
-        raise ArgumentError(
-            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws "
-            "its own: use noise_seed=None or noise_multiplier=0"
-        )
-    if weight_decay:
-        raise ArgumentError(f"weight_decay={weight_decay} needs engine='fast'")
-
-
 def check_dataset(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
     """Refuses a tf.data input whose labels cannot be used, as far as its shapes tell.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy import check_engine
 from ft_tf.training.dpsgd.losses import PerExampleLoss
 from ft_tf.training.dpsgd.plan import check_no_added_losses
 
@@ -23,9 +24,7 @@ def reference_optimizer(
     optimizer = keras.optimizers.get(optimizer)
     kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
     if type(optimizer) not in kinds:
-        raise ArgumentError(
-            f"optimizer={type(optimizer).__name__} must be SGD with engine='reference'"
-        )
+        check_engine("reference", optimizer=type(optimizer).__name__)
     config = optimizer.get_config()
     extra = {"weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "decay", "use_ema"}
     used = sorted(name for name in extra if config.get(name))

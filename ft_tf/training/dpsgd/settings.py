@@ -6,8 +6,7 @@ were they changed in between, the epsilon would be that of a training that never
 
 import dataclasses
 
-from ft_tf import checks
-from ft_tf.training.dpsgd.arguments import check_reference
+from ft_tf import checks, privacy
 from ft_tf.training.dpsgd.sampling import Layout
 
 DEFAULT_PHYSICAL_BATCH_SIZE = 512
@@ -34,7 +33,6 @@ class Settings:
             noise_multiplier=self.noise_multiplier, weight_decay=self.weight_decay
         )
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
-        checks.check_choice(("fast", "reference"), engine=self.engine)
         if self.physical_batch_size is None:
             object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
@@ -47,13 +45,12 @@ class Settings:
         Raises:
             ArgumentError: names it.
         """
-        if self.engine == "reference":
-            check_reference(
-                sampling=self.sampling,
-                noise_seed=noise_seed,
-                noise_multiplier=self.noise_multiplier,
-                weight_decay=self.weight_decay,
-            )
+        privacy.check_engine(
+            self.engine,
+            sampling=self.sampling,
+            noise_seed=noise_seed if self.noise_multiplier else None,
+            weight_decay=self.weight_decay,
+        )
 
     def layout(self, batch_size: int) -> Layout:
         """How batches of this expected size, drawn from arrays, lie in memory."""

@@ -7,7 +7,7 @@ import pytest
 from ft_tf import data, metrics
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.study import subjects
+from ft_tf.study import trained_models
 
 
 def saved(path, shape, *layers, module=keras):
@@ -31,7 +31,7 @@ def test_a_softmax_is_taken_off_and_said(tmp_path, sample, module):
         layers.Dense(10, activation="softmax", name="probabilities"),
         module=module,
     )
-    subject = subjects.of_file(path, "fashion_mnist")
+    subject = trained_models.of_file(path, "fashion_mnist")
     assert any("ends in softmax (layer 'probabilities')" in note for note in subject.notes)
     logits = metrics.predict_logits(subject.model, subject.x[:50]).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -45,7 +45,7 @@ def test_a_softmax_is_taken_off_and_said(tmp_path, sample, module):
 def test_images_take_the_models_shape(tmp_path, sample, shape):
     path = tmp_path / "mine.keras"
     saved(path, shape, keras.layers.Reshape((784,)), keras.layers.Dense(10))
-    subject = subjects.of_file(path, "fashion_mnist")
+    subject = trained_models.of_file(path, "fashion_mnist")
     assert subject.x.shape == (len(sample.x_test), *shape)
     np.testing.assert_array_equal(subject.x.ravel(), sample.x_test.ravel())
     assert any(f"reshaped from (28, 28, 1) to {shape}" in note for note in subject.notes)
@@ -60,7 +60,7 @@ def test_open_image_sizes_are_taken(tmp_path, sample):
         keras.layers.GlobalAveragePooling2D(),
         keras.layers.Dense(10),
     )
-    assert subjects.of_file(path, "fashion_mnist").x is not None
+    assert trained_models.of_file(path, "fashion_mnist").x is not None
 
 
 def test_a_model_at_chance_is_doubted(tmp_path):
@@ -68,7 +68,7 @@ def test_a_model_at_chance_is_doubted(tmp_path):
     model = saved(path, (28, 28, 1), keras.layers.Flatten(), keras.layers.Dense(10))
     model.set_weights([np.zeros((784, 10)), np.eye(10)[3]])  # says 3 to everything
     model.save(path)
-    notes = subjects.of_file(path, "fashion_mnist").notes
+    notes = trained_models.of_file(path, "fashion_mnist").notes
     assert any("hardly above chance" in note for note in notes)
 
 
@@ -85,7 +85,7 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path, case):
     shape, classes, message = REFUSED[case]
     saved(tmp_path / "mine.keras", shape, keras.layers.Flatten(), keras.layers.Dense(classes))
     with pytest.raises(ArgumentError, match=message):
-        subjects.of_file(tmp_path / "mine.keras", "fashion_mnist")
+        trained_models.of_file(tmp_path / "mine.keras", "fashion_mnist")
 
 
 def test_two_inputs_are_refused(tmp_path):
@@ -93,4 +93,4 @@ def test_two_inputs_are_refused(tmp_path):
     total = keras.layers.Flatten()(keras.layers.Add()([first, second]))
     keras.Model([first, second], keras.layers.Dense(10)(total)).save(tmp_path / "mine.keras")
     with pytest.raises(ModelError, match="one input and one output"):
-        subjects.of_file(tmp_path / "mine.keras", "fashion_mnist")
+        trained_models.of_file(tmp_path / "mine.keras", "fashion_mnist")
