@@ -21,7 +21,7 @@ from ft_tf import architectures, checks, data, study
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
-from ft_tf.study import spread, tensorboard
+from ft_tf.study import distributed, tensorboard
 from ft_tf.training import precision, strategies
 
 FLAGS = flags.FLAGS
@@ -208,7 +208,7 @@ def _config() -> c.RunConfig:
 
 def _strategy(config: c.RunConfig) -> tf.distribute.Strategy | None:
     checks.check_choice(strategies.NAMES, strategy=FLAGS.strategy)
-    spread.check(config, FLAGS.strategy)
+    distributed.check(config, FLAGS.strategy)
     if FLAGS.strategy == "multi_worker":
         here = strategies.this_process()
         print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
@@ -236,7 +236,7 @@ def main(argv: list[str]) -> int:
     output_dir = Path(FLAGS.output_dir)
     directory = study.directory_of(config, dataset, output_dir)
     if not strategies.is_chief(strategy):
-        spread.assist(config, study.limited(dataset, config), directory, strategy)
+        distributed.assist(config, study.limited(dataset, config), directory, strategy)
         _terminal.show(f"trained along; the chief writes {directory}")
         return 0
     keep_flags = keras.callbacks.LambdaCallback(

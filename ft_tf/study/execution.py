@@ -19,7 +19,7 @@ from ft_tf._compat import (
 )
 from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError
-from ft_tf.study import best, evaluation, spread, trainer
+from ft_tf.study import best, distributed, evaluation, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
@@ -40,7 +40,7 @@ def run(
     *,
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    strategy: spread.Strategy = None,
+    strategy: distributed.Strategy = None,
 ) -> records.Record:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
@@ -51,7 +51,7 @@ def run(
         verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
         callbacks: further Keras callbacks.
         strategy: spreads the training over devices (`strategies.make`); with "multi_worker" this is
-            for the chief, and the other processes `spread.assist`.
+            for the chief, and the other processes `distributed.assist`.
 
     Returns:
         The record; its status is "failed" if the training went wrong numerically.
@@ -62,7 +62,7 @@ def run(
         StackError: a package is missing that the configuration needs.
     """
     check_fits(config, data)
-    spread.check(config, strategies.name_of(strategy))
+    distributed.check(config, strategies.name_of(strategy))
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
@@ -258,15 +258,15 @@ def _train(
     data: Dataset,
     directory: Path,
     *,
-    strategy: spread.Strategy,
+    strategy: distributed.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> _Training:
-    model = spread.prepared(config, strategy)
+    model = distributed.prepared(config, strategy)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
     done = int(epochs)
-    spread.check_agreement(strategy, done)
+    distributed.check_agreement(strategy, done)
     history = runs.read_history(directory, epochs=done)
     sessions = count_session(directory)
     if done and verbose:
@@ -297,13 +297,13 @@ def _train(
         if best.applies_to(config, data):
             curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         keeper = _Keeper(directory, history, manager, epochs, seconds=_seconds(config))
-        spread.fit(
+        distributed.fit(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *curve, keeper, *callbacks],
         )  # fmt: skip
     failure = guard.failure or _failure_of_the_end(config, data, model, history)
     if strategy is not None:
-        model = spread.on_one_device(config, model)
+        model = distributed.on_one_device(config, model)
     return _Training(model, history, failure, sessions)
 
 
