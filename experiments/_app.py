@@ -150,8 +150,8 @@ def run(
     """Runs `main(argv)` as an absl app; `words` arguments may be among the flags.
 
     Exit codes: 0, or what `main` returns; 2 with one line on stderr for bad input; 130 after
-    Ctrl-C; a traceback only with --verbose or for an error that nobody foresaw. A reader of stdout
-    that has gone, as `head` does, is no error.
+    Ctrl-C, 143 after SIGTERM; a traceback only with --verbose or for an error that nobody foresaw.
+    A reader of stdout that has gone, as `head` does, is no error.
 
     Args:
         main: what the binary does.
@@ -174,10 +174,10 @@ def run(
     try:
         _interrupts.raise_exception()
         app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         then = "goes on from here" if resumes else "begins anew"
         print(f"interrupted; the same command {then}", file=sys.stderr)
-        sys.exit(_interrupts.INTERRUPTED)
+        sys.exit(_interrupts.code(error))
     except BrokenPipeError:
         _drop_stdout()
         sys.exit(0)

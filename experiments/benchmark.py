@@ -49,7 +49,7 @@ _BENCHMARKS = {
     "memory": ("ft_tf.training.dpsgd.memory", "benchmark_memory", {}),
     "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
     "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
-    "executors": ("ft_tf.study.executors.benchmark", "benchmark_executors", {}),
+    "executors": ("experiments.benchmarks.executors", "run", {}),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a second local worker gains: the same small runs by one process, then by two, in turn."""
+"""Measures what a second local worker gains: the same runs by one process, then by two, in turn."""
 
 import dataclasses
 import statistics
@@ -11,8 +11,7 @@ from typing import Any
 from ft_tf import architectures, data, records
 from ft_tf.study import config as c
 from ft_tf.study import jobs
-from ft_tf.study.executors.coordinator import run_tasks
-from ft_tf.study.executors.local import LocalProcesses
+from ft_tf.study.executors import LocalProcesses, run_tasks
 from ft_tf.study.schedule import Job
 
 RUNS = 6
@@ -20,7 +19,7 @@ EPOCHS = 6
 WORKERS = (1, 2)
 
 
-def benchmark_executors(
+def run(
     *, architecture: str = "fmnist_dnn", batch_size: int = 128, rounds: int = 3
 ) -> list[dict[str, Any]]:
     """Times a study of six natural trainings, with one thread in each worker.
@@ -43,7 +42,7 @@ def benchmark_executors(
             for workers in WORKERS:
                 output_dir = Path(place) / f"{number}-{workers}"
                 study = [jobs.training_job(config, dataset, output_dir) for config in configs]
-                whole, start, found[workers] = _timed(study, workers)
+                whole, start, found[workers] = _timed(study, workers, output_dir)
                 times[workers].append((whole, start))
     seconds = {n: statistics.median(whole for whole, _ in times[n]) for n in WORKERS}
     return [
@@ -76,15 +75,19 @@ def _study(architecture: str, batch_size: int) -> tuple[data.Dataset, list[c.Run
     return dataset, [dataclasses.replace(base, seed=seed) for seed in range(RUNS)]
 
 
-def _timed(study: Sequence[Job], workers: int) -> tuple[float, float, list[dict[str, Any]]]:
+def _timed(
+    study: Sequence[Job], workers: int, place: Path
+) -> tuple[float, float, list[records.Record]]:
     """Seconds of the whole, seconds until the first run began, and what is comparable of each."""
-    begun = 0.0
-    found: dict[int, dict[str, Any]] = {}
+    begun: list[float] = []
+    found: dict[int, records.Record] = {}
     started = time.perf_counter()
-    pool = LocalProcesses(workers=workers, threads=1).open()
-    for event in run_tasks(pool, [job.execute for job in study]):
-        if event.kind == "begun" and not begun:
-            begun = time.perf_counter() - started
-        elif event.kind == "done":
-            found[event.task] = records.comparable(event.value)
-    return time.perf_counter() - started, begun, [found[index] for index in sorted(found)]
+    pool = LocalProcesses(workers=workers, threads=1).open(place)
+
+    def report(number: int, share: float | None) -> None:
+        begun.append(time.perf_counter() - started)
+
+    tasks, names = [job.execute for job in study], [job.name for job in study]
+    for number, record in run_tasks(pool, tasks, names=names, report=report):
+        found[number] = records.comparable(record)
+    return time.perf_counter() - started, begun[0], [found[index] for index in sorted(found)]
