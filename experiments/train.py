@@ -22,7 +22,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import spread, tensorboard
-from ft_tf.training import precision, strategies
+from ft_tf.training import bfloat16, strategies
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_stack)
@@ -230,7 +230,7 @@ def main(argv: list[str]) -> int:
     config = _config()
     _stack.start()
     strategy = _strategy(config)
-    precision.warn_if_slow(precision=config.precision)
+    bfloat16.warn_if_slow(precision=config.precision)
     dataset = data.load(config.dataset, data_dir=FLAGS.data_dir, download=FLAGS.download)
     _terminal.show(dataset.describe())
     output_dir = Path(FLAGS.output_dir)

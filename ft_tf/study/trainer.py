@@ -18,7 +18,7 @@ from ft_tf.study.config import (
     Tikhonov,
     Trades,
 )
-from ft_tf.training import noise
+from ft_tf.training import input_noise as noise
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.dpsgd import DPSGDModel
 from ft_tf.training.natural import NaturalModel
@@ -69,7 +69,6 @@ def _classifier(config: RunConfig) -> keras.Model:
         target=config.fault_aware_target,
         rate=config.fault_aware_rate,
         seed=config.seed,
-        during_training=True,
     )
 
 
