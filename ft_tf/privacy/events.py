@@ -85,11 +85,13 @@ class Account:
         cost: every epsilon of the steps that can be accounted for; see `PrivacyCost`.
         sampling: "poisson", "shuffle", or "unaccounted" where the sampling of some steps is not
             known: `cost` then falls short.
+        target_epsilon: that the noise was calibrated to, if it was.
     """
 
     events: tuple[PrivacyEvent, ...]
     cost: PrivacyCost
     sampling: str
+    target_epsilon: float | None = None
 
     @property
     def epsilon(self) -> float | None:
@@ -124,6 +126,7 @@ class Account:
         ]
         return {
             "sampling": self.sampling,
+            "target_epsilon": self.target_epsilon,
             "noise_seed": self._noise_seed,
             "from_dataset": any(event.from_dataset for event in self.events),
             "dataset_reason": "; ".join(dict.fromkeys(e.reason for e in relevant if e.reason)),
@@ -139,13 +142,16 @@ class Account:
         return to_record(self.cost, **self._facts)
 
 
-def account_for(events: Iterable[PrivacyEvent], *, delta: float) -> Account:
+def account_for(
+    events: Iterable[PrivacyEvent], *, delta: float, target_epsilon: float | None = None
+) -> Account:
     """Accounts for everything that a trainer executed: all its `fit` calls, as one release.
 
     Args:
         events: `DPSGDModel.privacy_events()`; those of several trainers may be joined if they
             worked on the same model one after another.
         delta: in (0, 1), well below one over the number of examples.
+        target_epsilon: that the noise was calibrated to, for the statement.
 
     Raises:
         ArgumentError: there are no events, delta is out of range, or some steps were shuffled and
@@ -176,7 +182,7 @@ def account_for(events: Iterable[PrivacyEvent], *, delta: float) -> Account:
     )
     complete = len(known) == len(events)
     sampling = ("shuffle" if shuffled else "poisson") if complete else "unaccounted"
-    return Account(events, cost, sampling)
+    return Account(events, cost, sampling, target_epsilon)
 
 
 def _passes(events: list[PrivacyEvent]) -> int:

@@ -15,7 +15,7 @@ def to_record(
     noise_seed: int | None = None,
     seed_is_published: bool = False,
     engine: str = "fast",
-    executed_steps: int | None = None,
+    target_epsilon: float | None = None,
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
@@ -29,7 +29,7 @@ def to_record(
         noise_seed: as for `statement`. What is returned holds whether there was one, not the seed.
         seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
         engine: as for `statement`.
-        executed_steps: as for `statement`.
+        target_epsilon: as for `statement`.
         fresh_weights: as for `statement`.
         from_dataset: as for `statement`.
         dataset_reason: as for `statement`.
@@ -46,7 +46,7 @@ def to_record(
         noise_seed=noise_seed,
         seed_is_published=seed_is_published,
         engine=engine,
-        executed_steps=executed_steps,
+        target_epsilon=target_epsilon,
         fresh_weights=fresh_weights,
         from_dataset=from_dataset,
         dataset_reason=dataset_reason,

@@ -1,6 +1,6 @@
 """The privacy of a run in words, with everything that the words rest on."""
 
-from ft_tf.checks import check_choice, check_non_negative_integer
+from ft_tf.checks import check_choice
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
 
@@ -71,7 +71,7 @@ def statement(
     noise_seed: int | None = None,
     seed_is_published: bool = False,
     engine: str = "fast",
-    executed_steps: int | None = None,
+    target_epsilon: float | None = None,
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
@@ -86,8 +86,7 @@ def statement(
         seed_is_published: whether the seed stands beside the statement, as in a record that holds
             its configuration: the figures are then those of a run with a secret seed.
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
-        executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
-            that it falls short.
+        target_epsilon: that the noise was calibrated to, if it was.
         fresh_weights: whether the run is known to have begun from fresh random weights; if not,
             the statement says that it does not cover initial weights which come from the data.
         from_dataset: whether a tf.data input gave the batches: the statement then says what is
@@ -106,18 +105,16 @@ def statement(
     subject = "With a secret noise_seed this run would be" if published else "This run is"
     sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]
     if cost.private and sampling != "unaccounted":
+        if target_epsilon is not None:
+            sentences.append(
+                f"The noise was calibrated to spend at most epsilon={target_epsilon:g} at "
+                f"delta={cost.delta:g}."
+            )
         if from_dataset:
             sentences += _on_trust(sampling, dataset_reason)
         if noise_seed is not None:
             sentences.append(_PUBLISHED if published else _SECRET)
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
-    if executed_steps is not None:
-        check_non_negative_integer(executed_steps=executed_steps)
-        if executed_steps > cost.steps:
-            sentences.append(
-                f"{executed_steps - cost.steps} of {executed_steps} executed steps are missing "
-                "from this account: the true epsilon is larger."
-            )
     return " ".join(sentences)
 
 

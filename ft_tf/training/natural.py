@@ -9,11 +9,15 @@ from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
-from ft_tf.training.compiled_loss import resolve_loss
+from ft_tf.training.compiled_loss import (
+    CrossEntropy,
+    check_label_spec,
+    check_labels_of,
+    resolve_loss,
+)
 from ft_tf.training.fixed import Fixed
-from ft_tf.training.labels import check_label_spec, check_labels_of
-from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
-from ft_tf.training.noise import InputNoise
+from ft_tf.training.input_noise import InputNoise
+from ft_tf.training.penalties import l2_penalty, noise_penalty
 from ft_tf.training.replicas import part_weight
 
 Augmentation = Callable[..., tf.Tensor]
@@ -45,7 +49,7 @@ class SupervisedModel(ResidentModel):
         self.augmentation = augmentation
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """As Keras's `compile`; the default loss is `losses.CrossEntropy`.
+        """As Keras's `compile`; the default loss is `CrossEntropy`.
 
         The name of a cross-entropy takes it from logits where the model gives them.
 
@@ -130,7 +134,7 @@ class NaturalModel(SupervisedModel):
         weight_decay: added to gradients as weight_decay * w, for every trainable weight.
         input_noise: AdditiveGaussian(sigma) or MultiplicativeGaussian(sigma).
         jacobian_penalty: the noise whose second-order equivalent is added to the loss (Bishop 1995;
-            `losses.jacobian_penalty` has the formula). It costs a backward pass for each class.
+            `penalties.jacobian_penalty` has the formula). It costs a backward pass for each class.
         augmentation: callable(images, seed=...), such as ft_tf.data.augment.crop_and_flip.
         seed: fixes data order, augmentation and noise.
 

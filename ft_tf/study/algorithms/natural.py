@@ -99,7 +99,7 @@ class AdditiveGaussian(_GaussianNoise):
     label: ClassVar[str] = "additive noise"
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise as noise
 
         return {"input_noise": noise.AdditiveGaussian(self.sigma)}
 
@@ -113,7 +113,7 @@ class MultiplicativeGaussian(_GaussianNoise):
     label: ClassVar[str] = "multiplicative noise"
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise as noise
 
         return {"input_noise": noise.MultiplicativeGaussian(self.sigma)}
 
@@ -131,6 +131,6 @@ class JacobianPenalty(_GaussianNoise):
         return 3.0 * (1.0 + classes)
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise as noise
 
         return {"jacobian_penalty": noise.AdditiveGaussian(self.sigma)}

@@ -19,21 +19,20 @@ Pitfalls, each with how it is met:
 """
 
 from ft_tf.privacy import PrivacyEvent
-from ft_tf.training.dpsgd.inspection import clipped_gradient_sum
+from ft_tf.training.dpsgd.averaging import ExponentialAverage, TailAverage
 from ft_tf.training.dpsgd.model import DPSGDModel
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     from_materialized,
     register_rule,
-    unregister_rule,
 )
 
 __all__ = [
     "DPSGDModel",
+    "ExponentialAverage",
     "PerExampleGradients",
     "PrivacyEvent",
-    "clipped_gradient_sum",
+    "TailAverage",
     "from_materialized",
     "register_rule",
-    "unregister_rule",
 ]

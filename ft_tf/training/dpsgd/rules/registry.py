@@ -22,7 +22,6 @@ inputs * scale with a weight `scale` [features] on inputs [batch, features]:
 >>> register_rule(Scale, scale_rule)
 >>> rule_for(Scale()) is scale_rule
 True
->>> unregister_rule(Scale)
 """
 
 import dataclasses
@@ -78,11 +77,6 @@ def register_rule(
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.layers.Layer)):
         raise ArgumentError(f"layer_type={layer_type!r} must be a class of Keras 2 layers")
     _rules[layer_type] = (rule, applies)
-
-
-def unregister_rule(layer_type: type[keras.layers.Layer]) -> None:
-    """Takes a registration back; layers of that type then use the exact slower path."""
-    _rules.pop(layer_type, None)
 
 
 def rule_for(layer: keras.layers.Layer) -> Rule | None:

@@ -1,6 +1,8 @@
-"""A plan tried on a few examples before training: does it see all that the model's weights do?
+"""Checks on a few examples of the first batch, before training.
 
-Three things a plan cannot read off the layers are found by running the model once:
+What a plan cannot read off the layers is found by running the model once:
+
+- a layer that mixes examples: clipping would not bound what one of them does;
 
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
   gradient would be missing;
@@ -23,13 +25,16 @@ from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd import rules
 from ft_tf.training.dpsgd.capture import Call, captured, check_uses, replaced_calls
-from ft_tf.training.dpsgd.clipping import clipped_sum, with_open_batch
-from ft_tf.training.dpsgd.losses import PerExampleLoss, check_loss_is_per_example
+from ft_tf.training.dpsgd.example_gradients import with_open_batch
+from ft_tf.training.dpsgd.example_losses import PerExampleLoss, check_loss_is_per_example
 from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
 from ft_tf.training.dpsgd.rules import Rule
+from ft_tf.training.dpsgd.step import clipped_sum
 
 EXAMPLES = 3
 _NO_CLIPPING = 1e30
+_OUTPUT_TOLERANCE = 1e-4  # rounding differs between batch sizes by 1e-6 of the outputs
+_LOW_PRECISION_OUTPUT_TOLERANCE = 1e-2
 
 
 class Tolerance(NamedTuple):
@@ -45,6 +50,39 @@ class Tolerance(NamedTuple):
 
 
 _FLOAT32, _BFLOAT16 = Tolerance(1e-2, 1e-3), Tolerance(0.25, 0.05)
+
+
+def check_examples_are_independent(model: keras.Model, x: Any) -> None:
+    """Compares the outputs of a few examples together with those of each alone.
+
+    It finds a Lambda layer that subtracts a mean over the batch, say, but not a layer that mixes
+    examples only in training mode.
+
+    Args:
+        model: a model with one output.
+        x: a nest of arrays or tensors [batch, ...].
+
+    Raises:
+        ModelError: the outputs differ.
+    """
+
+    def outputs_of(rows: slice) -> np.ndarray:
+        part = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[rows]), x)
+        return model(part, training=False).numpy()
+
+    count = min(EXAMPLES, len(tf.nest.flatten(x)[0]))
+    together = outputs_of(slice(count))
+    alone = np.concatenate([outputs_of(slice(row, row + 1)) for row in range(count)])
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        return  # nothing can be told from such examples
+    tolerance = (
+        _LOW_PRECISION_OUTPUT_TOLERANCE if low_precision_layers(model) else _OUTPUT_TOLERANCE
+    )
+    if np.abs(together - alone).max() > tolerance * np.abs(alone).max():
+        raise ModelError(
+            f"model={model.name} gives an example another output when other examples are in the "
+            "batch: a layer mixes examples, so clipping would not bound what one of them does"
+        )
 
 
 def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import tf
-from ft_tf.training.noise import AdditiveGaussian, InputNoise, MultiplicativeGaussian
+from ft_tf.training.input_noise import AdditiveGaussian, InputNoise, MultiplicativeGaussian
 
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-7
 _EVALUATED_TOGETHER = 8

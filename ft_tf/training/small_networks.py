@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
-from ft_tf.training.circles_program import Coefficients, evaluate_networks, train_networks
-from ft_tf.training.noise import InputNoise
+from ft_tf.training.input_noise import InputNoise
+from ft_tf.training.small_networks_program import Coefficients, evaluate_networks, train_networks
 
 REPLICATES_PER_CHUNK = 8
 """Replicates whose networks run side by side: their state stays in a core's cache.
@@ -35,7 +35,7 @@ class CirclesRow:
     Attributes:
         input_noise: fresh at every epoch, on the training points only.
         jacobian_penalty: the noise whose second-order equivalent is added to the loss
-            (`losses.jacobian_penalty`).
+            (`penalties.jacobian_penalty`).
         l2: coefficient of sum |W|^2 over both kernels (keras.regularizers.L2).
         weight_decay: added to gradients as weight_decay * w, biases included.
     """
