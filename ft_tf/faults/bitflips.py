@@ -21,7 +21,7 @@ class StoredWords(FaultModel):
     """Values that a memory holds in a storage format; base of the bit flips.
 
     All values are rounded to the format, faulty or not, so that rate 0 is the model as that memory
-    holds it (for a float32 model in float32: to the bit the model itself).
+    holds it (in float32: to the bit the model itself, of a float64 model too).
 
     A flipped exponent bit makes huge numbers, and these make infinities and NaN. An image with a
     NaN among its logits counts as wrong here (Keras's own metrics take the NaN as it comes). But
@@ -73,6 +73,8 @@ class StoredWords(FaultModel):
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
         """The values, rounded to the format."""
+        if self.storage == "float32":
+            return values
         stored = self.format
         return tf.cast(stored.decode(stored.encode(tf.cast(values, tf.float32))), values.dtype)
 
@@ -82,17 +84,17 @@ class StoredWords(FaultModel):
         """The stored values, with bits inverted at the sites under the mask."""
         return self.prepared(values)(mask, words)
 
-    def prepared(
-        self, values: tf.Tensor
-    ) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+    def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """`apply` on these values, which are encoded once."""
         stored = self.format
         values = tf.convert_to_tensor(values)
         encoded = stored.encode(tf.cast(values, tf.float32))
+        keeps_float64 = self.storage == "float32" and values.dtype == tf.float64
 
         def faulty(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-            flipped = stored.flip(encoded, self.pattern(mask, words))
-            return tf.cast(stored.decode(flipped), values.dtype)
+            pattern = self.pattern(mask, words)
+            found = tf.cast(stored.decode(stored.flip(encoded, pattern)), values.dtype)
+            return tf.where(pattern == 0, values, found) if keeps_float64 else found
 
         return faulty
 

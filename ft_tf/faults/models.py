@@ -71,9 +71,7 @@ class FaultModel:
         values = self.stored(values)
         return tf.where(mask, tf.cast(self.corrupt(values, words), values.dtype), values)
 
-    def prepared(
-        self, values: tf.Tensor
-    ) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+    def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """Returns `apply` for these values, to be called for many trials.
 
         A fault model may compute here, once, what does not depend on the faults.

@@ -14,10 +14,10 @@ Floating-point formats round to nearest, ties to even. float8 formats keep finit
 what is too large becomes the largest number.
 
 Integers are in two's complement. A scaled one is round(w / scale) (ties to even) clipped to
--(2^(bits-1) - 1) ... 2^(bits-1) - 1, where scale is max|w| / (2^(bits-1) - 1), or 1 if all are zero:
-symmetric, so that the lowest word arises by a fault only. A tensor of one axis (a bias) has one scale
-per channel format, and is one channel for groups. The kernel of a depthwise convolution is [height,
-width, channels, multiplier]: its last axis is the multiplier, so with the usual multiplier of 1 "per
+-L ... L with L = 2^(bits-1) - 1, where scale is max|w| / L, or 1 if all are zero: symmetric, so
+that the lowest word arises by a fault only. A tensor of one axis (a bias) has one scale in a format
+per channel, and is one channel for groups. The kernel of a depthwise convolution is [height, width,
+channels, multiplier]: its last axis is the multiplier, so with the usual multiplier of 1 "per
 channel" is one scale. A NaN is stored as 0 in an integer.
 
 Another format is a subclass of `StorageFormat` and a line:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.storage_formats import format_of
 
 OPTIMIZERS = ("sgd", "adam")
 DEFAULT_DELTA = 1e-5
@@ -186,6 +187,8 @@ class Evaluation:
         membership: also tell training from test images by their losses.
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1).
+        bit_error_formats: also put bit errors into the weights as these storage formats hold them.
+        bit_error_rates: their rates per bit, besides 0.
     """
 
     batch_size: int = 1000
@@ -204,6 +207,8 @@ class Evaluation:
     membership: bool = False
     rescaling: bool = False
     curve: bool = False
+    bit_error_formats: tuple[str, ...] = ()
+    bit_error_rates: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
     def __post_init__(self) -> None:
         checks.check_positive_integer(
@@ -223,6 +228,10 @@ class Evaluation:
             checks.check_fraction(fault_rate=rate)
         for attack in self.attacks:
             checks.check_choice(("fgsm", "pgd", "apgd"), attack=attack)
+        for storage in self.bit_error_formats:
+            format_of(storage)
+        for rate in self.bit_error_rates:
+            checks.check_fraction(bit_error_rate=rate)
         checks.check_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
 
 
@@ -356,6 +365,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON has it; `algorithm` carries its name beside its options."""
     fields = dataclasses.asdict(config)
     fields["algorithm"] = {"name": config.algorithm.name, **fields["algorithm"]}
+    if not config.evaluation.bit_error_formats:  # directories of runs from before bit errors stay
+        del fields["evaluation"]["bit_error_formats"], fields["evaluation"]["bit_error_rates"]
     return json.loads(json.dumps(fields))
 
 

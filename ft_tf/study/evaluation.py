@@ -48,6 +48,7 @@ def evaluate(
         "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
+        **bit_errors(model, data, measured),
     }
 
 
@@ -87,10 +88,39 @@ def parameters(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dic
     return spread
 
 
+def bit_errors(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    """Bit errors in the weights, for each storage format; no key where none was asked for.
+
+    Rate 0 is the accuracy of the model as the format stores it, and what is lost at the other
+    rates is measured from there.
+    """
+    if not evaluation.bit_error_formats:
+        return {}
+    rates = tuple(sorted({0.0, *evaluation.bit_error_rates}))
+    measured = dataclasses.replace(evaluation, fault_rates=rates)
+    return {
+        "bit_errors": {
+            storage: fault_campaign(
+                model,
+                data,
+                target="weights",
+                evaluation=measured,
+                fault=faults.BitErrors(storage),
+            )
+            for storage in evaluation.bit_error_formats
+        }
+    }
+
+
 def fault_campaign(
-    model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
+    model: keras.Model,
+    data: Dataset,
+    *,
+    target: str,
+    evaluation: Evaluation,
+    fault: faults.FaultModel | None = None,
 ) -> dict[str, Any]:
-    """Test accuracy against the rate of stuck-at-0 faults, with intervals over trials."""
+    """Test accuracy against the rate of faults, stuck-at-0 by default; intervals over trials."""
     shared = {"target": target, "seed": evaluation.fault_seed}
     frame = faults.sweep(
         model,
@@ -100,6 +130,7 @@ def fault_campaign(
         trials=evaluation.fault_trials,
         images_per_trial=evaluation.fault_images or None,
         batch_size=evaluation.batch_size,
+        fault=fault,
         **shared,
     )
     summary = faults.summarize(frame)
@@ -117,7 +148,7 @@ def fault_campaign(
         "high": summary["high"].clip(0, 1).tolist(),
         "trials": evaluation.fault_trials,
         "images": evaluation.fault_images or len(data.x_test),
-        "sites": faults.make_plan(model, target=target).sites,
+        "sites": faults.make_plan(model, target=target, fault=fault).sites,
         "method": summary["method"].iloc[0],
         "unit": summary["unit"].iloc[0],
         "lost": lost(frame),

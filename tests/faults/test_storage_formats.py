@@ -69,7 +69,11 @@ def test_values_round_to_nearest_and_ties_to_even(name):
     finite = np.unique(reference(name, all_words(name)))
     finite = finite[np.isfinite(finite)].astype(np.float64)
     middles = ((finite[1:] + finite[:-1]) / 2).astype(np.float32)  # exact: one bit more
-    near = [middles, np.nextafter(middles, np.float32(-1e9)), np.nextafter(middles, np.float32(1e9))]
+    near = [
+        middles,
+        np.nextafter(middles, np.float32(-1e9)),
+        np.nextafter(middles, np.float32(1e9)),
+    ]
     spread = RANDOM.normal(size=20_000) * np.exp(RANDOM.normal(size=20_000) * 3)
     values = np.concatenate([*near, np.clip(spread, finite[0], finite[-1]).astype(np.float32)])
     np.testing.assert_array_equal(
@@ -218,9 +222,7 @@ def test_rate_0_is_the_stored_model_and_flips_are_flips_made_by_hand():
     stored = classifier()
     stored.set_weights([np.float32(q * s) for q, s in map(quantised_by_hand, clean)])
     y = np.argmax(stored.predict(x, verbose=0), axis=1)
-    frame = faults.sweep(
-        model, x, y, target="weights", rates=[0], trials=1, seed=0, fault=fault
-    )
+    frame = faults.sweep(model, x, y, target="weights", rates=[0], trials=1, seed=0, fault=fault)
     assert frame["accuracy"].tolist() == [1.0]
     assert not np.array_equal(y, np.argmax(model.predict(x, verbose=0), axis=1))
 
