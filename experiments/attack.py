@@ -37,7 +37,7 @@ flags.DEFINE_integer("seed", 0, "Fixes random starts.")
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
-    checks.check_choice(attacks.ATTACKS, attack=FLAGS.attack)
+    checks.check_choice(tuple(attacks.ATTACKS), attack=FLAGS.attack)
     checks.check_choice(attacks.DISTANCES, distance=FLAGS.distance)
     checks.check_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
     checks.check_non_negative_integer(seed=FLAGS.seed, images=FLAGS.images)
