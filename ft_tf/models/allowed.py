@@ -135,9 +135,9 @@ IDENTIFIERS = {
 """Texts that Keras looks up as functions or classes, by how their option's name ends."""
 TEXTS = _words("""
     bias_axes bounding_box_format color_mode data_format default_policy distribution dtype encoding
-    equation fill_mode input_layers interpolation mask_token mask_value merge_mode mode name
-    oov_method oov_token output_layers output_mode padding pool_mode qk_norm rng_type score_mode
-    split standardize transform_type use_cudnn vocabulary_dtype
+    equation fill_mode indexing input_layers interpolation mask_token mask_value merge_mode method
+    mode name oov_method oov_token ord output_layers output_mode padding pool_mode qk_norm rng_type
+    score_mode split standardize subscripts transform_type use_cudnn vocabulary_dtype
 """)
 """Options whose value may be a text: a mode, a name or a token, never a path."""
 WIDTHS = _words("""

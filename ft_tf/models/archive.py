@@ -6,8 +6,8 @@ unpacked, and its weights are counted without being read.
 
 import dataclasses
 import io
-import json
 import math
+import mmap
 import re
 import stat
 import struct
@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import h5py
 
+from ft_tf.untrusted import parse_json
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = {"metadata.json": 1 << 16, "config.json": 1 << 24, _WEIGHTS: 1 << 40}
@@ -26,8 +28,8 @@ _DIRECTORY_SIZE = 1 << 12
 """Bytes of a zip file's directory: three members take about 200."""
 _EXPANSION, _SMALL = 20, 1 << 20
 """A member larger than `_SMALL` unpacks to at most 20 times its size (Keras does not compress)."""
-_DEPTH, _CONTAINERS = 200, 500_000
-"""Of JSON. A layer takes about 40 containers; 20 nested models have a depth of about 100."""
+_TEXTS = 1 << 30
+"""Bytes of the texts in one attribute of an HDF5 file, were each as long as the longest."""
 _OBJECTS = 100_000
 """Groups and datasets in an HDF5 file."""
 
@@ -83,11 +85,12 @@ def _read_zip(file: BinaryIO) -> Contents:
         raise RefusedError("it holds more files than the three of a .keras file")
     with zipfile.ZipFile(file) as archive:
         _check_members(archive.infolist(), file.seek(0, io.SEEK_END))
-        metadata = _parse(archive.read("metadata.json"))
-        config = _parse(archive.read("config.json"))
+        metadata = parse_json(archive.read("metadata.json"))
+        config = parse_json(archive.read("config.json"))
         version = _major(metadata["keras_version"])
-        with h5py.File(io.BytesIO(archive.read(_WEIGHTS)), "r") as weights:
-            stored = _count_weights(weights, archive.getinfo(_WEIGHTS).file_size)
+        raw = archive.read(_WEIGHTS)
+        with h5py.File(io.BytesIO(raw), "r") as weights:
+            stored = _count_weights(weights, raw)
     return Contents(version, config, stored, zipped=True)
 
 
@@ -138,25 +141,14 @@ def _major(version: Any) -> str:
     return major
 
 
-def _parse(text: bytes) -> Any:
-    """JSON of bounded depth: parsing and everything that walks the result is recursive."""
-    brackets = re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text, flags=re.DOTALL))
-    depth = deepest = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > _DEPTH:
-        raise RefusedError(f"its description is nested {deepest:,} deep; at most {_DEPTH}")
-    if len(brackets) > 2 * _CONTAINERS:
-        raise RefusedError(f"its description has more than {_CONTAINERS:,} parts")
-    return json.loads(text)
-
-
 def _read_hdf5(path: Path, file: BinaryIO) -> Contents:
     if path.suffix not in (".h5", ".hdf5"):
         raise RefusedError("it is an HDF5 file: rename it to end in .h5")
-    with h5py.File(file, "r") as contents:
-        stored = _count_weights(contents, file.seek(0, io.SEEK_END))
+    with (
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw,
+        h5py.File(file, "r") as contents,
+    ):
+        stored = _count_weights(contents, raw)
         if "model_config" not in contents.attrs:
             raise RefusedError(
                 "it holds weights and no model: build the model in Python, call its "
@@ -168,18 +160,18 @@ def _read_hdf5(path: Path, file: BinaryIO) -> Contents:
         version = version.decode() if isinstance(version, bytes) else version
     if len(text) > _MEMBERS["config.json"]:
         raise RefusedError(f"its description has {len(text):,} bytes, too many")
-    return Contents(_major(version), _parse(text), stored, zipped=False)
+    return Contents(_major(version), parse_json(text), stored, zipped=False)
 
 
-def _count_weights(file: h5py.File, size: int) -> int:
+def _count_weights(file: h5py.File, raw: bytes | mmap.mmap) -> int:
     """Numbers in an HDF5 file whose datasets are plain, lie in it and are no larger than it.
 
     Args:
         file: Opened; none of its datasets is read.
-        size: Its bytes.
+        raw: Its bytes.
     """
     numbers = total = 0
-    for name, dataset in _datasets(file):
+    for name, dataset in _datasets(file, _longest_text(raw, file)):
         layout = dataset.id.get_create_plist()
         if dataset.dtype.kind not in "fiubV" or dataset.dtype.names or dataset.dtype.hasobject:
             raise RefusedError(f"{name!r} in it holds {dataset.dtype}, and no numbers")
@@ -191,19 +183,19 @@ def _count_weights(file: h5py.File, size: int) -> int:
             raise RefusedError(f"{name!r} in it is compressed: save the model again with Keras")
         count = math.prod(dataset.shape or ())
         numbers, total = numbers + count, total + count * dataset.dtype.itemsize
-        if total > size:
+        if total > len(raw):
             raise RefusedError(
-                f"{name!r} in it declares {dataset.shape}, more than the file of {size:,} bytes"
+                f"{name!r} in it declares {dataset.shape}, more than the file of {len(raw):,} bytes"
             )
     return numbers
 
 
-def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+def _datasets(file: h5py.File, longest_text: int) -> Iterator[tuple[str, h5py.Dataset]]:
     """All datasets of an HDF5 file; refuses links, and objects that can be reached twice."""
     groups, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
     while groups:
         prefix, group = groups.pop()
-        _check_attributes(prefix or "/", group)
+        _check_attributes(prefix or "/", group, longest_text)
         for key in group:
             name = f"{prefix}/{key}"[-200:]
             link = group.get(key, getlink=True)
@@ -217,16 +209,36 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             if isinstance(item, h5py.Group):
                 groups.append((name, item))
             elif isinstance(item, h5py.Dataset):
-                _check_attributes(name, item)
+                _check_attributes(name, item, longest_text)
                 yield name, item
             else:
                 raise RefusedError(f"{name!r} in it is no group and no dataset")
 
 
-def _check_attributes(name: str, item: h5py.Group | h5py.Dataset) -> None:
-    """Attributes are texts and numbers; a list of texts of any length could repeat one of them."""
+def _check_attributes(name: str, item: h5py.Group | h5py.Dataset, longest_text: int) -> None:
+    """Attributes are numbers and texts; a list of texts may repeat a long one many times."""
     for key in item.attrs:
         attribute = item.attrs.get_id(key)
-        text = h5py.check_string_dtype(attribute.dtype)
-        if attribute.dtype.hasobject and (text is None or attribute.shape != ()):
+        if not attribute.dtype.hasobject:
+            continue
+        if h5py.check_string_dtype(attribute.dtype) is None:
             raise RefusedError(f"the attribute {key!r} of {name!r} in it is no text and no number")
+        if math.prod(attribute.shape) * longest_text > _TEXTS:
+            raise RefusedError(f"the attribute {key!r} of {name!r} in it may take too much memory")
+
+
+def _longest_text(contents: bytes | mmap.mmap, file: h5py.File) -> int:
+    """The most bytes of any text of variable length, found where HDF5 keeps them: in its heaps."""
+    if file.id.get_create_plist().get_sizes() != (8, 8):
+        raise RefusedError("it is an HDF5 file with addresses of an unusual size")
+    longest = 0
+    for heap in re.finditer(rb"GCOL\x01\0\0\0", contents):
+        position = heap.end() + 8
+        end = heap.start() + struct.unpack_from("<Q", contents, heap.end())[0]
+        while position + 16 <= min(end, len(contents)):
+            index, length = struct.unpack_from("<H6xQ", contents, position)
+            if index == 0:
+                break  # free space
+            longest = max(longest, min(length, len(contents)))
+            position += 16 + -(-length // 8) * 8
+    return longest

@@ -66,6 +66,7 @@ class Judge:
             if "class_name" in value:
                 yield from self._object(value, layer)
             else:
+                free = free or option in ("input_layers", "output_layers")
                 for key, item in value.items():
                     yield from self._value(item, key, layer, free=free)
         elif isinstance(value, list):
@@ -121,9 +122,10 @@ class Judge:
         if module is None:
             # A class of a user's script or notebook: Keras writes no module to look into.
             known = value.get("registered_name") or kind
+            older = "" if "module" in value else ", or save the model as a .keras file"
             return (
                 f"{layer} needs the class {kind!r}, which is not registered here as {known!r}: "
-                f"register it with {self._register}"
+                f"register it with {self._register}{older}"
             )
         return (
             f"{layer} needs {name!r} of the module {module!r}, which is none of the parts that "
