@@ -14,7 +14,6 @@ from ft_tf.intervals.basic import (
 from ft_tf.intervals.networks import (
     Estimate,
     NetworkMean,
-    another_network,
     holm,
     mean_of_population,
     network_mean,
@@ -44,7 +43,6 @@ __all__ = [
     "NetworkMean",
     "VarianceComponents",
     "allocate",
-    "another_network",
     "crossed",
     "difference",
     "has_spread",
