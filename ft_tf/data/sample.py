@@ -11,8 +11,6 @@ rank orders the rows of the file.
 
 from pathlib import Path
 
-import numpy as np
-
 from ft_tf.data.dataset import SAMPLE_PREFIX, Dataset, from_arrays
 from ft_tf.data.specs import FASHION_MNIST
 from ft_tf.errors import DataError

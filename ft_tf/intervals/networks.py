@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from ft_tf.checks import check_probability
 from ft_tf.errors import ArgumentError
-from ft_tf.intervals.basic import Interval, has_spread, prediction
+from ft_tf.intervals.basic import has_spread
 
 SUPPORTED, CONTRADICTED, NO_DIFFERENCE = "supported", "contradicted", "no difference"
 MIXED, INCONCLUSIVE = "mixed", "inconclusive"
@@ -61,7 +61,8 @@ class Estimate:
 
         It is doubled, so that it is at most 0.05 where the 95% interval lies within +-smallest.
         """
-        return min(1.0, self._p_beyond(smallest) if abs(self.value) < smallest else 1.0)
+        p = self._p_beyond(smallest)
+        return 1.0 if abs(self.value) >= smallest and not math.isnan(p) else p
 
     def _p_beyond(self, smallest: float) -> float:
         if not self.freedom or math.isnan(self.standard_error):
@@ -214,21 +215,14 @@ def mean_of_population(networks: Sequence[NetworkMean], *, level: float = 0.95) 
     """The mean over networks like these, as if they had been drawn: `random_effects`.
 
     Variances are `seed_variance` / seeds: a network's own, over two to five seeds, is too rough for
-    a weight, and its intervals would cover less than they say.
+    a weight, and the interval would cover as little as 90%.
+
+    For one further network use `prediction` of the networks' values: with three or four networks
+    tau^2 is estimated as 0 too often, and a prediction interval made with it covers 87 to 95%.
     """
     pooled, freedom = seed_variance(networks)
     variances = [pooled / n.seeds if freedom else 0.0 for n in networks]
     return random_effects([n.value for n in networks], variances, level=level)
-
-
-def another_network(networks: Sequence[NetworkMean], *, level: float = 0.95) -> Interval:
-    """Prediction interval for the effect in one further network: mean +- t s sqrt(1 + 1/K).
-
-    s is the standard deviation of the networks' effects. What of it is noise of the seeds is not
-    taken off: with three or four networks an estimate of tau^2 is 0 too often, and the interval
-    with it covers 87 to 95%.
-    """
-    return prediction([network.value for network in networks], level=level, unit="network")
 
 
 def random_effects(
