@@ -1,0 +1,401 @@
+"""Accuracy and generalization error: a line for each row of the paper and each variant run."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ft_tf import intervals
+from ft_tf.data.circles import PAPER_N_TEST
+from ft_tf.errors import RunError
+from ft_tf.report import display_names, paper, plot_styles
+from ft_tf.report.display_names import OTHER, parts_of
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.groups import SMOKE, Group
+from ft_tf.report.replicates import EQUAL, LEAST, LEVEL, deviation, why_not
+from ft_tf.report.table import (
+    NOTHING,
+    Line,
+    Table,
+    interval,
+    is_missing,
+    make_table,
+    number,
+    percent,
+    points,
+)
+from ft_tf.report.tidy import Study
+
+FRAME = (
+    "row", "paper_row", "run", "variant", "status",
+    "paper_train", "paper_test", "paper_generalization_error",
+    "train", "test", "generalization_error",
+    "train_sd", "test_sd", "generalization_error_sd", "replicates", "replication_unit",
+    "train_difference", "test_difference", "generalization_error_difference",
+    "generalization_error_prediction_low", "generalization_error_prediction_high",
+    "paper_generalization_error_inside", "form", "noise_multiplier", "epsilon",
+    "epsilon_accounting", "epsilon_tight", "delta", "data", "deviations", "length", "breakdowns",
+    "fitted", "smoke", "unjudged", "further_variance", "failures", "command", "note", "records",
+)  # fmt: skip
+_MEASURES = ("train", "test", "generalization_error")
+_PREDICTION = ("generalization_error_prediction_low", "generalization_error_prediction_high")
+_GET_CIFAR = (
+    "CIFAR-10 without a network: python -m experiments.prepare_data --dataset=cifar10 "
+    "--from=FOLDER --data_dir=DIR turns its binary files into what --data_dir=DIR takes."
+)
+_SAMPLING = {
+    "poisson": "Poisson sampling, the paper's accountant",
+    "shuffle": "shuffled batches, unamplified",
+}
+
+
+def accuracy_frame(study: Study, exhibit: str) -> pd.DataFrame:
+    """Returns the paper's accuracies and ours for one exhibit of the paper, or for "other" runs.
+
+    Accuracies, errors and differences (ours minus the paper's) are fractions.
+    `generalization_error` is the mean over replicates, the column ending in _sd their sample
+    standard deviation, and the prediction that of one further replicate, at 95%: what a single
+    published run is to be compared with; on circles drawn anew it is tested on as few points as the
+    paper's. Where the replicates allow none it is missing, for the reason in `unjudged`; runs of
+    the scale "smoke" are not compared with the paper. `epsilon` is always the run's.
+    """
+    rows = () if exhibit == OTHER else paper.rows(exhibit)
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        groups = study.groups_for(row)
+        lines += [_line(study, row, group) for group in groups] or [_not_run(row)]
+    known = {row.id for row in rows}
+    for row_id, groups in study.by_row.items():
+        if parts_of(row_id)[0] == exhibit and row_id not in known:
+            lines += [_line(study, None, group) for group in groups]
+    return pd.DataFrame(lines, columns=list(FRAME))
+
+
+def command_for(row: paper.PaperRow) -> str:
+    """Returns the command that runs a row, and gets its data where no sample is embedded."""
+    number = row.exhibit.removeprefix("table_") if row.exhibit in paper.TABLES else "4"
+    command = f"python -m experiments.reproduce --tables={number}"
+    return command + (" --data_dir=DIR --download" if row.dataset == "cifar10" else "")
+
+
+def _printed(row: paper.PaperRow) -> dict[str, Any]:
+    return {
+        "row": row.id,
+        "paper_row": row.label,
+        **{f"paper_{name}": getattr(row, name) for name in _MEASURES},
+        "note": row.note,
+    }
+
+
+def _not_run(row: paper.PaperRow) -> dict[str, Any]:
+    return {**_printed(row), "status": "not run", "replicates": 0, "command": command_for(row)}
+
+
+def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
+    own = {
+        "row": group.row,
+        "paper_row": display_names.own_row(group.row),
+        "note": "not in the paper",
+    }
+    return {
+        **(own if row is None else _printed(row)),
+        "run": group.run,
+        "variant": study.variants[group.row, group.key],
+        "status": "ran" if group.finished else "failed",
+        "form": group.form,
+        **own_epsilon(group),
+        "data": group.source,
+        "deviations": group.deviations,
+        "length": _length(group),
+        "breakdowns": group.breakdowns,
+        "fitted": group.is_fitted,
+        "smoke": group.is_smoke,
+        "failures": group.failures,
+        "records": group.names,
+        **(_results(row, group) if group.finished else {"replicates": 0}),
+    }
+
+
+def _length(group: Group) -> str:
+    """How long a training was that stopped early, or on CIFAR-10; "" elsewhere."""
+    config = group.config
+    if parts_of(group.row)[2] == display_names.STOPPED and group.steps:
+        return f"{group.steps} steps"
+    if config.get("dataset") != "cifar10":
+        return ""
+    official = display_names.OFFICIAL_EPOCHS.get(config["algorithm"]["name"])
+    return f"{config['epochs']} epochs" + (
+        f" (its authors' script: {official})" if official else ""
+    )
+
+
+def own_epsilon(group: Group) -> dict[str, Any]:
+    """Cells with the epsilon of a DP group, never that of the row of the paper next to it.
+
+    `epsilon` is by the paper's accountant or, for shuffled batches, unamplified; where there is no
+    finite one `epsilon_accounting` says why. `epsilon_tight` is that of privacy loss distributions.
+    """
+    algorithm, stated = group.config.get("algorithm") or {}, group.privacy
+    if "noise_multiplier" not in algorithm:
+        return {}
+    sampling = stated.sampling if stated and stated.sampling else algorithm.get("sampling")
+    name = "epsilon_shuffled" if sampling == "shuffle" else "epsilon_paper"
+    epsilon = getattr(stated, name, None)
+    accounting = _SAMPLING.get(sampling, sampling)
+    if epsilon is None:
+        reasons = (stated.reasons if stated else None) or {}
+        accounting = reasons.get(name) or "no figure on record"
+    return {
+        "noise_multiplier": algorithm["noise_multiplier"],
+        "epsilon": epsilon,
+        "epsilon_accounting": accounting,
+        "epsilon_tight": stated.epsilon_pld if stated and sampling == "poisson" else None,
+        "delta": stated.delta if stated else algorithm.get("delta"),
+    }
+
+
+def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
+    samples = group.samples
+    found: dict[str, Any] = {"replicates": len(samples), "replication_unit": samples.unit}
+    for name in _MEASURES:
+        values = getattr(samples, name)
+        found[name] = statistics.fmean(values)
+        found[f"{name}_sd"] = deviation(values)
+    found["unjudged"] = why_not(samples.generalization_error)
+    if not found["unjudged"]:
+        found["further_variance"] = _of_fewer_test_points(group)
+        prediction = intervals.prediction(
+            samples.generalization_error,
+            level=LEVEL,
+            unit=samples.unit,
+            further_variance=found["further_variance"],
+        )
+        found |= dict(zip(_PREDICTION, (prediction.low, prediction.high), strict=True))
+    if row is not None:
+        for name in _MEASURES:
+            printed = getattr(row, name)
+            found[f"{name}_difference"] = None if printed is None else found[name] - printed
+        printed = row.generalization_error
+        if not found["unjudged"] and not group.is_smoke and printed is not None:
+            found["paper_generalization_error_inside"] = prediction.low <= printed <= prediction.high
+    return found
+
+
+def _of_fewer_test_points(group: Group) -> float:
+    """Variance of the paper's test accuracy on circles that ours, on points drawn anew, lacks.
+
+    Its accuracy p on n points is binomial, p (1 - p) / n; ours are measured on far more points. On
+    the paper's own points both are tested on the same ones.
+    """
+    if group.form != "redrawn_data":
+        return 0.0
+    ours = group.any_record.data.test_examples or PAPER_N_TEST
+    scale = max(0.0, 1 / PAPER_N_TEST - 1 / ours)
+    return scale * statistics.fmean(p * (1 - p) for p in group.samples.test)
+
+
+def _yes_or_no(value: Any) -> str:
+    return NOTHING if is_missing(value) else ("yes" if value else "no")
+
+
+class Accuracy(Exhibit):
+    """A table of the paper with our runs, or our runs that belong to no table ("other")."""
+
+    is_long = False
+    has_details = True
+    columns = (
+        Column("paper_row", "row", format=text),
+        *(
+            Column(f"{prefix}{name}", header, group)
+            for prefix, group in (("paper_", "paper"), ("", "ours"))
+            for name, header in zip(_MEASURES, ("train", "test", "gap"), strict=True)
+        ),
+        Column("train_difference", "train", "difference", points, 3),
+        Column("test_difference", "test", "difference", points, 3),
+        Column("generalization_error_difference", "gap", "difference", points),
+        Column(_PREDICTION, "of our gap", "95% prediction", interval, 2),
+        Column("paper_generalization_error_inside", "paper in?", "", _yes_or_no, 1),
+        Column("replicates", "n", format=count),
+    )
+    brief_columns = (
+        Column("paper_row", "row", format=text),
+        Column("paper_generalization_error", "gap", "paper"),
+        *(
+            Column(name, header, "ours")
+            for name, header in zip(_MEASURES, ("train", "test", "gap"), strict=True)
+        ),
+        Column("generalization_error_difference", "difference", format=points),
+        Column(_PREDICTION, "95% prediction", format=interval),
+        Column("replicates", "n", format=count),
+        Column("remarks", "remarks", format=text),
+    )
+
+    def __init__(self, name: str, order: int) -> None:
+        self.name, self.order = name, order
+        if name == OTHER:
+            self.title = "Runs next to the paper's rows"
+            self.is_long, self.has_details = True, False
+        else:
+            printed = paper.EXHIBITS[name]
+            self.title = f"{printed.title}: {printed.caption}"
+
+    def parts(self, study: Study) -> Sequence[Exhibit]:
+        """The exhibit itself; none for "other" without such runs."""
+        is_empty = not any(parts_of(row)[0] == OTHER for row in study.by_row)
+        return [] if self.name == OTHER and is_empty else [self]
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        """See `accuracy_frame`."""
+        return accuracy_frame(study, self.name)
+
+    def notes(self, study: Study) -> Sequence[str]:
+        """Meaning of the columns, and how to get data that is missing."""
+        frame = self.frame(study)
+        needs_cifar = frame["command"].fillna("").str.contains("--download").any()
+        return (
+            *([_GET_CIFAR] if needs_cifar else []),
+            "Percent; differences are ours minus the paper's, in points; gap is the "
+            "generalization error, train minus test; n counts training seeds, or replicates for "
+            f"circles, and more than one give means. A prediction takes {LEAST} or more that are "
+            "not all equal.",
+            *_fewer_points(frame),
+        )
+
+    def detail(self, line: Line) -> str:
+        """Configuration, data, epsilon, standard deviations and failures of a line."""
+        if line["status"] == "not run":
+            return f"not run; run it with: {line['command']}"
+        deviations = " / ".join(percent(line[f"{name}_sd"]) for name in _MEASURES)
+        of_the_paper = "" if is_missing(line["paper_generalization_error"]) else "the paper's row: "
+        parts = (
+            f"{'ran' if line['status'] == 'ran' else 'FAILED'}: {line['run']}",
+            text(line["variant"]) and f"variant: {line['variant']}",
+            text(line["breakdowns"]),
+            f"data: {line['data']}",
+            display_names.deviations(text(line["deviations"])),
+            _describe_epsilon(line),
+            ""
+            if is_missing(line["generalization_error_sd"])
+            else f"standard deviation over {line['replication_unit']}s: {deviations}",
+            "fitted to the paper's training accuracy: no agreement" if line["fitted"] == 1 else "",
+            f"not counted: {SMOKE}" if line["smoke"] == 1 else "",
+            f"no prediction: {EQUAL}" if line["unjudged"] == EQUAL else "",
+            text(line["failures"]) and f"failed: {line['failures']}",
+            text(line["note"]) and f"{of_the_paper}{line['note']}",
+        )
+        return "; ".join(filter(None, parts))
+
+    def brief(self, study: Study) -> Table:
+        """The lines that ran, short enough for the README."""
+        frame = self.frame(study)
+        frame = frame[frame["status"] == "ran"]
+        frame = frame.assign(remarks=[_remarks(line) for line in frame.to_dict("records")])
+        notes = ["Percent; differences are ours minus the paper's, in points.", *_fewer_points(frame)]
+        if frame["epsilon"].notna().any():
+            notes.append(
+                "Own epsilon: that of our run, by the paper's accountant (for shuffled batches the "
+                "unamplified epsilon)."
+            )
+        if frame["fitted"].eq(True).any():
+            notes.append(
+                "Fitted: a setting was chosen so that the training accuracy comes near the "
+                "paper's; it counts as no agreement."
+            )
+        return make_table(frame, self.brief_columns, title=self.title.split(":")[0], notes=notes)
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        """The generalization errors of tables; training curves have a file of their own."""
+        if self.name.startswith("figure"):
+            return []
+        caption = f"Gaps, the paper's and ours; {self.title}"
+        return [Plot(f"gaps_{self.name}", caption, lambda: draw_gaps(study, self.name))]
+
+
+def _describe_epsilon(line: Line) -> str:
+    if not text(line["epsilon_accounting"]):
+        return ""
+    if is_missing(line["epsilon"]):
+        return f"own epsilon: none ({line['epsilon_accounting']})"
+    has_tight = not is_missing(line["epsilon_tight"])
+    tight = f"; tight {number(line['epsilon_tight'])}" if has_tight else ""
+    return (
+        f"own epsilon {number(line['epsilon'])} at delta {number(line['delta'])} "
+        f"({line['epsilon_accounting']}{tight})"
+    )
+
+
+def _remarks(line: Line) -> str:
+    parts = (
+        *(text(line[name]) for name in ("variant", "length", "breakdowns")),
+        "" if is_missing(line["epsilon"]) else f"own epsilon {number(line['epsilon'])}",
+        "fitted" if line["fitted"] == 1 else "",
+        "scale smoke" if line["smoke"] == 1 else "",
+        f"no prediction: {EQUAL}" if line["unjudged"] == EQUAL else "",
+        display_names.deviations(text(line["deviations"])),
+    )
+    return "; ".join(filter(None, parts))
+
+
+def _fewer_points(frame: pd.DataFrame) -> list[str]:
+    """Says where the prediction is wider than the spread over replicates."""
+    if not (frame["further_variance"] > 0).any():
+        return []
+    return [
+        f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far "
+        "more, so that the prediction is wider than their spread, by the variance of an accuracy "
+        f"on {PAPER_N_TEST} points."
+    ]
+
+
+def draw_gaps(study: Study, exhibit: str) -> Figure:
+    """Draws the paper's gap as a cross, ours as a dot with its 95% prediction interval."""
+    frame = accuracy_frame(study, exhibit)
+    frame = frame[frame["generalization_error"].notna()]
+    if not len(frame):
+        raise RunError(f"no gap figure for {exhibit}: no finished run of its rows is on record")
+    title = plot_styles.exhibit_title(exhibit, "Generalization error")
+    figure, ((axes,),) = plot_styles.panels(1, 1, title=title)
+    figure.set_size_inches(8.0, 1.7 + 0.4 * len(frame))
+    places = np.arange(len(frame))[::-1]
+    for place, line in zip(places, frame.to_dict("records"), strict=True):
+        _whisker(axes, place, line)
+    paper_color, color = plot_styles.PAPER, plot_styles.OURS
+    printed = 100 * frame["paper_generalization_error"].astype(float)
+    axes.scatter(
+        printed, places, marker="x", s=42, color=paper_color, linewidths=1.8, label="paper", zorder=3
+    )
+    ours = 100 * frame["generalization_error"].astype(float)
+    axes.scatter(ours, places, s=28, color=color, label="ours", zorder=4)
+    axes.set_yticks(places, [_tick(line) for line in frame.to_dict("records")], fontsize=8)
+    axes.set_ylim(-0.7, len(frame) - 0.3)
+    plot_styles.draw_zero(axes, is_vertical=True)
+    axes.set_xlabel("train minus test accuracy, points\nbars: 95% prediction interval")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+    return figure
+
+
+def _whisker(axes: Axes, place: float, line: Line) -> None:
+    low, high = (line[name] for name in _PREDICTION)
+    if not is_missing(low):
+        axes.plot([100 * low, 100 * high], [place] * 2, color=plot_styles.OURS, linewidth=2.2)
+
+
+def _tick(line: Line) -> str:
+    """The row, and below it what distinguishes our run from it, of a DP run its epsilon."""
+    parts = [text(line["variant"])[:46]]
+    if text(line["epsilon_accounting"]):
+        epsilon = "none" if is_missing(line["epsilon"]) else number(line["epsilon"])
+        parts.append(f"ours: epsilon {epsilon}")
+    parts += ["fitted"] if line["fitted"] else []
+    below = ", ".join(filter(None, parts))
+    return f"{line['paper_row']}, n={line['replicates']}" + (f"\n{below}" if below else "")
+
+
+for _place, _name in enumerate(paper.EXHIBITS):
+    if _name not in ("figure_2", "figure_3"):
+        register(Accuracy(_name, order=10 + _place))
+register(Accuracy(OTHER, order=90))

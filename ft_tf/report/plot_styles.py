@@ -1,0 +1,278 @@
+"""How figures look: one look per algorithm and setting everywhere, files that are equal each time.
+
+Colours go by the family of the algorithm and start from Okabe and Ito's, which the colour-blind can
+tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise, fitted
+runs violet. Markers and line styles repeat what colours say, for print without colour.
+"""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ft_tf.report import display_names, paper
+from ft_tf.report.groups import Group
+
+FAMILIES = {
+    "natural": ("#000000", "#7A7A7A", "#B3B3B3"),
+    "tikhonov": ("#009E73", "#5CC9A7", "#00573F"),
+    "trades": ("#D55E00", "#E69F00", "#8C2D04", "#F3C969", "#FF9478", "#5E3C2E"),
+    "dpsgd": ("#08306B", "#0072B2", "#56B4E9", "#A6CEE3"),
+    "fitted": ("#4B0092", "#9A4FD1", "#C9A0E8"),
+    "other": ("#CC79A7", "#8C6D1F", "#882255", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
+}
+MARKERS = {
+    "natural": ("o", "P", "X"),
+    "tikhonov": ("s", "D", "H"),
+    "trades": ("^", "v", "<", ">"),
+    "dpsgd": ("D", "d", "p", "h"),
+    "fitted": ("1", "2", "3"),
+    "other": ("*", "X", "P", "v", "s"),
+}
+LINES = ("-", "--", "-.", ":")
+PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][1]
+_GRAY = "#666666"
+
+FORMATS = ("png", "pdf", "svg")
+COLORS = 255
+"""Of a PNG's palette: lines, bands and points keep their exact colours, at a third of the bytes."""
+_KEPT_COLORS = [int(color[1:], 16) for family in FAMILIES.values() for color in family]
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9.5,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "savefig.dpi": 120,
+    "svg.hashsalt": "ft_tf",
+}
+_NOT_STYLE = ("interactive", "toolbar", "timezone", "webagg.port", "tk.window_focus")
+_METADATA = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a group is drawn: its name in the legend, color, marker and line style."""
+
+    name: str
+    color: str
+    marker: str
+    line: str = "-"
+
+
+def looks(groups: Sequence[Group]) -> dict[str, Look]:
+    """Returns key of each group -> its look; groups with equal names look alike."""
+    names = display_names.short_names(groups)
+    places: dict[str, dict[str, int]] = {family: {} for family in FAMILIES}
+    for group in sorted(groups, key=_strength):
+        known = places[display_names.family(group)]
+        known.setdefault(names[group.key], len(known))
+    found = {}
+    for group in groups:
+        family, name = display_names.family(group), names[group.key]
+        place = places[family][name]
+        colors, markers = FAMILIES[family], MARKERS[family]
+        found[group.key] = Look(
+            name,
+            colors[place % len(colors)],
+            markers[place % len(markers)],
+            LINES[place % len(LINES)],
+        )
+    return found
+
+
+def _strength(group: Group) -> float:
+    """Most noise first; the smallest ball first."""
+    options = group.config.get("algorithm") or {}
+    return options.get("epsilon") or -(options.get("noise_multiplier") or 0.0)
+
+
+def by_architecture(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """Groups by their architecture, for figures with a panel for each."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.config["architecture"], []).append(group)
+    return found
+
+
+def panels(
+    rows: int,
+    columns: int,
+    *,
+    title: str,
+    height: float = 3.0,
+    width: float = 4.4,
+    share_y: bool | str = False,
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a title and rows x columns panels, each with its own tick labels."""
+    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)  # measures text, for legends that fit
+    figure.suptitle(title, fontsize=10, fontweight="bold")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    for panel in axes.ravel():
+        panel.tick_params(labelleft=True)  # sharing would hide it
+    return figure, axes.tolist()
+
+
+def grid_of_panels(
+    names: Sequence[str], *, title: str, height: float, share_y: bool = False
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel per name, at most two side by side."""
+    columns = min(len(names), 2)
+    rows = -(-len(names) // columns)
+    figure, axes = panels(rows, columns, title=title, height=height, width=4.8, share_y=share_y)
+    flat = [panel for row in axes for panel in row]
+    for spare in flat[len(names) :]:
+        spare.set_axis_off()
+    return figure, dict(zip(names, flat, strict=False))
+
+
+def exhibit_title(exhibit: str, title: str) -> str:
+    """Title of a figure that belongs to a table of the paper, or to runs next to its rows."""
+    if exhibit == display_names.OTHER:
+        return f"{title}\nRuns next to the paper's rows"
+    known = paper.EXHIBITS[exhibit]
+    return f"{title}\n{known.title}: {known.caption}"
+
+
+def draw_band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, color: str) -> None:
+    """Shades between two series of fractions, in percent; nothing where both are missing."""
+    low, high = 100 * low.astype(float), 100 * high.astype(float)
+    if low.notna().any():
+        axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+
+
+def draw_fault_curve(
+    axes: Axes, curve: pd.DataFrame, look: Look, *, label: str, has_band: bool = True
+) -> None:
+    """A group's accuracy against the share of faulty sites, in percent.
+
+    Args:
+        axes: a panel.
+        curve: columns rate, mean, low and high.
+        look: how.
+        label: for the legend.
+        has_band: whether the 95% band is shaded.
+    """
+    rates = 100 * curve["rate"].astype(float)
+    axes.plot(
+        rates,
+        100 * curve["mean"].astype(float),
+        label=label,
+        color=look.color,
+        marker=look.marker,
+        linestyle=look.line,
+    )
+    if has_band:
+        draw_band(axes, rates, curve["low"], curve["high"], look.color)
+
+
+def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
+    """Title, axis names and the chance level of a panel of fault curves."""
+    axes.set_title(target)
+    axes.set_xlabel(f"share of {target} stuck at 0, %")
+    axes.set_ylabel("test accuracy, %")
+    draw_chance(axes, chance)
+
+
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """A dotted line at the accuracy of guessing."""
+    if chance is not None:
+        axes.axhline(100 * chance, color=_GRAY, linestyle=":", linewidth=0.9, label="chance")
+
+
+def draw_zero(axes: Axes, *, is_vertical: bool = False) -> None:
+    """A thin line at zero."""
+    (axes.axvline if is_vertical else axes.axhline)(0, color=_GRAY, linewidth=0.8)
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:
+    """One legend for all panels, below them, each name once; in fewer columns if it is too wide."""
+    handles = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    for count in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=count
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def render(draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> dict[str, bytes]:
+    """Draws under the report's style, whatever the user's matplotlibrc says.
+
+    The same figure gives the same bytes: files carry no metadata. The colours of a PNG are cut to
+    a palette.
+
+    Args:
+        draw: makes the figure.
+        formats: of `FORMATS`.
+
+    Returns:
+        format -> content of the file.
+    """
+    style = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
+    found = {}
+    with matplotlib.rc_context({key: style[key] for key in style if key not in _NOT_STYLE}):
+        figure = draw()
+        for name in formats:
+            FigureCanvasAgg(figure)
+            file = io.BytesIO()
+            figure.savefig(file, format=name, metadata=_METADATA[name])
+            found[name] = _small_png(file) if name == "png" else file.getvalue()
+    return found
+
+
+def _small_png(file: io.BytesIO) -> bytes:
+    small = io.BytesIO()
+    _with_palette(Image.open(file)).save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def _with_palette(image: Image.Image) -> Image.Image:
+    """The image in its most frequent colours; each rarer one, an edge's, becomes the nearest.
+
+    Colours of looks stay however rare they are: one point may be all that a run has.
+    """
+    pixels = np.asarray(image.convert("RGB"), np.uint32)
+    codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
+    found, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    order = found[np.argsort(counts, kind="stable")[::-1]]
+    is_look = np.isin(order, _KEPT_COLORS)
+    kept = order[is_look | (np.cumsum(~is_look) <= COLORS - is_look.sum())]
+    channels = [
+        np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1).astype(np.int64)
+        for codes in (found, kept)
+    ]
+    nearest = np.concatenate(
+        [
+            ((part[:, None, :] - channels[1]) ** 2).sum(axis=2).argmin(axis=1)
+            for part in np.array_split(channels[0], -(-len(found) // 2000))
+        ]
+    )
+    indexed = Image.fromarray(nearest[place].reshape(codes.shape).astype(np.uint8))
+    indexed.putpalette(channels[1].astype(np.uint8).tobytes())
+    return indexed
