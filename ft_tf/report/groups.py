@@ -242,9 +242,9 @@ def _breakdown(record: Record) -> float | None:
     for epoch, accuracy in zip(
         history.get("epoch", ()), history.get("train_accuracy", ()), strict=False
     ):
-        if accuracy < best / 2:
+        if accuracy is not None and accuracy < best / 2:
             return epoch
-        best = max(best, accuracy)
+        best = max(best, accuracy or 0.0)
     return None
 
 

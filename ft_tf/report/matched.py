@@ -180,7 +180,13 @@ def private_rows(study: Study) -> list[PrivateRow]:
             continue
         for group in finished(groups):
             if not group.is_fitted:
-                names = (f"{STOPPED}/{value}", f"{NOISE_ONLY}/{value}", CLIP_ONLY, NATURAL, TIKHONOV)
+                names = (
+                    f"{STOPPED}/{value}",
+                    f"{NOISE_ONLY}/{value}",
+                    CLIP_ONLY,
+                    NATURAL,
+                    TIKHONOV,
+                )
                 matches = (match(study, row, group, name) for name in names)
                 found.append(PrivateRow(row, group, *matches))
     return found
@@ -217,7 +223,9 @@ def error_at(record: Run, train: float) -> tuple[float, float] | None:
         (epoch, generalization error); None where the level is never reached, or lies below the
         first epoch, or where the run's accuracies were not measured after each epoch.
     """
-    columns = [record.history.get(name) or [] for name in ("epoch", "train_accuracy", "test_accuracy")]
+    columns = [
+        record.history.get(name) or [] for name in ("epoch", "train_accuracy", "test_accuracy")
+    ]
     measured = [point for point in zip(*columns, strict=False) if None not in point]
     above = next((i for i, (_, reached, _) in enumerate(measured) if reached >= train), None)
     if above is None:

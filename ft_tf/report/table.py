@@ -45,8 +45,8 @@ points = functools.partial(percent, signed=True)
 
 
 def interval(low: Any, high: Any) -> str:
-    """An interval of fractions in percent."""
-    if is_missing(low) or is_missing(high):
+    """An interval of fractions in percent; "-" for one whose ends are reversed by mistake."""
+    if is_missing(low) or is_missing(high) or low > high:
         return NOTHING
     return f"[{percent(low)}, {percent(high)}]"
 
@@ -257,7 +257,9 @@ def latex(table: Table, *, command: str) -> str:
     """
     alignment = "".join("r" if column.is_number else "l" for column in table.columns)
     lines = [
-        " & ".join(f"\\multicolumn{{{size}}}{{c}}{{{escape_latex(group)}}}" for group, size in spans)
+        " & ".join(
+            f"\\multicolumn{{{size}}}{{c}}{{{escape_latex(group)}}}" for group, size in spans
+        )
         for spans in [group_spans(table.columns)]
         if any(group for group, _ in spans)
     ]

@@ -70,7 +70,9 @@ class Study:
         found = {}
         for row, groups in self.by_row.items():
             named = ["architecture"] if len(used[parts_of(row)[:2]]) > 1 else []
-            for group, text in zip(groups, display_names.variants(groups, named=named), strict=True):
+            for group, text in zip(
+                groups, display_names.variants(groups, named=named), strict=True
+            ):
                 found[row, group.key] = text
         return found
 

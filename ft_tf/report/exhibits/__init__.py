@@ -68,6 +68,11 @@ class Exhibit:
     has_details: bool = False
     detail_header: str = "configuration"
 
+    @property
+    def has_table(self) -> bool:
+        """Whether it has a table; without one it is figures, or data that is written as CSV."""
+        return bool(self.columns)
+
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""
         return [self]

@@ -181,7 +181,9 @@ def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
             found[f"{name}_difference"] = None if printed is None else found[name] - printed
         printed = row.generalization_error
         if not found["unjudged"] and not group.is_smoke and printed is not None:
-            found["paper_generalization_error_inside"] = prediction.low <= printed <= prediction.high
+            found["paper_generalization_error_inside"] = (
+                prediction.low <= printed <= prediction.high
+            )
     return found
 
 
@@ -294,7 +296,10 @@ class Accuracy(Exhibit):
         frame = self.frame(study)
         frame = frame[frame["status"] == "ran"]
         frame = frame.assign(remarks=[_remarks(line) for line in frame.to_dict("records")])
-        notes = ["Percent; differences are ours minus the paper's, in points.", *_fewer_points(frame)]
+        notes = [
+            "Percent; differences are ours minus the paper's, in points.",
+            *_fewer_points(frame),
+        ]
         if frame["epsilon"].notna().any():
             notes.append(
                 "Own epsilon: that of our run, by the paper's accountant (for shuffled batches the "
@@ -366,7 +371,14 @@ def draw_gaps(study: Study, exhibit: str) -> Figure:
     paper_color, color = plot_styles.PAPER, plot_styles.OURS
     printed = 100 * frame["paper_generalization_error"].astype(float)
     axes.scatter(
-        printed, places, marker="x", s=42, color=paper_color, linewidths=1.8, label="paper", zorder=3
+        printed,
+        places,
+        marker="x",
+        s=42,
+        color=paper_color,
+        linewidths=1.8,
+        label="paper",
+        zorder=3,
     )
     ours = 100 * frame["generalization_error"].astype(float)
     axes.scatter(ours, places, s=28, color=color, label="ours", zorder=4)

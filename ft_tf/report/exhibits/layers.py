@@ -13,7 +13,7 @@ from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of
-from ft_tf.report.table import NOTHING, Line, make_table, number, percent, plus_minus, Table
+from ft_tf.report.table import NOTHING, Line, Table, make_table, number, percent, plus_minus
 from ft_tf.report.tidy import TARGETS, Study
 
 
@@ -70,6 +70,8 @@ class Layers(Exhibit):
             self.name = f"layers_{architecture}"
             where = display_names.describe_architecture(architecture)
             self.title = f"Layers of {where}: faults in one at a time"
+
+    has_table = True  # its columns are the architecture's layers
 
     def parts(self, study: Study) -> Sequence[Exhibit]:
         """An exhibit for each architecture whose runs measured single layers."""

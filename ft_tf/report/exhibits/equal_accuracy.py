@@ -1,0 +1,108 @@
+"""Fault tolerance at equal accuracy: DP runs and natural training stopped at their accuracy."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.records import Run
+from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.matched import PrivateRow, are_equal, by_seed, paired, private_rows
+from ft_tf.report.replicates import LEAST
+from ft_tf.report.table import Line, percent, signed_plus_minus
+from ft_tf.report.tidy import TARGETS, Study, accuracy_at, normalized_auc
+
+RATES = (0.1, 0.5, 0.9)
+
+
+def _measures(target: str) -> dict[str, Callable[[Run], float | None]]:
+    def at(rate: float) -> Callable[[Run], float | None]:
+        return lambda run: accuracy_at(run, target, rate)
+
+    return {
+        "test": lambda run: run.accuracy.test,
+        **{f"at_{round(100 * rate)}": at(rate) for rate in RATES},
+        "normalized_auc": lambda run: normalized_auc(run, target),
+    }
+
+
+def _columns(measure: str, group: str, priority: int) -> tuple[Column, ...]:
+    difference = tuple(f"{measure}_{part}" for part in ("difference", "low", "high"))
+    return (
+        Column(f"{measure}_private", "DP", group, priority=priority),
+        Column(f"{measure}_stopped", "natural", group, priority=priority),
+        Column(difference, "difference", group, signed_plus_minus, min(priority, 1)),
+    )
+
+
+class EqualAccuracy(Exhibit):
+    """A line per DP row and fault target, paired by seed."""
+
+    name, order = "equal_accuracy", 70
+    title = "Fault tolerance at equal accuracy: DP and natural training stopped at its level"
+    columns = (
+        Column("run", "DP run", format=text),
+        Column("target", "stuck at 0", format=text),
+        *_columns("test", "no faults", 0),
+        *_columns("at_10", "10% faults", 4),
+        *_columns("at_50", "50% faults", 2),
+        *_columns("at_90", "90% faults", 3),
+        Column("replicates", "n", format=count),
+    )
+
+    def notes(self, study: Study) -> Sequence[str]:
+        """Meaning of the columns."""
+        return (
+            "Percent of test accuracy; differences are DP minus natural, paired by training seed, "
+            "with the half width of their 95% interval where n, the number of pairs, is "
+            f"{LEAST} or more and they are not all equal. The natural training stopped as soon as "
+            "it reached the test accuracy of the DP run of its seed: it ends above it, mostly by "
+            "less than a point. It takes far fewer steps to get there.",
+        )
+
+    def detail(self, line: Line) -> str:
+        """Data, rows, the natural run, and a warning where accuracies are not equal."""
+        both = [percent(line[f"normalized_auc_{part}"]) for part in ("private", "stopped")]
+        is_equal = are_equal(line["test_private"], line["test_stopped"])
+        parts = (
+            line["data"],
+            f"rows: {line['rows']}",
+            f"natural: {line['beside']}",
+            f"normalized accuracy under 0 to 90% faults: {' and '.join(both)}",
+            "" if is_equal else "NOT EQUAL: test accuracies differ by more than a point",
+        )
+        return "; ".join(filter(None, parts))
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        """Accuracies at 10, 50 and 90% faults, and the normalized AUC, with mean differences."""
+        lines = [_line(entry, t) for entry in private_rows(study) if entry.stopped for t in TARGETS]
+        return pd.DataFrame([line for line in lines if line])
+
+
+def _line(entry: PrivateRow, target: str) -> dict[str, Any]:
+    """A line of the table; {} where nothing was measured of both."""
+    measures = _measures(target)
+    pairs = {name: by_seed(entry.private, entry.stopped, m) for name, m in measures.items()}
+    if not pairs["test"] or not any(pairs[name] for name in measures if name != "test"):
+        return {}
+    cells: dict[str, Any] = {}
+    for name, values in pairs.items():
+        found = paired(values) if values else None
+        for part, attribute in (
+            ("private", "first"), ("stopped", "second"), ("difference", "difference"),
+            ("low", "low"), ("high", "high"),
+        ):  # fmt: skip
+            cells[f"{name}_{part}"] = getattr(found, attribute, None)
+    return {
+        "data": entry.private.data,
+        "run": entry.private.run,
+        "beside": entry.stopped.run,
+        "rows": entry.row,
+        "target": target,
+        "replicates": len(pairs["test"]),
+        **cells,
+        "records": f"{entry.private.names} {entry.stopped.names}",
+    }
+
+
+register(EqualAccuracy())

@@ -1,0 +1,166 @@
+"""Membership inference, and how much of it a run's privacy guarantee allows."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.privacy.membership import allowed_true_positive_rate
+from ft_tf.records import Membership
+from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits.privacy_bounds import SECRET_SEEDS
+from ft_tf.report.groups import Group
+from ft_tf.report.replicates import band, deviation, mean_of
+from ft_tf.report.table import Line, interval, is_missing, number, percent
+from ft_tf.report.tidy import Study
+
+_ONE_SPLIT = "training images alone"
+_ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
+_UNRESOLVED = (
+    '"Ties": so many test images have a loss of exactly 0 in float64 that no threshold on it takes '
+    "few of them for training images. Runs recorded since are judged by log(exp(loss) - 1), which "
+    "has no such ties."
+)
+_NARROW = (
+    f'An interval "over {_ONE_SPLIT}" takes the threshold of the attack as known, though the test '
+    "images set it: it is too narrow. Runs recorded since have one over both splits."
+)
+
+
+class MembershipInference(Exhibit):
+    """The loss-threshold attack on each group of runs, and for DP runs what their epsilon allows.
+
+    True positives are left out, and `resolved` is false, where a record from before log-odds has
+    none: more of its test images than may be taken for members had a loss of exactly 0.
+
+    `allowed` follows from the epsilon that the run claims. That epsilon adds or removes an example,
+    while the attack compares a training image with one that it might have been replaced by:
+    `allowed_replace_one` is the bound that the experiment as it is run has to obey, on average
+    over the draw of the data and of the run.
+    """
+
+    name, order = "membership", 80
+    title = "Membership inference by a threshold on the loss"
+    columns = (
+        Column("run", "run", format=text),
+        Column("advantage", "best threshold", "advantage"),
+        Column("advantage_of_correctness", "right or wrong", "advantage"),
+        Column("advantage_of_mean_loss", "mean loss", "advantage", priority=3),
+        Column(
+            ("true_positive_rate", "resolved"),
+            "found",
+            "true positives",
+            lambda rate, resolved: percent(rate) if resolved else "ties",
+        ),
+        Column(
+            ("true_positive_low", "true_positive_high"),
+            "95% interval",
+            "true positives",
+            interval,
+            1,
+        ),
+        Column("allowed", "by claimed epsilon", "at most", priority=2),
+        Column("allowed_replace_one", "by replace-one", "at most"),
+        Column("replicates", "n", format=count),
+    )
+
+    def notes(self, study: Study) -> Sequence[str]:
+        """Meaning of the columns, and what is wrong with older records."""
+        frame = self.frame(study)
+        rates = sorted(set(frame["false_positive_rate"].dropna()))
+        at = " and ".join(f"{number(100 * rate)}%" for rate in rates) or "a fixed share of"
+        return (
+            'Percent. Advantage is true minus false positive rate. That of the rule "member where '
+            'the prediction is right" is R_train - R_test, the generalization error of equation 2: '
+            f"the same number. True positives: training images found at {at} false "
+            "positives. At most: what an (epsilon, delta) guarantee allows there. The first figure "
+            "takes the epsilon that the run claims, which adds or removes an example; the second "
+            "takes the one that replaces an example, as the attack does when it sets training "
+            "images against test images: that one binds this experiment, on average over runs.",
+            *([_UNRESOLVED] if not frame["resolved"].all() else []),
+            *([_NARROW] if frame["band"].astype(str).str.contains(_ONE_SPLIT).any() else []),
+            SECRET_SEEDS,
+        )
+
+    def detail(self, line: Line) -> str:
+        """Data, rows, numbers of images, epsilons and standard deviation."""
+        epsilons = (
+            ""
+            if is_missing(line["epsilon"])
+            else f"claimed epsilon {number(line['epsilon'])}, replace-one "
+            f"{number(line['epsilon_replace_one'])}, delta {number(line['delta'])}"
+        )
+        spread = (
+            ""
+            if is_missing(line["advantage_sd"])
+            else f"standard deviation of the advantage over seeds {percent(line['advantage_sd'])}"
+        )
+        parts = (
+            f"{line['data']}; rows: {line['rows']}",
+            f"{count(line['members'])} training and {count(line['others'])} test images",
+            f"interval over {line['band']}" if line["resolved"] else "",
+            epsilons,
+            spread,
+        )
+        return "; ".join(filter(None, parts))
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        """A line per group with runs that measured it."""
+        lines = []
+        for group in study.trained:
+            found = [record.membership for record in group.finished if record.membership]
+            if found:
+                lines.append(_line(group, found))
+        return pd.DataFrame(lines)
+
+
+def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
+    first = found[0]
+    is_resolved = all(entry.scale or entry.true_positive_rate > 0 for entry in found)
+    rates = [entry.true_positive_rate for entry in found]
+    over = "both splits" if first.scale else _ONE_SPLIT
+    ends = band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
+    means = {name: mean_of(getattr(entry, name) for entry in found) for name in _ADVANTAGES}
+    return {
+        **group.cells,
+        "replicates": len(found),
+        "advantage": means["advantage"],
+        "advantage_sd": deviation([entry.advantage for entry in found]),
+        "advantage_of_correctness": means["advantage_of_correctness"],
+        "advantage_of_mean_loss": means["advantage_of_mean_loss"],
+        "resolved": is_resolved,
+        "true_positive_rate": statistics.fmean(rates) if is_resolved else None,
+        "true_positive_low": ends.get("low"),
+        "true_positive_high": ends.get("high"),
+        "band": ends.get("band"),
+        "false_positive_rate": first.false_positive_rate,
+        "members": first.members,
+        "others": first.others,
+        **_allowed(group, first.false_positive_rate),
+        "records": group.names,
+    }
+
+
+def _allowed(group: Group, false_positive_rate: float) -> dict[str, Any]:
+    """What the largest epsilon of the group's runs allows, by both adjacencies."""
+    stated = group.privacy
+    names = ("epsilon", "epsilon_replace_one", "delta", "allowed", "allowed_replace_one")
+    cells: dict[str, Any] = dict.fromkeys(names)
+    if stated is None or not stated.private:
+        return cells
+    cells["delta"] = stated.delta
+    cells["epsilon"] = stated.epsilon_claimed
+    if stated.sampling == "poisson":
+        cells["epsilon_replace_one"] = stated.epsilon_replace_one
+    for suffix in ("", "_replace_one"):
+        if cells[f"epsilon{suffix}"] is not None:
+            cells[f"allowed{suffix}"] = allowed_true_positive_rate(
+                epsilon=cells[f"epsilon{suffix}"],
+                delta=stated.delta,
+                false_positive_rate=false_positive_rate,
+            )
+    return cells
+
+
+register(MembershipInference())
