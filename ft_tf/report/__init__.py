@@ -151,7 +151,7 @@ def render_latex(
 
 
 def _tables(study: Study, names: Sequence[str] | None) -> list[table.Table]:
-    if names is not None:
-        return [exhibits.find(study, name).table(study) for name in names]
     found = exhibits.of_study(study)
-    return [exhibit.table(study) for exhibit in found if exhibit.has_table]
+    if names is not None:
+        found = [exhibits.find(study, name) for name in names]
+    return [made for exhibit in found if (made := exhibit.table(study)) is not None]

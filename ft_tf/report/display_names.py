@@ -220,51 +220,20 @@ def _epochs(config: dict[str, Any]) -> list[str]:
 def short_names(groups: Sequence[Runs]) -> dict[str, str]:
     """For a figure's legend: key of each group -> the algorithm with its first option.
 
-    Where two groups of one architecture would get the same name, the options in which they differ
-    are added; where there is none, their labels; and where these are equal too, a number.
+    Where two groups of one architecture would get the same name, the settings in which they differ
+    are added.
     """
-    short = {}
+    same: dict[tuple[str, str], list[Runs]] = {}
     for group in groups:
         name, options = _algorithm({**group.config, "precision": "float32"})
         fitted = ["fitted"] if group.is_fitted else []
-        short[group.key] = ", ".join([name, *options[:1], *fitted])
-    for additions in (_differing_options, _labels, _numbers):
-        seen: dict[tuple[str, str], list[Runs]] = {}
-        for group in groups:
-            seen.setdefault((group.config.get("architecture", ""), short[group.key]), []).append(
-                group
-            )
-        for same in seen.values():
-            for group, added in zip(same, additions(same) if len(same) > 1 else (), strict=False):
-                short[group.key] += added
-    return short
-
-
-def _differing_options(groups: Sequence[Runs]) -> list[str]:
-    found = []
-    for group in groups:
-        precision = group.config.get("precision", "float32")
-        found.append([*_algorithm(group.config)[1][1:], f"in {precision}"])
-    shared = set(found[0]).intersection(*found[1:])
-    return ["".join(f", {option}" for option in own if option not in shared) for own in found]
-
-
-def _labels(groups: Sequence[Runs]) -> list[str]:
-    return [f" ({label})" if label else "" for label in map(_label, groups)]
-
-
-def _label(group: Runs) -> str:
-    label = group.config.get("label") or ""
-    table, _, scale = label.removesuffix("-fitted").partition("-")
-    if not table.startswith("table_"):
-        return label
-    numbers = table.removeprefix("table_").split("_")
-    title = f"Table{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"
-    return title if scale in ("", "paper") else f"{title}, {scale}"
-
-
-def _numbers(groups: Sequence[Runs]) -> list[str]:
-    return [f" (variant {place})" for place in range(1, len(groups) + 1)]
+        short = ", ".join([name, *options[:1], *fitted])
+        same.setdefault((group.config.get("architecture", ""), short), []).append(group)
+    return {
+        group.key: f"{short}, {variant}" if variant else short
+        for (_, short), found in same.items()
+        for group, variant in zip(found, variants(found), strict=True)
+    }
 
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
@@ -352,6 +321,12 @@ def _setting(key: str, value: str) -> str:
         return FORMS[value]
     if key == "augment":
         return "crops and flips" if value == "True" else "no augmentation"
+    if key == "label" and value:  # as in "table_4_6-paper"
+        table, _, scale = value.removesuffix("-fitted").partition("-")
+        numbers = table.removeprefix("table_").replace("_", " and ")
+        return f"{'Table ' * table.startswith('table_')}{numbers}" + (
+            f", {scale}" if scale not in ("", "paper") else ""
+        )
     return f"{key.removeprefix('algorithm.')} {value or 'none'}"
 
 

@@ -8,6 +8,7 @@ A name is that of an exhibit, such as "table_8" or "membership", or "tradeoff_ci
 "tradeoff" on one data set. No number between the markers is typed by hand.
 """
 
+import dataclasses
 import re
 
 from ft_tf.errors import ArgumentError
@@ -55,23 +56,21 @@ def block(name: str, study: Study, *, base: str) -> str:
     Raises:
         ArgumentError: the report has nothing of that name.
     """
-    is_part = name in _TRADEOFF
     known = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
-    exhibit = known.get("tradeoff" if is_part else name)
+    exhibit = known.get("tradeoff" if name in _TRADEOFF else name)
     if exhibit is None:
         raise ArgumentError(
             f"marker table:{name} is not in the report; it has {', '.join((*_TRADEOFF, *known))}"
         )
+    whole = exhibit.table(study)
+    if name in _TRADEOFF:
+        start = f"data: {_TRADEOFF[name]}, "
+        rows = tuple(row for row in whole.rows if row.detail.startswith(start))
+        whole = dataclasses.replace(whole, rows=rows)
+    brief = whole.brief()
     link = f"[Configuration of each row]({base}/tables/{exhibit.name}.md)"
-    if is_part:
-        found = exhibit.of_dataset(study, _TRADEOFF[name])
-    elif hasattr(exhibit, "brief"):
-        found = exhibit.brief(study)
-        left_out = len(exhibit.frame(study)) - len(found.rows)
-        rows = "row has" if left_out == 1 else "rows have"
-        link += f"; {left_out} {rows} no finished run" if left_out else ""
-    else:
-        found = exhibit.table(study)
-    if not found.rows:
-        return f"{table.EMPTY} {link}."
-    return f"{table.markdown(found, has_details=False)}{link}."
+    left_out = len(whole.rows) - len(brief.rows)
+    if left_out:
+        link += f"; {left_out} {'row has' if left_out == 1 else 'rows have'} no finished run"
+    body = table.markdown(brief, has_details=False) if brief.rows else f"{table.EMPTY} "
+    return f"{body}{link}."

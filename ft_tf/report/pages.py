@@ -12,10 +12,11 @@ import pandas as pd
 from ft_tf import records as record_files
 from ft_tf.errors import RunError
 from ft_tf.records import Circles, Record, Run
-from ft_tf.report import display_names, exhibits, plot_styles, table
+from ft_tf.report import display_names, exhibits, plot_styles
 from ft_tf.report.exhibits import Exhibit
 from ft_tf.report.groups import failure_of
-from ft_tf.report.table import Table
+from ft_tf.report.table import EMPTY, Table, escape_markdown, group_spans, percent
+from ft_tf.report.table import markdown as markdown_table
 from ft_tf.report.tidy import Study
 
 _WIDE_PIXELS = 1000
@@ -136,8 +137,8 @@ def compose(
                 skipped.append(str(error))
                 continue
             images.append(Image(plot.name, plot.caption, files))
-        formatted = exhibit.table(study) if exhibit.has_table else None
-        sections.append(Section(exhibit, formatted, exhibit.rows(study), tuple(images)))
+        table = exhibit.table(study)
+        sections.append(Section(exhibit, table, exhibit.rows(study), tuple(images)))
     return Report(study, tuple(sections), tuple(skipped), answer or Answer())
 
 
@@ -166,15 +167,15 @@ def _environment(*, is_html: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "escaped": table.escape_markdown,
-        "markdown": table.markdown,
+        "escaped": escape_markdown,
+        "markdown": markdown_table,
         "json": lambda record: pretty(record_files.to_dict(record)),
         "record_title": record_title,
         "seed": _seed,
         "stems": _stems,
-        "spans": table.group_spans,
+        "spans": group_spans,
     }
-    environment.globals["EMPTY"] = table.EMPTY
+    environment.globals["EMPTY"] = EMPTY
     return environment
 
 
@@ -185,7 +186,7 @@ def record_title(record: Record) -> str:
     if isinstance(record, Circles):
         form = display_names.FORMS.get(record.form, record.form)
         return f"{record.name} ({record.replicates} replicates; {form})"
-    train, test = table.percent(record.accuracy.train), table.percent(record.accuracy.test)
+    train, test = percent(record.accuracy.train), percent(record.accuracy.test)
     return f"{record.name} (train {train}, test {test})"
 
 

@@ -86,14 +86,15 @@ def count(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table, or a part of the details below each row.
 
     Attributes:
         key: column of the frame, or several where a cell is made from several, as an interval is.
         header: its name for people.
         group: what it and its neighbours have in common, such as "paper".
         format: makes the cell's text from the values of `key`.
-        priority: 0 is always shown; of the others the greatest is dropped first in a narrow terminal.
+        priority: 0 is always shown; of the others the greatest is dropped first where room is
+            scarce. The README shows columns below `BRIEF`.
         is_text: aligned to the left; so is every column whose format is `text`.
     """
 
@@ -120,16 +121,12 @@ class Column:
         return self.format(*(line.get(key) for key in keys))
 
 
+BRIEF = 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A formatted line.
-
-    Attributes:
-        cells: texts, the first of which names the row.
-        detail: configuration and provenance as text; "" for none.
-        state: RAN, FAILED or MISSING.
-        records: names of the records behind it.
-    """
+    """A formatted line: cells, details in one text, RAN, FAILED or MISSING, names of records."""
 
     cells: tuple[str, ...]
     detail: str
@@ -139,21 +136,22 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A formatted table.
-
-    Attributes:
-        title: heading.
-        columns: the first names the rows.
-        rows: formatted lines.
-        notes: sentences below the table.
-        detail_header: heading of the details where they make a column.
-    """
+    """A formatted table; its first column names the rows."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    detail_header: str = "configuration"
+
+    def brief(self) -> "Table":
+        """The rows that have runs, without details and columns of high priority numbers."""
+        shown = [n for n, column in enumerate(self.columns) if column.priority < BRIEF]
+        rows = tuple(
+            dataclasses.replace(row, cells=tuple(row.cells[n] for n in shown), detail="")
+            for row in self.rows
+            if row.state != MISSING
+        )
+        return Table(self.title, tuple(self.columns[n] for n in shown), rows, self.notes)
 
 
 def make_table(
@@ -161,9 +159,8 @@ def make_table(
     columns: Sequence[Column],
     *,
     title: str,
-    detail: Callable[[Line], str] = lambda line: "",
+    details: Sequence[Column] = (),
     notes: Sequence[str] = (),
-    detail_header: str = "configuration",
 ) -> Table:
     """Formats a frame.
 
@@ -171,20 +168,28 @@ def make_table(
         frame: a line per row; its column "records", if any, holds names with blanks between.
         columns: see `Column`.
         title: heading.
-        detail: makes the configuration and provenance of a line.
+        details: what is given below each row, as "header: cell; header: cell".
         notes: sentences below the table.
-        detail_header: heading of the details where they make a column.
     """
     rows = tuple(
         Row(
             cells=tuple(column.cell(line) for column in columns),
-            detail=detail(line),
+            detail=_described(details, [column.cell(line) for column in details]),
             state=_state(line),
             records=tuple(text(line.get("records")).split()),
         )
         for line in frame.to_dict("records")
     )
-    return Table(title, tuple(columns), rows, tuple(notes), detail_header)
+    return Table(title, tuple(columns), rows, tuple(notes) if rows else ())
+
+
+def _described(columns: Sequence[Column], cells: Sequence[str]) -> str:
+    """Cells with their headers on one line; those that hold nothing are left out."""
+    return "; ".join(
+        f"{column.full_header}: {cell}" if column.header else cell
+        for column, cell in zip(columns, cells, strict=True)
+        if cell not in ("", NOTHING)
+    )
 
 
 def _state(line: Line) -> str:
@@ -204,10 +209,10 @@ _MARKDOWN = str.maketrans(
 
 
 def escape_markdown(value: str) -> str:
-    """Text that Markdown shows as it is, on one line: no markup, no HTML, no link.
+    r"""Text that Markdown shows as it is, on one line: no markup, no HTML, no link.
 
     >>> print(escape_markdown("a|b <script> *c* [d](e)"))
-    a\\|b &lt;script&gt; \\*c\\* [d\\](e)
+    a\|b &lt;script&gt; \*c\* [d\](e)
     """
     return " ".join(value.translate(_MARKDOWN).replace("](", "\\](").split())
 
@@ -222,7 +227,7 @@ def markdown(table: Table, *, has_details: bool = True) -> str:
         *([escape_markdown(cell) for cell in row.cells] for row in table.rows),
     ]
     if has_details:
-        last = [table.detail_header, "---", *(escape_markdown(row.detail) for row in table.rows)]
+        last = ["details", "---", *(escape_markdown(row.detail) for row in table.rows)]
         lines = [[*line, cell] for line, cell in zip(lines, last, strict=True)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return "\n\n".join([body, *map(escape_markdown, table.notes)]) + "\n"
@@ -256,34 +261,30 @@ def latex(table: Table, *, command: str) -> str:
         command: the command that makes it, for a comment above.
     """
     alignment = "".join("r" if column.is_number else "l" for column in table.columns)
-    lines = [
-        " & ".join(
-            f"\\multicolumn{{{size}}}{{c}}{{{escape_latex(group)}}}" for group, size in spans
-        )
-        for spans in [group_spans(table.columns)]
-        if any(group for group, _ in spans)
+    spans = group_spans(table.columns)
+    heads = [
+        " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in spans),
+        " & ".join(escape_latex(column.header) for column in table.columns),
     ]
-    lines.append(" & ".join(escape_latex(column.header) for column in table.columns))
-    body = [" & ".join(map(escape_latex, row.cells)) for row in table.rows]
-    ends = [f"{line} \\\\" for line in (*lines, *body)]
+    if not any(group for group, _ in spans):
+        del heads[0]
+    rows = [" & ".join(map(escape_latex, row.cells)) for row in table.rows]
     caption = " ".join(escape_latex(part) for part in (f"{table.title}.", *table.notes))
-    return "\n".join(
-        [
-            f"% {' '.join(command.split())}",
-            "\\begin{table}",
-            "\\centering",
-            f"\\caption{{{caption}}}",
-            f"\\begin{{tabular}}{{{alignment}}}",
-            "\\toprule",
-            *ends[: len(lines)],
-            "\\midrule",
-            *ends[len(lines) :],
-            "\\bottomrule",
-            "\\end{tabular}",
-            "\\end{table}",
-            "",
-        ]
-    )
+    lines = [
+        f"% {' '.join(command.split())}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        *(rf"{head} \\" for head in heads),
+        r"\midrule",
+        *(rf"{row} \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
@@ -300,37 +301,45 @@ def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
 def terminal(table: Table, *, width: int) -> str:
     """Aligned text no wider than `width` columns; columns of low priority are dropped first.
 
-    Each row is followed by its details, wrapped and indented, and by the cells of the columns that
-    were dropped. Where not even the columns of priority 0 fit, the name of a row is on a separate
-    line. The notes are left to the caller, which prints those of several tables once.
+    Each row is followed by its details and by the cells of dropped columns, wrapped and indented.
+    Where not even the columns of priority 0 fit, the name of a row is on a separate line. The notes
+    are left to the caller, which prints those of several tables once.
     """
     width = max(width, MIN_WIDTH)
     lines = [*_wrap(table.title, width), "=" * min(len(table.title), width)]
     if not table.rows:
         return "\n".join([*lines, EMPTY, ""])
-    shown = list(range(len(table.columns)))
-    while _total(widths := _widths(table, shown)) > width:
-        least = max(table.columns[place].priority for place in shown)
-        if not least:
-            break
-        shown = [place for place in shown if table.columns[place].priority < least]
-    dropped = [place for place in range(len(table.columns)) if place not in shown]
-    has_name_line = _total(widths) > width
-    if has_name_line:
-        shown = shown[1:]
-        widths = _widths(table, shown)
-    lines += [*_head([table.columns[place] for place in shown], widths)]
-    lines.append("-" * min(width, _total(widths)))
+    rooms = [
+        max(len(column.group), len(column.header), *(len(row.cells[n]) for row in table.rows))
+        for n, column in enumerate(table.columns)
+    ]
+    shown = list(range(len(rooms)))
+
+    def total() -> int:
+        return sum(rooms[n] + len(_GAP) for n in shown) - len(_GAP)
+
+    while total() > width and (least := max(table.columns[n].priority for n in shown)):
+        shown = [n for n in shown if table.columns[n].priority < least]
+    dropped = [n for n in range(len(rooms)) if n not in shown]
+    has_name_line = total() > width
+    shown = shown[has_name_line:]
+
+    def join(cells: Sequence[str]) -> str:
+        padded = (
+            cells[n].rjust(rooms[n]) if table.columns[n].is_number else cells[n].ljust(rooms[n])
+            for n in shown
+        )
+        return _GAP.join(padded).rstrip()
+
+    heads = [[c.group for c in table.columns], [c.header for c in table.columns]]
+    lines += [head for head in map(join, heads) if head]
+    lines.append("-" * min(width, total()))
     for row in table.rows:
         lines += _wrap(row.cells[0], width) if has_name_line else []
-        lines.append(_join(table, shown, widths, row.cells))
-        further = [
-            f"{table.columns[place].full_header}: {row.cells[place]}"
-            for place in dropped
-            if row.cells[place] != NOTHING
-        ]
-        lines += _wrap("; ".join(filter(None, [row.detail, *further])), width, _INDENT)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        lines.append(join(row.cells))
+        further = _described([table.columns[n] for n in dropped], [row.cells[n] for n in dropped])
+        lines += _wrap("; ".join(filter(None, [row.detail, further])), width, _INDENT)
+    return "\n".join(lines) + "\n"
 
 
 def wrapped(value: str, *, width: int) -> str:
@@ -343,43 +352,3 @@ def _wrap(value: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(
         value, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
-
-
-def _widths(table: Table, shown: Sequence[int]) -> list[int]:
-    widths = [
-        max(len(table.columns[place].header), *(len(row.cells[place]) for row in table.rows))
-        for place in shown
-    ]
-    start = 0
-    for group, size in group_spans([table.columns[place] for place in shown]):
-        missing = len(group) - _total(widths[start : start + size])
-        start += size
-        widths[start - 1] += max(missing, 0)
-    return widths
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
-
-
-def _head(columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
-    names = _GAP.join(_pad(c, c.header, room) for c, room in zip(columns, widths, strict=True))
-    if not any(column.group for column in columns):
-        return [names]
-    groups, start = [], 0
-    for group, size in group_spans(columns):
-        room = _total(widths[start : start + size])
-        groups.append(f" {group} ".center(room, "-") if size > 1 else group.rjust(room))
-        start += size
-    return [_GAP.join(groups), names]
-
-
-def _join(table: Table, shown: Sequence[int], widths: Sequence[int], cells: Sequence[str]) -> str:
-    return _GAP.join(
-        _pad(table.columns[place], cells[place], room)
-        for place, room in zip(shown, widths, strict=True)
-    )
-
-
-def _pad(column: Column, cell: str, room: int) -> str:
-    return cell.rjust(room) if column.is_number else cell.ljust(room)

@@ -15,6 +15,7 @@ takes to add one. From outside the package:
 """
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +26,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import plot_styles
-from ft_tf.report.table import Column, Line, Table, count, make_table, text
+from ft_tf.report import display_names, plot_styles
+from ft_tf.report.table import Column, Table, count, make_table, text
 from ft_tf.report.tidy import Study
 
-__all__ = ["EXHIBITS", "Column", "Exhibit", "Plot", "count", "find", "of_study", "register", "text"]
+__all__ = [
+    "EXHIBITS",
+    "Column",
+    "Exhibit",
+    "Plot",
+    "find",
+    "of_study",
+    "per_architecture",
+    "register",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +63,23 @@ class Exhibit:
     Attributes:
         name: names its files and its anchor on the page.
         title: heading.
-        columns: of the table; empty for data that is only written as CSV.
+        columns: of the table; empty for figures alone, and for data that is only written as CSV.
+        details: what is given below each row.
+        note: sentences below the table; see `notes` for those that depend on the records.
         order: place on the page.
-        is_long: folded on the HTML page where it has many rows.
-        has_details: whether report.md shows the configuration of each row.
-        detail_header: heading of the details where they make a column.
+        is_long: folded on the HTML page where it has many rows; report.md leaves out its details.
     """
 
     name: str
     title: str
     columns: Sequence[Column] = ()
+    details: Sequence[Column] = (
+        Column("data", "data", format=text),
+        Column("rows", "rows", format=text),
+    )
+    note: str = ""
     order: int = 100
     is_long: bool = True
-    has_details: bool = False
-    detail_header: str = "configuration"
-
-    @property
-    def has_table(self) -> bool:
-        """Whether it has a table; without one it is figures, or data that is written as CSV."""
-        return bool(self.columns)
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""
@@ -81,13 +89,9 @@ class Exhibit:
         """The data at full precision, a line per row of the table; empty for figures alone."""
         return pd.DataFrame()
 
-    def detail(self, line: Line) -> str:
-        """Configuration and provenance of a line."""
-        return ""
-
     def notes(self, study: Study) -> Sequence[str]:
         """Sentences below the table."""
-        return ()
+        return [self.note] if self.note else []
 
     def figure(self, study: Study, axes: Axes) -> None:
         """Draws a figure of one panel; an exhibit with other figures overrides `plots`."""
@@ -113,17 +117,34 @@ class Exhibit:
         keys = [column.key for column in self.columns]
         return pd.DataFrame(columns=[key for key in keys if isinstance(key, str)])
 
-    def table(self, study: Study) -> Table:
-        """The formatted table."""
+    def table(self, study: Study) -> Table | None:
+        """The formatted table; None for an exhibit without one."""
+        if not self.columns:
+            return None
         frame = self.rows(study)
-        return make_table(
-            frame,
-            self.columns,
-            title=self.title,
-            detail=self.detail,
-            notes=self.notes(study) if len(frame) else (),
-            detail_header=self.detail_header,
+        notes = self.notes(study) if len(frame) else ()
+        return make_table(frame, self.columns, title=self.title, details=self.details, notes=notes)
+
+
+def per_architecture(
+    study: Study, name: str, caption: str, draw: Callable[[Study, str], Figure]
+) -> list[Plot]:
+    """Returns a figure for each architecture of a study.
+
+    Args:
+        study: any study.
+        name: start of the files' names.
+        caption: start of the captions.
+        draw: makes the figure of an architecture.
+    """
+    return [
+        Plot(
+            f"{name}_{architecture}",
+            f"{caption}; {display_names.describe_architecture(architecture)}",
+            functools.partial(draw, study, architecture),
         )
+        for architecture in study.architectures
+    ]
 
 
 EXHIBITS: dict[str, Exhibit] = {}

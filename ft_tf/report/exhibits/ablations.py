@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import CONTROLS, parts_of
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.exhibits.fault_tolerance import fault_curve, targets_of
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import PrivateRow, match, private_rows
 from ft_tf.report.plot_styles import FAMILIES, Look
 from ft_tf.report.replicates import deviation, mean_of
-from ft_tf.report.table import Line, is_missing, percent
+from ft_tf.report.table import count, text
 from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, finished, normalized_auc
 
 RATES = (0.1, 0.5, 0.9)
@@ -26,6 +26,10 @@ _REFERENCES = {
     "natural": Look("natural", FAMILIES["natural"][0], "o"),
     "tikhonov": Look("Tikhonov", FAMILIES["tikhonov"][0], "D"),
 }
+
+
+def _part(exhibit: str, architecture: str, part: str) -> str:
+    return f"{paper.EXHIBITS[exhibit].title}, {display_names.architecture(architecture)}: {part}"
 
 
 class Ablations(Exhibit):
@@ -38,14 +42,7 @@ class Ablations(Exhibit):
     name, order = "ablations", 60
     title = "Effects of clipping and noise, and positive controls"
     columns = (
-        Column(
-            ("exhibit", "architecture", "part"),
-            "part",
-            format=lambda exhibit, architecture, part: (
-                f"{paper.EXHIBITS[exhibit].title}, {display_names.architecture(architecture)}: {part}"
-            ),
-            is_text=True,
-        ),
+        Column(("exhibit", "architecture", "part"), "part", "", _part, is_text=True),
         Column("train", "train", "accuracy", priority=1),
         Column("test", "test", "accuracy"),
         Column("generalization_error", "gap"),
@@ -60,23 +57,19 @@ class Ablations(Exhibit):
         ),
         Column("replicates", "n", format=count),
     )
-
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent; means over n seeds. For each DP row: its noise without clipping, and natural "
-            "training stopped at its accuracy; once per table: clipping without noise, and "
-            "trainings that are meant to withstand faults. Normalized accuracy is the share of the "
-            "accuracy above chance that is left, averaged over 0 to 90% faults.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Configuration, breakdowns, data and standard deviations."""
-        parts = [line["run"], text(line["breakdowns"]), line["data"]]
-        if not is_missing(line["generalization_error_sd"]):
-            test, error = percent(line["test_sd"]), percent(line["generalization_error_sd"])
-            parts.append(f"standard deviation over seeds: test {test}, gap {error}")
-        return "; ".join(filter(None, parts))
+    details = (
+        Column("run", "", format=text),
+        Column("breakdowns", "", format=text),
+        Column("data", "data", format=text),
+        Column("test_sd", "standard deviation over seeds, test"),
+        Column("generalization_error_sd", "gap"),
+    )
+    note = (
+        "Percent; means over n seeds. For each DP row: its noise without clipping, and natural "
+        "training stopped at its accuracy; once per table: clipping without noise, and trainings "
+        "that are meant to withstand faults. Normalized accuracy is the share of the accuracy above "
+        "chance that is left, averaged over 0 to 90% faults."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """See the class."""
@@ -113,14 +106,7 @@ class Ablations(Exhibit):
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """A figure for each architecture."""
-        return [
-            Plot(
-                f"ablations_{name}",
-                f"DP runs and their ablations; {display_names.describe_architecture(name)}",
-                lambda name=name: draw_ablations(study, name),
-            )
-            for name in study.architectures
-        ]
+        return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
 
 
 def by_noise(entries: Sequence[PrivateRow]) -> list[PrivateRow]:

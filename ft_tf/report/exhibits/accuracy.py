@@ -14,38 +14,53 @@ from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import OTHER, parts_of
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.groups import SMOKE, Group
 from ft_tf.report.replicates import EQUAL, LEAST, LEVEL, deviation, why_not
 from ft_tf.report.table import (
     NOTHING,
     Line,
-    Table,
+    count,
     interval,
     is_missing,
-    make_table,
     number,
     percent,
     points,
+    text,
 )
 from ft_tf.report.tidy import Study
 
-FRAME = (
-    "row", "paper_row", "run", "variant", "status",
-    "paper_train", "paper_test", "paper_generalization_error",
-    "train", "test", "generalization_error",
-    "train_sd", "test_sd", "generalization_error_sd", "replicates", "replication_unit",
-    "train_difference", "test_difference", "generalization_error_difference",
-    "generalization_error_prediction_low", "generalization_error_prediction_high",
-    "paper_generalization_error_inside", "form", "noise_multiplier", "epsilon",
-    "epsilon_accounting", "epsilon_tight", "delta", "data", "deviations", "length", "breakdowns",
-    "fitted", "smoke", "unjudged", "further_variance", "failures", "command", "note", "records",
-)  # fmt: skip
 _MEASURES = ("train", "test", "generalization_error")
-_PREDICTION = ("generalization_error_prediction_low", "generalization_error_prediction_high")
+PREDICTION = ("generalization_error_prediction_low", "generalization_error_prediction_high")
+FRAME = (
+    "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in _MEASURES),
+    *_MEASURES, *(f"{name}_sd" for name in _MEASURES), "replicates", "replication_unit",
+    *(f"{name}_difference" for name in _MEASURES), *PREDICTION, "paper_generalization_error_inside",
+    "form", "noise_multiplier", "epsilon", "epsilon_accounting", "epsilon_tight", "delta", "data",
+    "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
+    "failures", "command", "note", "records",
+)  # fmt: skip
 _GET_CIFAR = (
     "CIFAR-10 without a network: python -m experiments.prepare_data --dataset=cifar10 "
     "--from=FOLDER --data_dir=DIR turns its binary files into what --data_dir=DIR takes."
+)
+_NOTE = (
+    "Percent; differences are ours minus the paper's, in points; gap is the generalization error, "
+    "train minus test; n counts training seeds, or replicates for circles, and more than one give "
+    f"means. A prediction takes {LEAST} or more that are not all equal."
+)
+_FEWER_POINTS = (
+    f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far more, "
+    "so that the prediction is wider than their spread, by the variance of an accuracy on "
+    f"{PAPER_N_TEST} points."
+)
+_OWN_EPSILON = (
+    "Own epsilon: that of our run, by the paper's accountant (for shuffled batches the unamplified "
+    "epsilon)."
+)
+_FITTED = (
+    "Fitted: a setting was chosen so that the training accuracy comes near the paper's; it counts "
+    "as no agreement."
 )
 _SAMPLING = {
     "poisson": "Poisson sampling, the paper's accountant",
@@ -174,7 +189,7 @@ def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
             unit=samples.unit,
             further_variance=found["further_variance"],
         )
-        found |= dict(zip(_PREDICTION, (prediction.low, prediction.high), strict=True))
+        found |= dict(zip(PREDICTION, (prediction.low, prediction.high), strict=True))
     if row is not None:
         for name in _MEASURES:
             printed = getattr(row, name)
@@ -204,44 +219,72 @@ def _yes_or_no(value: Any) -> str:
     return NOTHING if is_missing(value) else ("yes" if value else "no")
 
 
+def _remarks(*cells: Any) -> str:
+    variant, length, breakdowns, epsilon, is_fitted, is_smoke, unjudged, deviations = cells
+    parts = (
+        *map(text, (variant, length, breakdowns)),
+        "" if is_missing(epsilon) else f"own epsilon {number(epsilon)}",
+        "fitted" if is_fitted == 1 else "",
+        f"not counted: {SMOKE}" if is_smoke == 1 else "",
+        f"no prediction: {EQUAL}" if unjudged == EQUAL else "",
+        display_names.deviations(text(deviations)),
+    )
+    return "; ".join(filter(None, parts))
+
+
+def _describe_epsilon(epsilon: float, delta: float, accounting: str, tight: float) -> str:
+    if not text(accounting):
+        return ""
+    if is_missing(epsilon):
+        return f"none ({accounting})"
+    end = "" if is_missing(tight) else f"; tight {number(tight)}"
+    return f"{number(epsilon)} at delta {number(delta)} ({accounting}{end})"
+
+
+def _deviations(unit: str, *values: float) -> str:
+    if is_missing(values[0]):
+        return ""
+    return f"over {unit}s, train / test / gap: {' / '.join(map(percent, values))}"
+
+
 class Accuracy(Exhibit):
     """A table of the paper with our runs, or our runs that belong to no table ("other")."""
 
-    is_long = False
-    has_details = True
     columns = (
         Column("paper_row", "row", format=text),
-        *(
-            Column(f"{prefix}{name}", header, group)
-            for prefix, group in (("paper_", "paper"), ("", "ours"))
-            for name, header in zip(_MEASURES, ("train", "test", "gap"), strict=True)
-        ),
-        Column("train_difference", "train", "difference", points, 3),
-        Column("test_difference", "test", "difference", points, 3),
-        Column("generalization_error_difference", "gap", "difference", points),
-        Column(_PREDICTION, "of our gap", "95% prediction", interval, 2),
-        Column("paper_generalization_error_inside", "paper in?", "", _yes_or_no, 1),
-        Column("replicates", "n", format=count),
-    )
-    brief_columns = (
-        Column("paper_row", "row", format=text),
+        Column("paper_train", "train", "paper", priority=2),
+        Column("paper_test", "test", "paper", priority=2),
         Column("paper_generalization_error", "gap", "paper"),
-        *(
-            Column(name, header, "ours")
-            for name, header in zip(_MEASURES, ("train", "test", "gap"), strict=True)
-        ),
-        Column("generalization_error_difference", "difference", format=points),
-        Column(_PREDICTION, "95% prediction", format=interval),
+        Column("train", "train", "ours"),
+        Column("test", "test", "ours"),
+        Column("generalization_error", "gap", "ours"),
+        Column("train_difference", "train", "difference", points, 4),
+        Column("test_difference", "test", "difference", points, 4),
+        Column("generalization_error_difference", "gap", "difference", points),
+        Column(PREDICTION, "of our gap", "95% prediction", interval, 1),
+        Column("paper_generalization_error_inside", "paper in?", "", _yes_or_no, 3),
         Column("replicates", "n", format=count),
-        Column("remarks", "remarks", format=text),
-    )
+        Column(
+            ("variant", "length", "breakdowns", "epsilon", "fitted", "smoke", "unjudged",
+             "deviations"), "remarks", "", _remarks, 1, is_text=True,
+        ),
+    )  # fmt: skip
+    details = (
+        Column("command", "not run; run it with", format=text),
+        Column("run", "configuration", format=text),
+        Column("failures", "FAILED", format=text),
+        Column("data", "data", format=text),
+        Column(("epsilon", "delta", "epsilon_accounting", "epsilon_tight"), "own epsilon", "",
+               _describe_epsilon),
+        Column(("replication_unit", *(f"{name}_sd" for name in _MEASURES)), "standard deviation",
+               "", _deviations),
+        Column("note", "note", format=text),
+    )  # fmt: skip
 
     def __init__(self, name: str, order: int) -> None:
-        self.name, self.order = name, order
-        if name == OTHER:
-            self.title = "Runs next to the paper's rows"
-            self.is_long, self.has_details = True, False
-        else:
+        self.name, self.order, self.is_long = name, order, name == OTHER
+        self.title = "Runs next to the paper's rows"
+        if name != OTHER:
             printed = paper.EXHIBITS[name]
             self.title = f"{printed.title}: {printed.caption}"
 
@@ -255,62 +298,16 @@ class Accuracy(Exhibit):
         return accuracy_frame(study, self.name)
 
     def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns, and how to get data that is missing."""
+        """Meaning of the columns and remarks, and how to get data that is missing."""
         frame = self.frame(study)
-        needs_cifar = frame["command"].fillna("").str.contains("--download").any()
-        return (
-            *([_GET_CIFAR] if needs_cifar else []),
-            "Percent; differences are ours minus the paper's, in points; gap is the "
-            "generalization error, train minus test; n counts training seeds, or replicates for "
-            f"circles, and more than one give means. A prediction takes {LEAST} or more that are "
-            "not all equal.",
-            *_fewer_points(frame),
-        )
-
-    def detail(self, line: Line) -> str:
-        """Configuration, data, epsilon, standard deviations and failures of a line."""
-        if line["status"] == "not run":
-            return f"not run; run it with: {line['command']}"
-        deviations = " / ".join(percent(line[f"{name}_sd"]) for name in _MEASURES)
-        of_the_paper = "" if is_missing(line["paper_generalization_error"]) else "the paper's row: "
-        parts = (
-            f"{'ran' if line['status'] == 'ran' else 'FAILED'}: {line['run']}",
-            text(line["variant"]) and f"variant: {line['variant']}",
-            text(line["breakdowns"]),
-            f"data: {line['data']}",
-            display_names.deviations(text(line["deviations"])),
-            _describe_epsilon(line),
-            ""
-            if is_missing(line["generalization_error_sd"])
-            else f"standard deviation over {line['replication_unit']}s: {deviations}",
-            "fitted to the paper's training accuracy: no agreement" if line["fitted"] == 1 else "",
-            f"not counted: {SMOKE}" if line["smoke"] == 1 else "",
-            f"no prediction: {EQUAL}" if line["unjudged"] == EQUAL else "",
-            text(line["failures"]) and f"failed: {line['failures']}",
-            text(line["note"]) and f"{of_the_paper}{line['note']}",
-        )
-        return "; ".join(filter(None, parts))
-
-    def brief(self, study: Study) -> Table:
-        """The lines that ran, short enough for the README."""
-        frame = self.frame(study)
-        frame = frame[frame["status"] == "ran"]
-        frame = frame.assign(remarks=[_remarks(line) for line in frame.to_dict("records")])
-        notes = [
-            "Percent; differences are ours minus the paper's, in points.",
-            *_fewer_points(frame),
-        ]
-        if frame["epsilon"].notna().any():
-            notes.append(
-                "Own epsilon: that of our run, by the paper's accountant (for shuffled batches the "
-                "unamplified epsilon)."
-            )
-        if frame["fitted"].eq(True).any():
-            notes.append(
-                "Fitted: a setting was chosen so that the training accuracy comes near the "
-                "paper's; it counts as no agreement."
-            )
-        return make_table(frame, self.brief_columns, title=self.title.split(":")[0], notes=notes)
+        found = {
+            _GET_CIFAR: frame["command"].fillna("").str.contains("--download").any(),
+            _NOTE: True,
+            _FEWER_POINTS: (frame["further_variance"] > 0).any(),
+            _OWN_EPSILON: frame["epsilon"].notna().any(),
+            _FITTED: frame["fitted"].eq(True).any(),
+        }
+        return [note for note, is_needed in found.items() if is_needed]
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """The generalization errors of tables; training curves have a file of their own."""
@@ -318,42 +315,6 @@ class Accuracy(Exhibit):
             return []
         caption = f"Gaps, the paper's and ours; {self.title}"
         return [Plot(f"gaps_{self.name}", caption, lambda: draw_gaps(study, self.name))]
-
-
-def _describe_epsilon(line: Line) -> str:
-    if not text(line["epsilon_accounting"]):
-        return ""
-    if is_missing(line["epsilon"]):
-        return f"own epsilon: none ({line['epsilon_accounting']})"
-    has_tight = not is_missing(line["epsilon_tight"])
-    tight = f"; tight {number(line['epsilon_tight'])}" if has_tight else ""
-    return (
-        f"own epsilon {number(line['epsilon'])} at delta {number(line['delta'])} "
-        f"({line['epsilon_accounting']}{tight})"
-    )
-
-
-def _remarks(line: Line) -> str:
-    parts = (
-        *(text(line[name]) for name in ("variant", "length", "breakdowns")),
-        "" if is_missing(line["epsilon"]) else f"own epsilon {number(line['epsilon'])}",
-        "fitted" if line["fitted"] == 1 else "",
-        "scale smoke" if line["smoke"] == 1 else "",
-        f"no prediction: {EQUAL}" if line["unjudged"] == EQUAL else "",
-        display_names.deviations(text(line["deviations"])),
-    )
-    return "; ".join(filter(None, parts))
-
-
-def _fewer_points(frame: pd.DataFrame) -> list[str]:
-    """Says where the prediction is wider than the spread over replicates."""
-    if not (frame["further_variance"] > 0).any():
-        return []
-    return [
-        f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far "
-        "more, so that the prediction is wider than their spread, by the variance of an accuracy "
-        f"on {PAPER_N_TEST} points."
-    ]
 
 
 def draw_gaps(study: Study, exhibit: str) -> Figure:
@@ -391,7 +352,7 @@ def draw_gaps(study: Study, exhibit: str) -> Figure:
 
 
 def _whisker(axes: Axes, place: float, line: Line) -> None:
-    low, high = (line[name] for name in _PREDICTION)
+    low, high = (line[name] for name in PREDICTION)
     if not is_missing(low):
         axes.plot([100 * low, 100 * high], [place] * 2, color=plot_styles.OURS, linewidth=2.2)
 

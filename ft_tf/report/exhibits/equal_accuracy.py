@@ -1,18 +1,20 @@
 """Fault tolerance at equal accuracy: DP runs and natural training stopped at their accuracy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from ft_tf.records import Run
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.matched import PrivateRow, are_equal, by_seed, paired, private_rows
 from ft_tf.report.replicates import LEAST
-from ft_tf.report.table import Line, percent, signed_plus_minus
+from ft_tf.report.table import count, signed_plus_minus, text
 from ft_tf.report.tidy import TARGETS, Study, accuracy_at, normalized_auc
 
 RATES = (0.1, 0.5, 0.9)
+_PARTS = {"private": "first", "stopped": "second", "difference": "difference",
+          "low": "low", "high": "high"}  # fmt: skip
 
 
 def _measures(target: str) -> dict[str, Callable[[Run], float | None]]:
@@ -35,6 +37,10 @@ def _columns(measure: str, group: str, priority: int) -> tuple[Column, ...]:
     )
 
 
+def _not_equal(first: float, second: float) -> str:
+    return "" if are_equal(first, second) else "test accuracies differ by more than a point"
+
+
 class EqualAccuracy(Exhibit):
     """A line per DP row and fault target, paired by seed."""
 
@@ -50,28 +56,20 @@ class EqualAccuracy(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent of test accuracy; differences are DP minus natural, paired by training seed, "
-            "with the half width of their 95% interval where n, the number of pairs, is "
-            f"{LEAST} or more and they are not all equal. The natural training stopped as soon as "
-            "it reached the test accuracy of the DP run of its seed: it ends above it, mostly by "
-            "less than a point. It takes far fewer steps to get there.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows, the natural run, and a warning where accuracies are not equal."""
-        both = [percent(line[f"normalized_auc_{part}"]) for part in ("private", "stopped")]
-        is_equal = are_equal(line["test_private"], line["test_stopped"])
-        parts = (
-            line["data"],
-            f"rows: {line['rows']}",
-            f"natural: {line['beside']}",
-            f"normalized accuracy under 0 to 90% faults: {' and '.join(both)}",
-            "" if is_equal else "NOT EQUAL: test accuracies differ by more than a point",
-        )
-        return "; ".join(filter(None, parts))
+    details = (
+        *Exhibit.details,
+        Column("beside", "natural", format=text),
+        Column("normalized_auc_private", "normalized accuracy under faults, DP"),
+        Column("normalized_auc_stopped", "normalized accuracy under faults, natural"),
+        Column(("test_private", "test_stopped"), "NOT EQUAL", format=_not_equal),
+    )
+    note = (
+        "Percent of test accuracy; differences are DP minus natural, paired by training seed, with "
+        "the half width of their 95% interval where n, the number of pairs, is "
+        f"{LEAST} or more and they are not all equal. The natural training stopped as soon as it "
+        "reached the test accuracy of the DP run of its seed: it ends above it, mostly by less than "
+        "a point. It takes far fewer steps to get there."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Accuracies at 10, 50 and 90% faults, and the normalized AUC, with mean differences."""
@@ -85,14 +83,10 @@ def _line(entry: PrivateRow, target: str) -> dict[str, Any]:
     pairs = {name: by_seed(entry.private, entry.stopped, m) for name, m in measures.items()}
     if not pairs["test"] or not any(pairs[name] for name in measures if name != "test"):
         return {}
-    cells: dict[str, Any] = {}
+    cells = {}
     for name, values in pairs.items():
         found = paired(values) if values else None
-        for part, attribute in (
-            ("private", "first"), ("stopped", "second"), ("difference", "difference"),
-            ("low", "low"), ("high", "high"),
-        ):  # fmt: skip
-            cells[f"{name}_{part}"] = getattr(found, attribute, None)
+        cells |= {f"{name}_{part}": getattr(found, source, None) for part, source in _PARTS.items()}
     return {
         "data": entry.private.data,
         "run": entry.private.run,

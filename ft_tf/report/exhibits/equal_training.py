@@ -4,16 +4,15 @@ A short adversarial training has a small gap because it has learned less, not be
 less.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import error_at, robust_pairs
 from ft_tf.report.replicates import mean_of
-from ft_tf.report.table import Line, number, number_3, percent, points
+from ft_tf.report.table import count, number, number_3, points, text
 from ft_tf.report.tidy import Study
 
 
@@ -36,25 +35,19 @@ class EqualTraining(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent and points. A short adversarial training has a small gap because it has "
-            "learned less: the gap of natural training is given where its training accuracy first "
-            "reached the robust run's, interpolated between two epochs. The best checkpoint is "
-            "chosen by accuracy under attack on test images that no other figure here uses.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows, length and the natural run."""
-        parts = (
-            line["data"],
-            f"rows: {line['rows']}",
-            f"{count(line['epochs'])} epochs, last epoch: test {percent(line['test'])}",
-            f"natural: {line['beside']}",
-            text(line["best_attack"]) and f"checkpoint attacked by {line['best_attack']}",
-        )
-        return "; ".join(filter(None, parts))
+    details = (
+        *Exhibit.details,
+        Column("epochs", "epochs", format=count),
+        Column("test", "test accuracy after the last"),
+        Column("beside", "natural", format=text),
+        Column("best_attack", "checkpoint attacked by", format=text),
+    )
+    note = (
+        "Percent and points. A short adversarial training has a small gap because it has learned "
+        "less: the gap of natural training is given where its training accuracy first reached the "
+        "robust run's, interpolated between two epochs. The best checkpoint is chosen by accuracy "
+        "under attack on test images that no other figure here uses."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Means over seeds; the natural error is that at the mean final training accuracy."""

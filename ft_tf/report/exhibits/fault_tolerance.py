@@ -13,11 +13,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from ft_tf.errors import RunError
 from ft_tf.records import Run
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, deviation, mean_interval, mean_of
-from ft_tf.report.table import Line, interval
+from ft_tf.report.table import count, interval, text
 from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, normalized_auc
 
 SHOWN_RATES = (0.0, 0.1, 0.5, 0.9)
@@ -131,10 +131,17 @@ class EpsilonFt(Exhibit):
         return found.iloc[pd.Series(place).argsort(kind="stable")].reset_index()[[*keys, *measures]]
 
 
+def _at_chance(lost: float, seeds: int) -> str:
+    if is_missing(lost) or not lost:
+        return ""
+    where = f" in {count(lost)} of {count(seeds)} seeds" if lost < seeds else ""
+    return f"AT CHANCE by 50% faults{where}: the drop says nothing"
+
+
 class FaultTolerance(Exhibit):
     """Accuracy at 0, 10, 50 and 90% faults, the drop of Figure 3, and the normalized AUC."""
 
-    name, order, is_long, has_details = "figure_3", 19, False, True
+    name, order, is_long = "figure_3", 19, False
     title = "Accuracy under faults (the paper's Figure 3)"
     columns = (
         Column("run", "run", format=text),
@@ -150,28 +157,20 @@ class FaultTolerance(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent. A drop is small as well for a model that is at chance by 50% faults: such "
-            "rows are marked below, and a small drop of theirs is no tolerance. Normalized "
-            "accuracy under faults is the share of the accuracy above chance that is left, averaged "
-            "over 0 to 90% faults. Without faults the whole test set counts, with faults the images "
-            "of each fault set. The paper's two drops are printed without a data set or a fault "
-            "count; they are next to the weights rows of the same algorithm.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows, fault sets, and how many seeds are at chance."""
-        parts = [text(line["data"]), f"rows: {line['rows']}"]
-        if line["replicates"]:
-            trials, images = count(line["trials"]), count(line["images"])
-            parts.append(f"{trials} fault sets per rate on {images} images")
-            lost, seeds = line["seeds_at_chance"], line["replicates"]
-            if lost:
-                where = f" in {count(lost)} of {count(seeds)} seeds" if lost < seeds else ""
-                parts.append(f"AT CHANCE by 50% faults{where}: the drop says nothing")
-        return "; ".join(parts)
+    details = (
+        *Exhibit.details,
+        Column("trials", "fault sets per rate", format=count),
+        Column("images", "images", format=count),
+        Column(("seeds_at_chance", "replicates"), "", format=_at_chance),
+    )
+    note = (
+        "Percent. A drop is small as well for a model that is at chance by 50% faults: such rows "
+        "are marked below, and a small drop of theirs is no tolerance. Normalized accuracy under "
+        "faults is the share of the accuracy above chance that is left, averaged over 0 to 90% "
+        "faults. Without faults the whole test set counts, with faults the images of each fault "
+        "set. The paper's two drops are printed without a data set or a fault count; they are next "
+        "to the weights rows of the same algorithm."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """A line per group and target; the paper's drops are with the weights."""
@@ -196,15 +195,8 @@ class FaultTolerance(Exhibit):
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """A figure for each architecture."""
-        return [
-            Plot(
-                f"faults_{name}",
-                "Accuracy under faults (as the paper's Figure 3); "
-                f"{display_names.describe_architecture(name)}",
-                lambda name=name: draw_faults(study, name),
-            )
-            for name in study.architectures
-        ]
+        caption = "Accuracy under faults (as the paper's Figure 3)"
+        return per_architecture(study, "faults", caption, draw_faults)
 
 
 def _levels(study: Study, group: Group, target: str) -> dict[str, Any]:

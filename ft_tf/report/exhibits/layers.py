@@ -9,11 +9,21 @@ from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of
-from ft_tf.report.table import NOTHING, Line, Table, make_table, number, percent, plus_minus
+from ft_tf.report.table import (
+    NOTHING,
+    Line,
+    Table,
+    count,
+    make_table,
+    number,
+    percent,
+    plus_minus,
+    text,
+)
 from ft_tf.report.tidy import TARGETS, Study
 
 
@@ -59,6 +69,23 @@ def _line(group: Group, target: str, layer: str, entries: pd.DataFrame) -> dict[
     }
 
 
+def _rate(rate: float) -> str:
+    return number(100 * rate)
+
+
+def _cell(line: Line | float | None) -> str:
+    if not isinstance(line, dict):
+        return NOTHING
+    return plus_minus(line["accuracy"], line["low"], line["high"])
+
+
+def _shares(layers: dict[str, Line]) -> str:
+    return ", ".join(
+        f"{name} {count(cell['sites'])} ({percent(cell['share_of_sites'])}%)"
+        for name, cell in layers.items()
+    )
+
+
 class Layers(Exhibit):
     """Layers of one architecture: a row per run and target, a column per layer."""
 
@@ -71,7 +98,18 @@ class Layers(Exhibit):
             where = display_names.describe_architecture(architecture)
             self.title = f"Layers of {where}: faults in one at a time"
 
-    has_table = True  # its columns are the architecture's layers
+    note = (
+        "Percent, on test images; ± is the half width of the 95% interval, over training seeds "
+        "where n exceeds 1, else over fault sets of the one model. Each layer has the same share of "
+        "its sites stuck at 0. Uniform faults in the whole model mostly hit the layer with most "
+        "sites."
+    )
+    details = (
+        *Exhibit.details,
+        Column("rate", "% of each layer's sites", format=_rate),
+        Column("clean_accuracy", "without faults"),
+        Column("layers", "sites", format=_shares),
+    )
 
     def parts(self, study: Study) -> Sequence[Exhibit]:
         """An exhibit for each architecture whose runs measured single layers."""
@@ -82,19 +120,9 @@ class Layers(Exhibit):
         """See `layer_frame`."""
         return layer_frame(study, self.architecture)
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent, on test images; ± is the half width of the 95% interval, over training seeds "
-            "where n exceeds 1, else over fault sets of the one model. Each layer has the same "
-            "share of its sites stuck at 0. Uniform faults in the whole model mostly hit the "
-            "layer with most sites.",
-        )
-
     def table(self, study: Study) -> Table:
         """The lines of one run and target as one row."""
         frame = self.frame(study)
-        layers = list(dict.fromkeys(frame["layer"]))
         rows = []
         for _, lines in frame.groupby(["records", "target"], sort=False):
             cells = {line["layer"]: line for line in lines.to_dict("records")}
@@ -104,35 +132,17 @@ class Layers(Exhibit):
             Column("target", "stuck at 0", format=text),
             *(
                 Column(layer, layer, "accuracy with faults in", _cell, place)
-                for place, layer in enumerate(layers)
+                for place, layer in enumerate(dict.fromkeys(frame["layer"]))
             ),
             Column("replicates", "n", format=count),
         )
-        notes = self.notes(study)
         return make_table(
-            pd.DataFrame(rows), columns, title=self.title, detail=_detail, notes=notes
+            pd.DataFrame(rows), columns, title=self.title, details=self.details, notes=[self.note]
         )
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """Bars for each layer and run."""
         return [Plot(self.name, self.title, lambda: draw_layers(study, self.architecture))]
-
-
-def _cell(line: Line | float | None) -> str:
-    if not isinstance(line, dict):
-        return NOTHING
-    return plus_minus(line["accuracy"], line["low"], line["high"])
-
-
-def _detail(line: Line) -> str:
-    shares = ", ".join(
-        f"{name} {count(cell['sites'])} ({percent(cell['share_of_sites'])}%)"
-        for name, cell in line["layers"].items()
-    )
-    return (
-        f"{line['data']}; rows: {line['rows']}; {number(100 * line['rate'])}% of each layer's "
-        f"sites; without faults {percent(line['clean_accuracy'])}; sites: {shares}"
-    )
 
 
 def draw_layers(study: Study, architecture: str) -> Figure:

@@ -8,15 +8,24 @@ import pandas as pd
 
 from ft_tf.privacy.membership import allowed_true_positive_rate
 from ft_tf.records import Membership
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.exhibits.privacy_bounds import SECRET_SEEDS
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import band, deviation, mean_of
-from ft_tf.report.table import Line, interval, is_missing, number, percent
+from ft_tf.report.table import count, interval, number, percent, text
 from ft_tf.report.tidy import Study
 
 _ONE_SPLIT = "training images alone"
 _ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
+_NOTE = (
+    'Percent. Advantage is true minus false positive rate. That of the rule "member where the '
+    'prediction is right" is R_train - R_test, the generalization error of equation 2: the same '
+    "number. True positives: training images found at {at} false positives. At most: what an "
+    "(epsilon, delta) guarantee allows there. The first figure takes the epsilon that the run "
+    "claims, which adds or removes an example; the second takes the one that replaces an example, "
+    "as the attack does when it sets training images against test images: that one binds this "
+    "experiment, on average over runs."
+)
 _UNRESOLVED = (
     '"Ties": so many test images have a loss of exactly 0 in float64 that no threshold on it takes '
     "few of them for training images. Runs recorded since are judged by log(exp(loss) - 1), which "
@@ -26,6 +35,10 @@ _NARROW = (
     f'An interval "over {_ONE_SPLIT}" takes the threshold of the attack as known, though the test '
     "images set it: it is too narrow. Runs recorded since have one over both splits."
 )
+
+
+def _found(rate: float | None, is_resolved: bool) -> str:
+    return percent(rate) if is_resolved else "ties"
 
 
 class MembershipInference(Exhibit):
@@ -47,63 +60,33 @@ class MembershipInference(Exhibit):
         Column("advantage", "best threshold", "advantage"),
         Column("advantage_of_correctness", "right or wrong", "advantage"),
         Column("advantage_of_mean_loss", "mean loss", "advantage", priority=3),
-        Column(
-            ("true_positive_rate", "resolved"),
-            "found",
-            "true positives",
-            lambda rate, resolved: percent(rate) if resolved else "ties",
-        ),
-        Column(
-            ("true_positive_low", "true_positive_high"),
-            "95% interval",
-            "true positives",
-            interval,
-            1,
-        ),
+        Column(("true_positive_rate", "resolved"), "found", "true positives", _found),
+        Column(("true_positive_low", "true_positive_high"), "95%", "true positives", interval, 1),
         Column("allowed", "by claimed epsilon", "at most", priority=2),
         Column("allowed_replace_one", "by replace-one", "at most"),
         Column("replicates", "n", format=count),
+    )
+    details = (
+        *Exhibit.details,
+        Column("members", "training images", format=count),
+        Column("others", "test images", format=count),
+        Column("band", "interval over", format=text),
+        Column("epsilon", "claimed epsilon", format=number),
+        Column("epsilon_replace_one", "replace-one epsilon", format=number),
+        Column("delta", "delta", format=number),
+        Column("advantage_sd", "standard deviation of the advantage over seeds"),
     )
 
     def notes(self, study: Study) -> Sequence[str]:
         """Meaning of the columns, and what is wrong with older records."""
         frame = self.frame(study)
-        rates = sorted(set(frame["false_positive_rate"].dropna()))
-        at = " and ".join(f"{number(100 * rate)}%" for rate in rates) or "a fixed share of"
+        rates = sorted(set(frame["false_positive_rate"]))
         return (
-            'Percent. Advantage is true minus false positive rate. That of the rule "member where '
-            'the prediction is right" is R_train - R_test, the generalization error of equation 2: '
-            f"the same number. True positives: training images found at {at} false "
-            "positives. At most: what an (epsilon, delta) guarantee allows there. The first figure "
-            "takes the epsilon that the run claims, which adds or removes an example; the second "
-            "takes the one that replaces an example, as the attack does when it sets training "
-            "images against test images: that one binds this experiment, on average over runs.",
+            _NOTE.format(at=" and ".join(f"{number(100 * rate)}%" for rate in rates)),
             *([_UNRESOLVED] if not frame["resolved"].all() else []),
             *([_NARROW] if frame["band"].astype(str).str.contains(_ONE_SPLIT).any() else []),
             SECRET_SEEDS,
         )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows, numbers of images, epsilons and standard deviation."""
-        epsilons = (
-            ""
-            if is_missing(line["epsilon"])
-            else f"claimed epsilon {number(line['epsilon'])}, replace-one "
-            f"{number(line['epsilon_replace_one'])}, delta {number(line['delta'])}"
-        )
-        spread = (
-            ""
-            if is_missing(line["advantage_sd"])
-            else f"standard deviation of the advantage over seeds {percent(line['advantage_sd'])}"
-        )
-        parts = (
-            f"{line['data']}; rows: {line['rows']}",
-            f"{count(line['members'])} training and {count(line['others'])} test images",
-            f"interval over {line['band']}" if line["resolved"] else "",
-            epsilons,
-            spread,
-        )
-        return "; ".join(filter(None, parts))
 
     def frame(self, study: Study) -> pd.DataFrame:
         """A line per group with runs that measured it."""

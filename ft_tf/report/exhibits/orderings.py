@@ -1,21 +1,29 @@
 """Every pair of rows that the paper orders by generalization error, tested on our replicates."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from ft_tf.report import display_names, paper
-from ft_tf.report.exhibits import Column, Exhibit, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import holm, paired, unpaired
 from ft_tf.report.replicates import FEW, LEAST
-from ft_tf.report.table import Line, number_2, points
+from ft_tf.report.table import number_2, points, text
 from ft_tf.report.tidy import Study
 
 LEVEL = 0.05
 NOT_COUNTED = "not counted"
+
+
+def _pair(smaller: str, larger: str) -> str:
+    return f"{smaller} < {larger}"
+
+
+def _data(exhibit: str, form: str) -> str:
+    title = paper.EXHIBITS[exhibit].title
+    return f"{title}, {display_names.FORMS[form]}" if form else title
 
 
 class Orderings(Exhibit):
@@ -31,38 +39,25 @@ class Orderings(Exhibit):
 
     name, order, title = "orderings", 85, "The paper's orderings by gap"
     columns = (
-        Column(
-            ("smaller_in_paper", "larger_in_paper"),
-            "smaller gap < larger gap",
-            format=lambda smaller, larger: f"{smaller} < {larger}",
-            is_text=True,
-        ),
-        Column(
-            ("exhibit", "form"),
-            "data",
-            format=lambda exhibit, form: display_names.FORMS.get(
-                form, paper.EXHIBITS[exhibit].title
-            ),
-            is_text=True,
-        ),
+        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "", _pair,
+               is_text=True),
+        Column(("exhibit", "form"), "data", "", _data, is_text=True),
         Column("paper_difference", "paper", "difference", points),
         Column("difference", "ours", "difference", points),
         Column("p_holm", "p (Holm)", format=number_2),
         Column("verdict", "verdict", format=text),
+    )  # fmt: skip
+    details = (
+        Column("run_larger", "larger", format=text),
+        Column("run_smaller", "smaller", format=text),
+        Column("test", "test", format=text),
+        Column("remark", "remark", format=text),
     )
-
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Points. p is two-sided, corrected by Holm's method for all pairs that have one. A "
-            f"pair takes {LEAST} replicates or more on both sides. The orderings of Table 3 are "
-            "tested twice, on the paper's points and on points drawn anew.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Both runs, the test and the remark."""
-        runs = f"{line['exhibit']}: {line['run_smaller']} against {line['run_larger']}"
-        return "; ".join(filter(None, (runs, line["test"], text(line["remark"]))))
+    note = (
+        "Points. p is two-sided, corrected by Holm's method for all pairs that have one. A pair "
+        f"takes {LEAST} replicates or more on both sides. The orderings of Table 3 are tested "
+        "twice, on the paper's points and on points drawn anew."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """See the class."""

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from ft_tf.errors import RunError
 from ft_tf.records import ParameterSpread, Rescaled
 from ft_tf.report import display_names, paper, plot_styles
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import deviation
-from ft_tf.report.table import Line, number, number_2
+from ft_tf.report.table import count, number, number_2, text
 from ft_tf.report.tidy import Study
 
 _MIN_DENSITY = 1e-5
@@ -25,7 +25,7 @@ _FORMS = {"standard_deviation": "standard deviation", "equation_10": "equation 1
 class Parameters(Exhibit):
     """Standard deviation of all parameters, and equation 10 as printed, per group of runs."""
 
-    name, order, is_long, has_details = "figure_2", 18, False, True
+    name, order, is_long = "figure_2", 18, False
     title = "Spread of the trained parameters (the paper's Figure 2)"
     columns = (
         Column("run", "run", format=text),
@@ -36,18 +36,11 @@ class Parameters(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "The standard deviation of all parameters, and equation 10 as printed, which has no "
-            "square inside the sum. Neither survives a rescaling of layers that changes no "
-            "prediction.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows and the paper's note."""
-        note = text(line["paper_note"]) and f"note: {line['paper_note']}"
-        return "; ".join(filter(None, (text(line["data"]), f"rows: {line['rows']}", note)))
+    details = (*Exhibit.details, Column("paper_note", "the paper's note", format=text))
+    note = (
+        "The standard deviation of all parameters, and equation 10 as printed, which has no square "
+        "inside the sum. Neither survives a rescaling of layers that changes no prediction."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Means over seeds; the paper's number is with the runs that it can belong to."""
@@ -76,24 +69,12 @@ class Parameters(Exhibit):
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """Histograms and rescaling, a figure for each architecture."""
-        found = []
-        for name in study.architectures:
-            where = display_names.describe_architecture(name)
-            found.append(
-                Plot(
-                    f"parameters_{name}",
-                    f"Trained parameters (as the paper's Figure 2); {where}",
-                    lambda name=name: draw_histograms(study, name),
-                )
-            )
-            found.append(
-                Plot(
-                    f"rescaling_{name}",
-                    f"Equation 10 under a rescaling that changes no prediction; {where}",
-                    lambda name=name: draw_rescaling(study, name),
-                )
-            )
-        return found
+        rescaling = "Equation 10 under a rescaling that changes no prediction"
+        histograms = "Trained parameters (as the paper's Figure 2)"
+        return [
+            *per_architecture(study, "parameters", histograms, draw_histograms),
+            *per_architecture(study, "rescaling", rescaling, draw_rescaling),
+        ]
 
 
 def _histogram(group: Group) -> ParameterSpread | None:

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from ft_tf.records import Run
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import without_seeds
 from ft_tf.report.replicates import mean_interval, why_not
-from ft_tf.report.table import signed_plus_minus
+from ft_tf.report.table import count, signed_plus_minus, text
 from ft_tf.report.tidy import Study
 
 MARGIN = 0.01
@@ -34,12 +34,11 @@ class Precisions(Exhibit):
         """Nothing in a study without such pairs."""
         return [self] if len(self.frame(study)) else []
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Points, mixed_bfloat16 minus float32, with the half width of the 95% interval over "
-            "paired seeds; n counts the pairs.",
-        )
+    details = ()
+    note = (
+        "Points, mixed_bfloat16 minus float32, with the half width of the 95% interval over paired "
+        "seeds; n counts the pairs."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """A line for each setting that both precisions have run, by name."""

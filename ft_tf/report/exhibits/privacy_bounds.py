@@ -1,14 +1,13 @@
 """Epsilons of each DP-SGD group by every accountant, with the bounds on its gap."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
-from ft_tf.report.table import NOTHING, Line, is_missing, number, percent
+from ft_tf.report.table import NOTHING, count, is_missing, number, percent, text
 from ft_tf.report.tidy import Study
 
 _FIGURES = (
@@ -49,22 +48,18 @@ class PrivacyBounds(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            'Bounds and gaps in percent; "nothing" is a bound of 100 or more. The epsilon '
-            "columns but the shuffled one presuppose Poisson sampling. Theorem 1 as printed takes "
-            "an epsilon for adding or removing one example where it needs one for replacing it; "
-            "the bound that holds is a total variation.",
-            SECRET_SEEDS,
-        )
-
-    def detail(self, line: Line) -> str:
-        """Rows, sampling, steps and delta."""
-        return (
-            f"rows: {line['rows']}; {text(line['sampling'])} sampling, {count(line['steps'])} "
-            f"steps, delta {number(line['delta'])}"
-        )
+    details = (
+        Column("rows", "rows", format=text),
+        Column("sampling", "sampling", format=text),
+        Column("steps", "steps", format=count),
+        Column("delta", "delta", format=number),
+    )
+    note = (
+        'Bounds and gaps in percent; "nothing" is a bound of 100 or more. The epsilon columns but '
+        "the shuffled one presuppose Poisson sampling. Theorem 1 as printed takes an epsilon for "
+        "adding or removing one example where it needs one for replacing it; the bound that holds "
+        f"is a total variation. {SECRET_SEEDS}"
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Of shuffled batches the bound without amplification is the one that holds."""

@@ -1,12 +1,11 @@
 """Accuracy under attack, per group of runs and attack."""
 
-from collections.abc import Sequence
 
 import pandas as pd
 
-from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.replicates import band, mean_of
-from ft_tf.report.table import Line, interval, is_missing, number, percent
+from ft_tf.report.table import count, interval, is_missing, number, percent, text
 from ft_tf.report.tidy import Study
 
 _KIND = ("attack", "distance", "epsilon", "steps", "images")
@@ -39,18 +38,15 @@ class Robustness(Exhibit):
         Column("replicates", "n", format=count),
     )
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns."""
-        return (
-            "Percent, on test images. An attack gives an upper bound of the true robustness. Gaps "
-            "are training minus test accuracy on the attacked images.",
-        )
-
-    def detail(self, line: Line) -> str:
-        """Data, rows, what the interval is over, warnings."""
-        warning = text(line["warnings"]) and f"WARNING: {line['warnings']}"
-        parts = (line["data"], f"rows: {line['rows']}", f"interval over {line['band']}", warning)
-        return "; ".join(filter(None, parts))
+    details = (
+        *Exhibit.details,
+        Column("band", "interval over", format=text),
+        Column("warnings", "WARNING", format=text),
+    )
+    note = (
+        "Percent, on test images. An attack gives an upper bound of the true robustness. Gaps are "
+        "training minus test accuracy on the attacked images."
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Means over seeds; of an attack that a run repeated the one that did more harm."""
@@ -60,7 +56,7 @@ class Robustness(Exhibit):
         for group, kind, entries in study.each(worst, *_KIND):
             first, robust = entries.iloc[0], entries["robust_accuracy"].tolist()
             found = band(robust, (first["robust_low"], first["robust_high"]), single_unit="images")
-            means = {name: mean_of(_present(entries[name])) for name in _ACCURACIES}
+            means = {name: mean_of(entries[name].dropna()) for name in _ACCURACIES}
             lines.append(
                 {
                     **group.cells,
@@ -71,20 +67,13 @@ class Robustness(Exhibit):
                     "robust_high": found["high"],
                     "band": found["band"],
                     **{name: means[name] for name in _ACCURACIES[2:]},
-                    "warnings": join_warnings(entries),
+                    "warnings": "; ".join(
+                        dict.fromkeys(w for ws in entries["warnings"] for w in ws)
+                    ),
                     "records": group.names,
                 }
             )
         return pd.DataFrame(lines)
-
-
-def _present(values: pd.Series) -> list[float]:
-    return values.dropna().tolist()
-
-
-def join_warnings(attacks: pd.DataFrame) -> str:
-    """Returns the warnings of attacks, each once."""
-    return "; ".join(dict.fromkeys(text for texts in attacks["warnings"] for text in texts))
 
 
 register(Robustness())
