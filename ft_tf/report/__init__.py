@@ -151,7 +151,9 @@ def render_latex(
 
 
 def _tables(study: Study, names: Sequence[str] | None) -> list[table.Table]:
-    found = exhibits.of_study(study)
-    if names is not None:
-        found = [exhibits.find(study, name) for name in names]
-    return [made for exhibit in found if (made := exhibit.table(study)) is not None]
+    known = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ArgumentError(f"exhibit={unknown[0]!r} must be one of {', '.join(known)}")
+    found = [known[name].table(study) for name in (known if names is None else names)]
+    return [made for made in found if made is not None]

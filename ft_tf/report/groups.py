@@ -179,6 +179,11 @@ class Group:
         }
 
     @property
+    def targets(self) -> list[str]:
+        """Fault targets that every finished run has measured, "weights" first."""
+        return sorted(set.intersection(*(set(r.faults) for r in self.finished)), reverse=True)
+
+    @property
     def privacy(self) -> Privacy | None:
         """The statement of the run with the largest epsilon: lost steps can make seeds differ."""
         found = [r.privacy for r in self.records if isinstance(r, Run) and r.privacy]

@@ -12,7 +12,7 @@ import pandas as pd
 from ft_tf import records as record_files
 from ft_tf.errors import RunError
 from ft_tf.records import Circles, Record, Run
-from ft_tf.report import display_names, exhibits, plot_styles
+from ft_tf.report import display_names, exhibits, plot_styles, rendering
 from ft_tf.report.exhibits import Exhibit
 from ft_tf.report.groups import failure_of
 from ft_tf.report.table import EMPTY, Table, escape_markdown, group_spans, percent
@@ -158,14 +158,7 @@ def html(report: Report) -> str:
 
 
 def _environment(*, is_html: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ft_tf.report"),
-        autoescape=is_html,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = rendering.environment(is_html=is_html)
     environment.filters |= {
         "escaped": escape_markdown,
         "markdown": markdown_table,

@@ -1,8 +1,8 @@
 """How figures look: one look per algorithm and setting everywhere, files that are equal each time.
 
-Colours go by the family of the algorithm and start from Okabe and Ito's, which the colour-blind can
-tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise, fitted
-runs violet. Markers and line styles repeat what colours say, for print without colour.
+Colours go by the family of the algorithm and start from Okabe and Ito's, which the colour-blind
+can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise,
+fitted runs violet. Markers and line styles repeat what colours say, for print without colour.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ft_tf.report import display_names, paper
+from ft_tf.report import display_names
 from ft_tf.report.groups import Group
 
 FAMILIES = {
@@ -38,7 +38,7 @@ MARKERS = {
 }
 LINES = ("-", "--", "-.", ":")
 PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][1]
-_GRAY = "#666666"
+GRAY = "#666666"
 
 FORMATS = ("png", "pdf", "svg")
 COLORS = 255
@@ -134,76 +134,37 @@ def panels(
     return figure, axes.tolist()
 
 
-def grid_of_panels(
-    names: Sequence[str], *, title: str, height: float, share_y: bool = False
-) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel per name, at most two side by side."""
-    columns = min(len(names), 2)
-    rows = -(-len(names) // columns)
-    figure, axes = panels(rows, columns, title=title, height=height, width=4.8, share_y=share_y)
-    flat = [panel for row in axes for panel in row]
-    for spare in flat[len(names) :]:
-        spare.set_axis_off()
-    return figure, dict(zip(names, flat, strict=False))
-
-
-def exhibit_title(exhibit: str, title: str) -> str:
-    """Title of a figure that belongs to a table of the paper, or to runs next to its rows."""
-    if exhibit == display_names.OTHER:
-        return f"{title}\nRuns next to the paper's rows"
-    known = paper.EXHIBITS[exhibit]
-    return f"{title}\n{known.title}: {known.caption}"
-
-
-def draw_band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, color: str) -> None:
-    """Shades between two series of fractions, in percent; nothing where both are missing."""
-    low, high = 100 * low.astype(float), 100 * high.astype(float)
-    if low.notna().any():
-        axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
-
-
-def draw_fault_curve(
-    axes: Axes, curve: pd.DataFrame, look: Look, *, label: str, has_band: bool = True
+def draw_curve(
+    axes: Axes, curve: pd.DataFrame, y: str, look: Look, label: str, *, has_band: bool = True
 ) -> None:
-    """A group's accuracy against the share of faulty sites, in percent.
+    """Draws accuracies of `Study.fault_curve` against the share of faulty sites, in percent.
 
     Args:
         axes: a panel.
-        curve: columns rate, mean, low and high.
+        curve: lines of one group and target.
+        y: "mean" (accuracy) or "lost".
         look: how.
         label: for the legend.
         has_band: whether the 95% band is shaded.
     """
-    rates = 100 * curve["rate"].astype(float)
-    axes.plot(
-        rates,
-        100 * curve["mean"].astype(float),
-        label=label,
-        color=look.color,
-        marker=look.marker,
-        linestyle=look.line,
-    )
-    if has_band:
-        draw_band(axes, rates, curve["low"], curve["high"], look.color)
+    prefix = "" if y == "mean" else f"{y}_"
+    columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
+    rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
+    axes.plot(rates, values, label=label, color=look.color, marker=look.marker, linestyle=look.line)
+    if has_band and np.isfinite(low).any():
+        axes.fill_between(rates, low, high, color=look.color, alpha=0.12, linewidth=0)
 
 
 def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
     """Title, axis names and the chance level of a panel of fault curves."""
-    axes.set_title(target)
-    axes.set_xlabel(f"share of {target} stuck at 0, %")
-    axes.set_ylabel("test accuracy, %")
+    axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
     draw_chance(axes, chance)
 
 
 def draw_chance(axes: Axes, chance: float | None) -> None:
-    """A dotted line at the accuracy of guessing."""
+    """A dotted line at the accuracy of guessing, where that is known."""
     if chance is not None:
-        axes.axhline(100 * chance, color=_GRAY, linestyle=":", linewidth=0.9, label="chance")
-
-
-def draw_zero(axes: Axes, *, is_vertical: bool = False) -> None:
-    """A thin line at zero."""
-    (axes.axvline if is_vertical else axes.axhline)(0, color=_GRAY, linewidth=0.8)
+        axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 
 
 def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:

@@ -157,7 +157,6 @@ class Table:
 def make_table(
     frame: pd.DataFrame,
     columns: Sequence[Column],
-    *,
     title: str,
     details: Sequence[Column] = (),
     notes: Sequence[str] = (),

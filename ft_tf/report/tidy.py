@@ -19,6 +19,7 @@ from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
 from ft_tf.report import display_names, paper
 from ft_tf.report.display_names import CLASSES, parts_of
 from ft_tf.report.groups import Group, failure_of, group_by_row
+from ft_tf.report.replicates import band, mean_interval, mean_of
 
 TARGETS = ("weights", "units")
 LAST_RATE = 0.9
@@ -103,6 +104,11 @@ class Study:
             columns=None if self.groups else ["record", "group", "status", "dataset"],
         )
 
+    @property
+    def finished_runs(self) -> pd.DataFrame:
+        """The lines of `runs` that finished."""
+        return self.runs[self.runs["status"].eq("finished")]
+
     @cached_property
     def campaigns(self) -> pd.DataFrame:
         """A line per finished run, fault target and fault rate."""
@@ -114,6 +120,46 @@ class Study:
             for line in _campaign_lines(campaign)
         ]
         return pd.DataFrame(lines, columns=["record", "group", "target", *_CAMPAIGN])
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A line per group, fault target and rate that all its runs measured, with 95% bands.
+
+        Of several seeds the band is the Student-t interval of the mean over seeds (fault sets are
+        averaged within a seed); of one seed it is the campaign's interval over fault sets, which
+        says nothing about another seed. Bands of accuracies are cut to [0, 1].
+        """
+        lines = []
+        for group, (target, rate), runs in self.each(self.campaigns, "target", "rate", sort=True):
+            if len(runs) < len(group.finished):
+                continue
+            first, means = runs.iloc[0], runs["mean"].tolist()
+            unit = f"{first['unit'] or 'fault set'}s"
+            lost = [value for value in runs["lost"] if pd.notna(value)]
+            ends = {name: first[name] for name in ("lost_low", "lost_high")}
+            if len(lost) > 1:
+                found = mean_interval(lost)
+                both = (found.low, found.high) if found else (None, None)
+                ends = dict(zip(ends, both, strict=True))
+            lines.append(
+                {
+                    "group": group.key,
+                    "target": target,
+                    "rate": rate,
+                    "mean": mean_of(means),
+                    "replicates": len(means),
+                    **band(means, (first["low"], first["high"]), single_unit=unit),
+                    "faults": first["faults"],
+                    "lost": mean_of(lost),
+                    **ends,
+                }
+            )
+        return pd.DataFrame(lines, columns=_CURVE)
+
+    def fault_curve(self, group: Group, target: str) -> pd.DataFrame:
+        """The lines of `curves` of one group and target, by rate."""
+        curves = self.curves
+        return curves[(curves["group"] == group.key) & (curves["target"] == target)]
 
     @cached_property
     def attacks(self) -> pd.DataFrame:
@@ -298,6 +344,12 @@ _CAMPAIGN = (
     "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit", "trials",
     "images",
 )  # fmt: skip
+
+
+_CURVE = [
+    "group", "target", "rate", "mean", "low", "high", "replicates", "band", "faults", "lost",
+    "lost_low", "lost_high",
+]  # fmt: skip
 
 
 def _campaign_lines(campaign: Campaign) -> Iterator[dict[str, Any]]:

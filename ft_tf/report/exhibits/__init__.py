@@ -4,7 +4,7 @@ A module of this package holds a subclass of `Exhibit` and registers an instance
 takes to add one. From outside the package:
 
 >>> class Lengths(Exhibit):
-...     name, title = "lengths", "Length of each training"
+...     name, title, note = "lengths", "Length of each training", "Steps of the optimizer."
 ...     columns = (Column("run", "run", format=text), Column("steps", "steps", format=count))
 ...     def frame(self, study):
 ...         return study.runs
@@ -25,21 +25,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ft_tf.errors import ArgumentError
-from ft_tf.report import display_names, plot_styles
-from ft_tf.report.table import Column, Table, count, make_table, text
+from ft_tf.report import display_names, plot_styles, rendering
+from ft_tf.report.table import Column, Table, count, make_table, number, percent, points, text
 from ft_tf.report.tidy import Study
 
 __all__ = [
-    "EXHIBITS",
-    "Column",
-    "Exhibit",
-    "Plot",
-    "find",
-    "of_study",
-    "per_architecture",
-    "register",
-]
+    "EXHIBITS", "Column", "Exhibit", "Plot", "Study", "count", "number", "of_study",
+    "per_architecture", "percent", "points", "register", "text",
+]  # fmt: skip
+T = TypeVar("T", bound="Exhibit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +59,8 @@ class Exhibit:
         title: heading.
         columns: of the table; empty for figures alone, and for data that is only written as CSV.
         details: what is given below each row.
-        note: sentences below the table; see `notes` for those that depend on the records.
+        note: sentence below the table; our exhibits have theirs in templates/notes/KIND.j2.
+        kind: names that template; the name of the exhibit unless several share it.
         order: place on the page.
         is_long: folded on the HTML page where it has many rows; report.md leaves out its details.
     """
@@ -78,6 +73,7 @@ class Exhibit:
         Column("rows", "rows", format=text),
     )
     note: str = ""
+    kind: str = ""
     order: int = 100
     is_long: bool = True
 
@@ -88,10 +84,6 @@ class Exhibit:
     def frame(self, study: Study) -> pd.DataFrame:
         """The data at full precision, a line per row of the table; empty for figures alone."""
         return pd.DataFrame()
-
-    def notes(self, study: Study) -> Sequence[str]:
-        """Sentences below the table."""
-        return [self.note] if self.note else []
 
     def figure(self, study: Study, axes: Axes) -> None:
         """Draws a figure of one panel; an exhibit with other figures overrides `plots`."""
@@ -109,6 +101,12 @@ class Exhibit:
 
         return [Plot(self.name, self.title, draw)]
 
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        """Sentences below the table of a frame."""
+        if not len(frame):
+            return []
+        return [self.note] if self.note else rendering.notes(self.kind or self.name, frame=frame)
+
     def rows(self, study: Study) -> pd.DataFrame:
         """The frame; without a line it still has the columns that the table names."""
         frame = self.frame(study)
@@ -122,20 +120,15 @@ class Exhibit:
         if not self.columns:
             return None
         frame = self.rows(study)
-        notes = self.notes(study) if len(frame) else ()
-        return make_table(frame, self.columns, title=self.title, details=self.details, notes=notes)
+        return make_table(frame, self.columns, self.title, self.details, self.notes(frame))
 
 
 def per_architecture(
     study: Study, name: str, caption: str, draw: Callable[[Study, str], Figure]
 ) -> list[Plot]:
-    """Returns a figure for each architecture of a study.
+    """Returns the figure that `draw` makes of each architecture of a study.
 
-    Args:
-        study: any study.
-        name: start of the files' names.
-        caption: start of the captions.
-        draw: makes the figure of an architecture.
+    `name` and `caption` are the starts of the files' names and of the captions.
     """
     return [
         Plot(
@@ -149,7 +142,6 @@ def per_architecture(
 
 EXHIBITS: dict[str, Exhibit] = {}
 """All registered exhibits by name."""
-T = TypeVar("T", bound=Exhibit)
 
 
 def register(exhibit: T) -> T:
@@ -164,15 +156,3 @@ def of_study(study: Study) -> Iterator[Exhibit]:
         importlib.import_module(module.name)
     for exhibit in sorted(EXHIBITS.values(), key=lambda exhibit: (exhibit.order, exhibit.name)):
         yield from exhibit.parts(study)
-
-
-def find(study: Study, name: str) -> Exhibit:
-    """Returns the exhibit with this name.
-
-    Raises:
-        ArgumentError: the study has no such exhibit.
-    """
-    found = {exhibit.name: exhibit for exhibit in of_study(study)}
-    if name not in found:
-        raise ArgumentError(f"exhibit={name!r} must be one of {', '.join(found)}")
-    return found[name]

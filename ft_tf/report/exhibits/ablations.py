@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import CONTROLS, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
-from ft_tf.report.exhibits.fault_tolerance import fault_curve, targets_of
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import PrivateRow, match, private_rows
 from ft_tf.report.plot_styles import FAMILIES, Look
@@ -21,11 +19,19 @@ from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, finished, nor
 
 RATES = (0.1, 0.5, 0.9)
 _Drawn = list[tuple[Group, Look]]
-_DP, _CLIP = FAMILIES["dpsgd"], FAMILIES["other"][2]
 _REFERENCES = {
     "natural": Look("natural", FAMILIES["natural"][0], "o"),
     "tikhonov": Look("Tikhonov", FAMILIES["tikhonov"][0], "D"),
 }
+
+
+def _by_noise(study: Study) -> list[PrivateRow]:
+    """DP rows, most noise first."""
+    return sorted(private_rows(study), key=lambda entry: -entry.noise_multiplier)
+
+
+def _private(entry: PrivateRow) -> str:
+    return f"DP, noise multiplier {entry.noise_multiplier:g}"
 
 
 def _part(exhibit: str, architecture: str, part: str) -> str:
@@ -64,36 +70,24 @@ class Ablations(Exhibit):
         Column("test_sd", "standard deviation over seeds, test"),
         Column("generalization_error_sd", "gap"),
     )
-    note = (
-        "Percent; means over n seeds. For each DP row: its noise without clipping, and natural "
-        "training stopped at its accuracy; once per table: clipping without noise, and trainings "
-        "that are meant to withstand faults. Normalized accuracy is the share of the accuracy above "
-        "chance that is left, averaged over 0 to 90% faults."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """See the class."""
         blocks: dict[tuple[str, ...], list[PrivateRow]] = {}
-        for entry in private_rows(study):
+        for entry in _by_noise(study):
             key = (parts_of(entry.row)[0], *entry.private.setting)
             blocks.setdefault(key, []).append(entry)
         lines = []
         for (exhibit, *_), entries in blocks.items():
             first = entries[0]
-            controls = {
-                f"control: {display_names.algorithm(name)}": match(
-                    study, first.row, first.private, name
-                )
-                for name in CONTROLS
-            }
-            once = {
-                "natural": first.natural,
-                "Tikhonov": first.tikhonov,
-                **controls,
-                "clipping alone": first.clip_only,
-            }
-            block = list(once.items())
-            for entry in by_noise(entries):
+            matches = {name: match(study, first.row, first.private, name) for name in CONTROLS}
+            block = [
+                ("natural", first.natural),
+                ("Tikhonov", first.tikhonov),
+                *((f"control: {display_names.algorithm(n)}", g) for n, g in matches.items()),
+                ("clipping alone", first.clip_only),
+            ]
+            for entry in entries:
                 block += [
                     (f"DP-SGD, noise multiplier {entry.noise_multiplier:g}", entry.private),
                     ("its noise alone", entry.noise_only),
@@ -107,11 +101,6 @@ class Ablations(Exhibit):
     def plots(self, study: Study) -> Sequence[Plot]:
         """A figure for each architecture."""
         return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
-
-
-def by_noise(entries: Sequence[PrivateRow]) -> list[PrivateRow]:
-    """DP rows, most noise first."""
-    return sorted(entries, key=lambda entry: -entry.noise_multiplier)
 
 
 def _line(exhibit: str, part: str, group: Group) -> dict[str, Any]:
@@ -146,11 +135,11 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
 
     Bands are 95% and drawn where they distinguish curves: in the first row and of the controls.
     """
-    entries = [e for e in private_rows(study) if e.private.config["architecture"] == architecture]
-    entries = by_noise(entries)
+    entries = [e for e in _by_noise(study) if e.private.config["architecture"] == architecture]
+    equal, apart = _private_curves(entries)
     rows = {
-        "at equal accuracy": _at_equal_accuracy(entries),
-        "clipping and noise apart": _apart(entries),
+        "at equal accuracy": equal,
+        "clipping and noise apart": apart,
         "trained to withstand faults": _controls(study, architecture),
     }
     rows = {title: drawn for title, drawn in rows.items() if drawn}
@@ -162,65 +151,57 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
     )
     for panel_row, (title, drawn) in zip(axes, rows.items(), strict=True):
         for panel, target in zip(panel_row, TARGETS, strict=True):
-            _draw(study, panel, drawn, target, has_band="apart" not in title)
+            for group, look in drawn:
+                curve = study.fault_curve(group, target)
+                has_band = "apart" not in title
+                if len(curve):
+                    plot_styles.draw_curve(panel, curve, "mean", look, look.name, has_band=has_band)
+            guess = chance(drawn[0][0].config["dataset"])
+            plot_styles.finish_fault_panel(panel, f"{target}", guess)
             panel.set_title(f"{title}: {target}")
         panel_row[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.03))
     return figure
 
 
-def _draw(study: Study, axes: Axes, drawn: _Drawn, target: str, *, has_band: bool) -> None:
-    for group, look in drawn:
-        if target in targets_of(group):
-            curve = fault_curve(study, group, target)
-            plot_styles.draw_fault_curve(axes, curve, look, label=look.name, has_band=has_band)
-    plot_styles.finish_fault_panel(axes, target, chance(drawn[0][0].config["dataset"]))
-
-
-def _private_look(place: int, entry: PrivateRow) -> Look:
-    return Look(f"DP, noise multiplier {entry.noise_multiplier:g}", _DP[place % len(_DP)], "D")
-
-
-def _at_equal_accuracy(entries: Sequence[PrivateRow]) -> _Drawn:
-    drawn: _Drawn = []
+def _private_curves(entries: Sequence[PrivateRow]) -> tuple[_Drawn, _Drawn]:
+    """DP rows with their stopped partners, and with clipping and noise apart."""
+    equal: _Drawn = []
+    apart: _Drawn = []
     for place, entry in enumerate(entries):
+        color = FAMILIES["dpsgd"][place % len(FAMILIES["dpsgd"])]
+        private = (entry.private, Look(_private(entry), color, "D"))
+        apart.append(private)
         if entry.stopped is not None:
-            look = _private_look(place, entry)
-            drawn.append((entry.private, look))
-            drawn.append((entry.stopped, Look("  natural, stopped there", look.color, "o", ":")))
-    return drawn
-
-
-def _apart(entries: Sequence[PrivateRow]) -> _Drawn:
+            equal += [private, (entry.stopped, Look("  natural, stopped there", color, "o", ":"))]
+        if entry.noise_only is not None:
+            apart.append((entry.noise_only, Look("  its noise alone", color, "v", "--")))
     first = next((e for e in entries if e.clip_only or e.noise_only), None)
     if first is None:
-        return []
-    drawn: _Drawn = [(first.natural, _REFERENCES["natural"])] if first.natural else []
-    if first.clip_only is not None:
-        drawn.append((first.clip_only, Look("clipping alone", _CLIP, "X")))
-    for place, entry in enumerate(entries):
-        look = _private_look(place, entry)
-        drawn.append((entry.private, look))
-        if entry.noise_only is not None:
-            drawn.append((entry.noise_only, Look("  its noise alone", look.color, "v", "--")))
-    return drawn
+        return equal, []
+    once = [
+        (first.natural, _REFERENCES["natural"]),
+        (first.clip_only, Look("clipping alone", FAMILIES["other"][2], "X")),
+    ]
+    return equal, [pair for pair in once if pair[0] is not None] + apart
 
 
 def _controls(study: Study, architecture: str) -> _Drawn:
-    drawn: dict[str, tuple[Group, Look]] = {}
+    """Controls, after the natural and Tikhonov training of the same table."""
+    controls: dict[str, tuple[Group, Look]] = {}
+    references: dict[str, tuple[Group, Look]] = {}
     for row, groups in study.by_row.items():
         name = parts_of(row)[2]
-        for group in finished(groups if name in CONTROLS else ()):
+        if name not in CONTROLS:
+            continue
+        color = FAMILIES["other"][CONTROLS.index(name)]
+        for group in finished(groups):
             if group.config.get("architecture") == architecture:
-                look = Look(
-                    display_names.algorithm(name), FAMILIES["other"][CONTROLS.index(name)], "s"
-                )
-                drawn.setdefault(group.key, (group, look))
-                for reference, reference_look in _REFERENCES.items():
-                    found = match(study, row, group, reference)
-                    if found is not None:
-                        drawn.setdefault(found.key, (found, reference_look))
-    is_reference = {look.name for look in _REFERENCES.values()}
-    return sorted(drawn.values(), key=lambda pair: pair[1].name not in is_reference)
+                look = Look(display_names.algorithm(name), color, "s")
+                controls.setdefault(group.key, (group, look))
+                for other, look in _REFERENCES.items():
+                    if (found := match(study, row, group, other)) is not None:
+                        references.setdefault(found.key, (found, look))
+    return [*references.values(), *controls.values()]
 
 
 register(Ablations())

@@ -16,7 +16,7 @@ from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import OTHER, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.groups import SMOKE, Group
-from ft_tf.report.replicates import EQUAL, LEAST, LEVEL, deviation, why_not
+from ft_tf.report.replicates import EQUAL, LEVEL, deviation, why_not
 from ft_tf.report.table import (
     NOTHING,
     Line,
@@ -40,28 +40,6 @@ FRAME = (
     "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
     "failures", "command", "note", "records",
 )  # fmt: skip
-_GET_CIFAR = (
-    "CIFAR-10 without a network: python -m experiments.prepare_data --dataset=cifar10 "
-    "--from=FOLDER --data_dir=DIR turns its binary files into what --data_dir=DIR takes."
-)
-_NOTE = (
-    "Percent; differences are ours minus the paper's, in points; gap is the generalization error, "
-    "train minus test; n counts training seeds, or replicates for circles, and more than one give "
-    f"means. A prediction takes {LEAST} or more that are not all equal."
-)
-_FEWER_POINTS = (
-    f"Points drawn anew: the paper tests on {PAPER_N_TEST} points and these replicates on far more, "
-    "so that the prediction is wider than their spread, by the variance of an accuracy on "
-    f"{PAPER_N_TEST} points."
-)
-_OWN_EPSILON = (
-    "Own epsilon: that of our run, by the paper's accountant (for shuffled batches the unamplified "
-    "epsilon)."
-)
-_FITTED = (
-    "Fitted: a setting was chosen so that the training accuracy comes near the paper's; it counts "
-    "as no agreement."
-)
 _SAMPLING = {
     "poisson": "Poisson sampling, the paper's accountant",
     "shuffle": "shuffled batches, unamplified",
@@ -297,34 +275,21 @@ class Accuracy(Exhibit):
         """See `accuracy_frame`."""
         return accuracy_frame(study, self.name)
 
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns and remarks, and how to get data that is missing."""
-        frame = self.frame(study)
-        found = {
-            _GET_CIFAR: frame["command"].fillna("").str.contains("--download").any(),
-            _NOTE: True,
-            _FEWER_POINTS: (frame["further_variance"] > 0).any(),
-            _OWN_EPSILON: frame["epsilon"].notna().any(),
-            _FITTED: frame["fitted"].eq(True).any(),
-        }
-        return [note for note, is_needed in found.items() if is_needed]
-
     def plots(self, study: Study) -> Sequence[Plot]:
         """The generalization errors of tables; training curves have a file of their own."""
         if self.name.startswith("figure"):
             return []
         caption = f"Gaps, the paper's and ours; {self.title}"
-        return [Plot(f"gaps_{self.name}", caption, lambda: draw_gaps(study, self.name))]
+        return [Plot(f"gaps_{self.name}", caption, lambda: draw_gaps(study, self.name, self.title))]
 
 
-def draw_gaps(study: Study, exhibit: str) -> Figure:
+def draw_gaps(study: Study, exhibit: str, title: str) -> Figure:
     """Draws the paper's gap as a cross, ours as a dot with its 95% prediction interval."""
     frame = accuracy_frame(study, exhibit)
     frame = frame[frame["generalization_error"].notna()]
     if not len(frame):
         raise RunError(f"no gap figure for {exhibit}: no finished run of its rows is on record")
-    title = plot_styles.exhibit_title(exhibit, "Generalization error")
-    figure, ((axes,),) = plot_styles.panels(1, 1, title=title)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title=f"Generalization error\n{title}")
     figure.set_size_inches(8.0, 1.7 + 0.4 * len(frame))
     places = np.arange(len(frame))[::-1]
     for place, line in zip(places, frame.to_dict("records"), strict=True):
@@ -345,7 +310,7 @@ def draw_gaps(study: Study, exhibit: str) -> Figure:
     axes.scatter(ours, places, s=28, color=color, label="ours", zorder=4)
     axes.set_yticks(places, [_tick(line) for line in frame.to_dict("records")], fontsize=8)
     axes.set_ylim(-0.7, len(frame) - 0.3)
-    plot_styles.draw_zero(axes, is_vertical=True)
+    axes.axvline(0, color=plot_styles.GRAY, linewidth=0.8)
     axes.set_xlabel("train minus test accuracy, points\nbars: 95% prediction interval")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return figure

@@ -67,10 +67,6 @@ class Disagreements(Exhibit):
         Column("cause", "known cause", format=text),
         Column("deviations", "unlike our preset at paper scale", format=text),
     )
-    note = (
-        "Percent and points, ours minus the paper's. Of a row with several variants this is the "
-        "one that comes nearest, without fitted ones."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """The `LARGEST` ones.

@@ -8,7 +8,6 @@ import pandas as pd
 from ft_tf.records import Run
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.matched import PrivateRow, are_equal, by_seed, paired, private_rows
-from ft_tf.report.replicates import LEAST
 from ft_tf.report.table import count, signed_plus_minus, text
 from ft_tf.report.tidy import TARGETS, Study, accuracy_at, normalized_auc
 
@@ -62,13 +61,6 @@ class EqualAccuracy(Exhibit):
         Column("normalized_auc_private", "normalized accuracy under faults, DP"),
         Column("normalized_auc_stopped", "normalized accuracy under faults, natural"),
         Column(("test_private", "test_stopped"), "NOT EQUAL", format=_not_equal),
-    )
-    note = (
-        "Percent of test accuracy; differences are DP minus natural, paired by training seed, with "
-        "the half width of their 95% interval where n, the number of pairs, is "
-        f"{LEAST} or more and they are not all equal. The natural training stopped as soon as it "
-        "reached the test accuracy of the DP run of its seed: it ends above it, mostly by less than "
-        "a point. It takes far fewer steps to get there."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:

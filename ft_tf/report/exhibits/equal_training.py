@@ -42,12 +42,6 @@ class EqualTraining(Exhibit):
         Column("beside", "natural", format=text),
         Column("best_attack", "checkpoint attacked by", format=text),
     )
-    note = (
-        "Percent and points. A short adversarial training has a small gap because it has learned "
-        "less: the gap of natural training is given where its training accuracy first reached the "
-        "robust run's, interpolated between two epochs. The best checkpoint is chosen by accuracy "
-        "under attack on test images that no other figure here uses."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Means over seeds; the natural error is that at the mean final training accuracy."""

@@ -1,6 +1,6 @@
 """Faults in one layer at a time, next to faults in the whole model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,22 +9,21 @@ from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.exhibits import Column, Exhibit, Plot, register
-from ft_tf.report.groups import Group
-from ft_tf.report.plot_styles import Look
-from ft_tf.report.replicates import band, mean_of
-from ft_tf.report.table import (
-    NOTHING,
-    Line,
-    Table,
+from ft_tf.report.exhibits import (
+    Column,
+    Exhibit,
+    Plot,
+    Study,
     count,
-    make_table,
     number,
     percent,
-    plus_minus,
+    register,
     text,
-)
-from ft_tf.report.tidy import TARGETS, Study
+)  # fmt: skip
+from ft_tf.report.plot_styles import Look
+from ft_tf.report.replicates import band, mean_of
+from ft_tf.report.table import NOTHING, Line, Table, make_table, plus_minus
+from ft_tf.report.tidy import TARGETS
 
 
 def layer_frame(study: Study, architecture: str) -> pd.DataFrame:
@@ -34,39 +33,29 @@ def layer_frame(study: Study, architecture: str) -> pd.DataFrame:
     share of all fault sites. Groups whose runs do not all have the same layers are left out.
     """
     lines = []
-    for group in study.trained:
-        if group.config["architecture"] != architecture:
+    for group, (target,), found in study.each(study.layers, "target"):
+        names = [tuple(run["layer"]) for _, run in found.groupby("record", sort=False)]
+        is_whole = len(names) == len(group.finished) and len(set(names)) == 1
+        if group.config["architecture"] != architecture or not is_whole:
             continue
-        for target in TARGETS:
-            found = study.layers
-            found = found[(found["group"] == group.key) & (found["target"] == target)]
-            names = [tuple(run["layer"]) for _, run in found.groupby("record", sort=False)]
-            if len(names) == len(group.finished) and len(set(names)) == 1:
-                for layer, entries in found.groupby("layer", sort=False):
-                    lines.append(_line(group, target, str(layer), entries))
+        for layer, entries in found.groupby("layer", sort=False):
+            first = entries.iloc[0]
+            means = {name: mean_of(entries[name]) for name in ("clean_accuracy", "accuracy")}
+            ends = first["low"], first["high"]
+            lines.append(
+                {
+                    **group.cells,
+                    "architecture": architecture,
+                    "target": target,
+                    "layer": layer,
+                    **first[["sites", "share_of_sites", "rate"]],
+                    **means,
+                    **band(entries["accuracy"].tolist(), ends, single_unit="fault sets"),
+                    "drop": mean_of(entries["drop"]),
+                    "records": group.names,
+                }
+            )
     return pd.DataFrame(lines)
-
-
-def _line(group: Group, target: str, layer: str, entries: pd.DataFrame) -> dict[str, object]:
-    first = entries.iloc[0]
-    means = {
-        name: mean_of(entries[name].tolist()) for name in ("clean_accuracy", "accuracy", "drop")
-    }
-    ends = (first["low"], first["high"])
-    return {
-        **group.cells,
-        "architecture": group.config["architecture"],
-        "target": target,
-        "layer": layer,
-        "sites": first["sites"],
-        "share_of_sites": first["share_of_sites"],
-        "rate": first["rate"],
-        "clean_accuracy": means["clean_accuracy"],
-        "accuracy": means["accuracy"],
-        **band(entries["accuracy"].tolist(), ends, single_unit="fault sets"),
-        "drop": means["drop"],
-        "records": group.names,
-    }
 
 
 def _rate(rate: float) -> str:
@@ -89,21 +78,7 @@ def _shares(layers: dict[str, Line]) -> str:
 class Layers(Exhibit):
     """Layers of one architecture: a row per run and target, a column per layer."""
 
-    name, order = "layers", 20
-
-    def __init__(self, architecture: str = "") -> None:
-        self.architecture = architecture
-        if architecture:
-            self.name = f"layers_{architecture}"
-            where = display_names.describe_architecture(architecture)
-            self.title = f"Layers of {where}: faults in one at a time"
-
-    note = (
-        "Percent, on test images; ± is the half width of the 95% interval, over training seeds "
-        "where n exceeds 1, else over fault sets of the one model. Each layer has the same share of "
-        "its sites stuck at 0. Uniform faults in the whole model mostly hit the layer with most "
-        "sites."
-    )
+    kind, order = "layers", 20
     details = (
         *Exhibit.details,
         Column("rate", "% of each layer's sites", format=_rate),
@@ -111,10 +86,14 @@ class Layers(Exhibit):
         Column("layers", "sites", format=_shares),
     )
 
+    def __init__(self, architecture: str = "") -> None:
+        self.name, self.architecture = f"layers_{architecture}", architecture
+        where = display_names.describe_architecture(architecture)
+        self.title = f"Layers of {where}: faults in one at a time"
+
     def parts(self, study: Study) -> Sequence[Exhibit]:
         """An exhibit for each architecture whose runs measured single layers."""
-        frames = {name: layer_frame(study, name) for name in study.architectures}
-        return [Layers(name) for name, frame in frames.items() if len(frame)]
+        return [Layers(name) for name in study.architectures if len(layer_frame(study, name))]
 
     def frame(self, study: Study) -> pd.DataFrame:
         """See `layer_frame`."""
@@ -136,9 +115,8 @@ class Layers(Exhibit):
             ),
             Column("replicates", "n", format=count),
         )
-        return make_table(
-            pd.DataFrame(rows), columns, title=self.title, details=self.details, notes=[self.note]
-        )
+        notes = self.notes(frame)
+        return make_table(pd.DataFrame(rows), columns, self.title, self.details, notes)
 
     def plots(self, study: Study) -> Sequence[Plot]:
         """Bars for each layer and run."""
@@ -149,49 +127,50 @@ def draw_layers(study: Study, architecture: str) -> Figure:
     """Accuracy with faults in one layer at a time, the whole model first; a dash is no faults."""
     groups = {group.names: group for group in study.main_groups(architecture)}
     frame = layer_frame(study, architecture)
-    frame = frame[frame["records"].isin(groups)] if len(frame) else frame
+    frame = frame[frame["records"].isin(groups)]
     if not len(frame):
         raise RunError(f"no layer figure for {architecture}: no finished run measured its layers")
-    looks = plot_styles.looks([groups[names] for names in dict.fromkeys(frame["records"])])
+    found = plot_styles.looks([groups[names] for names in dict.fromkeys(frame["records"])])
+    looks = {names: found[groups[names].key] for names in dict.fromkeys(frame["records"])}
     targets = [target for target in TARGETS if (frame["target"] == target).any()]
     rate = 100 * float(frame["rate"].iloc[0])
     where = display_names.describe_architecture(architecture)
     title = f"{where}: {rate:g}% of one layer's sites stuck at 0"
     figure, axes = plot_styles.panels(len(targets), 1, title=title, height=2.7, width=9.6)
     for (panel,), target in zip(axes, targets, strict=True):
-        mine = frame[frame["target"] == target]
-        _draw_bars(panel, mine, lambda name: looks[groups[name].key])
-        panel.set_title(f"{target}; dashes: without faults")
-        panel.set_xlabel("layer, and its share of the sites")
-        panel.set_ylabel("test accuracy, %")
+        _draw_bars(panel, frame[frame["target"] == target], looks)
+        panel.set(
+            title=f"{target}; dashes: without faults",
+            xlabel="layer, and its share of the sites",
+            ylabel="test accuracy, %",
+        )
     plot_styles.legend_below(figure, [row[0] for row in axes])
     return figure
 
 
-def _draw_bars(axes: Axes, frame: pd.DataFrame, look_of: Callable[[str], Look]) -> None:
+def _draw_bars(axes: Axes, frame: pd.DataFrame, looks: dict[str, Look]) -> None:
     names = list(dict.fromkeys(frame["layer"]))
     runs = list(dict.fromkeys(frame["records"]))
     width = 0.84 / len(runs)
     for place, run in enumerate(runs):
         lines = frame[frame["records"] == run].set_index("layer").reindex(names)
         where = np.arange(len(names)) + (place - (len(runs) - 1) / 2) * width
-        values = 100 * lines["accuracy"].astype(float)
-        low, high = (100 * lines[end].astype(float) for end in ("low", "high"))
-        reach = [(values - low).clip(lower=0), (high - values).clip(lower=0)]
-        look = look_of(run)
+        columns = ["accuracy", "low", "high", "clean_accuracy"]
+        values, low, high, clean = (100 * lines[columns].astype(float)).to_numpy().T
+        reach = np.maximum([values - low, high - values], 0)
+        look = looks[run]
         axes.bar(where, values, width * 0.92, color=look.color, label=look.name)
         axes.errorbar(where, values, reach, fmt="none", ecolor="#444444", elinewidth=0.8)
-        clean = 100 * lines["clean_accuracy"].astype(float)
         axes.hlines(clean, where - width / 2, where + width / 2, color=look.color, linewidth=1.2)
     shares = 100 * frame.groupby("layer")["share_of_sites"].first()
-    ticks = [f"{name}\n{_round(shares[name])}%" for name in names]
-    axes.set_xticks(np.arange(len(names)), ticks, fontsize=8)
+    rounded = {
+        name: f"{share:.0f}" if share >= 1 else f"{share:.1g}" for name, share in shares.items()
+    }
+    axes.set_xticks(
+        np.arange(len(names)), [f"{name}\n{rounded[name]}%" for name in names], fontsize=8
+    )
     axes.grid(visible=False, axis="x")
     axes.set_ylim(bottom=0)
-
-
-def _round(percent: float) -> str:
-    return f"{percent:.0f}" if percent >= 1 else f"{percent:.1g}"
 
 
 register(Layers())

@@ -9,7 +9,6 @@ import pandas as pd
 from ft_tf.privacy.membership import allowed_true_positive_rate
 from ft_tf.records import Membership
 from ft_tf.report.exhibits import Column, Exhibit, register
-from ft_tf.report.exhibits.privacy_bounds import SECRET_SEEDS
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import band, deviation, mean_of
 from ft_tf.report.table import count, interval, number, percent, text
@@ -17,24 +16,6 @@ from ft_tf.report.tidy import Study
 
 _ONE_SPLIT = "training images alone"
 _ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
-_NOTE = (
-    'Percent. Advantage is true minus false positive rate. That of the rule "member where the '
-    'prediction is right" is R_train - R_test, the generalization error of equation 2: the same '
-    "number. True positives: training images found at {at} false positives. At most: what an "
-    "(epsilon, delta) guarantee allows there. The first figure takes the epsilon that the run "
-    "claims, which adds or removes an example; the second takes the one that replaces an example, "
-    "as the attack does when it sets training images against test images: that one binds this "
-    "experiment, on average over runs."
-)
-_UNRESOLVED = (
-    '"Ties": so many test images have a loss of exactly 0 in float64 that no threshold on it takes '
-    "few of them for training images. Runs recorded since are judged by log(exp(loss) - 1), which "
-    "has no such ties."
-)
-_NARROW = (
-    f'An interval "over {_ONE_SPLIT}" takes the threshold of the attack as known, though the test '
-    "images set it: it is too narrow. Runs recorded since have one over both splits."
-)
 
 
 def _found(rate: float | None, is_resolved: bool) -> str:
@@ -76,17 +57,6 @@ class MembershipInference(Exhibit):
         Column("delta", "delta", format=number),
         Column("advantage_sd", "standard deviation of the advantage over seeds"),
     )
-
-    def notes(self, study: Study) -> Sequence[str]:
-        """Meaning of the columns, and what is wrong with older records."""
-        frame = self.frame(study)
-        rates = sorted(set(frame["false_positive_rate"]))
-        return (
-            _NOTE.format(at=" and ".join(f"{number(100 * rate)}%" for rate in rates)),
-            *([_UNRESOLVED] if not frame["resolved"].all() else []),
-            *([_NARROW] if frame["band"].astype(str).str.contains(_ONE_SPLIT).any() else []),
-            SECRET_SEEDS,
-        )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """A line per group with runs that measured it."""

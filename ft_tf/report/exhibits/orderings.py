@@ -53,11 +53,6 @@ class Orderings(Exhibit):
         Column("test", "test", format=text),
         Column("remark", "remark", format=text),
     )
-    note = (
-        "Points. p is two-sided, corrected by Holm's method for all pairs that have one. A pair "
-        f"takes {LEAST} replicates or more on both sides. The orderings of Table 3 are tested "
-        "twice, on the paper's points and on points drawn anew."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """See the class."""

@@ -1,6 +1,5 @@
 """The trained parameters (Figure 2): equation 10, histograms, and their change under rescaling."""
 
-import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,14 +8,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
-from ft_tf.records import ParameterSpread, Rescaled
+from ft_tf.records import ParameterSpread
 from ft_tf.report import display_names, paper, plot_styles
-from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
+from ft_tf.report.exhibits import (
+    Column,
+    Exhibit,
+    Plot,
+    Study,
+    count,
+    number,
+    per_architecture,
+    register,
+    text,
+)  # fmt: skip
 from ft_tf.report.groups import Group
-from ft_tf.report.plot_styles import Look
-from ft_tf.report.replicates import deviation
-from ft_tf.report.table import count, number, number_2, text
-from ft_tf.report.tidy import Study
+from ft_tf.report.replicates import deviation, mean_of
+from ft_tf.report.table import number_2
 
 _MIN_DENSITY = 1e-5
 _FORMS = {"standard_deviation": "standard deviation", "equation_10": "equation 10 as printed"}
@@ -35,28 +42,21 @@ class Parameters(Exhibit):
         Column("equation_10", "as printed", "equation 10", number),
         Column("replicates", "n", format=count),
     )
-
     details = (*Exhibit.details, Column("paper_note", "the paper's note", format=text))
-    note = (
-        "The standard deviation of all parameters, and equation 10 as printed, which has no square "
-        "inside the sum. Neither survives a rescaling of layers that changes no prediction."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Means over seeds; the paper's number is with the runs that it can belong to."""
         printed = study.printed_measures("figure_2")
-        runs = study.runs[study.runs["status"].eq("finished")].dropna(subset="standard_deviation")
         lines = []
-        for group, _, mine in study.each(runs):
-            deviations = mine["standard_deviation"].tolist()
+        for group, _, runs in study.each(study.finished_runs.dropna(subset="standard_deviation")):
             row = printed.get(group.key)
             lines.append(
                 {
                     **group.cells,
-                    "replicates": len(mine),
-                    "standard_deviation": statistics.fmean(deviations),
-                    "standard_deviation_sd": deviation(deviations),
-                    "equation_10": statistics.fmean(mine["equation_10"]),
+                    "replicates": len(runs),
+                    "standard_deviation": mean_of(runs["standard_deviation"]),
+                    "standard_deviation_sd": deviation(runs["standard_deviation"].tolist()),
+                    "equation_10": mean_of(runs["equation_10"]),
                     "paper_standard_deviation": row.measure if row else None,
                     "paper_note": row.note if row else "",
                     "records": group.names,
@@ -77,18 +77,17 @@ class Parameters(Exhibit):
         ]
 
 
-def _histogram(group: Group) -> ParameterSpread | None:
-    """Of several seeds the first with a histogram."""
-    found = (record.parameters for record in group.finished)
-    return next((spread for spread in found if spread and sum(spread.bin_counts or ())), None)
+def _spreads(group: Group) -> list[ParameterSpread]:
+    return [record.parameters for record in group.finished if record.parameters]
 
 
 def draw_histograms(study: Study, architecture: str) -> Figure:
-    """Histograms of all trained parameters on a log axis, the legend with both forms of equation 10.
+    """Histograms of all trained parameters on a log axis.
 
-    Of several seeds the first is drawn; the legend's figures are means over all of them.
+    Of several seeds the first is drawn; the legend has both forms of equation 10, means over seeds.
     """
-    groups = [group for group in study.main_groups(architecture) if _histogram(group)]
+    groups = study.main_groups(architecture)
+    groups = [group for group in groups if any(sum(s.bin_counts) for s in _spreads(group))]
     if not groups:
         raise RunError(f"no parameter histograms for {architecture}: no finished run has one")
     looks = plot_styles.looks(groups)
@@ -96,70 +95,48 @@ def draw_histograms(study: Study, architecture: str) -> Figure:
     title = f"{where}: trained parameters\nstandard deviation / equation 10 as printed"
     figure, ((axes,),) = plot_styles.panels(1, 1, title=title, height=4.3, width=6.4)
     for group in groups:
-        _draw_histogram(axes, group, looks[group.key])
-    axes.set_yscale("log")
+        spreads, look = _spreads(group), looks[group.key]
+        first = next(spread for spread in spreads if sum(spread.bin_counts))
+        counts, edges = np.array(first.bin_counts, np.float64), np.array(first.bin_edges)
+        forms = [mean_of(getattr(spread, form) for spread in spreads) for form in _FORMS]
+        axes.stairs(
+            counts / counts.sum() / np.diff(edges),
+            edges,
+            color=look.color,
+            linestyle=look.line,
+            linewidth=1.3,
+            label=f"{look.name}: {forms[0]:.3g} / {forms[1]:.3g}",
+        )
+    axes.set(yscale="log", xlabel="parameter value", ylabel="share of parameters per bin width")
     axes.set_ylim(bottom=_MIN_DENSITY)
-    axes.set_xlabel("parameter value")
-    axes.set_ylabel("share of parameters per bin width")
     plot_styles.legend_below(figure, [axes], columns=2)
     return figure
-
-
-def _draw_histogram(axes: Axes, group: Group, look: Look) -> None:
-    spread = _histogram(group)
-    counts = np.asarray(spread.bin_counts, np.float64)
-    edges = np.asarray(spread.bin_edges, np.float64)
-    deviation, printed = (
-        statistics.fmean(getattr(r.parameters, form) for r in group.finished if r.parameters)
-        for form in _FORMS
-    )
-    axes.stairs(
-        counts / counts.sum() / np.diff(edges),
-        edges,
-        color=look.color,
-        linestyle=look.line,
-        linewidth=1.3,
-        label=f"{look.name}: {deviation:.3g} / {printed:.3g}",
-    )
-
-
-def _rescaled(group: Group) -> Rescaled | None:
-    """Of several seeds the first that measured it."""
-    found = (record.parameters for record in group.finished if record.parameters)
-    return next((spread.rescaled for spread in found if spread.rescaled), None)
 
 
 def draw_rescaling(study: Study, architecture: str) -> Figure:
     """Both forms of equation 10 after one ReLU layer times 2^k and the next divided by it.
 
-    Not a logit differs along a line, with faults or without. Dotted: the paper's two figures.
+    Not a logit differs along a line, with faults or without. Dotted: the paper's two figures. Of
+    several seeds the first that measured it.
     """
     groups = study.main_groups(architecture)
-    drawn = {group.key: entry for group in groups if (entry := _rescaled(group)) is not None}
+    found = {group: [s.rescaled for s in _spreads(group) if s.rescaled] for group in groups}
+    drawn = {group: entries[0] for group, entries in found.items() if entries}
     if not drawn:
         raise RunError(f"no rescaling figure for {architecture}: no finished run measured it")
-    looks = plot_styles.looks([group for group in groups if group.key in drawn])
-    changed = sum(
-        entry.changed_logits + entry.changed_logits_under_faults for entry in drawn.values()
-    )
+    looks = plot_styles.looks(list(drawn))
+    changed = sum(e.changed_logits + e.changed_logits_under_faults for e in drawn.values())
     title = (
         f"{display_names.describe_architecture(architecture)}: one ReLU layer times 2^k, the next "
         f"divided by it\nlogits that change, with and without faults: {changed}"
     )
     figure, (axes,) = plot_styles.panels(1, 2, title=title, height=3.2)
     for panel, (form, name) in zip(axes, _FORMS.items(), strict=True):
-        for key, entry in drawn.items():
-            look = looks[key]
-            panel.plot(
-                entry.powers,
-                getattr(entry, form),
-                color=look.color,
-                marker=look.marker,
-                label=look.name,
-            )
-        panel.set_yscale("log")
-        panel.set_xlabel("k")
-        panel.set_title(name)
+        for group, entry in drawn.items():
+            look = looks[group.key]
+            style = {"color": look.color, "marker": look.marker, "label": look.name}
+            panel.plot(entry.powers, getattr(entry, form), **style)
+        panel.set(yscale="log", xlabel="k", title=name)
         _draw_paper(panel, display_names.dataset_of(architecture))
     axes[0].set_ylabel("over all parameters")
     plot_styles.legend_below(figure, axes)
@@ -169,16 +146,10 @@ def draw_rescaling(study: Study, architecture: str) -> Figure:
 def _draw_paper(axes: Axes, dataset: str) -> None:
     for row in paper.rows("figure_2"):
         if row.dataset == dataset:
-            axes.axhline(row.measure, color="#888888", linestyle=":", linewidth=1.0)
-            axes.annotate(
-                f"paper's {display_names.algorithm(row.algorithm)}",
-                (1.0, row.measure),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=7,
-                color="#555555",
-            )
+            axes.axhline(row.measure, color=plot_styles.GRAY, linestyle=":", linewidth=1.0)
+            name = f"paper's {display_names.algorithm(row.algorithm)}"
+            place = ("axes fraction", "data")
+            axes.annotate(name, (1.0, row.measure), xycoords=place, ha="right", fontsize=7)
 
 
 register(Parameters())

@@ -14,10 +14,6 @@ _FIGURES = (
     "steps", "noise_multiplier", "delta", "epsilon_paper", "epsilon_rdp", "epsilon_pld",
     "epsilon_shuffled", "theorem_1_as_printed", "theorem_1_replace_one", "gap_bound",
 )  # fmt: skip
-SECRET_SEEDS = (
-    "Epsilons are those of a run whose noise seed is secret. Where a record carries the seed, so "
-    "that the run can be repeated, the guarantee is void for its readers."
-)
 
 
 def _bound(value: Any) -> str:
@@ -53,12 +49,6 @@ class PrivacyBounds(Exhibit):
         Column("sampling", "sampling", format=text),
         Column("steps", "steps", format=count),
         Column("delta", "delta", format=number),
-    )
-    note = (
-        'Bounds and gaps in percent; "nothing" is a bound of 100 or more. The epsilon columns but '
-        "the shuffled one presuppose Poisson sampling. Theorem 1 as printed takes an epsilon for "
-        "adding or removing one example where it needs one for replacing it; the bound that holds "
-        f"is a total variation. {SECRET_SEEDS}"
     )
 
     def frame(self, study: Study) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Accuracy under attack, per group of runs and attack."""
 
-
 import pandas as pd
 
 from ft_tf.report.exhibits import Column, Exhibit, register
@@ -42,10 +41,6 @@ class Robustness(Exhibit):
         *Exhibit.details,
         Column("band", "interval over", format=text),
         Column("warnings", "WARNING", format=text),
-    )
-    note = (
-        "Percent, on test images. An attack gives an upper bound of the true robustness. Gaps are "
-        "training minus test accuracy on the attacked images."
     )
 
     def frame(self, study: Study) -> pd.DataFrame:

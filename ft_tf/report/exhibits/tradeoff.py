@@ -68,7 +68,7 @@ def run_frame(study: Study) -> pd.DataFrame:
     `epsilon` is the one that the run claims, missing where there is no finite one.
     """
     attacked = pd.concat([strongest(study, group) for group in study.trained] or [pd.DataFrame()])
-    runs = study.runs[study.runs["status"].eq("finished")]
+    runs = study.finished_runs
     if not len(runs):
         return pd.DataFrame(columns=["dataset", "weights_normalized_auc"])
     found = runs.merge(attacked, on="record", how="left")
@@ -111,20 +111,11 @@ class Tradeoff(Exhibit):
         Column("attack_epsilon", "attack epsilon", format=number),
         Column("attack_warnings", "WARNING", format=text),
     )
-    note = (
-        "Percent; means over n seeds. Normalized accuracy under faults is the share of the "
-        "accuracy above chance that is left, averaged over 0 to 90% faults. Attacked is the "
-        "accuracy under the strongest attack on record, on the most images that were attacked at "
-        "one radius; its n counts the seeds with these attacks. The claimed epsilon is the smallest "
-        "that holds (by privacy loss distributions; for shuffled batches the unamplified epsilon); "
-        "the own epsilon of the accuracy tables is that of the paper's accountant. A run without "
-        "one has no privacy guarantee."
-    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         """Groups in the paper's order; robust is the mean over the `attacked` seeds."""
         lines = []
-        for group, _, runs in study.each(study.runs[study.runs["status"].eq("finished")]):
+        for group, _, runs in study.each(study.finished_runs):
             attacked = strongest(study, group)
             first = attacked.iloc[0].to_dict() if len(attacked) else {}
             epsilon = runs["epsilon"].max()
