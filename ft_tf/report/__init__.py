@@ -70,14 +70,13 @@ def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list
             for ending, content in image.files.items():
                 files[f"figures/{image.name}.{ending}"] = content
     for name, content in files.items():
-        if isinstance(content, str):
-            record_files.write_text(output_dir / name, content)
-        else:
-            _write_bytes(output_dir / name, content)
+        _write(output_dir / name, content)
     return [output_dir / name for name in files]
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, str):
+        return record_files.write_text(path, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".figure.", dir=path.parent) as place:

@@ -143,11 +143,6 @@ def own_row(row: str) -> str:
     return " ".join(parts)
 
 
-def is_control(row: str) -> bool:
-    """Whether a row is one of our controls: `CONTROLS`."""
-    return parts_of(row)[2] in CONTROLS
-
-
 def is_main(row: str, *, is_printed: bool) -> bool:
     """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
     exhibit, _, name, value = parts_of(row)
@@ -160,7 +155,7 @@ def family(group: Runs) -> str:
     """Returns the family that gives a group its colours; ablations and controls are "other"."""
     if group.is_fitted:
         return "fitted"
-    if is_control(group.row) or parts_of(group.row)[2] in (CLIP_ONLY, NOISE_ONLY):
+    if parts_of(group.row)[2] in (*CONTROLS, CLIP_ONLY, NOISE_ONLY):
         return OTHER
     name = (group.config.get("algorithm") or {}).get("name", "")
     return name if name in FAMILIES else OTHER
@@ -201,20 +196,15 @@ def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> st
         trained_on: training devices other than the evaluating one -> seeds trained there.
     """
     name, options = _algorithm(config)
-    parts = [", ".join([name, *options]), config["architecture"], *_epochs(config)]
+    epochs = config["epochs"]
+    most = "at most " if config.get("stop_at_test_accuracy") else ""
+    length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
+    parts = [", ".join([name, *options]), config["architecture"], length]
     parts += [config["label"]] * bool(config.get("label"))
     for device, seeds in trained_on.items():
         plural = "s" * (len(seeds) > 1)
         parts.append(f"seed{plural} {', '.join(map(str, seeds))} trained on {device}")
     return "; ".join(parts)
-
-
-def _epochs(config: dict[str, Any]) -> list[str]:
-    epochs = config.get("epochs")
-    if epochs is None:
-        return []
-    most = "at most " if config.get("stop_at_test_accuracy") else ""
-    return [f"{most}{epochs} epoch{'s' * (epochs != 1)}"]
 
 
 def short_names(groups: Sequence[Runs]) -> dict[str, str]:
@@ -304,7 +294,7 @@ def variants(groups: Sequence[Runs], *, named: Iterable[str] = ()) -> list[str]:
     A single variant gets "". Forms of Table 3 are named alone, not by the fingerprints of their
     points. Settings in `named` are included where all variants share them too.
     """
-    flat = [_flatten(group.shared) for group in groups]
+    flat = [flatten(group.shared) for group in groups]
     keys = sorted({key for settings in flat for key in settings})
     differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
     if "form" in differing:
@@ -337,13 +327,14 @@ def _text(settings: dict[str, Any], key: str) -> str:
     return str(value)[:12] if key == "fingerprint" else str(value)
 
 
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a configuration with dotted keys and lists as text; "config." is left out."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         if key == "config" and not prefix:
-            flat.update(_flatten(item))
+            flat.update(flatten(item))
         elif isinstance(item, dict):
-            flat.update(_flatten(item, f"{prefix}{key}."))
+            flat.update(flatten(item, f"{prefix}{key}."))
         elif isinstance(item, list):
             flat[prefix + key] = "; ".join(map(str, item))
         else:

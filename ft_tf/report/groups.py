@@ -61,11 +61,6 @@ class Group:
     repeats: int = 0
 
     @cached_property
-    def any_record(self) -> Record:
-        """One record, for what all of them share."""
-        return (self.finished + self.failed)[0]
-
-    @cached_property
     def records(self) -> tuple[Record, ...]:
         """Finished and failed records."""
         return self.finished + self.failed
@@ -94,7 +89,7 @@ class Group:
     @property
     def is_circles(self) -> bool:
         """Whether its replicates are those of Table 3."""
-        return isinstance(self.any_record, Circles)
+        return isinstance(self.records[0], Circles)
 
     @property
     def form(self) -> str:
@@ -108,11 +103,8 @@ class Group:
 
     @property
     def is_smoke(self) -> bool:
-        """Whether it is of the scale "smoke", as its label says: models that have learned nothing.
-
-        Table 3's runs carry no label; those of that scale have too few replicates to count.
-        """
-        return "smoke" in (self.any_record.config.get("label") or "").split("-")
+        """Whether it is of the scale "smoke", as its label says; Table 3's runs carry none."""
+        return "smoke" in (self.records[0].config.get("label") or "").split("-")
 
     @property
     def left_out(self) -> str:
@@ -122,24 +114,20 @@ class Group:
     @property
     def result(self) -> CirclesResult | None:
         """The entry of a circles record for this row."""
-        return self.any_record.results.get(self.row) if self.is_circles else None
+        return self.records[0].results.get(self.row) if self.is_circles else None
 
     @cached_property
     def samples(self) -> Samples:
         """Accuracies of the finished replicates."""
-        if self.is_circles:
-            results = [record.results[self.row] for record in self.finished]
-            train = tuple(value for result in results for value in result.train)
-            test = tuple(value for result in results for value in result.test)
-            errors = tuple(a - b for a, b in zip(train, test, strict=True))
-            return Samples(train, test, errors, "replicate")
-        accuracies = [record.accuracy for record in self.finished]
-        return Samples(
-            tuple(accuracy.train for accuracy in accuracies),
-            tuple(accuracy.test for accuracy in accuracies),
-            tuple(accuracy.generalization_error for accuracy in accuracies),
-            "training seed",
-        )
+        if not self.is_circles:
+            found = [record.accuracy for record in self.finished]
+            columns = zip(*((a.train, a.test, a.generalization_error) for a in found), strict=True)
+            return Samples(*(columns if found else ((), (), ())), "training seed")
+        results = [record.results[self.row] for record in self.finished]
+        train = tuple(value for result in results for value in result.train)
+        test = tuple(value for result in results for value in result.test)
+        errors = tuple(a - b for a, b in zip(train, test, strict=True))
+        return Samples(train, test, errors, "replicate")
 
     @cached_property
     def run(self) -> str:
@@ -156,7 +144,7 @@ class Group:
     @cached_property
     def source(self) -> str:
         """The data source with its size and remarks, so that a sample is not taken for the set."""
-        data = self.any_record.data
+        data = self.records[0].data
         item = "points" if self.is_circles else "images"
         size = data.train_examples
         counted = f", {size:,} training {item}" if isinstance(size, int) else ""
@@ -166,7 +154,7 @@ class Group:
     @cached_property
     def data(self) -> str:
         """Name and source of the data."""
-        return f"{self.any_record.data.name}, {self.source}"
+        return f"{self.records[0].data.name}, {self.source}"
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -197,8 +185,7 @@ class Group:
     @property
     def steps(self) -> str:
         """Training steps of the finished runs, as "285" or "28 to 610"; "" if unknown."""
-        known = [r.training.steps for r in self.finished if isinstance(r, Run) and r.training]
-        known = [count for count in known if count is not None]
+        known = [record.training.steps for record in self.finished if isinstance(record, Run)]
         if not known:
             return ""
         low, high = min(known), max(known)
@@ -233,12 +220,9 @@ class Group:
 def failure_of(record: Record) -> str:
     """Returns why and where a failed run stopped."""
     failure = record.failure
-    if failure is None:
-        return "no reason on record"
     stopped = {"epoch": failure.epoch, "step": failure.step}
     where = ", ".join(f"{unit} {at}" for unit, at in stopped.items() if at is not None)
-    reason = failure.reason or "no reason on record"
-    return f"{reason} ({where})" if where else reason
+    return f"{failure.reason} ({where})" if where else failure.reason
 
 
 def _breakdown(record: Record) -> float | None:
@@ -344,5 +328,5 @@ def _distinct(members: list[Record]) -> list[Record]:
 
 
 def _variant_order(group: Group) -> tuple[str, str, str, str]:
-    config = group.any_record.config
+    config = group.records[0].config
     return config.get("label") or "", config.get("architecture") or "", group.form, group.key

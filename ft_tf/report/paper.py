@@ -19,14 +19,7 @@ from ft_tf.report import display_names
 
 @dataclasses.dataclass(frozen=True)
 class PaperExhibit:
-    """A table or figure of the paper.
-
-    Attributes:
-        id: such as "table_5".
-        title: such as "Table 5".
-        caption: our description of it.
-        dataset: the data set that it needs, as ft_tf.data names it.
-    """
+    """A table or figure of the paper: its id, title, our description, and its data set's name."""
 
     id: str
     title: str

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.spatial import cKDTree
 
 from ft_tf.report import display_names
 from ft_tf.report.groups import Group
@@ -29,12 +30,12 @@ FAMILIES = {
     "other": ("#CC79A7", "#8C6D1F", "#882255", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
 }
 MARKERS = {
-    "natural": ("o", "P", "X"),
-    "tikhonov": ("s", "D", "H"),
-    "trades": ("^", "v", "<", ">"),
-    "dpsgd": ("D", "d", "p", "h"),
-    "fitted": ("1", "2", "3"),
-    "other": ("*", "X", "P", "v", "s"),
+    "natural": "oPX",
+    "tikhonov": "sDH",
+    "trades": "^v<>",
+    "dpsgd": "Ddph",
+    "fitted": "123",
+    "other": "*XPvs",
 }
 LINES = ("-", "--", "-.", ":")
 PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][1]
@@ -83,21 +84,16 @@ class Look:
 def looks(groups: Sequence[Group]) -> dict[str, Look]:
     """Returns key of each group -> its look; groups with equal names look alike."""
     names = display_names.short_names(groups)
-    places: dict[str, dict[str, int]] = {family: {} for family in FAMILIES}
-    for group in sorted(groups, key=_strength):
-        known = places[display_names.family(group)]
-        known.setdefault(names[group.key], len(known))
+    places: dict[str, list[str]] = {family: [] for family in FAMILIES}
     found = {}
-    for group in groups:
+    for group in sorted(groups, key=_strength):
         family, name = display_names.family(group), names[group.key]
-        place = places[family][name]
+        known = places[family]
+        place = known.index(name) if name in known else len(known)
+        known[place:] = known[place:] or [name]
         colors, markers = FAMILIES[family], MARKERS[family]
-        found[group.key] = Look(
-            name,
-            colors[place % len(colors)],
-            markers[place % len(markers)],
-            LINES[place % len(LINES)],
-        )
+        color, marker = colors[place % len(colors)], markers[place % len(markers)]
+        found[group.key] = Look(name, color, marker, LINES[place % len(LINES)])
     return found
 
 
@@ -105,14 +101,6 @@ def _strength(group: Group) -> float:
     """Most noise first; the smallest ball first."""
     options = group.config.get("algorithm") or {}
     return options.get("epsilon") or -(options.get("noise_multiplier") or 0.0)
-
-
-def by_architecture(groups: Iterable[Group]) -> dict[str, list[Group]]:
-    """Groups by their architecture, for figures with a panel for each."""
-    found: dict[str, list[Group]] = {}
-    for group in groups:
-        found.setdefault(group.config["architecture"], []).append(group)
-    return found
 
 
 def panels(
@@ -208,32 +196,20 @@ def render(draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> dic
 
 
 def _small_png(file: io.BytesIO) -> bytes:
-    small = io.BytesIO()
-    _with_palette(Image.open(file)).save(small, format="PNG", optimize=True)
-    return small.getvalue()
-
-
-def _with_palette(image: Image.Image) -> Image.Image:
     """The image in its most frequent colours; each rarer one, an edge's, becomes the nearest.
 
     Colours of looks stay however rare they are: one point may be all that a run has.
     """
-    pixels = np.asarray(image.convert("RGB"), np.uint32)
-    codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
-    found, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    order = found[np.argsort(counts, kind="stable")[::-1]]
-    is_look = np.isin(order, _KEPT_COLORS)
-    kept = order[is_look | (np.cumsum(~is_look) <= COLORS - is_look.sum())]
-    channels = [
-        np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1).astype(np.int64)
-        for codes in (found, kept)
-    ]
-    nearest = np.concatenate(
-        [
-            ((part[:, None, :] - channels[1]) ** 2).sum(axis=2).argmin(axis=1)
-            for part in np.array_split(channels[0], -(-len(found) // 2000))
-        ]
+    pixels = np.asarray(Image.open(file).convert("RGB"), np.int64)
+    codes, place, counts = np.unique(
+        pixels @ [1 << 16, 1 << 8, 1], return_inverse=True, return_counts=True
     )
-    indexed = Image.fromarray(nearest[place].reshape(codes.shape).astype(np.uint8))
-    indexed.putpalette(channels[1].astype(np.uint8).tobytes())
-    return indexed
+    colors = np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1)
+    order = np.lexsort((-counts, ~np.isin(codes, _KEPT_COLORS)))
+    kept = colors[order[:COLORS]]
+    nearest = cKDTree(kept).query(colors)[1]
+    indexed = Image.fromarray(nearest[place].reshape(pixels.shape[:2]).astype(np.uint8))
+    indexed.putpalette(kept.astype(np.uint8).tobytes())
+    small = io.BytesIO()
+    indexed.save(small, format="PNG", optimize=True)
+    return small.getvalue()

@@ -175,34 +175,30 @@ class Study:
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A line per finished run, fault target and layer, the whole model first."""
-        lines = []
-        for group in self.trained:
-            for record in group.finished:
-                for target in TARGETS:
-                    entries = (record.layer_faults or {}).get(target) or ()
-                    for layer, entry in zip(layer_names(entries), entries, strict=True):
-                        measured = {name: getattr(entry, name) for name in _LAYER}
-                        measured["share_of_sites"] = entry.sites / entries[0].sites
-                        where = {"record": record.name, "group": group.key, "target": target}
-                        lines.append({**where, "layer": layer, **measured})
-        columns = ["record", "group", "target", "layer", *_LAYER, "share_of_sites"]
+        columns = ["record", "group", "target", "layer", "share_of_sites", *_LAYER]
+        lines = [
+            (
+                *(record.name, group.key, target, layer, entry.sites / entries[0].sites),
+                *(getattr(entry, name) for name in _LAYER),
+            )
+            for group in self.trained
+            for record in group.finished
+            for target, entries in sorted(record.layer_faults.items(), reverse=True)
+            for layer, entry in zip(layer_names(entries), entries, strict=True)
+        ]
         return pd.DataFrame(lines, columns=columns)
 
     @cached_property
     def circles(self) -> pd.DataFrame:
         """A line per replicate of Table 3."""
+        columns = ["row", "group", "form", "train", "test", "generalization_error"]
         lines = [
-            {"row": row, "group": group.key, "form": group.form, "replicate": place,
-             "train": train, "test": test, "generalization_error": error}
+            (row, group.key, group.form, *values)
             for row, groups in self.by_row.items()
             for group in groups
             if group.is_circles and group.finished
-            for place, (train, test, error) in enumerate(
-                zip(group.samples.train, group.samples.test, group.samples.generalization_error,
-                    strict=True)
-            )
-        ]  # fmt: skip
-        columns = ["row", "group", "form", "replicate", "train", "test", "generalization_error"]
+            for values in zip(*(getattr(group.samples, name) for name in columns[3:]), strict=True)
+        ]
         return pd.DataFrame(lines, columns=columns)
 
     def main_groups(self, architecture: str) -> list[Group]:
@@ -213,29 +209,22 @@ class Study:
             if group.config["architecture"] == architecture and is_main(group)
         ]
 
-    def printed_measures(self, exhibit: str) -> dict[str, paper.PaperRow]:
-        """Key of a group -> the row of Figure 2 or 3 whose printed number can belong to it."""
-        found: dict[str, paper.PaperRow] = {}
-        for row in paper.rows(exhibit):
-            for group in self.groups_for(row):
-                found.setdefault(group.key, row)
-        return found
+    def printed_measures(
+        self, exhibit: str
+    ) -> tuple[dict[str, paper.PaperRow], list[tuple[paper.PaperRow, dict[str, Any]]]]:
+        """Rows of Figure 2 or 3 by the key of a group that they can belong to, and the others.
 
-    def not_run(self, exhibit: str) -> list[tuple[paper.PaperRow, dict[str, Any]]]:
-        """Rows of Figure 2 or 3 that no run belongs to, each with the cells of its line."""
-        return [
-            (
-                row,
-                {
-                    "data": row.dataset,
-                    "run": f"not run: {row.label}",
-                    "rows": row.id,
-                    "replicates": 0,
-                },
-            )
-            for row in paper.rows(exhibit)
-            if not self.groups_for(row)
-        ]
+        The others come with the cells of a line that says so.
+        """
+        found: dict[str, paper.PaperRow] = {}
+        others = []
+        for row in paper.rows(exhibit):
+            groups = self.groups_for(row)
+            found = {**{group.key: row for group in groups}, **found}
+            if not groups:
+                cells = {"data": row.dataset, "run": f"not run: {row.label}", "rows": row.id}
+                others.append((row, {**cells, "replicates": 0}))
+        return found, others
 
     def each(
         self, frame: pd.DataFrame, *columns: str, sort: bool = False
@@ -326,18 +315,8 @@ def _run_line(group: Group, record: Run) -> dict[str, Any]:
         "epsilon": epsilon if epsilon is not None and math.isfinite(epsilon) else None,
         "private": "DP" if epsilon is not None else NOT_PRIVATE,
         "advantage": record.membership.advantage if record.membership else None,
-        **_flat_config(record.config),
+        **{f"config.{key}": value for key, value in display_names.flatten(record.config).items()},
     }
-
-
-def _flat_config(config: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat_config(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 _CAMPAIGN = (
@@ -386,14 +365,10 @@ _ATTACK = (
 
 
 def _attack_line(attack: Attack) -> dict[str, Any]:
-    low, high = attack.robust_interval or (None, None)
-    derived = {
-        "distance": (attack.parameters or {}).get("distance", "l_inf"),
-        "robust_low": low,
-        "robust_high": high,
-        "warnings": tuple(attack.warnings or ()),
-    }
-    return {name: derived.get(name, getattr(attack, name, None)) for name in _ATTACK}
+    low, high = attack.robust_interval
+    distance = attack.parameters.get("distance", "l_inf")
+    derived = {"distance": distance, "robust_low": low, "robust_high": high}
+    return {name: derived[name] if name in derived else getattr(attack, name) for name in _ATTACK}
 
 
 _LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")

@@ -72,7 +72,6 @@ class Ablations(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """See the class."""
         blocks: dict[tuple[str, ...], list[PrivateRow]] = {}
         for entry in _by_noise(study):
             key = (parts_of(entry.row)[0], *entry.private.setting)
@@ -99,7 +98,6 @@ class Ablations(Exhibit):
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """A figure for each architecture."""
         return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
 
 

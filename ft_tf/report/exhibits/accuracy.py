@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ft_tf import intervals
@@ -188,7 +187,7 @@ def _of_fewer_test_points(group: Group) -> float:
     """
     if group.form != "redrawn_data":
         return 0.0
-    ours = group.any_record.data.test_examples or PAPER_N_TEST
+    ours = group.records[0].data.test_examples or PAPER_N_TEST
     scale = max(0.0, 1 / PAPER_N_TEST - 1 / ours)
     return scale * statistics.fmean(p * (1 - p) for p in group.samples.test)
 
@@ -267,16 +266,13 @@ class Accuracy(Exhibit):
             self.title = f"{printed.title}: {printed.caption}"
 
     def parts(self, study: Study) -> Sequence[Exhibit]:
-        """The exhibit itself; none for "other" without such runs."""
         is_empty = not any(parts_of(row)[0] == OTHER for row in study.by_row)
         return [] if self.name == OTHER and is_empty else [self]
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """See `accuracy_frame`."""
         return accuracy_frame(study, self.name)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """The generalization errors of tables; training curves have a file of their own."""
         if self.name.startswith("figure"):
             return []
         caption = f"Gaps, the paper's and ours; {self.title}"
@@ -292,34 +288,18 @@ def draw_gaps(study: Study, exhibit: str, title: str) -> Figure:
     figure, ((axes,),) = plot_styles.panels(1, 1, title=f"Generalization error\n{title}")
     figure.set_size_inches(8.0, 1.7 + 0.4 * len(frame))
     places = np.arange(len(frame))[::-1]
-    for place, line in zip(places, frame.to_dict("records"), strict=True):
-        _whisker(axes, place, line)
-    paper_color, color = plot_styles.PAPER, plot_styles.OURS
-    printed = 100 * frame["paper_generalization_error"].astype(float)
-    axes.scatter(
-        printed,
-        places,
-        marker="x",
-        s=42,
-        color=paper_color,
-        linewidths=1.8,
-        label="paper",
-        zorder=3,
-    )
-    ours = 100 * frame["generalization_error"].astype(float)
-    axes.scatter(ours, places, s=28, color=color, label="ours", zorder=4)
+    columns = ["paper_generalization_error", "generalization_error", *PREDICTION]
+    printed, ours, low, high = (100 * frame[columns].astype(float)).to_numpy().T
+    color = plot_styles.OURS
+    axes.hlines(places, low, high, color=color, linewidth=2.2)
+    axes.plot(printed, places, "x", color=plot_styles.PAPER, markersize=6.5, label="paper")
+    axes.plot(ours, places, "o", color=color, markersize=5.3, label="ours")
     axes.set_yticks(places, [_tick(line) for line in frame.to_dict("records")], fontsize=8)
     axes.set_ylim(-0.7, len(frame) - 0.3)
     axes.axvline(0, color=plot_styles.GRAY, linewidth=0.8)
     axes.set_xlabel("train minus test accuracy, points\nbars: 95% prediction interval")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return figure
-
-
-def _whisker(axes: Axes, place: float, line: Line) -> None:
-    low, high = (line[name] for name in PREDICTION)
-    if not is_missing(low):
-        axes.plot([100 * low, 100 * high], [place] * 2, color=plot_styles.OURS, linewidth=2.2)
 
 
 def _tick(line: Line) -> str:

@@ -7,13 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ft_tf.report import paper
-from ft_tf.report.display_names import (
-    CLIP_ONLY,
-    NOISE_ONLY,
-    PRIVATE,
-    TRADES,
-    parts_of,
-)
+from ft_tf.report.display_names import CLIP_ONLY, NOISE_ONLY, PRIVATE, TRADES, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.exhibits.accuracy import PREDICTION, accuracy_frame
 from ft_tf.report.table import count, interval, percent, points, text

@@ -64,7 +64,6 @@ class EqualAccuracy(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Accuracies at 10, 50 and 90% faults, and the normalized AUC, with mean differences."""
         lines = [_line(entry, t) for entry in private_rows(study) if entry.stopped for t in TARGETS]
         return pd.DataFrame([line for line in lines if line])
 

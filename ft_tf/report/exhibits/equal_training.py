@@ -44,7 +44,6 @@ class EqualTraining(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Means over seeds; the natural error is that at the mean final training accuracy."""
         return pd.DataFrame([_line(*pair) for pair in robust_pairs(study)])
 
 

@@ -38,7 +38,6 @@ class FaultCurves(Exhibit):
     name = "fault_curves"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """All curves."""
         columns = ["target", "rate", "mean", "low", "high", "replicates", "band"]
         frames = [
             study.fault_curve(group, target)[columns].assign(
@@ -58,7 +57,6 @@ class EpsilonFt(Exhibit):
     name = "epsilon_ft"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """A line per group, target, rate and quantile."""
         keys = ["key", "run", "rows", "target", "rate", "quantile"]
         lines = [
             (
@@ -119,19 +117,17 @@ class FaultTolerance(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """A line per group and target; the paper's drops are with the weights."""
-        printed = study.printed_measures("figure_3")
+        printed, others = study.printed_measures("figure_3")
         lines = [
             _line(study, group, target, printed.get(group.key) if target == "weights" else None)
             for group in study.trained
             for target in group.targets
         ]
-        for row, line in study.not_run("figure_3"):
+        for row, line in others:
             lines.append({**line, "target": "weights", "paper_drop": row.measure})
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """A figure for each architecture."""
         caption = "Accuracy under faults (as the paper's Figure 3)"
         return per_architecture(study, "faults", caption, draw_faults)
 

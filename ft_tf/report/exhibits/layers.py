@@ -92,15 +92,12 @@ class Layers(Exhibit):
         self.title = f"Layers of {where}: faults in one at a time"
 
     def parts(self, study: Study) -> Sequence[Exhibit]:
-        """An exhibit for each architecture whose runs measured single layers."""
         return [Layers(name) for name in study.architectures if len(layer_frame(study, name))]
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """See `layer_frame`."""
         return layer_frame(study, self.architecture)
 
     def table(self, study: Study) -> Table:
-        """The lines of one run and target as one row."""
         frame = self.frame(study)
         rows = []
         for _, lines in frame.groupby(["records", "target"], sort=False):
@@ -119,7 +116,6 @@ class Layers(Exhibit):
         return make_table(pd.DataFrame(rows), columns, self.title, self.details, notes)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """Bars for each layer and run."""
         return [Plot(self.name, self.title, lambda: draw_layers(study, self.architecture))]
 
 

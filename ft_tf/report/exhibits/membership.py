@@ -59,7 +59,6 @@ class MembershipInference(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """A line per group with runs that measured it."""
         lines = []
         for group in study.trained:
             found = [record.membership for record in group.finished if record.membership]

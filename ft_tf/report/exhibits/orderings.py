@@ -55,7 +55,6 @@ class Orderings(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """See the class."""
         lines = []
         for exhibit in paper.TABLES:
             for pair in itertools.combinations(paper.rows(exhibit), 2):

@@ -45,8 +45,7 @@ class Parameters(Exhibit):
     details = (*Exhibit.details, Column("paper_note", "the paper's note", format=text))
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Means over seeds; the paper's number is with the runs that it can belong to."""
-        printed = study.printed_measures("figure_2")
+        printed, others = study.printed_measures("figure_2")
         lines = []
         for group, _, runs in study.each(study.finished_runs.dropna(subset="standard_deviation")):
             row = printed.get(group.key)
@@ -62,13 +61,12 @@ class Parameters(Exhibit):
                     "records": group.names,
                 }
             )
-        for row, line in study.not_run("figure_2"):
+        for row, line in others:
             measure = {"paper_standard_deviation": row.measure, "paper_note": row.note}
             lines.append({**line, **measure})
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """Histograms and rescaling, a figure for each architecture."""
         rescaling = "Equation 10 under a rescaling that changes no prediction"
         histograms = "Trained parameters (as the paper's Figure 2)"
         return [

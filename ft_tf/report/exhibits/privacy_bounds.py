@@ -52,7 +52,6 @@ class PrivacyBounds(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Of shuffled batches the bound without amplification is the one that holds."""
         groups: dict[str, Group] = {}
         for group in itertools.chain.from_iterable(study.by_row.values()):
             groups.setdefault(group.key, group)

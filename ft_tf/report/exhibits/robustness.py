@@ -44,7 +44,6 @@ class Robustness(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Means over seeds; of an attack that a run repeated the one that did more harm."""
         worst = study.attacks.sort_values("robust_accuracy", kind="stable")
         worst = worst.drop_duplicates(["record", *_KIND]).sort_index(kind="stable")
         lines = []

@@ -83,7 +83,6 @@ class TradeoffRuns(Exhibit):
     name = "tradeoff_runs"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """See `run_frame`."""
         return run_frame(study)
 
 
@@ -113,7 +112,6 @@ class Tradeoff(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        """Groups in the paper's order; robust is the mean over the `attacked` seeds."""
         lines = []
         for group, _, runs in study.each(study.finished_runs):
             attacked = strongest(study, group)
@@ -136,7 +134,6 @@ class Tradeoff(Exhibit):
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """One figure for all runs."""
         return [Plot("tradeoff", self.title, lambda: draw_tradeoff(study))]
 
 

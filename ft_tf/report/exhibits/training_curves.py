@@ -24,7 +24,6 @@ class TrainingCurves(Exhibit):
     title = "Training curves (as the paper's Figure 1)"
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        """A figure for each architecture."""
         return per_architecture(study, "curves", "Accuracy by epoch", draw_curves)
 
 
