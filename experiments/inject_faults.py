@@ -82,9 +82,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
     flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
-    flags.DEFINE_float(
-        "scale", None, "int8, int4: quantization step; default: by each tensor."
-    )
+    flags.DEFINE_float("scale", None, "int8, int4: quantization step; default: by each tensor.")
     flags.DEFINE_string(
         "allocation",
         "model",

@@ -267,3 +267,14 @@ class CirclesResult:
     sigma: Amount  # of the noise; of "tikhonov", which is none, the coefficient l2
     train: tuple[Fraction, ...]  # training accuracy of each replicate
     test: tuple[Fraction, ...]  # test accuracy of each replicate
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged:
+    """The average of the iterates of a DP-SGD run, measured as the trained model is."""
+
+    kind: Literal["tail", "exponential"]  # which average
+    accuracy: Accuracy  # of the averaged weights
+    parameters: ParameterSpread  # their spread
+    faults: dict[Target, Campaign]  # by target
+    bit_errors: dict[str, Campaign] | None = None  # by storage format

@@ -14,6 +14,7 @@ from ft_tf.records.results import (
     WHOLE_MODEL,
     Accuracy,
     Attack,
+    Averaged,
     BestCheckpoint,
     Campaign,
     CirclesResult,
@@ -175,6 +176,8 @@ class Run(_Common):
     best_checkpoint: BestCheckpoint | None  # of a TRADES run with a curve
     membership: Membership | None  # membership inference
     privacy: Privacy | None  # of a DP-SGD run
+    bit_errors: dict[str, Campaign] | None = None  # of the stored weights, by storage format
+    averaged: Averaged | None = None  # of a DP-SGD run that averages its iterates
 
     def _problems(self) -> Problems:
         yield from super()._problems()

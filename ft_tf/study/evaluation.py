@@ -58,6 +58,7 @@ def evaluate(
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
         "bit_errors": bit_errors(model, data, measured),
+        "averaged": averaged(config, data, trained),
     }
 
 
@@ -96,6 +97,24 @@ def parameters(
         found = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
         rescaled = records.Rescaled(**found)
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
+
+
+def averaged(config: RunConfig, data: Dataset, trained: ResidentModel) -> records.Averaged | None:
+    """Returns accuracy and fault tolerance of the averaged iterates, if the training keeps them."""
+    found = config.algorithm.averaged_model(trained)
+    if found is None:
+        return None
+    model, measured = trainer.evaluation_model(config, found), config.evaluation
+    return records.Averaged(
+        kind=config.algorithm.averaging,
+        accuracy=accuracy(model, data, batch_size=measured.batch_size),
+        parameters=parameters(model, data, measured),
+        faults={
+            target: fault_campaign(model, data, target=target, evaluation=measured)
+            for target in measured.fault_targets
+        },
+        bit_errors=bit_errors(model, data, measured),
+    )
 
 
 def bit_errors(
