@@ -319,7 +319,8 @@ def headline(claims: Iterable[Claim]) -> str:
     if faults := by_id.get("dp_tolerance"):
         sentences.append(
             "At equal accuracy, 10% stuck-at-0 weights cost DP-SGD "
-            f"{_more(faults)} points {_ends(faults)} than natural training."
+            f"{abs(faults.estimate):.1f} points {_ends(faults)} "
+            f"{'more' if faults.estimate > 0 else 'less'} than natural training."
         )
     names = {"dp_gap": "DP-SGD", "robust_overfit": "TRADES"}
     gaps = [
@@ -339,10 +340,6 @@ def headline(claims: Iterable[Claim]) -> str:
         )
         sentences[-1] += f": tau {premise.estimate:+.2f} {_ends(premise, 2)}."
     return " ".join(sentences) or "No claim has an interval yet: each needs matched seeds."
-
-
-def _more(claim: Claim) -> str:
-    return f"{abs(claim.estimate):.1f} {'more' if claim.estimate > 0 else 'fewer'}"
 
 
 def _ends(claim: Claim, digits: int = 1) -> str:

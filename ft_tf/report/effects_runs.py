@@ -60,9 +60,16 @@ class Trained:
     @cached_property
     def setting(self) -> str:
         """Configuration without seeds, and without options that are off: those may be new ones."""
-        config = {k: v for k, v in self.record.config.items() if k not in _NOT_A_SETTING}
         rows = self.record.rows if self.is_stopped else ()
-        return json.dumps([_without_seeds(config), rows], sort_keys=True)
+        return json.dumps([_options(self.record.config, seeds=False), rows], sort_keys=True)
+
+    @cached_property
+    def training(self) -> str:
+        """Equal for runs that must give the same weights: a second one is no further training."""
+        options = _options(self.record.config, seeds=True)
+        if options["algorithm"]["name"] == "dpsgd" and "noise_seed" not in options["algorithm"]:
+            options["name"] = self.record.name
+        return json.dumps([options, self.record.training.steps], sort_keys=True)
 
     @property
     def is_stopped(self) -> bool:
@@ -164,26 +171,31 @@ class Trained:
         return None
 
 
-def _without_seeds(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {k: _without_seeds(v) for k, v in value.items() if v and not k.endswith("seed")}
+def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
+    return {
+        key: _options(value, seeds=seeds) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_A_SETTING
+        and ((value or value == 0) and seeds if key.endswith("seed") else value)
+    }
 
 
 def trained(records: Iterable[Record]) -> list[Trained]:
-    """Finished runs, by name; of copies of a deterministic run the first."""
-    found: dict[str, Trained] = {}
+    """Finished runs, by name; of copies of a run for one row the first."""
+    found: dict[Any, Trained] = {}
     for record in sorted(records, key=lambda record: record.name):
         if isinstance(record, Run) and record.accuracy is not None:
             run = Trained(record)
-            is_random = run.algorithm["name"] == "dpsgd" and run.algorithm.get("noise_seed") is None
-            key = record.name if is_random else json.dumps(record.config, sort_keys=True)
-            found.setdefault(key, run)
+            found.setdefault((run.training, record.rows), run)
     return list(found.values())
 
 
 def label(run: Trained) -> str:
-    """Short name of a run's setting within its network."""
+    """Short name of a run's setting within its network.
+
+    Of DP-SGD a clip norm of 1, a learning rate of 0.15 (those of the tutorial whose epsilons the
+    paper prints) and plain SGD go without saying.
+    """
     options, config = run.algorithm, run.record.config
     if options["name"] == "trades":
         radius = options["epsilon"]
@@ -199,6 +211,7 @@ def label(run: Trained) -> str:
             alone if run.part != "dpsgd" else f"epsilon {run.epsilon:.3g}": True,
             f"sigma {options['noise_multiplier'] * options['l2_norm_clip']:g}": alone != "dpsgd",
             f"C {options['l2_norm_clip']:g}": run.part == "dpsgd" and options["l2_norm_clip"] != 1,
+            f"rate {config['learning_rate']:g}": config["learning_rate"] != 0.15,
             str(config.get("optimizer")): config.get("optimizer", "sgd") != "sgd",
             f"weight decay {config.get('weight_decay', 0):g}": config.get("weight_decay"),
         }
