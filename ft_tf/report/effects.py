@@ -15,6 +15,7 @@ from ft_tf import intervals
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
 from ft_tf.report import effects_premise
+from ft_tf.report.effects_agreement import agreement, agreement_by_data
 from ft_tf.report.effects_pairs import (
     Measure,
     Pair,
@@ -29,7 +30,13 @@ from ft_tf.report.effects_pairs import (
     networks_of,
     with_input_noise,
 )
+from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
+
+__all__ = [
+    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame", "headline",
+    "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
+]  # fmt: skip
 
 LEVEL = 0.05
 LOST, GAP, TAU = 5.0, 1.0, 0.1

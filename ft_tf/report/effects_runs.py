@@ -133,16 +133,15 @@ class Trained:
 
     def normalized_area(self, target: str = "weights") -> float | None:
         """Area under accuracy minus chance from 0 to 90% faults, in percent of that without."""
-        campaign = self.record.faults.get(target)
-        if campaign is None or self.test < 1.5 * self.chance:
+        campaign, above = self.record.faults.get(target), self.test - self.chance
+        rates = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9] if campaign else []
+        is_whole = len(rates) > 1 and rates[0] == 0 and rates[-1] > _LAST_RATE - 1e-9
+        if not is_whole or above < 0.5 * self.chance:
             return None
-        ends = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9]
-        if len(ends) < 2 or ends[0] > 0 or ends[-1] < _LAST_RATE - 1e-9:
-            return None
-        above = [100 * mean - self.chance for mean in campaign.mean[: len(ends)]]
-        pieces = zip(itertools.pairwise(ends), itertools.pairwise(above), strict=True)
+        left = [above - (self.lost(rate, target) or 0.0) for rate in rates]
+        pieces = zip(itertools.pairwise(rates), itertools.pairwise(left), strict=True)
         area = sum((b - a) * (y + z) / 2 for (a, b), (y, z) in pieces)
-        return 100 * area / (ends[-1] * above[0])
+        return 100 * area / (rates[-1] * above)
 
     @property
     def drop(self) -> float | None:
@@ -208,8 +207,10 @@ def label(run: Trained) -> str:
     elif options["name"] == "dpsgd":
         alone = run.part.removeprefix("dpsgd_").replace("_", " ")  # "clip only", "noise only"
         named = {
-            alone if run.part != "dpsgd" else f"epsilon {run.epsilon:.3g}": True,
-            f"sigma {options['noise_multiplier'] * options['l2_norm_clip']:g}": alone != "dpsgd",
+            alone if run.part != "dpsgd" else f"epsilon {_short(run.epsilon)}": True,
+            f"sigma C {options['noise_multiplier'] * options['l2_norm_clip']:g}": (
+                alone == "noise only"
+            ),
             f"C {options['l2_norm_clip']:g}": run.part == "dpsgd" and options["l2_norm_clip"] != 1,
             f"rate {config['learning_rate']:g}": config["learning_rate"] != 0.15,
             str(config.get("optimizer")): config.get("optimizer", "sgd") != "sgd",
@@ -218,3 +219,7 @@ def label(run: Trained) -> str:
     else:
         named = {run.part or options["name"]: True}
     return ", ".join(text for text, is_named in named.items() if is_named)
+
+
+def _short(epsilon: float) -> str:
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"

@@ -261,7 +261,8 @@ def test_networks_of_opposite_signs_are_mixed(study):
 
 def test_what_never_enters_an_estimate(study, claims):
     before = claims["dp_tolerance"]
-    assert {row.label for row in before.rows if row.role == "control"} >= {"epsilon 1.86e+04"}
+    controls = {row.label for row in before.rows if row.role == "control"}
+    assert controls >= {"epsilon 18,615", "clip only"}
     no_privacy = [
         dataclasses.replace(r, privacy=dataclasses.replace(r.privacy, epsilon_claimed=26.0))
         if is_private(r) and r.config["algorithm"]["noise_multiplier"] == 0.5
@@ -347,13 +348,16 @@ def test_other_measures_hold_the_primary_one(study, claims):
 
 def test_normalized_area_of_a_straight_line(study):
     record = next(r for r in study if r.kind == "run")
-    weights = record.faults["weights"]
-    clean = 0.9
-    mean = tuple(clean - (clean - 0.1) * rate / 0.9 for rate in weights.rates)  # at chance by 90%
-    weights = dataclasses.replace(weights, mean=mean)
-    run = Trained(dataclasses.replace(record, faults={"weights": weights}))
-    assert run.normalized_area() == pytest.approx(50.0)
-    assert run.normalized_area("units") is None
+    weights, above = record.faults["weights"], record.accuracy.test - 0.1
+    lost = tuple(above * rate / 0.9 for rate in weights.rates)  # at chance by 90%
+    paired = dataclasses.replace(weights, lost=dataclasses.replace(weights.lost, mean=lost))
+    levels = tuple(record.accuracy.test - value for value in lost)
+    unpaired = dataclasses.replace(weights, lost=None, mean=levels)  # an older record
+    for campaign in (paired, unpaired):
+        run = Trained(dataclasses.replace(record, faults={"weights": campaign}))
+        assert run.normalized_area() == pytest.approx(50.0)
+        assert run.lost() == pytest.approx(100 * above / 9)
+        assert run.normalized_area("units") is None
 
 
 def test_gap_where_a_curve_reaches_a_level(study):
