@@ -14,7 +14,10 @@ RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
 _AT_CHANCE = 0.1
 _LAST_RATE = 0.9
-_NOT_A_SETTING = ("rows", "label", "evaluation", "deviations", "stop_at_test_accuracy")
+_NOT_A_SETTING = (
+    "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
+    "stop_at_holdout_accuracy",
+)  # fmt: skip
 _ONE_TABLE = {"table_6": "table_4"}
 
 
@@ -54,14 +57,20 @@ class Trained:
     def conditions(self) -> tuple[Any, ...]:
         """What two runs must share to be compared."""
         config = self.record.config
-        limits = config.get("train_limit", 0), config.get("augment", False)
-        return self.table, self.record.data.fingerprint, self.network, self.seed, *limits
+        data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
+        return self.table, self.record.data.fingerprint, self.network, self.seed, *data
 
     @cached_property
     def setting(self) -> str:
         """Configuration without seeds, and without options that are off: those may be new ones."""
         rows = self.record.rows if self.is_stopped else ()
         return json.dumps([_options(self.record.config, seeds=False), rows], sort_keys=True)
+
+    @cached_property
+    def recipe(self) -> str:
+        """Its setting whatever number of training images was held out."""
+        config = {key: value for key, value in self.record.config.items() if key != "holdout"}
+        return json.dumps(_options(config, seeds=False), sort_keys=True)
 
     @cached_property
     def training(self) -> str:

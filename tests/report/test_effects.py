@@ -301,6 +301,28 @@ def test_partners_further_than_a_point_do_not_count(study, claims):
     assert "no matched comparisons; not matched" in claim.note
 
 
+def test_partners_stopped_on_held_out_images_replace_the_older_ones(study, claims):
+    assert "stopped on test images" in claims["dp_tolerance"].note
+    renewed = []
+    for record in study:
+        if record.kind != "run" or record.config["architecture"] != "fmnist_dnn":
+            continue
+        config = {**record.config, "holdout": 5000}
+        if config.pop("stop_at_test_accuracy"):
+            config["stop_at_holdout_accuracy"] = 0.8
+        loss = 30.0 + 0.1 * record.config["seed"] if is_private(record) else 20.0
+        new = dataclasses.replace(record, name=f"{record.name}-holdout", config=config)
+        if record.privacy and record.privacy.epsilon_claimed:  # of fewer training images
+            epsilon = 1.05 * record.privacy.epsilon_claimed
+            privacy = dataclasses.replace(record.privacy, epsilon_claimed=epsilon)
+            new = dataclasses.replace(new, privacy=privacy)
+        renewed.append(with_loss(new, loss))
+    claim = of([*study, *renewed], "dp_tolerance")
+    (dnn,) = (r for r in claim.rows if (r.network, r.role) == ("fmnist_dnn", "network"))
+    assert dnn.estimate == pytest.approx(10.2) and dnn.trainings == 15
+    assert claim.trainings == claims["dp_tolerance"].trainings
+
+
 def test_order_copies_and_new_options_change_nothing(study, claims):
     again = [changed(r, averaging=0.0, evaluation={}) if i % 2 else r for i, r in enumerate(study)]
     copies = [dataclasses.replace(r, name=r.name + "-again") for r in study[::-1]]
