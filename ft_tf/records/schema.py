@@ -56,7 +56,7 @@ class Data:
     train_examples: Positive  # after the configured limit
     test_examples: Positive  # after the configured limit
     notes: tuple[str, ...]  # what a reader of results should know about it
-    classes: Positive | None = None  # number of classes; absent from older records
+    classes: Positive | None = None  # their number; None in older records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Model:
 
     architecture: str  # its name
     parameters: Positive  # their number
-    weights_fingerprint: str | None = None  # hash of all weights; absent from older records
+    weights_fingerprint: str | None = None  # hash of the weights; None in older records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +124,6 @@ class _ConfigOfRun(Open):
     fault_aware_rate: Fraction = 0.0
     fault_aware_target: str = "units"
     stop_at_test_accuracy: Fraction = 0.0
-    holdout: Count = 0
-    stop_at_holdout_accuracy: Fraction = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -233,6 +233,13 @@ def test_what_is_no_record_at_all_is_said(document, words):
     assert words in error_of(document)
 
 
+def test_rounding_is_no_reason_to_refuse_a_record():
+    document = changed("faults.weights.epsilon_ft.0.total_variation", {"0.95": 1 + 1e-7})
+    assert records.to_dict(read(document)) == document
+    document = changed("accuracy.generalization_error", 0.25 + 1e-12)
+    assert records.to_dict(read(document)) == document
+
+
 def test_keys_of_later_records_may_be_missing_and_stay_missing():
     older = changed("faults.weights.lost", DROP, changed("accuracy.test_interval", DROP))
     assert read(older).faults["weights"].lost is None
