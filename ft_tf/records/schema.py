@@ -124,6 +124,8 @@ class _ConfigOfRun(Open):
     fault_aware_rate: Fraction = 0.0
     fault_aware_target: str = "units"
     stop_at_test_accuracy: Fraction = 0.0
+    holdout: Count = 0
+    stop_at_holdout_accuracy: Fraction = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
