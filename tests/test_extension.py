@@ -16,7 +16,7 @@ from experiments import _app, attack, inject_faults
 from ft_tf import architectures, data, faults, records
 from ft_tf._compat import keras
 from ft_tf.faults import catalogue
-from ft_tf.study import algorithms, datasets, executors, jobs, schedule
+from ft_tf.study import algorithms, datasets, executors, jobs, schedule, trained_models
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.natural import NaturalModel
 
@@ -66,7 +66,8 @@ def tiny_net(make):
 
 def whole_model(make):
     inputs = keras.Input(make.input_shape)
-    hidden = keras.layers.Flatten()(inputs)
+    (dense,) = make.dense(8)
+    hidden = dense(keras.layers.Flatten()(inputs))
     outputs = keras.layers.Dense(make.classes, kernel_initializer=make.initializer())(hidden)
     return keras.Model(inputs, outputs)
 
@@ -160,14 +161,25 @@ def test_binaries_inject_the_registered_fault_into_a_run(study, capsys):
     assert "Doubled()" in capsys.readouterr().out
 
 
-def test_the_area_above_chance_is_that_of_three_classes():
-    """A classifier that always guesses has none left; one of ten classes would keep some."""
-    frame = pd.DataFrame(
-        {"rate": [0.0, 0.5], "trial": 0, "accuracy": [1.0, 1 / CLASSES], "accuracy_lost": 0.0}
+def test_the_chance_level_is_that_of_three_classes(study):
+    directory, listed, _ = study
+    assert datasets.get("three_stripes").chance == pytest.approx(1 / CLASSES)
+    run = trained_models.load_run(directory / listed[0].name)
+    frame = faults.sweep(
+        run.model,
+        run.data.x_test,
+        run.data.y_test,
+        target="weights",
+        rates=[0, 1],
+        trials=1,
+        seed=0,
     )
-    figures = faults.curve_figures(frame, classes=CLASSES)
-    others = faults.curve_figures(frame, classes=10)
-    assert figures != others
+    assert frame.attrs["classes"] == CLASSES
+    # All weights stuck at 0 guess the first class: nothing is left above chance.
+    (left,) = frame.loc[frame["rate"] == 1, "accuracy"]
+    assert left == pytest.approx((run.data.y_test == 0).mean()) == pytest.approx(1 / CLASSES)
+    figures = faults.curve_figures(frame, classes=frame.attrs["classes"])
+    assert (figures.chance, figures.area) == pytest.approx((1 / CLASSES, 0.5))
 
 
 def test_a_binary_attacks_a_run_and_its_record_shows_it(study):
