@@ -72,10 +72,10 @@ class Settings:
             )
 
     def check_engine(self, *, noise_seed: int | None) -> None:
-        """Rejects what the chosen engine cannot do.
+        """Rejects settings that the chosen engine does not support.
 
         Raises:
-            ArgumentError: names it.
+            ArgumentError: a setting needs the other engine.
         """
         if self.engine != "reference":
             return
