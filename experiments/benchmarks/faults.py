@@ -25,7 +25,7 @@ _LONG_TRIAL = 2.0  # seconds; longer trials are timed one at a time
 _CIFAR_EXAMPLES = 10_000  # nine convolutions: an epoch of all 50,000 would take minutes
 
 
-def benchmark_faults(
+def run(
     *,
     architecture: str = "fmnist_dnn",
     batch_size: int = 1000,

@@ -1,7 +1,7 @@
 """Checks of a caller's batches by their sizes: the sampling that these do not contradict.
 
-A tf.data input cannot be asked how it samples, but its batches can be counted. Their
-sizes distinguish fixed batches from Poisson samples, whose sizes are Binomial(n, q). Properties that
+A tf.data input cannot be asked how it samples, but its batches can be counted. Their sizes
+distinguish fixed batches from Poisson samples, whose sizes are Binomial(n, q). Properties that
 sizes cannot show (independent draws, every example once in a pass) are taken on trust, and the
 statement says so.
 """
