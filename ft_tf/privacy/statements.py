@@ -1,4 +1,4 @@
-"""The privacy of a run in words, with everything that the words rest on."""
+"""The privacy statement of a run, with all its assumptions."""
 
 from ft_tf.checks import check_choice
 from ft_tf.errors import ArgumentError
@@ -19,7 +19,7 @@ _INITIAL_WEIGHTS = (
 )
 
 OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
-"""What no epsilon of a single run covers."""
+"""The part of a statement on what no epsilon of a single run covers."""
 
 OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
 """The same where the run is known to have begun from fresh random weights."""
@@ -76,22 +76,22 @@ def statement(
     from_dataset: bool = False,
     dataset_reason: str = "",
 ) -> str:
-    """Says what a run guarantees, to whom, and what would break it.
+    """Returns the guarantee of a run as text: to whom it applies, and what would break it.
 
     Args:
         cost: the accounted run; its phases are all steps executed, lost ones included.
         sampling: how batches were drawn: "poisson", "shuffle" (fixed batches, reshuffled each
             pass), or "unaccounted" (a pipeline whose sampling is not known).
         noise_seed: seed of sampling and noise, None where they came from the operating system.
-        seed_is_published: whether the seed stands beside the statement, as in a record that holds
-            its configuration: the figures are then those of a run with a secret seed.
+        seed_is_published: whether the seed is published with the statement, as in a record with
+            the configuration: the epsilons are then those of a run with a secret seed.
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
         target_epsilon: that the noise was calibrated to, if it was.
         fresh_weights: whether the run is known to have begun from fresh random weights; if not,
             the statement says that it does not cover initial weights which come from the data.
-        from_dataset: whether a tf.data input gave the batches: the statement then says what is
-            taken on trust.
-        dataset_reason: why `sampling` is not what was said of that input, if it is not.
+        from_dataset: whether a tf.data input gave the batches: the statement then names the
+            assumptions that are taken on trust.
+        dataset_reason: why `sampling` is not the sampling that was stated of that input, if so.
 
     Returns:
         A paragraph of plain sentences.
@@ -129,7 +129,7 @@ _PUBLISHED = (
 
 
 def _on_trust(sampling: str, reason: str) -> list[str]:
-    """What the figures assume of a tf.data input."""
+    """Returns the assumptions about a tf.data input."""
     if sampling == "poisson":
         return [
             "The batches came from a tf.data input: that they were drawn so, and from as many "

@@ -71,10 +71,10 @@ class Settings:
             )
 
     def check_engine(self, *, noise_seed: int | None) -> None:
-        """Rejects what the chosen engine cannot do.
+        """Rejects settings that the chosen engine does not support.
 
         Raises:
-            ArgumentError: names it.
+            ArgumentError: a setting needs the other engine.
         """
         if self.engine == "reference" and self.target_epsilon:
             raise ArgumentError(f"target_epsilon={self.target_epsilon} needs engine='fast'")
