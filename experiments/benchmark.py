@@ -1,4 +1,4 @@
-"""Measures the library against what a user would run instead, in turn, on this machine.
+"""Measures the library against what a user would run instead, on this machine.
 
 Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
@@ -32,7 +32,7 @@ def define_flags() -> None:
         None,
         "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades.",
     )
-    flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
+    flags.DEFINE_integer("rounds", 3, "Rounds; each contender is measured once in every round.")
     flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
     flags.DEFINE_list(
         "contenders",
@@ -45,12 +45,13 @@ def define_flags() -> None:
 
 
 _BENCHMARKS = {
-    "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
-    "memory": ("ft_tf.training.dpsgd.memory", "benchmark_memory", {}),
-    "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
-    "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
-    "executors": ("ft_tf.study.executors.benchmark", "benchmark_executors", {}),
+    "dpsgd": {"batch_size": 250},
+    "memory": {},
+    "trades": {"batch_size": 128},
+    "faults": {},
+    "executors": {},
 }
+"""Default options of experiments.benchmarks.NAME.run."""
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> None:
     checks.check_choice(_BENCHMARKS, benchmark=argv[1])
     checks.check_choice(architectures.NAMES, architecture=FLAGS.architecture)
     checks.check_choice(("text", "json"), format=FLAGS.format)
-    module, function, options = _BENCHMARKS[argv[1]]
+    options = _BENCHMARKS[argv[1]]
     if FLAGS["batch_size"].present:
         checks.check_positive_integer(batch_size=FLAGS.batch_size)
         options = {"batch_size": FLAGS.batch_size}
@@ -90,11 +91,10 @@ def main(argv: list[str]) -> None:
         options = {**options, "data_dir": FLAGS.data_dir}
     checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
-    library = importlib.import_module(module)
+    module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")
     if FLAGS.contenders is not None:
-        options = {**options, "contenders": library.contenders_named(FLAGS.contenders)}
-    measure = getattr(library, function)
-    rows = measure(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
+        options = {**options, "contenders": module.contenders_named(FLAGS.contenders)}
+    rows = module.run(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 

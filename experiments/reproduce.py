@@ -23,7 +23,7 @@ from ft_tf import architectures, checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
 from ft_tf.study import circles, datasets, executors, jobs, schedule
 from ft_tf.study.config import RunConfig
-from ft_tf.training import precision
+from ft_tf.training import bfloat16
 
 FLAGS = flags.FLAGS
 
@@ -193,7 +193,7 @@ def main(argv: list[str]) -> None:
     listed = _chosen(listed)
     for config in configs:
         if config.dataset in sets and _is_chosen(config.name(is_sample=False)):
-            precision.warn_if_slow(trades_precision=config.precision)
+            bfloat16.warn_if_slow(trades_precision=config.precision)
     for named, reason in missing.items():
         _terminal.show(f"{named} not run: {reason}")
     flagfile = _app.keep_flags(output_dir / "reproduce.flags")

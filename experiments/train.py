@@ -23,7 +23,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms, datasets, distributed, tensorboard
 from ft_tf.study.algorithms import Algorithm
 from ft_tf.study.config import ATTACKS, Evaluation, RunConfig
-from ft_tf.training import precision, strategies
+from ft_tf.training import bfloat16, strategies
 
 FLAGS = flags.FLAGS
 
@@ -155,7 +155,7 @@ def main(argv: list[str]) -> int:
     config = _config(source)
     _stack.start()
     strategy = _strategy(config)
-    precision.warn_if_slow(precision=config.precision)
+    bfloat16.warn_if_slow(precision=config.precision)
     dataset = source.load(data_dir=FLAGS.data_dir, download=FLAGS.download)
     _terminal.show(dataset.describe())
     output_dir = Path(FLAGS.output_dir)

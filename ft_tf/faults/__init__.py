@@ -36,7 +36,7 @@ from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
-from ft_tf.faults.wrappers import FaultWrapper, arm, disarm, unwrap, wrap
+from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
 
 __all__ = [
     "BitErrors",
@@ -52,11 +52,9 @@ __all__ = [
     "SignFlip",
     "StopRule",
     "StuckAt",
-    "arm",
     "compare",
     "compare_with_trials",
     "curve_figures",
-    "disarm",
     "find_sites",
     "first_order",
     "holds_up_to",

@@ -17,7 +17,8 @@ from ft_tf.records import Record
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import count_session, environment
 from ft_tf.study.schedule import Job
-from ft_tf.training import circles, noise
+from ft_tf.training import input_noise as noise
+from ft_tf.training import small_networks as circles
 
 FORMS = ("fixed_data", "redrawn_data")
 NOISES = (

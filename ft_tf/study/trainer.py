@@ -38,7 +38,6 @@ def _classifier(config: RunConfig) -> keras.Model:
         target=config.fault_aware_target,
         rate=config.fault_aware_rate,
         seed=config.seed,
-        during_training=True,
     )
 
 

@@ -140,7 +140,7 @@ def test_functions_that_do_not_make_up_models_are_refused(module, name, tmp_path
 
 
 def test_a_registered_layer_loads(tmp_path):
-    model = faults.wrap(classifier("2"), target="units", rate=0.2, during_training=True)
+    model = faults.wrap(classifier("2"), target="units", rate=0.2)
     model.save(tmp_path / "model.keras")
     loaded = ft_tf.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(X), model(X))

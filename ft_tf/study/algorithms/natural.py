@@ -99,9 +99,9 @@ class AdditiveGaussian(_GaussianNoise):
     label: ClassVar[str] = "additive noise"
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise
 
-        return {"input_noise": noise.AdditiveGaussian(self.sigma)}
+        return {"input_noise": input_noise.AdditiveGaussian(self.sigma)}
 
 
 @register
@@ -113,9 +113,9 @@ class MultiplicativeGaussian(_GaussianNoise):
     label: ClassVar[str] = "multiplicative noise"
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise
 
-        return {"input_noise": noise.MultiplicativeGaussian(self.sigma)}
+        return {"input_noise": input_noise.MultiplicativeGaussian(self.sigma)}
 
 
 @register
@@ -131,6 +131,6 @@ class JacobianPenalty(_GaussianNoise):
         return 3.0 * (1.0 + classes)
 
     def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import noise
+        from ft_tf.training import input_noise
 
-        return {"jacobian_penalty": noise.AdditiveGaussian(self.sigma)}
+        return {"jacobian_penalty": input_noise.AdditiveGaussian(self.sigma)}

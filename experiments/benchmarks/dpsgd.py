@@ -1,25 +1,23 @@
-"""What `benchmark dpsgd` measures: examples per second of DP-SGD against plain SGD, in turn.
+"""`benchmark dpsgd`: examples per second of DP-SGD against plain SGD.
 
-Every contender trains the same architecture from random arrays in memory. They take turns, A B C
-A B C, so that what the machine does besides falls on all alike; figures are medians over rounds.
+Every contender trains the same architecture from random arrays in memory.
 """
 
 import dataclasses
-import statistics
-import time
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks import timer
+from experiments.benchmarks.operations import matmul_peak, operations_of
 from ft_tf import architectures, checks
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.errors import FtTfError
-from ft_tf.training.dpsgd.model import DPSGDModel
-from ft_tf.training.natural import NaturalModel
+from ft_tf.training import DPSGDModel, NaturalModel
 
 _RATE, _CLIP, _SIGMA, _L2 = 0.05, 1.0, 1.1, 1e-3
-_PEAK_SIZE = 2048
 
 Take = Callable[[int], None]
 """Takes that many training steps."""
@@ -31,7 +29,8 @@ class Contender:
 
     Attributes:
         name: as printed.
-        make: prepares it on (architecture, x, y, batch size) and gives what takes steps.
+        make: prepares it on (architecture, x, y, batch size) and returns the function that takes
+            steps.
         slow: whether a step takes seconds, so that few steps must do.
         against: the contender that it is compared with.
     """
@@ -91,7 +90,7 @@ def _through_fit(
             keras.optimizers.SGD(_RATE),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        # The same objects in every call: other arrays would be compiled for anew.
+        # The same objects in every call: other arrays would compile the step again.
         x, y = (x[:batch_size], y[:batch_size]) if one_batch else (x, y)
 
         def take(steps: int) -> None:
@@ -149,7 +148,7 @@ DPKerasSGDOptimizer); vectorized: TF Privacy's VectorizedDPKerasSGDOptimizer."""
 
 
 def contenders_named(names: Sequence[str]) -> tuple[Contender, ...]:
-    """The contenders of those names and what they are compared with, in the order of CONTENDERS.
+    """Returns the contenders of those names and their baselines, in the order of CONTENDERS.
 
     >>> [contender.name for contender in contenders_named(["tikhonov"])]
     ['plain', 'plain_l2', 'tikhonov']
@@ -167,47 +166,13 @@ def contenders_named(names: Sequence[str]) -> tuple[Contender, ...]:
     return tuple(contender for contender in CONTENDERS if contender.name in wanted)
 
 
-def matmul_peak(*, repeats: int = 12) -> float:
-    """Float32 matrix-multiply operations per second of this machine, best of `repeats`."""
-    a = tf.random.stateless_normal([_PEAK_SIZE, _PEAK_SIZE], seed=[0, 0])
-    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, a)))
-    product()
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product().numpy()
-        best = min(best, time.perf_counter() - start)
-    return 2 * _PEAK_SIZE**3 / best
-
-
-def training_operations(model: keras.Model) -> int:
-    """Floating-point operations of plain training per example, of Dense and Conv2D layers.
-
-    A multiplication and an addition for each weight and position, once forward, once for the
-    weights' gradient, and, except in the first layer, once for the inputs' gradient.
-    """
-    total, passes = 0, 2
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
-            positions = int(np.prod(layer.output_shape[1:-1]))
-            total += 2 * passes * positions * int(np.prod(layer.kernel.shape))
-            passes = 3
-    return total
-
-
-def _rate(take: Take, batch_size: int, steps: int) -> float:
-    start = time.perf_counter()
-    take(steps)
-    return steps * batch_size / (time.perf_counter() - start)
-
-
 def _prepared(
     contenders: tuple[Contender, ...],
     setting: tuple[str, np.ndarray, np.ndarray, int],
     steps: int,
     seconds: float,
 ) -> tuple[dict[str, tuple[Take, int]], dict[str, str]]:
-    """Compiled contenders and their steps in a round; and why the others cannot run."""
+    """Returns compiled contenders with their steps per round; and why the others cannot run."""
     takes: dict[str, tuple[Take, int]] = {}
     failed: dict[str, str] = {}
     for contender in contenders:
@@ -219,13 +184,12 @@ def _prepared(
             continue
         count = steps
         if contender.slow:
-            steps_per_second = _rate(take, setting[-1], 1) / setting[-1]
-            count = max(1, min(steps, round(seconds * steps_per_second)))
+            count = max(1, min(steps, round(seconds / timer.seconds(lambda t=take: t(1)))))
         takes[contender.name] = take, count
     return takes, failed
 
 
-def benchmark_dpsgd(
+def run(
     *,
     architecture: str,
     batch_size: int = 250,
@@ -234,22 +198,21 @@ def benchmark_dpsgd(
     seconds: float = 20.0,
     contenders: tuple[Contender, ...] = CONTENDERS,
 ) -> list[dict[str, Any]]:
-    """Examples per second of each contender, in turn.
+    """Measures the examples per second of each contender.
 
     Args:
         architecture: one of ft_tf.architectures.NAMES.
-        batch_size: examples per step; the expected number where batches are drawn by chance.
-        steps: of each contender in each round.
-        rounds: turns.
-        seconds: about what a slow contender may take in a round; it takes at least one step.
-        contenders: what to measure, with what each is compared with.
+        batch_size: examples per step; the expected number in Poisson batches.
+        steps: steps of each contender in each round.
+        rounds: measurements of each contender.
+        seconds: about the time of a slow contender in a round; it takes at least one step.
+        contenders: the contenders, with their baselines.
 
     Returns:
         One row per contender: `contender`, `examples_per_second` (median over rounds), `low` and
-        `high` (least and greatest), `against`: the contender that it is compared with, `ratio` to
-        that (median over rounds of the ratio within a round), `ratio_low`, `ratio_high`, `steps` in
-        each round, and `peak_fraction`: operations of plain training over the matrix-multiply
-        peak; or `contender` and `error`, for one that cannot run here.
+        `high`, `against`: its baseline, `ratio` to that (of medians), `ratio_low` and `ratio_high`
+        (within a round), `steps` in each round, and `peak_fraction`: operations of plain training
+        over the matrix-multiply peak; or `contender` and `error`, for one that cannot run here.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -261,35 +224,27 @@ def benchmark_dpsgd(
     x = rng.random((steps * batch_size, *shape), dtype=np.float32)
     model = architectures.build(architecture)
     y = rng.integers(0, max(2, model.output_shape[-1]), len(x))
-    per_example = training_operations(model)
     takes, failed = _prepared(contenders, (architecture, x, y, batch_size), steps, seconds)
-    rates: dict[str, list[float]] = {name: [] for name in takes}
-    for _ in range(rounds):
-        for name, (take, count) in takes.items():
-            rates[name].append(_rate(take, batch_size, count))
-    peak = matmul_peak()
+
+    def measure(take: Take, count: int) -> float:
+        return batch_size / timer.seconds(lambda: take(count), units=count)
+
+    rates = timer.in_turn(
+        {name: functools.partial(measure, *work) for name, work in takes.items()}, rounds
+    )
+    share_of_peak = operations_of(model).training / matmul_peak()
     against = {contender.name: contender.against for contender in contenders}
     rows = [
         {
             "contender": name,
-            "examples_per_second": statistics.median(values),
-            "low": min(values),
-            "high": max(values),
+            "examples_per_second": rate.median,
+            "low": rate.low,
+            "high": rate.high,
             "against": against[name],
-            **_ratios(values, rates[against[name]]),
+            **rate.ratio_to(rates[against[name]]),
             "steps": takes[name][1],
-            "peak_fraction": statistics.median(values) * per_example / peak,
+            "peak_fraction": rate.median * share_of_peak,
         }
-        for name, values in rates.items()
+        for name, rate in rates.items()
     ]
     return rows + [{"contender": name, "error": reason} for name, reason in failed.items()]
-
-
-def _ratios(values: list[float], others: list[float]) -> dict[str, float]:
-    """Round by round, as both shared what the machine did besides."""
-    ratios = [value / other for value, other in zip(values, others, strict=True)]
-    return {
-        "ratio": statistics.median(ratios),
-        "ratio_low": min(ratios),
-        "ratio_high": max(ratios),
-    }

@@ -1,12 +1,14 @@
-"""Which examples each step sees: Poisson sampling as accountants assume it, or shuffling.
+"""The batches of DP-SGD: Poisson samples as accountants assume them, or shuffled full batches.
 
-Batches are functions of (key, step), so a run that resumes at a step draws what it would have
-drawn. A batch is padded with repetitions of example 0 that later get weight 0: batch sizes then
-come from a short list, and no kernel is prepared anew for each size.
+Batches are functions of (key, step), so a run that resumes at a step draws the same batches. A
+batch is padded with repetitions of example 0 that later get weight 0: batch sizes then come from a
+short list, and no kernel is prepared for each new size.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,18 +20,18 @@ _SAMPLING_STREAM, _ORDER_STREAM = range(2)
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a logical batch is laid out: pieces of one size that fit in memory.
+    """The layout of a batch: pieces of one size that fit in memory.
 
     Attributes:
         bucket: the size of a piece is a multiple of this.
-        largest_piece: and at most this, rounded up to a multiple of `bucket`.
+        largest_piece: greatest size, before rounding up to a multiple of `bucket`.
     """
 
     bucket: int
     largest_piece: int
 
     def arrange(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Indices [count] as pieces [pieces, size], padded by zeros, and count."""
+        """Returns indices [count] as pieces [pieces, size], padded by zeros, and count."""
         count = tf.size(indices)
         pieces = tf.maximum(1, -(-count // self.largest_piece))
         size = tf.maximum(1, -(-count // (pieces * self.bucket))) * self.bucket
@@ -38,7 +40,7 @@ class Layout:
 
 
 def poisson_sample(key: int, step: tf.Tensor, size: int, sampling_probability: float) -> tf.Tensor:
-    """Indices, ascending, of a sample that every one of `size` examples enters independently.
+    """Draws ascending indices of a sample that each of `size` examples enters independently.
 
     The gap between successive members of such a sample is geometric: floor(ln U / ln(1 - q)) are
     left out. U is a 53-bit uniform, so that probabilities are exact to 1e-16. Enough gaps are
@@ -60,7 +62,7 @@ def poisson_sample(key: int, step: tf.Tensor, size: int, sampling_probability: f
 def poisson_batches(
     key: int, *, size: int, batch_size: int, first_step: int, layout: Layout
 ) -> tuple[tf.data.Dataset, int]:
-    """Batches (indices [pieces, piece size], count) from `first_step` on, and steps per epoch.
+    """Returns batches (indices [pieces, piece size], count), and the number of steps per epoch.
 
     Args:
         key: of the randomness.
@@ -83,7 +85,7 @@ def shuffled_batches(
 ) -> tuple[tf.data.Dataset, int]:
     """As `poisson_batches`, but each epoch is a permutation of the data in full batches.
 
-    What is left over when `batch_size` does not divide `size` waits for the next epoch.
+    The examples left over when `batch_size` does not divide `size` are left out of the epoch.
     """
     per_epoch = steps_per_pass(size, batch_size, sampling="shuffle")
 
@@ -96,3 +98,33 @@ def shuffled_batches(
     epochs = tf.data.Dataset.range(first_step // per_epoch, np.iinfo(np.int64).max)
     batches = epochs.flat_map(epoch).skip(first_step % per_epoch)
     return batches.map(layout.arrange).prefetch(4), per_epoch
+
+
+Pieces = Callable[[tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]
+"""Index of a piece -> (x, y, mask of the rows that are no padding)."""
+
+
+def pieces_of_indices(
+    x: tf.Tensor, y: tf.Tensor, indices: tf.Tensor, count: tf.Tensor
+) -> tuple[Pieces, tf.Tensor]:
+    """Returns the first `count` examples with indices [pieces, size]; and the number of pieces."""
+    size = tf.shape(indices)[1]
+
+    def piece(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        chosen = indices[number]
+        real = number * size + tf.range(size) < count
+        return tf.gather(x, chosen), tf.gather(y, chosen), real
+
+    return piece, tf.shape(indices)[0]
+
+
+def pieces_of_batch(x: Any, y: tf.Tensor, size: int | tf.Tensor) -> tuple[Pieces, tf.Tensor]:
+    """Returns a batch in pieces of at most `size` examples; and their number, at least one."""
+
+    def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        rows = slice(number * size, (number + 1) * size)
+        part_y = y[rows]
+        real = tf.ones([tf.shape(part_y)[0]], tf.bool)
+        return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
+
+    return piece, tf.maximum(1, -(-tf.shape(y)[0] // size))

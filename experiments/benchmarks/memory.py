@@ -1,22 +1,23 @@
-"""What `benchmark memory` measures: peak memory of DP-SGD against plain SGD, by batch size.
+"""`benchmark memory`: peak memory of DP-SGD against plain SGD, by batch size.
 
-Every training runs in a process of its own, python -m ft_tf.training.dpsgd.memory CONTENDER
+Every training runs in a separate process, python -m experiments.benchmarks.memory CONTENDER
 ARCHITECTURE BATCH_SIZE EXAMPLES THREADS, which prints its peak in bytes.
 """
 
+import functools
 import os
 import resource
-import statistics
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks import timer
+from experiments.benchmarks.dpsgd import CONTENDERS
 from ft_tf import architectures, checks
 from ft_tf._compat import set_threads, threads
 from ft_tf.errors import RunError
-from ft_tf.training.dpsgd.benchmark import CONTENDERS
 
 MEASURED = ("plain", "fast")
 BATCH_SIZES = (4096, 16_384)
@@ -24,9 +25,9 @@ _MEGABYTE = 1e6
 
 
 def peak_memory() -> int:
-    """Largest resident memory that this process has had, in bytes."""
+    """Returns the largest resident memory of this process so far, in bytes."""
     try:
-        # Where there is no /proc, getrusage must do; a child of a large process may get its size.
+        # getrusage, for systems without /proc, may count the size of the parent process in.
         with open("/proc/self/status", encoding="utf-8") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
     except (OSError, StopIteration):
@@ -43,9 +44,9 @@ def _train(contender: str, architecture: str, batch_size: int, examples: int) ->
 
 
 def _peak_of_child(contender: str, architecture: str, batch_size: int, examples: int) -> int:
-    words = (contender, architecture, batch_size, examples, threads())
+    arguments = (contender, architecture, batch_size, examples, threads())
     done = subprocess.run(
-        [sys.executable, "-m", __name__, *map(str, words)],
+        [sys.executable, "-m", __name__, *map(str, arguments)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
@@ -60,16 +61,18 @@ def _peak_of_child(contender: str, architecture: str, batch_size: int, examples:
     return int(done.stdout.split()[-1])
 
 
-def benchmark_memory(
+def run(
     *, architecture: str, batch_size: int | None = None, rounds: int = 3
 ) -> list[dict[str, Any]]:
-    """Peak memory of plain and private training on random arrays, twice the largest batch long.
+    """Measures the peak memory of plain and private training on random arrays.
+
+    The arrays hold twice as many examples as the largest batch.
 
     Args:
         architecture: one of ft_tf.architectures.NAMES.
-        batch_size: examples per step, the expected number in private training; BATCH_SIZES where
-            left out.
-        rounds: how often each training is measured, in turn.
+        batch_size: examples per step, the expected number in private training; BATCH_SIZES by
+            default.
+        rounds: measurements of each training.
 
     Returns:
         One row per batch size and contender: `contender` ("plain": a bare SGD step, "fast":
@@ -78,7 +81,7 @@ def benchmark_memory(
 
     Raises:
         ArgumentError: an argument is out of range.
-        RunError: a training did not end well, by lack of memory say.
+        RunError: a training failed, for lack of memory say.
     """
     checks.check_choice(architectures.NAMES, architecture=architecture)
     checks.check_positive_integer(rounds=rounds)
@@ -86,27 +89,26 @@ def benchmark_memory(
         checks.check_positive_integer(batch_size=batch_size)
     sizes = BATCH_SIZES if batch_size is None else (batch_size,)
     cases = [(size, contender) for size in sizes for contender in MEASURED]
-    peaks: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
-    for _ in range(rounds):
-        for size, contender in cases:
-            peak = _peak_of_child(contender, architecture, size, 2 * max(sizes))
-            peaks[size, contender].append(peak / _MEGABYTE)
-    medians = {case: statistics.median(values) for case, values in peaks.items()}
+
+    def measure(size: int, contender: str) -> float:
+        return _peak_of_child(contender, architecture, size, 2 * max(sizes)) / _MEGABYTE
+
+    peaks = timer.in_turn({case: functools.partial(measure, *case) for case in cases}, rounds)
     return [
         {
             "contender": contender,
             "batch_size": size,
-            "peak_mb": medians[size, contender],
-            "low": min(peaks[size, contender]),
-            "high": max(peaks[size, contender]),
-            "above_plain_mb": medians[size, contender] - medians[size, MEASURED[0]],
+            "peak_mb": peaks[size, contender].median,
+            "low": peaks[size, contender].low,
+            "high": peaks[size, contender].high,
+            "above_plain_mb": peaks[size, contender].median - peaks[size, MEASURED[0]].median,
         }
         for size, contender in cases
     ]
 
 
 def main(arguments: list[str]) -> None:
-    """One training in this process."""
+    """Runs one training in this process."""
     contender, architecture, batch_size, examples, thread_count = arguments
     set_threads(int(thread_count))
     _train(contender, architecture, int(batch_size), int(examples))

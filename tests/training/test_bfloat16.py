@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from ft_tf._compat import tf
-from ft_tf.training import precision
+from ft_tf.training import bfloat16
 
 SAPPHIRE_RAPIDS = (
     "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\nbugs\t\t: x\n"
@@ -22,18 +22,18 @@ def asked_on(monkeypatch, tmp_path):
         path = tmp_path / "cpuinfo"
         if cpu_info is not None:
             path.write_text(cpu_info, encoding="utf-8")
-        monkeypatch.setattr(precision, "_CPU_INFO", path)
+        monkeypatch.setattr(bfloat16, "_CPU_INFO", path)
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(capabilities))
         monkeypatch.setattr(
             tf.config.experimental,
             "get_device_details",
             lambda gpu: {} if gpu is Ellipsis else {"compute_capability": gpu},
         )
-        precision.bfloat16_is_fast.cache_clear()
-        return precision.bfloat16_is_fast()
+        bfloat16.bfloat16_is_fast.cache_clear()
+        return bfloat16.bfloat16_is_fast()
 
     yield ask
-    precision.bfloat16_is_fast.cache_clear()
+    bfloat16.bfloat16_is_fast.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_answers(asked_on, cpu_info, capabilities, expected):
 def test_the_warning_is_one_line_and_comes_only_where_it_is_known_to_be_slow(asked_on):
     asked_on(ICE_LAKE)
     with pytest.warns(RuntimeWarning, match="precision=mixed_bfloat16") as caught:
-        precision.warn_if_slow(precision="mixed_bfloat16")
+        bfloat16.warn_if_slow(precision="mixed_bfloat16")
     assert "\n" not in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        precision.warn_if_slow(precision="float32")
+        bfloat16.warn_if_slow(precision="float32")
         for known in (SAPPHIRE_RAPIDS, None):
-            precision._CPU_INFO.unlink(missing_ok=True)
+            bfloat16._CPU_INFO.unlink(missing_ok=True)
             asked_on(known)
-            precision.warn_if_slow(precision="mixed_bfloat16")
+            bfloat16.warn_if_slow(precision="mixed_bfloat16")

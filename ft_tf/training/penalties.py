@@ -1,38 +1,19 @@
-"""Cross-entropy from logits, and what is added to it: the Tikhonov and the Jacobian penalty."""
+"""Penalties that are added to a loss: the Tikhonov and the Jacobian penalty."""
 
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.kl import class_logits
 from ft_tf.errors import ModelError
-from ft_tf.training.noise import InputNoise
-
-
-class CrossEntropy(keras.losses.Loss):
-    """Mean cross-entropy of integer labels and logits [n, classes], or [n, 1] for binary.
-
-    >>> round(float(CrossEntropy()([1, 0], tf.constant([[0.0], [0.0]]))), 4)  # ln 2
-    0.6931
-    """
-
-    def __init__(self, name: str = "cross_entropy", **kwargs: object) -> None:
-        super().__init__(name=name, **kwargs)
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Loss of each example [n]."""
-        if y_pred.shape[-1] == 1:
-            labels = tf.cast(tf.reshape(y_true, [-1]), y_pred.dtype)
-            return tf.nn.sigmoid_cross_entropy_with_logits(labels, y_pred[:, 0])
-        labels = tf.cast(tf.reshape(y_true, [-1]), tf.int64)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, y_pred)
+from ft_tf.training.input_noise import InputNoise
 
 
 def kernels(model: keras.Model) -> list[tf.Variable]:
-    """The trainable kernels of a model: weights of connections, neither biases nor scales."""
+    """Returns the trainable kernels of a model: no biases, no scales."""
     names = ((v, v.name.split("/")[-1].split(":")[0]) for v in model.trainable_variables)
     return [variable for variable, name in names if name.endswith("kernel")]
 
 
 def l2_penalty(model: keras.Model, l2: float) -> tf.Tensor:
-    """l2 * sum of |W|^2 over the model's kernels: the convention of keras.regularizers.L2.
+    """Returns l2 * sum of |W|^2 over the model's kernels, as keras.regularizers.L2 has it.
 
     Raises:
         ModelError: the model has no trainable kernel.
@@ -44,7 +25,7 @@ def l2_penalty(model: keras.Model, l2: float) -> tf.Tensor:
 
 
 def jacobian_penalty(logits: tf.Tensor, jacobian: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
-    """What input noise adds to the mean cross-entropy, to second order in its size.
+    """Returns the second-order effect of input noise on the mean cross-entropy.
 
     Bishop, "Training with noise is equivalent to Tikhonov regularization" (1995), for
     cross-entropy on logits f and noise of variance v_i on input i: expanding E[L(f(x + noise))],
@@ -75,7 +56,7 @@ def jacobian_penalty(logits: tf.Tensor, jacobian: tf.Tensor, variance: tf.Tensor
 def noise_penalty(
     model: keras.Model, x: tf.Tensor, noise: InputNoise
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logits of `x` in training mode, and the Jacobian penalty of `noise` there.
+    """Returns the logits of `x` in training mode, and the Jacobian penalty of `noise` there.
 
     The Jacobian takes a backward pass for each class.
     """

@@ -1,6 +1,8 @@
-"""A plan tried on a few examples before training: does it see all that the model's weights do?
+"""Checks on a few examples of the first batch, before training.
 
-Three things a plan cannot read off the layers are found by running the model once:
+What a plan cannot read off the layers is found by running the model once:
+
+- a layer that mixes examples: clipping would not bound what one of them does;
 
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
   gradient would be missing;
@@ -8,7 +10,7 @@ Three things a plan cannot read off the layers are found by running the model on
 - per-example gradients that are not those of plain backpropagation. They are compared where a layer
   is not Keras's own, or a rule not this package's.
 
-The model runs in inference mode in a graph of its own: no random number is drawn, no weight moves.
+The model runs in inference mode in a separate graph: no random number is drawn, no weight moves.
 """
 
 import contextlib
@@ -23,17 +25,20 @@ from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd import rules
 from ft_tf.training.dpsgd.capture import Call, captured, check_uses, replaced_calls
-from ft_tf.training.dpsgd.clipping import clipped_sum, with_open_batch
-from ft_tf.training.dpsgd.losses import PerExampleLoss, check_loss_is_per_example
+from ft_tf.training.dpsgd.example_gradients import with_open_batch
+from ft_tf.training.dpsgd.example_losses import PerExampleLoss, check_loss_is_per_example
 from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
 from ft_tf.training.dpsgd.rules import Rule
+from ft_tf.training.dpsgd.step import clipped_sum
 
 EXAMPLES = 3
 _NO_CLIPPING = 1e30
+_OUTPUT_TOLERANCE = 1e-4  # rounding differs between batch sizes by 1e-6 of the outputs
+_LOW_PRECISION_OUTPUT_TOLERANCE = 1e-2
 
 
 class Tolerance(NamedTuple):
-    """What two ways to compute one gradient may differ by.
+    """The tolerated difference of two ways to compute one gradient.
 
     Attributes:
         relative: share of the weight's own gradient.
@@ -47,12 +52,45 @@ class Tolerance(NamedTuple):
 _FLOAT32, _BFLOAT16 = Tolerance(1e-2, 1e-3), Tolerance(0.25, 0.05)
 
 
+def check_examples_are_independent(model: keras.Model, x: Any) -> None:
+    """Compares the outputs of a few examples together with those of each alone.
+
+    It finds a Lambda layer that subtracts a mean over the batch, say, but not a layer that mixes
+    examples only in training mode.
+
+    Args:
+        model: a model with one output.
+        x: a nest of arrays or tensors [batch, ...].
+
+    Raises:
+        ModelError: the outputs differ.
+    """
+
+    def outputs_of(rows: slice) -> np.ndarray:
+        part = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[rows]), x)
+        return model(part, training=False).numpy()
+
+    count = min(EXAMPLES, len(tf.nest.flatten(x)[0]))
+    together = outputs_of(slice(count))
+    alone = np.concatenate([outputs_of(slice(row, row + 1)) for row in range(count)])
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        return  # such examples show nothing
+    tolerance = (
+        _LOW_PRECISION_OUTPUT_TOLERANCE if low_precision_layers(model) else _OUTPUT_TOLERANCE
+    )
+    if np.abs(together - alone).max() > tolerance * np.abs(alone).max():
+        raise ModelError(
+            f"model={model.name} gives an example another output when other examples are in the "
+            "batch: a layer mixes examples, so clipping would not bound what one of them does"
+        )
+
+
 def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:
     """Tries `plan` on the first EXAMPLES of x and y.
 
     Args:
         plan: of the model.
-        loss: gives one loss per example.
+        loss: returns one loss per example.
         x: a nest of arrays or tensors [batch, ...].
         y: array or tensor of labels [batch, ...].
 
@@ -66,7 +104,7 @@ def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:
 
 
 def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> None:
-    """Tries the loss on the first EXAMPLES of x and y: labels made up do not suit every loss.
+    """Tries the loss on the first EXAMPLES of x and y: made-up labels do not suit every loss.
 
     Raises:
         ArgumentError: it mixes examples.
@@ -77,14 +115,14 @@ def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> N
 
 
 def _is_known(layer: keras.layers.Layer, rule: Rule | None) -> bool:
-    """Whether a layer is served by a rule of this package, or is Keras's own in all its parts."""
+    """Returns True for a layer with a rule of this package, or Keras's own in all its parts."""
     if rule is not None:
         return rule.__module__.startswith(rules.__name__)
     return all(type(part).__module__.startswith("tf_keras.") for part in layer._flatten_layers())
 
 
 def _check_reads_and_rows(plan: Plan, x: Any) -> None:
-    """Refuses weights that are read outside their layers, and rows that are no examples."""
+    """Rejects weights that are read outside their layers, and rows that are no examples."""
     strays: set[str] = set()
     rows: list[keras.layers.Layer] = []  # the layer of each tensor that `graph` counts
 
@@ -119,7 +157,7 @@ def _check_reads_and_rows(plan: Plan, x: Any) -> None:
 
 @contextlib.contextmanager
 def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterator[None]:
-    """Puts into `strays` the trained weights that are read while no call of their layer runs."""
+    """Adds to `strays` the trained weights that are read while no call of their layer runs."""
     owners = {
         id(weight.handle): (layer, f"{weight.name!r} of layer {layer.name!r}")
         for layer in plan.layers
@@ -168,7 +206,7 @@ def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> 
     tolerance = _BFLOAT16 if low_precision_layers(plan.model) else _FLOAT32
     plain_norms = np.sqrt([sum(np.sum(np.square(part)) for part in parts) for parts in plain])
     if not (np.isfinite(norms).all() and np.isfinite(plain_norms).all()):
-        return  # nothing can be told from such examples
+        return  # such examples show nothing
     whole = plain_norms.sum()
     for variable, mine, *theirs in zip(variables, ours, *plain, strict=True):
         expected = np.sum(theirs, axis=0)
@@ -195,5 +233,5 @@ def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:
     return (
         f"layer {layer.name!r} ({type(layer).__name__}) gets other per-example gradients of "
         f"{variable.name!r} than plain backpropagation: its rule is wrong, or its call uses "
-        "what is no argument of it (such as a tensor kept in an attribute)"
+        "a tensor that is no argument (kept in an attribute, say)"
     )

@@ -1,12 +1,13 @@
-"""How fast a fault campaign is, beside the loop that a user would write."""
+"""`benchmark faults`: the time of a fault campaign, and of the loop that a user would write."""
 
+import itertools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from experiments.benchmarks import timer
 from ft_tf import architectures, data, intervals
 from ft_tf._compat import keras
 from ft_tf.checks import check_positive_integer
@@ -24,7 +25,7 @@ _LONG_TRIAL = 2.0  # seconds; longer trials are timed one at a time
 _CIFAR_EXAMPLES = 10_000  # nine convolutions: an epoch of all 50,000 would take minutes
 
 
-def benchmark_faults(
+def run(
     *,
     architecture: str = "fmnist_dnn",
     batch_size: int = 1000,
@@ -34,29 +35,28 @@ def benchmark_faults(
 ) -> list[dict[str, Any]]:
     """Times trials at rate 0.5 over 10,000 images: ours, and set_weights with evaluate.
 
-    The loop draws NumPy masks, calls `set_weights` and `evaluate` at batch 128. Both run in turn
-    (A B A B ...); figures are medians.
+    The loop draws NumPy masks, calls `set_weights` and `evaluate` at batch 128.
 
     The time to an interval of +- 0.5 points is, for ours, that of one call of
-    `sweep(half_width=0.005, method="stein")`, with everything in it: finding sites, compiling, the
-    clean pass, the pilot. For the loop, which tests all images in each trial, it is the number of
-    trials that the same procedure asks for with a pilot of the same length, the pilot's among them,
-    times the measured time of a trial; their variance is the one between masks, from our rows.
+    `sweep(half_width=0.005, method="stein")`: finding sites, compiling, the clean pass and the
+    pilot included. For the loop, which tests all images in each trial, it is the number of trials
+    that the same procedure asks for with a pilot of the same length, the pilot's among them, times
+    the measured time of a trial; their variance is the one between masks, from our rows.
 
     Args:
         architecture: one of `architectures.NAMES` with image input.
         batch_size: of our evaluation.
         data_dir: TFDS directory for the images; Fashion-MNIST has an embedded sample, tiled to
             10,000 test images. Without data the images are noise and the model is not trained.
-        rounds: how often each is timed.
-        epochs: training before, so that the spread between masks is that of a trained model.
+        rounds: measurements of each.
+        epochs: epochs of training before, so that masks differ as they do on a trained model.
 
     Returns:
         A row for "weights" and one for "units": architecture, target, images, data,
         clean_accuracy, loop_seconds, trial_seconds, ratio, loop_trials, loop_interval_seconds,
         images_per_trial, trials, half_width (reached), interval_seconds, interval_ratio; and
         cheapest_images, cheapest_seconds: what `intervals.allocate` would choose with hindsight
-        for the times measured, and what it would take after the pilot.
+        for the times measured, and the seconds that it would take after the pilot.
     """
     check_positive_integer(batch_size=batch_size, rounds=rounds)
     model = architectures.build(architecture)
@@ -113,19 +113,23 @@ def _timed(
 
     loop_trial()
     our_trials(1, 0)  # compiles
-    count = 4 if _seconds(lambda: our_trials(1, 0)) < _LONG_TRIAL else 1
-    loop, ours = [], []
-    for number in range(rounds):
-        loop.append(_seconds(loop_trial))
-        ours.append(_seconds(lambda n=number: our_trials(count, 100 + count * n)) / count)
-    times = [float(np.median(values)) for values in (loop, ours)]
+    count = 4 if timer.seconds(lambda: our_trials(1, 0)) < _LONG_TRIAL else 1
+    firsts = itertools.count(100, count)
+    times = timer.in_turn(
+        {
+            "loop": lambda: timer.seconds(loop_trial),
+            "ours": lambda: timer.seconds(lambda: our_trials(count, next(firsts)), units=count),
+        },
+        rounds,
+    )
+    loop, ours = times["loop"].median, times["ours"].median
     return {
         "images": len(x),
         "clean_accuracy": campaign.measures.clean_accuracy,
-        "loop_seconds": times[0],
-        "trial_seconds": times[1],
-        "ratio": times[0] / times[1],
-        **_time_to_interval(model, x, y, target, batch_size, *times),
+        "loop_seconds": loop,
+        "trial_seconds": ours,
+        "ratio": loop / ours,
+        **_time_to_interval(model, x, y, target, batch_size, loop, ours),
     }
 
 
@@ -142,12 +146,6 @@ def _loop_weights(
     return faulty
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def _time_to_interval(
     model: keras.Model,
     x: np.ndarray,
@@ -157,7 +155,7 @@ def _time_to_interval(
     loop: float,
     full: float,
 ) -> dict[str, Any]:
-    """Runs a campaign until its interval is +- HALF_WIDTH, and says what the loop would take."""
+    """Runs a campaign until its interval is +- HALF_WIDTH, and estimates the loop's time."""
     ends: list[float] = []
     start = time.perf_counter()
     frame = sweep(
@@ -180,11 +178,11 @@ def _time_to_interval(
 def interval_figures(
     frame: pd.DataFrame, seconds: float, *, loop: float, full: float, small: float
 ) -> dict[str, Any]:
-    """Trials and seconds to +- HALF_WIDTH, ours and the loop's, both with their pilots.
+    """Returns trials and seconds to +- HALF_WIDTH, ours and the loop's, pilots included.
 
     Args:
-        frame: of our campaign at one rate, stopped by "stein".
-        seconds: what it took.
+        frame: our campaign at one rate, stopped by "stein".
+        seconds: its time.
         loop: seconds of one of the loop's trials.
         full: seconds of one of ours on all images.
         small: seconds of one of ours on `images_per_trial`.

@@ -1,22 +1,21 @@
-"""What `benchmark trades` measures: a TRADES step, its parts, and plain training beside it.
+"""`benchmark trades`: the time of a TRADES step and of its parts, and of plain training.
 
-All work on one batch of random images in memory. They take turns, A B C A B C, so that what the
-machine does besides falls on all alike; figures are medians over rounds.
+All work on one batch of random images in memory.
 """
 
 import dataclasses
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks import timer
+from experiments.benchmarks.operations import matmul_peak, operations_of
 from ft_tf import architectures, checks
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.benchmark import matmul_peak, training_operations
+from ft_tf.training.bfloat16 import warn_if_slow
 from ft_tf.training.natural import NaturalModel
-from ft_tf.training.precision import warn_if_slow
 from ft_tf.training.trades import TradesModel, mean_divergence
 
 _EPSILON, _STEP_SIZE, _NUM_STEPS, _BETA = 0.031, 0.007, 10, 6.0
@@ -26,14 +25,14 @@ _FIT_STEPS = 16
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """One thing that is timed.
+    """A piece of work that is timed.
 
     Attributes:
         name: as printed.
-        run: does it `per_run` times.
-        per_run: how often one call of `run` does it.
-        in_step: how often a TRADES step does it; None for what is no part of one.
+        run: does the work `per_run` times.
+        in_step: times that a TRADES step does it; None for whole steps.
         operations: floating-point operations per example, of Dense and Conv2D layers.
+        per_run: times that one call of `run` does it.
     """
 
     name: str
@@ -41,16 +40,6 @@ class _Part:
     in_step: int | None
     operations: int
     per_run: int = 1
-
-
-def _operations(model: keras.Model) -> tuple[int, int]:
-    """Operations per example of a forward pass, and of plain training, of Dense and Conv2D."""
-    forward = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
-            positions = int(np.prod(layer.output_shape[1:-1]))
-            forward += 2 * positions * int(np.prod(layer.kernel.shape))
-    return forward, training_operations(model)
 
 
 def _compiled(trainer: keras.Model) -> Any:
@@ -80,10 +69,10 @@ def _stepper(trainer: Any, x: tf.Tensor, y: tf.Tensor) -> Callable[[], Any]:
 
 
 def _pieces(trainer: TradesModel, x: tf.Tensor, y: tf.Tensor) -> list[_Part]:
-    """The parts of a TRADES step, each compiled by itself."""
+    """Returns the parts of a TRADES step, each compiled separately."""
     model = trainer.model
     variables = model.trainable_variables
-    forward, training = _operations(model)
+    forward, training = operations_of(model)
     logits = tf.constant(model(x, training=False))
     points = tf.constant(trainer.attack(x, logits, tf.constant(0, tf.int64)))
     zeros = [tf.zeros_like(variable) for variable in variables]
@@ -124,7 +113,7 @@ def _parts(architecture: str, batch_size: int, precision: str) -> list[_Part]:
     labels = rng.integers(0, max(2, trades.model.output_shape[-1]), len(images))
     x, y = tf.constant(images[:batch_size]), tf.constant(labels[:batch_size])
     plain = _compiled(NaturalModel(architectures.build(architecture, precision=precision)))
-    forward, training = _operations(plain.model)
+    forward, training = operations_of(plain.model)
     whole = 2 * _NUM_STEPS * forward + 2 * training
 
     def fit() -> None:
@@ -138,16 +127,7 @@ def _parts(architecture: str, batch_size: int, precision: str) -> list[_Part]:
     ]
 
 
-def _seconds_of_one(part: _Part, seconds: float) -> float:
-    """Mean time of doing the part once, over about as many seconds as asked."""
-    start, runs = time.perf_counter(), 0
-    while runs == 0 or time.perf_counter() - start < seconds:
-        part.run()
-        runs += 1
-    return (time.perf_counter() - start) / (runs * part.per_run)
-
-
-def benchmark_trades(
+def run(
     *,
     architecture: str,
     batch_size: int = 128,
@@ -155,27 +135,27 @@ def benchmark_trades(
     seconds: float = 2.0,
     rounds: int = 3,
 ) -> list[dict[str, Any]]:
-    """Times a step of TRADES (10 steps of attack), its parts, plain SGD and `fit`, in turn.
+    """Times a step of TRADES (10 steps of attack), its parts, plain SGD and `fit`.
 
-    The natural pass is part of the outer passes too: a step makes it once for both. Parts that are
-    compiled by themselves cost a little more than within the step.
+    The natural pass is part of the outer passes too: a step computes it once for both. Parts that
+    are compiled separately cost a little more than within the step.
 
     Args:
         architecture: one of ft_tf.architectures.NAMES.
         batch_size: examples per step.
         precision: "float32" or "mixed_bfloat16".
-        seconds: about what each row takes in each round.
-        rounds: turns.
+        seconds: about the time of each row in each round.
+        rounds: measurements of each row.
 
     Returns:
         A row for each of "plain step", "TRADES step", "TRADES fit" (`fit` on arrays, its start
         included), "natural pass", "attack step", "outer passes" (forward and backward of the
         loss at x and x'), "update": `part`; `milliseconds` (median over rounds), `low`, `high`;
-        `examples_per_second`; `in_step`, how often a TRADES step does it, None for whole steps;
-        `share`, of the TRADES step's time, all its times counted; `forward_passes`, its arithmetic
-        in Dense and Conv2D layers over a forward pass's; `measured_passes`, its time over
-        the natural pass's; `peak_fraction`, its operations per second over those of a float32
-        matrix product, measured in the same run. None where a figure means nothing.
+        `examples_per_second`; `in_step`, times that a TRADES step does it, None for whole steps;
+        `share`, of the TRADES step's time, all these times counted; `forward_passes`, its
+        operations in Dense and Conv2D layers over those of a forward pass; `measured_passes`, its
+        time over that of the natural pass; `peak_fraction`, its operations per second over those
+        of a float32 matrix product, measured in the same run. None where a value means nothing.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -186,19 +166,20 @@ def benchmark_trades(
     parts = _parts(architecture, batch_size, precision)
     for part in parts:
         part.run()  # compiles
-    times: dict[str, list[float]] = {part.name: [] for part in parts}
-    for _ in range(rounds):
-        for part in parts:
-            times[part.name].append(_seconds_of_one(part, seconds))
+
+    def measure(part: _Part) -> float:
+        return timer.seconds(part.run, units=part.per_run, at_least=seconds)
+
+    times = timer.in_turn({part.name: functools.partial(measure, part) for part in parts}, rounds)
     peak = matmul_peak()
-    median = {name: statistics.median(values) for name, values in times.items()}
+    median = {name: found.median for name, found in times.items()}
     forward = next(part.operations for part in parts if part.name == "natural pass")
     return [
         {
             "part": part.name,
             "milliseconds": 1e3 * median[part.name],
-            "low": 1e3 * min(times[part.name]),
-            "high": 1e3 * max(times[part.name]),
+            "low": 1e3 * times[part.name].low,
+            "high": 1e3 * times[part.name].high,
             "examples_per_second": batch_size / median[part.name],
             "in_step": part.in_step,
             "share": part.in_step and part.in_step * median[part.name] / median["TRADES step"],
