@@ -2,7 +2,7 @@
 
 import example_records
 
-from ft_tf.study.describe import summary
+from experiments._summary import summary
 
 
 def attack(*, epsilon, steps, images, clean, robust, warnings=(), distance="l_inf"):
