@@ -12,23 +12,28 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.models import ending_of
+from ft_tf.models.usage import reads_models, version_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
 """Where a model keeps its compiled inference pass, as Keras keeps its own compiled functions."""
 
 
 def _forward_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model's compiled inference pass; one per model, so that repeated calls do not retrace."""
-    if vars(model).get(COMPILED_FORWARD) is None:
+    """The model's compiled inference pass, kept as long as the model's structure stays the same."""
+    version = version_of(model)
+    kept_version, forward = vars(model).get(COMPILED_FORWARD) or (None, None)
+    if kept_version != version:
 
         @tf.function(reduce_retracing=True)
         def forward(x: tf.Tensor) -> tf.Tensor:
             return tf.cast(model(x, training=False), tf.float32)
 
-        vars(model)[COMPILED_FORWARD] = forward  # past Keras's tracking: it is no part of the model
-    return vars(model)[COMPILED_FORWARD]
+        # Past Keras's tracking: it is no part of the model.
+        vars(model)[COMPILED_FORWARD] = (version, forward)
+    return forward
 
 
+@reads_models
 def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000) -> np.ndarray:
     """Logits of `model` on `x` in inference mode, batch by batch.
 

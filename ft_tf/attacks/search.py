@@ -30,6 +30,7 @@ from ft_tf.checks import (
     check_radius,
 )
 from ft_tf.metrics import predict_logits, predicted_labels
+from ft_tf.models.usage import version_of
 
 LEG = 10
 """PGD steps between two looks at which examples still stand, where it may stop early."""
@@ -259,7 +260,7 @@ def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:
     """
     shape = problem.x.shape[1:]
     key = (attempt.method, attempt.loss, problem.distance, shape, problem.classes)
-    cache = _ascents.setdefault(problem.model, {})
+    cache = _ascents.setdefault(problem.model, {}).setdefault(version_of(problem.model), {})
     if key not in cache:
         reference = weakref.ref(problem.model)  # the cache must not keep its own key alive
         cache[key] = _build_ascent(reference, *key)

@@ -157,10 +157,14 @@ class Campaign:
         self._plan = plan
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
-        self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
         self._repeated: dict[int, dict[str, Any]] = {}
-        with self.armed():
-            clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
+        with guarded(model):
+            self._program = TrialProgram(
+                model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes
+            )
+            with self._program.weights.restored_after():
+                clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
+                self._program.weights.check_state()
         self.measures = Measures(clean, y)
 
     @property
@@ -180,9 +184,16 @@ class Campaign:
 
     @contextlib.contextmanager
     def armed(self) -> Iterator[None]:
-        """Within the block trials may run, not training or saving; then it is clean again."""
-        with self._program.weights.restored_after(), guarded(self._model):
-            yield
+        """Within the block trials may run, not training or saving; then it is clean again.
+
+        Raises:
+            ModelError: the weights are no longer those that the campaign began with; the model is
+                armed already, or another thread computes with it.
+        """
+        with guarded(self._model):
+            self._program.weights.check_clean()
+            with self._program.weights.restored_after():
+                yield
 
     def rows(
         self,

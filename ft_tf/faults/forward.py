@@ -13,24 +13,21 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults.interrupts import interrupts_held
+from ft_tf.models.usage import leaf_layers, using
 
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
 """(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
 
 
-def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model's layers in order, those of nested models in their place, each once."""
-    leaves: dict[int, keras.layers.Layer] = {}
-    for layer in model.layers:
-        inner = leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
-        for leaf in inner:
-            leaves.setdefault(id(leaf), leaf)
-    return list(leaves.values())
-
-
 @contextlib.contextmanager
 def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     """Passes every layer's output through `on_output` while the block runs."""
+    with using(model, "trace"), _hooks(model, on_output):
+        yield
+
+
+@contextlib.contextmanager
+def _hooks(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     calls: dict[int, int] = {}
 
     @tf.autograph.experimental.do_not_convert

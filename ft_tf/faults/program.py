@@ -11,7 +11,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.faults import forward, units
-from ft_tf.faults.arming import WeightFaults, silenced_groups
+from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
 from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
@@ -25,7 +25,8 @@ _Key = tuple[int, int]  # id of a layer, number of its call
 
 
 class TrialProgram:
-    """Evaluates a model under the faults of a plan; use it inside `weights.restored_after()`.
+    """Evaluates a model under the faults of a plan; make it inside `guarded(model)`, use it
+    inside `weights.restored_after()` too.
 
     Args:
         model: the model; the program writes into its variables.
@@ -46,6 +47,7 @@ class TrialProgram:
         self._plan = dataclasses.replace(plan, groups=_moved_behind_pools(model, plan))
         self._x = tf.nest.map_structure(tf.convert_to_tensor, x)
         self._size = len(tf.nest.flatten(self._x)[0])
+        values = values_of(model)  # before the first pass, which may change them
         self._kept = self._keep_clean_activations(cache_bytes)
         kept_points = [
             group for group in self._plan.groups_of("units")
@@ -54,7 +56,7 @@ class TrialProgram:
         # Kept activations are computed with clean weights, so their units need a mask.
         silenced = tuple(g for g in silenced_groups(self._plan) if g not in kept_points)
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
-        self.weights = WeightFaults(self._plan, silenced)
+        self.weights = WeightFaults(model, self._plan, silenced, values)
         self._all_images = tf.function(self._trial, autograph=False)
         self._some_images = tf.function(self._trial, autograph=False)
 
