@@ -15,6 +15,9 @@ from ft_tf.errors import ModelError
 from ft_tf.faults.interrupts import interrupts_held
 from ft_tf.models.usage import leaf_layers, using
 
+_RANDOM = ("Random", "Stateful", "Rng", "Multinomial", "TruncatedNormal", "Parameterized")
+"""How TensorFlow's operations that draw random numbers begin; stateless ones repeat theirs."""
+
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
 """(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
 
@@ -157,6 +160,16 @@ class ForwardPass:
                 types.add(operation.type)
                 waiting += [source.op for source in operation.inputs]
         return types
+
+    def draws(self) -> bool:
+        """Whether some operation draws random numbers, which differ from pass to pass."""
+        types = {operation.type for operation in self.graph.get_operations()}
+        for function in self.graph.as_graph_def().library.function:  # bodies of loops and branches
+            types |= {node.op for node in function.node_def}
+        return any(
+            name.startswith(_RANDOM) and not name.startswith("StatefulPartitioned")
+            for name in types
+        )
 
     def feeds_layer(self, call: Call) -> bool:
         """Whether a layer with weights computes on what `call` returned."""

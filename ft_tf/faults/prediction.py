@@ -11,6 +11,7 @@ import pandas as pd
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_fraction, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
 from ft_tf.faults.guard import guarded
 from ft_tf.faults.models import FaultModel
@@ -84,6 +85,7 @@ def first_order(
         ArgumentError: the fault is random, or target or allocation has no such formula.
         ModelError: something asked for cannot be faulted.
     """
+    x = check_inputs(x, model=model)
     plan = _predictable_plan(model, target, fault, allocation, select)
     one_image = _gradient_sums(model, plan)
     sums = [one_image(tf.convert_to_tensor(x[i : i + 1])) for i in range(len(x))]
@@ -137,6 +139,7 @@ def compare_with_trials(
         raise ArgumentError(f"trials={trials} must be at least 2 to see a spread")
     plan = _predictable_plan(model, target, fault, allocation, select)
     options = {"fault": fault, "allocation": allocation, "select": select}
+    x = check_inputs(x, model=model)
     predicted = first_order(model, x, target=target, **options)
     sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}

@@ -3,12 +3,13 @@
 import concurrent.futures
 import itertools
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
 from ft_tf import attacks, faults, metrics
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults.callback import FaultInjection
 
@@ -224,6 +225,25 @@ def test_a_model_whose_calls_change_it_is_refused_and_stays_as_it_was(target):
     ):
         model(X)
     assert bytes_of(model) == before
+
+
+class Noisy(layers.Layer):
+    """Draws at inference, within a branch of its graph."""
+
+    def call(self, inputs):
+        draw = lambda: inputs + tf.random.normal(tf.shape(inputs), stddev=0.1)  # noqa: E731
+        return tf.cond(tf.reduce_sum(inputs) > -1e9, draw, lambda: inputs)
+
+
+def test_a_model_that_draws_at_inference_gives_a_warning(model):
+    noisy = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), Noisy(), layers.Dense(3)])
+    plain = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), layers.Dense(3)])
+    for use in ("sweep", "compare"):
+        with pytest.warns(UserWarning, match="same images differently each time"):
+            USES[use](noisy)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            USES[use](plain)
 
 
 @pytest.mark.parametrize(

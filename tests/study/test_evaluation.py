@@ -85,9 +85,7 @@ def test_bit_errors_are_those_of_a_sweep_for_each_format(finished, stripes):
         )
         assert campaign.sites == bits * 669_706
         assert campaign.rates == (0.0, 1e-4, 1e-2)
-        assert campaign.faults == tuple(
-            round(rate * campaign.sites) for rate in (0, 1e-4, 1e-2)
-        )
+        assert campaign.faults == tuple(round(rate * campaign.sites) for rate in (0, 1e-4, 1e-2))
         means = frame.groupby("rate")[["accuracy", "accuracy_lost"]].mean()
         np.testing.assert_allclose(campaign.mean, means["accuracy"])
         np.testing.assert_allclose(campaign.lost.mean, means["accuracy_lost"])
