@@ -135,6 +135,7 @@ def bit_errors(
         )
         for storage in evaluation.bit_error_formats
     }
+    return campaigns or None
 
 
 def fault_campaign(
