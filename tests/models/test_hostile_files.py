@@ -313,6 +313,7 @@ ARCHIVES = {
     "twice": (hostile.twice, "holds 'config.json' more than once"),
     "many": (hostile.many_members, "more files than the three"),
     "huge directory": (hostile.huge_directory, "more files than the three"),
+    "huge zip64 directory": (hostile.huge_zip64_directory, "more files than the three"),
     "other": (
         lambda version, path: hostile.replaced(version, path, code__py=b"1"),
         "holds 'code.py', which is no part",
