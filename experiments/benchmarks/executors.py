@@ -36,7 +36,7 @@ def run(
     """
     dataset, configs = _study(architecture, batch_size)
     times: dict[int, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
-    found: dict[int, list[records.Record]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as place:
         for number in range(rounds):
             for workers in WORKERS:
@@ -77,10 +77,10 @@ def _study(architecture: str, batch_size: int) -> tuple[data.Dataset, list[c.Run
 
 def _timed(
     study: Sequence[Job], workers: int, place: Path
-) -> tuple[float, float, list[records.Record]]:
+) -> tuple[float, float, list[dict[str, Any]]]:
     """Seconds of the whole, seconds until the first run began, and what is comparable of each."""
     begun: list[float] = []
-    found: dict[int, records.Record] = {}
+    found: dict[int, dict[str, Any]] = {}
     started = time.perf_counter()
     pool = LocalProcesses(workers=workers, threads=1).open(place)
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from ft_tf.records import Record
+from ft_tf.records import Circles, Record
 from ft_tf.study.executors import Executor, run_tasks
 
 
@@ -197,10 +197,8 @@ def _on_workers(
 def outcome(record: Record, *, was_done: bool) -> str:
     """A record in a few words, for the line of a finished job."""
     before = " (done before)" if was_done else ""
-    if record["status"] == "failed":
-        failure = record["failure"]
-        return f"FAILED at epoch {failure['epoch']}: {failure['reason']}{before}"
-    if record["kind"] == "circles":
-        return f"{record['replicates']} replicates{before}"
-    accuracy = record["accuracy"]
-    return f"train {accuracy['train']:.2%}, test {accuracy['test']:.2%}{before}"
+    if record.failure is not None:
+        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}{before}"
+    if isinstance(record, Circles):
+        return f"{record.replicates} replicates{before}"
+    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"
