@@ -3,10 +3,9 @@
     python crashing.py NAME.json     {name: {"arguments", "point", "how"}}; writes NAME.out.json
 
 Each command line runs in a fork of a process that has imported TensorFlow: importing it for every
-one would take most of the time. Run with further arguments it is a single command line, whose
-workers end at the point:
+one would take most of the time. One whose workers end at the point runs by itself:
 
-    python crashing.py POINT HOW experiments.reproduce --workers=2 ...
+    CRASHING="POINT HOW" python crashing.py experiments.reproduce --workers=2 ...
 
 Ways to end: "kill", "terminate" and "interrupt" send the signal; "full" lets every later write to a
 file fail, as on a full disk; "torn" kills the process in the middle of the next write of more than
@@ -79,7 +78,7 @@ def install(point, how):
             self.epoch = epoch
 
         def on_train_batch_end(self, batch, logs=None):
-            if self.epoch == 1:
+            if self.epoch == min(1, self.params["epochs"] - 1):
                 strike(how)
 
     def fit(*arguments, callbacks, original=distributed.fit, **options):
@@ -172,9 +171,10 @@ def main(path):
     path.with_suffix(".out.json").write_text(json.dumps(results))
 
 
-if len(sys.argv) > 2:
-    install(*sys.argv[1:3])  # in workers, too, which import this file
-    if __name__ == "__main__":
-        sys.exit(run(sys.argv[3:]))
-elif __name__ == "__main__":
-    main(Path(sys.argv[1]))
+if "CRASHING" in os.environ:
+    install(*os.environ["CRASHING"].rsplit(maxsplit=1))  # workers import this file, too
+if __name__ == "__main__":
+    if sys.argv[1].endswith(".json"):
+        main(Path(sys.argv[1]))
+    else:
+        sys.exit(run(sys.argv[1:]))

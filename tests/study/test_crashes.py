@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ ENDINGS = [
 ]
 ALGORITHMS = ("natural", "trades", "seeded", "unseeded")  # take turns
 SLOW = [
-    *((*ending, ALGORITHMS[index % 4]) for index, ending in enumerate(ENDINGS)),
+    *((*ending, ALGORITHMS[(index + index // 12) % 4]) for index, ending in enumerate(ENDINGS)),
     *(("report", how, "reproduce") for how in ("kill", "terminate", "full", "torn")),
     ("record", "kill", "reproduce"),
 ]
@@ -136,3 +137,62 @@ def test_the_same_command_goes_on_to_the_same_record(scenario, quick):
 @pytest.mark.parametrize("scenario", SLOW, ids="-".join)
 def test_whatever_ends_a_run_the_same_command_goes_on_to_the_same_record(scenario, whole):
     check(scenario, whole)
+
+
+STUDY = (
+    *REPRODUCE[:3], "--only=natural,tikhonov", *REPRODUCE[4:],
+)  # fmt: skip
+
+
+def run_study(place, *more, strikes=None):
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
+    if strikes:
+        environment["CRASHING"] = " ".join(strikes)
+    return subprocess.run(
+        [sys.executable, HERE / "crashing.py", *STUDY, *more],
+        cwd=place, env=environment, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The study without workers."""
+    place = tmp_path_factory.mktemp("alone")
+    assert run_study(place).returncode == 0
+    return place
+
+
+def processes_of(place):
+    """Processes that have held a run below `place` and still exist."""
+    locks = [path.read_text() for path in place.rglob(".lock")]
+    return [text for text in locks if Path("/proc", text.split()[1]).exists()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["lock", "mid-epoch", "record"])
+def test_a_killed_worker_is_replaced_within_the_command(point, study, tmp_path):
+    done = run_study(tmp_path, "--workers=2", strikes=(point, "kill"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "died").exists()
+    assert done.stdout.count("its worker was lost (signal 9); another one goes on") == 1
+    check_same(tmp_path, study, "reproduce")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("point", "how"), [("mid-epoch", "terminate"), ("record", "orphan"), ("model", "full")]
+)
+def test_a_study_on_workers_that_is_ended_goes_on(point, how, study, tmp_path):
+    done = run_study(tmp_path, "--workers=2", strikes=(point, how))
+    assert (tmp_path / "died").exists()
+    deadline = time.monotonic() + 30  # orphans end when they see it
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of(tmp_path)
+    if how == "orphan":
+        assert done.returncode == -9
+    else:
+        check_end(how, done.returncode, done.stdout, done.stderr)
+    again = run_study(tmp_path, "--workers=2")
+    assert (again.returncode, again.stderr) == (0, "")
+    check_same(tmp_path, study, "reproduce")
