@@ -133,8 +133,27 @@ def _given(**also: str) -> list[str]:
     return [line for name in sorted(given) for line in given[name].splitlines()]
 
 
-def run(main: Callable[[list[str]], int | None], *, words: int = 0, resumes: bool = False) -> None:
-    """Runs `main(argv)` as an absl app; `words` arguments may stand before or among the flags.
+_defined: set[str] = set()
+
+
+def define(define_flags: Callable[[], None]) -> None:
+    """Defines a binary's flags, in place of those of another binary that ran in this process."""
+    for name in _defined:
+        delattr(flags.FLAGS, name)
+    before = set(flags.FLAGS)
+    define_flags()
+    _defined.clear()
+    _defined.update(set(flags.FLAGS) - before)
+
+
+def run(
+    main: Callable[[list[str]], int | None],
+    define_flags: Callable[[], None],
+    *,
+    words: int = 0,
+    resumes: bool = False,
+) -> None:
+    """Runs `main(argv)` as an absl app; `words` arguments may be among the flags.
 
     Exit codes: 0, or what `main` returns; 2 with one line on stderr for bad input; 130 after
     Ctrl-C, 143 after SIGTERM; a traceback only with --verbose or for an error that nobody foresaw.
@@ -142,9 +161,11 @@ def run(main: Callable[[list[str]], int | None], *, words: int = 0, resumes: boo
 
     Args:
         main: what the binary does.
-        words: how many arguments that are no flags there may be.
+        define_flags: defines its flags, so that importing a binary defines none.
+        words: largest number of arguments that are no flags.
         resumes: whether the same command goes on where it was interrupted.
     """
+    define(define_flags)
 
     def guarded(arguments: list[str]) -> int | None:
         if not flags.FLAGS.verbose:

@@ -16,19 +16,25 @@ except StackError as stack_error:  # binaries import this module before anything
         raise
     _app.fail(str(stack_error))
 
-flags.DEFINE_integer(
-    "threads",
-    len(os.sched_getaffinity(0)),
-    "Threads of one TensorFlow operation; results differ in the last bits with it. The default is "
-    "what this machine has.",
-)
-flags.DEFINE_string(
-    "data_dir",
-    None,
-    "TFDS directory with the data sets. Without it: TFDS's own default, then Debian's package "
-    "dataset-fashion-mnist, then, for Fashion-MNIST only, the embedded sample of 6,000 + 1,000.",
-)
-flags.DEFINE_bool("download", False, "Let TFDS fetch a data set that is not there.")
+flags.disclaim_key_flags()  # --help lists the flags under the binary that asks for them
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_integer(
+        "threads",
+        len(os.sched_getaffinity(0)),
+        "Threads of one TensorFlow operation; results differ in the last bits with it. The "
+        "default is what this machine has.",
+    )
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "TFDS directory with the data sets. Without it: TFDS's own default, then Debian's package "
+        "dataset-fashion-mnist, then, for Fashion-MNIST only, the embedded sample of 6,000 + "
+        "1,000.",
+    )
+    flags.DEFINE_bool("download", False, "Let TFDS fetch a data set that is not there.")
 
 
 def start() -> None:

@@ -8,32 +8,43 @@ from absl import flags
 from experiments import _app, _stack, _terminal
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
-from ft_tf.study import subjects
+from ft_tf.study import datasets, trained_models
+from ft_tf.study.trained_models import TrainedModel
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_stack)
+flags.disclaim_key_flags()  # --help lists the flags under the binary that asks for them
 
-_DATASETS = ("fashion_mnist", "cifar10")
 
-flags.DEFINE_list(
-    "run",
-    None,
-    "Directory of a finished run of train or reproduce; attack takes one, inject_faults several.",
-)
-flags.DEFINE_string(
-    "model",
-    None,
-    "In place of --run: your own model, a .keras file of Keras 2 or 3. No code from it runs.",
-)
-flags.DEFINE_string(
-    "dataset",
-    None,
-    f"With --model, the data set it is tested on: {' or '.join(_DATASETS)}, pixels in [0, 1].",
-)
+def define_flags() -> None:
+    """Defines the flags."""
+    _stack.define_flags()
+    flags.DEFINE_list(
+        "run",
+        None,
+        "Directory of a finished run of train or reproduce; attack takes one, inject_faults "
+        "several.",
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "In place of --run: your own model, a .keras file of Keras 2 or 3. No code from it runs.",
+    )
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        f"With --model, the data set it is tested on: {' or '.join(datasets.names())}, pixels in "
+        "[0, 1].",
+    )
+    flags.DEFINE_string(
+        "data",
+        None,
+        "Your own data: the .npz file that the run was trained on, or with --model in place of "
+        "--dataset.",
+    )
 
 
 def check() -> None:
-    """Looks at the flags and at what they name, before anything is loaded.
+    """Checks the flags and what they name, before anything is loaded.
 
     Raises:
         ArgumentError: a flag is missing, or names nothing that can be tested.
@@ -41,42 +52,41 @@ def check() -> None:
     if FLAGS.model:
         if FLAGS.run:
             raise ArgumentError(f"--run={','.join(FLAGS.run)} and --model={FLAGS.model}: give one")
-        if not FLAGS.dataset:
-            raise ArgumentError(f"--model={FLAGS.model} needs --dataset={'|'.join(_DATASETS)}")
-        checks.check_choice(_DATASETS, dataset=FLAGS.dataset)
+        if bool(FLAGS.dataset) == bool(FLAGS.data):
+            raise ArgumentError(
+                f"--model={FLAGS.model} needs --dataset={'|'.join(datasets.names())} or "
+                "--data=FILE.npz"
+            )
+        if FLAGS.dataset:
+            checks.check_choice(datasets.names(), dataset=FLAGS.dataset)
         return
     if FLAGS.dataset:
         raise ArgumentError(f"--dataset={FLAGS.dataset} is for --model; a run knows its data set")
     if not FLAGS.run:
         raise ArgumentError("--run must name the directory of a finished run, or --model a file")
     for run in FLAGS.run:
-        _check_run(run)
-
-
-def _check_run(run: str) -> None:
-    if (Path(run) / "record.json").is_file():
-        return
-    if (Path(run) / "config.json").is_file():
-        raise ArgumentError(
-            f"--run={run} is not finished: give its training command again to go on"
-        )
-    raise ArgumentError(f"--run={run} holds no record.json: name a finished run's directory")
+        trained_models.check_finished(Path(run))
 
 
 def results() -> list[str]:
-    """How the names of each model's result files begin."""
+    """Returns the beginning of the names of each model's result files."""
     if FLAGS.model:
-        return [subjects.results_of_file(Path(FLAGS.model), FLAGS.dataset)]
-    return [subjects.results_of_run(Path(run)) for run in FLAGS.run]
+        return [trained_models.results_of_file(Path(FLAGS.model), _dataset())]
+    return [trained_models.results_of_run(Path(run)) for run in FLAGS.run]
 
 
-def loaded() -> Iterator[subjects.Subject]:
-    """Each model with its test images; what the user has to know about it is printed."""
+def _dataset() -> str:
+    return datasets.register_file(FLAGS.data).name if FLAGS.data else FLAGS.dataset
+
+
+def loaded() -> Iterator[TrainedModel]:
+    """Yields each model with its test images, and prints what the user has to know of it."""
     where = {"data_dir": FLAGS.data_dir, "download": FLAGS.download}
     if FLAGS.model:
-        found = iter([subjects.of_file(Path(FLAGS.model), FLAGS.dataset, **where)])
+        found = iter([trained_models.of_file(Path(FLAGS.model), _dataset(), **where)])
     else:
-        found = (subjects.of_run(Path(run), **where) for run in FLAGS.run)
+        runs = map(Path, FLAGS.run)
+        found = (trained_models.of_run(run, data_file=FLAGS.data, **where) for run in runs)
     for subject in found:
         _terminal.show(f"{subject.name}\n  {subject.description}")
         for note in subject.notes:

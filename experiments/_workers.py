@@ -10,27 +10,32 @@ from ft_tf.study.executors import Executor, LocalProcesses, RayCluster
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
-    "executor",
-    None,
-    "Where the work is done. serial: in this process; local: in processes of this machine; ray: on "
-    "a Ray cluster (pip install 'ft_tf[ray]'), where every node has ft_tf installed and sees the "
-    "output directory and the data at the same path, on a shared file system. Default: ray with "
-    "--ray_address, local with --workers, else serial. The results are the same with the same "
-    "--threads.",
-)
-flags.DEFINE_integer(
-    "workers",
-    None,
-    "Processes of --executor=local or ray; each takes about 1 GB. Default: one for each core here, "
-    "or as many as the cluster has processors for.",
-)
-flags.DEFINE_string(
-    "ray_address",
-    None,
-    "HOST:PORT of the cluster, or auto for one on this machine. Default: what RAY_ADDRESS says, or "
-    "a cluster of this machine alone, for this command.",
-)
+flags.disclaim_key_flags()  # --help lists the flags under the binary that asks for them
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_string(
+        "executor",
+        None,
+        "Where the work is done. serial: in this process; local: in processes of this machine; "
+        "ray: on a Ray cluster (pip install 'ft_tf[ray]'), where every node has ft_tf installed "
+        "and sees the output directory and the data at the same path, on a shared file system. "
+        "Default: ray with --ray_address, local with --workers, else serial. The results are the "
+        "same with the same --threads.",
+    )
+    flags.DEFINE_integer(
+        "workers",
+        None,
+        "Processes of --executor=local or ray; each takes about 1 GB. Default: one for each core "
+        "here, or as many as the cluster has processors for.",
+    )
+    flags.DEFINE_string(
+        "ray_address",
+        None,
+        "HOST:PORT of the cluster, or auto for one on this machine. Default: what RAY_ADDRESS "
+        "says, or a cluster of this machine alone, for this command.",
+    )
 
 
 def chosen() -> Executor | None:

@@ -4,6 +4,7 @@ Examples:
     python -m experiments.attack --run=DIR --attack=pgd --epsilon=0.1 --steps=50
     python -m experiments.attack --run=DIR --attack=apgd --epsilon=0.1 --images=1000
     python -m experiments.attack --model=FILE.keras --dataset=fashion_mnist --epsilon=0.1
+    python -m experiments.attack --run=DIR --data=FILE.npz --attack=pgd
 
 The outcome of a run is kept in its directory as attacks/NAME.json, beside the record, which is
 never edited; reading the record adds it, so that `report` shows it. That of a model file is kept
@@ -20,24 +21,27 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import evaluation
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_subject)
 
-flags.DEFINE_string(
-    "attack",
-    "pgd",
-    "fgsm: one step, a baseline; pgd: many steps; apgd: Auto-PGD, the strongest and slowest.",
-)
-flags.DEFINE_float("epsilon", 0.1, "Radius of the ball, in pixels of [0, 1].")
-flags.DEFINE_integer("steps", None, "Gradient steps; default: 1 for fgsm, 50 pgd, 100 apgd.")
-flags.DEFINE_string("distance", "l_inf", "The ball's norm: l_inf or l_2.")
-flags.DEFINE_integer("images", 1000, "Attack the first so many test images; 0 for all.")
-flags.DEFINE_integer("seed", 0, "Fixes random starts.")
+
+def define_flags() -> None:
+    """Defines the flags."""
+    _subject.define_flags()
+    flags.DEFINE_string(
+        "attack",
+        "pgd",
+        "fgsm: one step, a baseline; pgd: many steps; apgd: Auto-PGD, the strongest and slowest.",
+    )
+    flags.DEFINE_float("epsilon", 0.1, "Radius of the ball, in pixels of [0, 1].")
+    flags.DEFINE_integer("steps", None, "Gradient steps; default: 1 for fgsm, 50 pgd, 100 apgd.")
+    flags.DEFINE_string("distance", "l_inf", "The ball's norm: l_inf or l_2.")
+    flags.DEFINE_integer("images", 1000, "Number of test images to attack, the first; 0 for all.")
+    flags.DEFINE_integer("seed", 0, "Fixes random starts.")
 
 
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
-    checks.check_choice(attacks.ATTACKS, attack=FLAGS.attack)
+    checks.check_choice(tuple(attacks.ATTACKS), attack=FLAGS.attack)
     checks.check_choice(attacks.DISTANCES, distance=FLAGS.distance)
     checks.check_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
     checks.check_non_negative_integer(seed=FLAGS.seed, images=FLAGS.images)
@@ -76,4 +80,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, define_flags)

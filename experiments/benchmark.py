@@ -1,4 +1,4 @@
-"""Measures the library against what a user would run instead, in turn, on this machine.
+"""Measures the library against what a user would run instead, on this machine.
 
 Examples:
     python -m experiments.benchmark dpsgd --architecture=fmnist_cnn_1
@@ -21,29 +21,37 @@ from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_stack)
 
-flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
-flags.DEFINE_integer(
-    "batch_size", None, "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades."
-)
-flags.DEFINE_integer("rounds", 3, "Turns: each contender is timed once in every round.")
-flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
-flags.DEFINE_list(
-    "contenders",
-    None,
-    "dpsgd: some of plain, fit, plain_l2, tikhonov, fast, reference, vectorized; default: all. At "
-    "250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB of memory.",
-)
-flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
+
+def define_flags() -> None:
+    """Defines the flags."""
+    _stack.define_flags()
+    flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
+    flags.DEFINE_integer(
+        "batch_size",
+        None,
+        "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades.",
+    )
+    flags.DEFINE_integer("rounds", 3, "Rounds; each contender is measured once in every round.")
+    flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
+    flags.DEFINE_list(
+        "contenders",
+        None,
+        "dpsgd: some of plain, fit, plain_l2, tikhonov, fast, reference, vectorized; default: "
+        "all. At 250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB "
+        "of memory.",
+    )
+    flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
+
 
 _BENCHMARKS = {
-    "dpsgd": ("ft_tf.training.dpsgd.benchmark", "benchmark_dpsgd", {"batch_size": 250}),
-    "memory": ("ft_tf.training.dpsgd.memory", "benchmark_memory", {}),
-    "trades": ("ft_tf.training.benchmark_trades", "benchmark_trades", {"batch_size": 128}),
-    "faults": ("ft_tf.faults.benchmark", "benchmark_faults", {}),
-    "executors": ("experiments.benchmarks.executors", "run", {}),
+    "dpsgd": {"batch_size": 250},
+    "memory": {},
+    "trades": {"batch_size": 128},
+    "faults": {},
+    "executors": {},
 }
+"""Default options of experiments.benchmarks.NAME.run."""
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -69,7 +77,7 @@ def main(argv: list[str]) -> None:
     checks.check_choice(_BENCHMARKS, benchmark=argv[1])
     checks.check_choice(architectures.NAMES, architecture=FLAGS.architecture)
     checks.check_choice(("text", "json"), format=FLAGS.format)
-    module, function, options = _BENCHMARKS[argv[1]]
+    options = _BENCHMARKS[argv[1]]
     if FLAGS["batch_size"].present:
         checks.check_positive_integer(batch_size=FLAGS.batch_size)
         options = {"batch_size": FLAGS.batch_size}
@@ -83,13 +91,12 @@ def main(argv: list[str]) -> None:
         options = {**options, "data_dir": FLAGS.data_dir}
     checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
-    library = importlib.import_module(module)
+    module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")
     if FLAGS.contenders is not None:
-        options = {**options, "contenders": library.contenders_named(FLAGS.contenders)}
-    measure = getattr(library, function)
-    rows = measure(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
+        options = {**options, "contenders": module.contenders_named(FLAGS.contenders)}
+    rows = module.run(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 
 if __name__ == "__main__":
-    _app.run(main, words=1)
+    _app.run(main, define_flags, words=1)

@@ -29,34 +29,39 @@ _BESIDE = (
     "reasons", "statement",
 )  # fmt: skip
 
-_N = flags.DEFINE_integer("n", 60_000, "Number of training examples.")
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 250, "Expected batch size: n times the sampling probability."
-)
-_EPOCHS = flags.DEFINE_float(
-    "epochs",
-    None,
-    "Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them "
-    "(n // batch_size where --accountant=shuffled): give this or --steps (neither: "
-    f"{_PAPER_EPOCHS}).",
-)
-_STEPS = flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
-_NOISE_MULTIPLIER = flags.DEFINE_multi_string(
-    "noise_multiplier",
-    None,
-    "Standard deviation of the noise over the clip norm; several, repeated or separated by "
-    "commas, give a table. Neither this nor --target_epsilon: the paper's 5,1.1,0.5,0.05.",
-)
-_TARGET_EPSILON = flags.DEFINE_float(
-    "target_epsilon", None, "Find the least noise whose epsilon does not exceed this."
-)
-_ACCOUNTANT = flags.DEFINE_enum(
-    "accountant", "pld", privacy.ACCOUNTANTS, "Which epsilon --target_epsilon bounds."
-)
-_DELTA = flags.DEFINE_float("delta", 1e-5, "Delta, well below 1/n.")
-_FORMAT = flags.DEFINE_enum(
-    "format", "text", ("text", "json"), "json: one object, or a list for several multipliers."
-)
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_integer("n", 60_000, "Number of training examples.")
+    flags.DEFINE_integer(
+        "batch_size", 250, "Expected batch size: n times the sampling probability."
+    )
+    flags.DEFINE_float(
+        "epochs",
+        None,
+        "Passes over the data, round(n / batch_size) steps each, as DP-SGD training takes them "
+        "(n // batch_size where --accountant=shuffled): give this or --steps (neither: "
+        f"{_PAPER_EPOCHS}).",
+    )
+    flags.DEFINE_integer("steps", None, "Executed steps: give this or --epochs.")
+    flags.DEFINE_multi_string(
+        "noise_multiplier",
+        None,
+        "Standard deviation of the noise over the clip norm; several, repeated or separated by "
+        "commas, give a table. Neither this nor --target_epsilon: the paper's 5,1.1,0.5,0.05.",
+    )
+    flags.DEFINE_float(
+        "target_epsilon", None, "Find the least noise whose epsilon does not exceed this."
+    )
+    flags.DEFINE_enum(
+        "accountant", "pld", privacy.ACCOUNTANTS, "Which epsilon --target_epsilon bounds."
+    )
+    flags.DEFINE_float("delta", 1e-5, "Delta, well below 1/n.")
+    flags.DEFINE_enum(
+        "format", "text", ("text", "json"), "json: one object, or a list for several multipliers."
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -65,7 +70,7 @@ def main(argv: list[str]) -> None:
     sampling_probability, steps, passes = _schedule()
     multipliers = _multipliers(sampling_probability, steps)
     rows = [_row(multiplier, sampling_probability, steps, passes) for multiplier in multipliers]
-    if _FORMAT.value == "json":
+    if FLAGS.format == "json":
         print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, allow_nan=False))
     elif len(rows) > 1:
         print(_terminal.wrapped(_table(rows)))
@@ -75,9 +80,9 @@ def main(argv: list[str]) -> None:
 
 def _schedule() -> tuple[float, int, int | None]:
     """Sampling probability, steps, and the passes of a shuffled run where epochs give them."""
-    n, batch_size, epochs, steps = _N.value, _BATCH_SIZE.value, _EPOCHS.value, _STEPS.value
+    n, batch_size, epochs, steps = FLAGS.n, FLAGS.batch_size, FLAGS.epochs, FLAGS.steps
     check_positive_integer(n=n, batch_size=batch_size)
-    check_probability(delta=_DELTA.value)
+    check_probability(delta=FLAGS.delta)
     if batch_size > n:
         raise ArgumentError(
             f"batch_size={batch_size} must not exceed n={n}: a sampling probability is at most 1"
@@ -95,28 +100,28 @@ def _schedule() -> tuple[float, int, int | None]:
 
 def _sampling() -> str:
     """What is planned: "shuffle" where the target is an epsilon of shuffled batches."""
-    shuffled = _TARGET_EPSILON.value is not None and _ACCOUNTANT.value == "shuffled"
+    shuffled = FLAGS.target_epsilon is not None and FLAGS.accountant == "shuffled"
     return "shuffle" if shuffled else "poisson"
 
 
 def _multipliers(sampling_probability: float, steps: int) -> list[float]:
-    given, target = _NOISE_MULTIPLIER.value, _TARGET_EPSILON.value
+    given, target = FLAGS.noise_multiplier, FLAGS.target_epsilon
     if given is not None and target is not None:
         raise ArgumentError(
             f"noise_multiplier={','.join(given)} and target_epsilon={target:g} exclude each "
             "other: give one"
         )
-    if target is None and flags.FLAGS["accountant"].present:
+    if target is None and FLAGS["accountant"].present:
         raise ArgumentError(
-            f"accountant={_ACCOUNTANT.value} goes with target_epsilon: give that too"
+            f"accountant={FLAGS.accountant} goes with target_epsilon: give that too"
         )
     if target is not None:
         sigma = privacy.noise_multiplier_for(
             target_epsilon=target,
-            delta=_DELTA.value,
+            delta=FLAGS.delta,
             sampling_probability=sampling_probability,
             steps=steps,
-            accountant=_ACCOUNTANT.value,
+            accountant=FLAGS.accountant,
         )
         return [sigma]
     if given is not None:
@@ -141,9 +146,9 @@ def _row(
         noise_multiplier=noise_multiplier,
         sampling_probability=sampling_probability,
         steps=steps,
-        delta=_DELTA.value,
+        delta=FLAGS.delta,
         passes=passes,
-        examples=_N.value,
+        examples=FLAGS.n,
     )
     record = privacy.to_record(cost, sampling=_sampling())
     return {name: record[name] for name in (*_CONTRACT, *_BESIDE)}
@@ -229,7 +234,7 @@ gap bound: most that expected training and test accuracy can differ (replace-one
 def _setting(row: dict[str, Any]) -> str:
     return (
         f"{row['steps']} steps, sampling probability {row['sampling_probability']:.6g} "
-        f"({_BATCH_SIZE.value} of {_N.value}), delta {row['delta']:g}"
+        f"({FLAGS.batch_size} of {FLAGS.n}), delta {row['delta']:g}"
     )
 
 
@@ -277,4 +282,4 @@ def _verdict(says_something: bool) -> str:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, define_flags)

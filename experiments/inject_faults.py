@@ -7,6 +7,7 @@ Examples:
     python -m experiments.inject_faults --run=DIR --predict --rates=0,0.001,0.01,0.1
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
+    python -m experiments.inject_faults --run=DIR --data=FILE.npz
 
 Each model's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. Beside
 it stand a summary, the figures layer by layer, and the first-order prediction if asked for. The
@@ -35,72 +36,88 @@ from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue, text
 from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
+from ft_tf.faults.storage_formats import format_names
 from ft_tf.study import executors
-from ft_tf.study.subjects import Subject
+from ft_tf.study.trained_models import TrainedModel
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_subject)
-flags.adopt_module_key_flags(_workers)
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 _PREDICTED_IMAGES, _PREDICTED_TRIALS = 16, 100
 
-flags.DEFINE_string(
-    "target",
-    "weights",
-    "weights: any trainable parameter; units: Dense neurons and convolution channels, but those of "
-    "the output layer; or both.",
-)
-flags.DEFINE_list(
-    "rates",
-    "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
-    "Shares of faulty sites, each in [0, 1]. Keep 0: it gives the accuracy without faults.",
-)
-flags.DEFINE_integer("trials", 10, "Fault sets per rate; with --half_width the most there may be.")
-flags.DEFINE_integer("seed", 0, "Fixes the fault sets.")
-flags.DEFINE_string(
-    "fault",
-    "stuck_at_0",
-    f"What happens at a faulty site, one of {', '.join(catalogue.NAMES)}. bit_flip inverts bits of "
-    "a faulty word (rate per word); bit_errors inverts bits one by one (rate per bit).",
-)
-flags.DEFINE_float("value", None, "stuck_at: what a faulty value reads as.")
-flags.DEFINE_float("sigma", None, "gaussian: standard deviation of what is added.")
-flags.DEFINE_string(
-    "storage", None, "bit_flip, bit_errors: words are float32 (default), bfloat16 or int8."
-)
-flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
-flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
-flags.DEFINE_float("scale", None, "int8: quantization step; default: max|w|/127 of each tensor.")
-flags.DEFINE_string(
-    "allocation",
-    "model",
-    "How many faults: model: exactly round(rate * sites) among all sites; layer: exactly so many "
-    "in each layer; bernoulli: each site on its own.",
-)
-flags.DEFINE_float(
-    "half_width",
-    None,
-    "Stop each rate when its 95% interval is +- this many percentage points or less.",
-)
-flags.DEFINE_string("method", "stein", "With --half_width: stein or anytime.")
-flags.DEFINE_bool("band", False, "A simultaneous band over all rates, not an interval for each.")
-flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
-flags.DEFINE_float("per_layer", 0.5, "Also fault one layer at a time, at this rate; 0: do not.")
-flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 200 images each by default.")
-flags.DEFINE_bool("predict", False, "Put the first-order prediction beside trials, on 16 images.")
-flags.DEFINE_bool(
-    "all_measures",
-    False,
-    "Further columns: accuracy_lost (on the trial's own images), sdc_rate (share of predictions "
-    "changed), retention, non_finite, and how far outputs moved.",
-)
-flags.DEFINE_string(
-    "output",
-    None,
-    "CSV file of a single model; default: in the run's directory, or beside the model file, named "
-    "by the settings.",
-)
+
+def define_flags() -> None:
+    """Defines the flags."""
+    _subject.define_flags()
+    _workers.define_flags()
+    flags.DEFINE_string(
+        "target",
+        "weights",
+        "weights: any trainable parameter; units: Dense neurons and convolution channels, but "
+        "those of the output layer; or both.",
+    )
+    flags.DEFINE_list(
+        "rates",
+        "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+        "Shares of faulty sites, each in [0, 1]. Keep 0: it gives the accuracy without faults.",
+    )
+    flags.DEFINE_integer(
+        "trials", 10, "Fault sets per rate; with --half_width the most there may be."
+    )
+    flags.DEFINE_integer("seed", 0, "Fixes the fault sets.")
+    flags.DEFINE_string(
+        "fault",
+        "stuck_at_0",
+        f"What happens at a faulty site, one of {', '.join(catalogue.names())}. bit_flip inverts "
+        "bits of a faulty word (rate per word); bit_errors inverts bits one by one (rate per "
+        "bit).",
+    )
+    flags.DEFINE_float("value", None, "stuck_at: what a faulty value reads as.")
+    flags.DEFINE_float("sigma", None, "gaussian: standard deviation of what is added.")
+    flags.DEFINE_string(
+        "storage",
+        None,
+        f"bit_flip, bit_errors: format of the words, one of {', '.join(format_names())}; default: "
+        "float32.",
+    )
+    flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
+    flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
+    flags.DEFINE_float("scale", None, "int8, int4: quantization step; default: by each tensor.")
+    flags.DEFINE_string(
+        "allocation",
+        "model",
+        "How many faults: model: exactly round(rate * sites) among all sites; layer: exactly so "
+        "many in each layer; bernoulli: each site on its own.",
+    )
+    flags.DEFINE_float(
+        "half_width",
+        None,
+        "Stop each rate when its 95% interval is +- this many percentage points or less.",
+    )
+    flags.DEFINE_string("method", "stein", "With --half_width: stein or anytime.")
+    flags.DEFINE_bool(
+        "band", False, "A simultaneous band over all rates, not an interval for each."
+    )
+    flags.DEFINE_integer("images_per_trial", None, "Test each trial on a random subset of images.")
+    flags.DEFINE_float(
+        "layer_rate", 0.5, "Also fault one layer at a time, at this rate; 0: do not."
+    )
+    flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 200 images each by default.")
+    flags.DEFINE_bool(
+        "predict", False, "Put the first-order prediction beside trials, on 16 images."
+    )
+    flags.DEFINE_bool(
+        "all_measures",
+        False,
+        "Further columns: accuracy_lost (on the trial's own images), sdc_rate (share of "
+        "predictions changed), retention, non_finite, and how far outputs moved.",
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "CSV file of a single model; default: in the run's directory, or beside the model file, "
+        "named by the settings.",
+    )
 
 
 def _rates() -> list[float]:
@@ -142,7 +159,7 @@ def _check_flags() -> None:
     checks.check_choice(STOP_METHODS, method=FLAGS.method)
     if FLAGS.band and (FLAGS.half_width is not None or FLAGS.trials < 3):
         raise ArgumentError("band=True needs trials >= 3 and no --half_width, whose rule looks")
-    checks.check_fraction(per_layer=FLAGS.per_layer)
+    checks.check_fraction(layer_rate=FLAGS.layer_rate)
     checks.check_positive_integer(layer_trials=FLAGS.layer_trials)
     if FLAGS.images_per_trial is not None:
         checks.check_positive_integer(images_per_trial=FLAGS.images_per_trial)
@@ -177,7 +194,7 @@ class _Bar:
 
 
 def _campaign(
-    subject: Subject, rates: list[float], executor: executors.Executor | None
+    subject: TrainedModel, rates: list[float], executor: executors.Executor | None
 ) -> pd.DataFrame:
     half_width = None if FLAGS.half_width is None else FLAGS.half_width / 100
     rule = {"half_width": half_width, "method": FLAGS.method}
@@ -218,7 +235,7 @@ def _summarize(frame: pd.DataFrame, path: Path) -> None:
     _write(_beside(path, "summary"), text.with_settings(summary, frame.attrs))
 
 
-def _fault_layers(subject: Subject, path: Path) -> None:
+def _fault_layers(subject: TrainedModel, path: Path) -> None:
     images = FLAGS.images_per_trial or min(STEIN_IMAGES, len(subject.x))
     targets = ("weights", "units") if FLAGS.target == "both" else (FLAGS.target,)
     tables = []
@@ -227,19 +244,19 @@ def _fault_layers(subject: Subject, path: Path) -> None:
             subject.model,
             subject.x,
             subject.y,
-            rate=FLAGS.per_layer,
+            rate=FLAGS.layer_rate,
             trials=FLAGS.layer_trials,
             seed=FLAGS.seed,
             images_per_trial=images,
             **{**_where(), "target": target},
         )
         setting = f"{FLAGS.layer_trials} trials of {images} images"
-        _print(text.layer_lines(table, target=target, rate=FLAGS.per_layer, setting=setting))
-        tables.append(table.assign(target=target, rate=FLAGS.per_layer, images_per_trial=images))
+        _print(text.layer_lines(table, target=target, rate=FLAGS.layer_rate, setting=setting))
+        tables.append(table.assign(target=target, rate=FLAGS.layer_rate, images_per_trial=images))
     _write(_beside(path, "layers"), pd.concat(tables))
 
 
-def _predict(subject: Subject, rates: list[float], path: Path) -> None:
+def _predict(subject: TrainedModel, rates: list[float], path: Path) -> None:
     x = subject.x[:_PREDICTED_IMAGES]
     comparison = faults.compare_with_trials(
         subject.model,
@@ -259,7 +276,7 @@ def _path(results: str) -> Path:
     Names tell the settings but for rates and trials; campaigns that differ in those are numbered.
     """
     if FLAGS.output:
-        return Path(FLAGS.output)
+        return _given_path()
     options = {"allocation": None if FLAGS.allocation == "model" else FLAGS.allocation}
     options |= {"images": FLAGS.images_per_trial, "within": FLAGS.half_width}
     fault = catalogue.label(FLAGS.fault, _fault_options())
@@ -267,6 +284,19 @@ def _path(results: str) -> Path:
     if FLAGS.half_width is not None:
         how += f"-{FLAGS.method}"
     return _app.beside_others(Path(f"{results}{how}-seed_{FLAGS.seed}.csv"))
+
+
+def _given_path() -> Path:
+    """The file of --output, which may take the place of an earlier campaign's and of no other."""
+    path = Path(FLAGS.output)
+    if path.suffix != ".csv":
+        raise ArgumentError(f"output={FLAGS.output!r} must end in .csv")
+    start = f"{','.join(COLUMNS[:3])},"
+    is_campaign = path.is_file() and path.read_text(errors="replace").startswith(start)
+    for taken in (path, path.with_suffix(".flags")):
+        if taken.exists() and not is_campaign:
+            raise ArgumentError(f"output={FLAGS.output!r} would overwrite {taken}: choose another")
+    return path
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -277,8 +307,8 @@ def _write(path: Path, frame: pd.DataFrame) -> None:
     records.write_text(path, frame.to_csv(index=False))
 
 
-def _differ_in_seeds_only(subjects: list[Subject]) -> bool:
-    def shape(subject: Subject) -> dict[str, Any]:
+def _differ_in_seeds_only(subjects: list[TrainedModel]) -> bool:
+    def shape(subject: TrainedModel) -> dict[str, Any]:
         fields = {**subject.run.record.config, "seed": None, "evaluation": None}
         return {**fields, "algorithm": {**fields["algorithm"], "noise_seed": None}}
 
@@ -299,7 +329,7 @@ def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
         )
 
 
-def _print_pairs(subjects: list[Subject], frames: list[pd.DataFrame]) -> None:
+def _print_pairs(subjects: list[TrainedModel], frames: list[pd.DataFrame]) -> None:
     first = subjects[0]
     for subject, frame in zip(subjects[1:], frames[1:], strict=True):
         same_images = (first.description, frames[0].attrs["images"]) == (
@@ -312,7 +342,7 @@ def _print_pairs(subjects: list[Subject], frames: list[pd.DataFrame]) -> None:
 
 
 def _tested(
-    subject: Subject, rates: list[float], executor: executors.Executor | None
+    subject: TrainedModel, rates: list[float], executor: executors.Executor | None
 ) -> pd.DataFrame:
     """Runs one model's campaign, prints it and writes its files."""
     path = _path(subject.results)
@@ -322,7 +352,7 @@ def _tested(
     _write(path, frame if FLAGS.all_measures else frame[COLUMNS])
     _app.save_flags(path.with_suffix(".flags"))
     _summarize(frame, path)
-    if FLAGS.per_layer:
+    if FLAGS.layer_rate:
         _fault_layers(subject, path)
     _terminal.show(f"  written: {path}")
     return frame
@@ -351,4 +381,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, define_flags)

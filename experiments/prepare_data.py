@@ -13,27 +13,30 @@ from experiments import _app
 from ft_tf.data.specs import IMAGE_SPECS
 from ft_tf.errors import ArgumentError
 
-_DATASET = flags.DEFINE_enum("dataset", None, list(IMAGE_SPECS), "The data set.")
-_FROM = flags.DEFINE_string("from", None, "Directory with the published files.")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "TFDS data directory to write to; by default TFDS's own."
-)
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_enum("dataset", None, list(IMAGE_SPECS), "The data set.")
+    flags.DEFINE_string("from", None, "Directory with the published files.")
+    flags.DEFINE_string("data_dir", None, "TFDS data directory to write to; by default TFDS's own.")
 
 
 def main(_: list[str]) -> None:
     """Prepares the directory and prints where it is and what is in it."""
-    if not _DATASET.value:
+    if not FLAGS.dataset:
         raise ArgumentError(f"--dataset is needed: {' or '.join(IMAGE_SPECS)}")
-    if not _FROM.value:
+    if not FLAGS["from"].value:
         raise ArgumentError("--from is needed: the directory with the published files")
     # Imported after the flags are known to be good: it brings TensorFlow.
     from ft_tf.data.prepare import prepare
 
-    directory = prepare(_DATASET.value, source_dir=_FROM.value, data_dir=_DATA_DIR.value)
-    spec = IMAGE_SPECS[_DATASET.value]
+    directory = prepare(FLAGS.dataset, source_dir=FLAGS["from"].value, data_dir=FLAGS.data_dir)
+    spec = IMAGE_SPECS[FLAGS.dataset]
     print(f"wrote {spec.num_train} training + {spec.num_test} test images to {directory}")
     print(f"use them with --data_dir={directory.parent.parent}")
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, define_flags)

@@ -13,24 +13,37 @@ declared here. Sources, by the letters that the comments below use:
     [K]  the TensorFlow tutorial on overfitting, which regularises with l2(0.001)
     [B]  Bishop 1995: noise on the inputs is equivalent to a penalty on the Jacobian
 
-Beside the paper's rows stand arms that it lacks: `arms_of` and `stopped_runs`.
+`ablations_of` and `stopped_runs` add runs that the paper lacks. The scales are in
+`experiments.scales`.
 
-Nothing at the scale "paper" was chosen by a test accuracy, but where a natural training stops that
-is held against a DP run at equal accuracy (`stopped_runs`). The epochs and rates of "quick" were
-raised until its models had learned the sample, its test images included.
+Nothing at the scale "paper" was chosen by a test accuracy; where a natural training stops, to be
+compared with a run with DP or TRADES at equal accuracy, is chosen on held-out training images
+(`stopped_runs`). The epochs and rates of "quick" were raised until its models had learned the
+sample, its test images included.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable
 
-from ft_tf.records import Record, Run
-from ft_tf.report import labels
-from ft_tf.study import config as c
-from ft_tf.study.circles import FORMS, CirclesConfig
+from experiments.scales import CIFAR10_EPOCHS, PAPER, PAPER_EPOCHS, Scale
+from ft_tf.records import Record
+from ft_tf.study import config as configs
+from ft_tf.study.algorithms import (
+    DPSGD,
+    UNCLIPPED,
+    Algorithm,
+    JacobianPenalty,
+    Natural,
+    Tikhonov,
+    Trades,
+)
+from ft_tf.study.circles import CirclesConfig
+from ft_tf.study.config import RunConfig
 
+TABLES_OF = {"fashion_mnist": (5, 7, 8), "cifar10": (4, 6)}
+"""Tables of the paper by data set; Table 3 is on circles."""
 TABLES = (3, 4, 5, 6, 7, 8)
-SCALES = ("quick", "paper", "smoke")
 
 ASSIGNMENTS = {
     "text": ("fmnist_cnn_2", "fmnist_cnn_1"),
@@ -44,217 +57,36 @@ PAPER_NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 
 PAPER_EPSILONS_ADV = {"2_255": 2 / 255, "4_255": 4 / 255, "8_255": 8 / 255}
 
-CIRCLES_ROWS = (
-    ("table_3/circles_mlp/natural", "natural", 0.0),
-    ("table_3/circles_mlp/additive_gaussian/0.01", "additive_gaussian", 0.01),
-    ("table_3/circles_mlp/additive_gaussian/0.1", "additive_gaussian", 0.1),
-    ("table_3/circles_mlp/additive_gaussian/0.5", "additive_gaussian", 0.5),
-    ("table_3/circles_mlp/multiplicative_gaussian/0.03", "multiplicative_gaussian", 0.03),
-    ("table_3/circles_mlp/multiplicative_gaussian/0.1", "multiplicative_gaussian", 0.1),
-    ("table_3/circles_mlp/multiplicative_gaussian/0.5", "multiplicative_gaussian", 0.5),
-)
-"""Rows of Table 3: row id, noise, sigma."""
-
-CIRCLES_ARMS = (
-    ("table_3/circles_mlp/jacobian_penalty/0.01", "jacobian_penalty", 0.01),
-    ("table_3/circles_mlp/jacobian_penalty/0.1", "jacobian_penalty", 0.1),
-    ("table_3/circles_mlp/jacobian_penalty/0.5", "jacobian_penalty", 0.5),
-    ("table_3/circles_mlp/tikhonov/0.001", "tikhonov", 1e-3),
-)
-"""[B]'s penalty for each additive sigma, and weight decay ([K]'s), which it is often taken for."""
-
-PAPER_EPOCHS = {
-    "dpsgd": 60,
-    "natural": 60,
-    "tikhonov": 60,
-    "jacobian_penalty": 60,
-    "trades": 40,
-}
-CIFAR10_EPOCHS = {"natural": 30, "tikhonov": 30, "trades": 15}
-"""What two processor cores train in about an hour; [C] has 76 for TRADES, the paper gives none.
-Gaps are therefore compared at equal training accuracy too, along the curve of each record."""
-
 _L2 = 1e-3  # [K]
-
-_CIFAR10_BATCH_SIZE = 128  # [C]
-# [C] trains a wide ResNet with batch normalisation; nine plain convolutions stay at chance with its
-# rate of 0.1.
-_CIFAR10_RATE = 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """What a scale does otherwise than the paper's preset.
-
-    Attributes:
-        name: one of `SCALES`.
-        fmnist_epochs: epochs by algorithm, or by "algorithm/architecture" where they differ.
-        rate_factor: multiplies the learning rates of Fashion-MNIST's rows without DP, since few
-            epochs need more.
-        dpsgd_rates: learning rates of DP-SGD by architecture, where they are not [T]'s.
-        cifar10_epochs: epochs by algorithm.
-        cifar10_batch_size: of the CIFAR-10 rows.
-        cifar10_rate: their learning rate.
-        fmnist_limits: training and test images of Fashion-MNIST; 0 for all.
-        cifar10_limits: training and test images of CIFAR-10; 0 for all.
-        circles_replicates: replicates of each row of Table 3.
-        circles_rows: rows of Table 3.
-        circles_forms: forms of Table 3: the paper's points, and points drawn anew.
-        trades_steps: attack steps of TRADES on CIFAR-10.
-        trades_precision: of TRADES on CIFAR-10: "float32" or "mixed_bfloat16".
-        fmnist_trades_steps: attack steps of TRADES on Fashion-MNIST.
-        evaluation: what is measured on the runs of Tables 7 and 8.
-        attacked: what is measured on those of Tables 4, 5 and 6.
-    """
-
-    name: str
-    fmnist_epochs: dict[str, int]
-    rate_factor: float
-    dpsgd_rates: dict[str, float]
-    cifar10_epochs: dict[str, int]
-    cifar10_batch_size: int
-    cifar10_rate: float
-    fmnist_limits: tuple[int, int]
-    cifar10_limits: tuple[int, int]
-    circles_replicates: int
-    circles_rows: tuple[tuple[str, str, float], ...]
-    circles_forms: tuple[str, ...]
-    trades_steps: int
-    trades_precision: str
-    fmnist_trades_steps: int
-    evaluation: c.Evaluation
-    attacked: c.Evaluation
-
-
-QUICK = Scale(
-    name="quick",
-    fmnist_epochs={
-        "natural": 12,
-        "tikhonov": 12,
-        "trades": 8,
-        "dpsgd": 15,
-        "natural/fmnist_cnn_2": 7,
-        "tikhonov/fmnist_cnn_2": 7,
-        "trades/fmnist_cnn_2": 4,
-        "natural/fmnist_cnn_1": 12,
-        "tikhonov/fmnist_cnn_1": 12,
-        "dpsgd/fmnist_cnn_1": 10,
-    },
-    rate_factor=2.0,
-    dpsgd_rates={"fmnist_cnn_1": 0.4},
-    cifar10_epochs={"natural": 12, "tikhonov": 12, "trades": 8},
-    # The few steps of larger batches leave the net at chance, and so can twice the rate.
-    cifar10_batch_size=16,
-    cifar10_rate=0.005,
-    fmnist_limits=(6000, 1000),
-    cifar10_limits=(2000, 1000),
-    circles_replicates=16,
-    circles_rows=CIRCLES_ROWS,
-    circles_forms=FORMS[:1],
-    trades_steps=4,
-    trades_precision="float32",
-    fmnist_trades_steps=5,
-    evaluation=c.Evaluation(fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), fault_trials=3),
-    attacked=c.Evaluation(
-        fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-        fault_trials=3,
-        attacks=("pgd",),
-        attack_steps=10,
-        attack_images=200,
-        attack_sanity=False,
-    ),
-)
-
-# Most of the variance is between fault sets: ten on 2,000 images each tell more than two on all.
-_PAPER_EVALUATION = c.Evaluation(
-    fault_rates=(0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, *(k / 10 for k in range(1, 10))),
-    fault_trials=10,
-    fault_images=2000,
-    layer_rate=0.5,
-    attacks=("pgd", "apgd"),
-    attack_steps=50,
-    membership=True,
-    rescaling=True,
-    curve=True,
-)
-
-PAPER = Scale(
-    name="paper",
-    fmnist_epochs={**PAPER_EPOCHS, "jacobian_penalty": 20},  # each costs ten natural ones
-    rate_factor=1.0,
-    dpsgd_rates={},
-    cifar10_epochs=CIFAR10_EPOCHS,
-    cifar10_batch_size=_CIFAR10_BATCH_SIZE,
-    cifar10_rate=_CIFAR10_RATE,
-    fmnist_limits=(0, 0),
-    cifar10_limits=(0, 0),
-    circles_replicates=200,
-    circles_rows=CIRCLES_ROWS + CIRCLES_ARMS,
-    circles_forms=FORMS,
-    trades_steps=10,
-    # For time. `experiments.train --precision` and `report` pair it with float32, seed by seed:
-    # that was done on Fashion-MNIST, not on this net.
-    trades_precision="mixed_bfloat16",
-    fmnist_trades_steps=10,
-    evaluation=_PAPER_EVALUATION,
-    attacked=_PAPER_EVALUATION,
-)
-
-SMOKE = dataclasses.replace(
-    QUICK,
-    name="smoke",
-    fmnist_epochs=dict.fromkeys(PAPER_EPOCHS, 1),
-    cifar10_epochs=dict.fromkeys(CIFAR10_EPOCHS, 1),
-    fmnist_limits=(500, 100),
-    cifar10_limits=(250, 100),
-    circles_replicates=2,
-    trades_steps=1,
-    fmnist_trades_steps=1,
-    evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
-    attacked=c.Evaluation(
-        fault_rates=(0.0, 0.5, 0.9),
-        fault_trials=2,
-        attacks=("pgd",),
-        attack_steps=2,
-        attack_images=50,
-        attack_sanity=False,
-    ),
-)
-"""Shows in a minute or two that everything runs; its numbers say nothing about the models."""
-
-
-def scale(name: str) -> Scale:
-    """The scale called `name`."""
-    return {"quick": QUICK, "paper": PAPER, "smoke": SMOKE}[name]
 
 
 def _other_rate(rate: float, full: float) -> str:
-    """In words; unlike epochs "12 of 60", a rate of the quick scale is the larger one."""
+    """As text; unlike epochs "12 of 60", a rate of the quick scale is the larger one."""
     return f"learning rate {rate:g}, not {full:g}"
 
 
 def _fashion_mnist(
     table: int,
-    algorithm: c.Algorithm,
+    algorithm: Algorithm,
     architecture: str,
     row: str,
     at: Scale,
     deviations: tuple[str, ...] = (),
     **settings: object,
-) -> c.RunConfig:
+) -> RunConfig:
     epochs = at.fmnist_epochs.get(
         f"{algorithm.name}/{architecture}", at.fmnist_epochs[algorithm.name]
     )
     full_epochs = PAPER_EPOCHS[algorithm.name]
     train_limit, test_limit = at.fmnist_limits
-    if at.rate_factor != 1 and not isinstance(algorithm, c.DPSGD):
+    if at.rate_factor != 1 and algorithm.family != "private":
         rate = settings["learning_rate"] * at.rate_factor
         deviations = (_other_rate(rate, settings["learning_rate"]), *deviations)
         settings = {**settings, "learning_rate": rate}
     if epochs != full_epochs:
         deviations = (f"epochs {epochs} of {full_epochs}", *deviations)
     column = "fmnist_dnn" if architecture == "fmnist_dnn" else "fmnist_cnn"
-    return c.RunConfig(
+    return RunConfig(
         dataset="fashion_mnist",
         architecture=architecture,
         algorithm=algorithm,
@@ -269,17 +101,17 @@ def _fashion_mnist(
     )
 
 
-def table_5(at: Scale, *, trades_architecture: str = "fmnist_cnn_2") -> list[c.RunConfig]:
+def table_5(at: Scale, *, trades_architecture: str = "fmnist_cnn_2") -> list[RunConfig]:
     """Natural, Tikhonov and TRADES on Fashion-MNIST; section 3.2 assigns CNN 2 to TRADES."""
     architectures = ("fmnist_dnn", trades_architecture)
     return [run for name in architectures for run in _table_5_rows(name, at)]
 
 
-def _table_5_rows(architecture: str, at: Scale) -> list[c.RunConfig]:
+def _table_5_rows(architecture: str, at: Scale) -> list[RunConfig]:
     settings = {"batch_size": 128, "learning_rate": 0.01, "momentum": 0.9}  # [M]
     steps = at.fmnist_trades_steps
     # [E], read as pixels: ten steps of 0.02, or fewer that go as far.
-    trades = c.Trades(epsilon=0.1, step_size=0.2 / steps, num_steps=steps, beta=1.0)
+    trades = Trades(epsilon=0.1, step_size=0.2 / steps, num_steps=steps, beta=1.0)
     fewer = (f"attack steps {steps} of {PAPER.fmnist_trades_steps}",)
     return [
         _fashion_mnist(
@@ -291,7 +123,7 @@ def _table_5_rows(architecture: str, at: Scale) -> list[c.RunConfig]:
             deviations=fewer if algorithm is trades and at.name != "paper" else (),
             **settings,
         )
-        for algorithm in (c.Natural(), c.Tikhonov(l2=_L2), trades)
+        for algorithm in (Natural(), Tikhonov(l2=_L2), trades)
     ]
 
 
@@ -303,19 +135,19 @@ def table_3(at: Scale) -> list[CirclesConfig]:
     ]
 
 
-def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig]:
+def _private_table(table: int, architecture: str, at: Scale) -> list[RunConfig]:
     # The natural rows run the tutorial's own script with DP switched off.
     settings = {"batch_size": 250, "learning_rate": 0.15}  # [T]
     plain = [
         _fashion_mnist(table, algorithm, architecture, algorithm.name, at, **settings)
-        for algorithm in (c.Natural(), c.Tikhonov(l2=_L2))
+        for algorithm in (Natural(), Tikhonov(l2=_L2))
     ]
     rate = at.dpsgd_rates.get(architecture, settings["learning_rate"])
     deviations = (_other_rate(rate, settings["learning_rate"]),)
     private = [
         _fashion_mnist(
             table,
-            c.DPSGD(l2_norm_clip=1.0, noise_multiplier=noise_multiplier, noise_seed=0),
+            DPSGD(l2_norm_clip=1.0, noise_multiplier=noise_multiplier, noise_seed=0),
             architecture,
             f"dpsgd/{epsilon}",
             at,
@@ -327,30 +159,30 @@ def _private_table(table: int, architecture: str, at: Scale) -> list[c.RunConfig
     return plain + private
 
 
-def table_7(at: Scale, *, dp_architecture: str = "fmnist_cnn_1") -> list[c.RunConfig]:
+def table_7(at: Scale, *, dp_architecture: str = "fmnist_cnn_1") -> list[RunConfig]:
     """Natural, Tikhonov and DP-SGD on the CNN; section 3.2 assigns CNN 1 to DP."""
     return _private_table(7, dp_architecture, at)
 
 
-def table_8(at: Scale) -> list[c.RunConfig]:
+def table_8(at: Scale) -> list[RunConfig]:
     """Natural, Tikhonov and DP-SGD on the DNN."""
     return _private_table(8, "fmnist_dnn", at)
 
 
 def _cifar10(
-    algorithm: c.Algorithm, rows: tuple[str, ...], at: Scale, *, augment: bool = False
-) -> c.RunConfig:
+    algorithm: Algorithm, rows: tuple[str, ...], at: Scale, *, augment: bool = False
+) -> RunConfig:
     epochs, full_epochs = at.cifar10_epochs[algorithm.name], CIFAR10_EPOCHS[algorithm.name]
     train_limit, test_limit = at.cifar10_limits
     deviations = [f"epochs {epochs} of {full_epochs}"] * (epochs != full_epochs)
-    if at.cifar10_batch_size != _CIFAR10_BATCH_SIZE:
-        deviations.append(f"batches of {at.cifar10_batch_size}, not {_CIFAR10_BATCH_SIZE}")
-    if at.cifar10_rate != _CIFAR10_RATE:
-        deviations.append(_other_rate(at.cifar10_rate, _CIFAR10_RATE))
-    if isinstance(algorithm, c.Trades) and at.trades_steps != PAPER.trades_steps:
+    if at.cifar10_batch_size != PAPER.cifar10_batch_size:
+        deviations.append(f"batches of {at.cifar10_batch_size}, not {PAPER.cifar10_batch_size}")
+    if at.cifar10_rate != PAPER.cifar10_rate:
+        deviations.append(_other_rate(at.cifar10_rate, PAPER.cifar10_rate))
+    if algorithm.family == "robust" and at.trades_steps != PAPER.trades_steps:
         full_steps = _attack_steps(algorithm.epsilon, PAPER)
         deviations.append(f"attack steps {algorithm.num_steps} of {full_steps}")
-    return c.RunConfig(
+    return RunConfig(
         dataset="cifar10",
         architecture="cifar10_cnn",
         algorithm=algorithm,
@@ -359,7 +191,7 @@ def _cifar10(
         learning_rate=at.cifar10_rate,
         momentum=0.9,  # [C]
         augment=augment,
-        precision=at.trades_precision if isinstance(algorithm, c.Trades) else "float32",
+        precision=at.trades_precision if algorithm.family == "robust" else "float32",
         train_limit=train_limit,
         test_limit=test_limit,
         evaluation=dataclasses.replace(at.attacked, attack_epsilon=8 / 255),
@@ -374,24 +206,22 @@ def _attack_steps(epsilon: float, at: Scale) -> int:
     return max(min(2, at.trades_steps), math.ceil(at.trades_steps * epsilon / (8 / 255)))
 
 
-def _cifar10_trades(epsilon: float, at: Scale, *, beta: float = 6.0) -> c.Trades:
+def _cifar10_trades(epsilon: float, at: Scale, *, beta: float = 6.0) -> Trades:
     # Ten steps of 0.007 at 0.031 cross the ball 2.26 times; other balls and step counts keep that.
     crossing = 10 * 0.007 / 0.031
     steps = _attack_steps(epsilon, at)
-    return c.Trades(
-        epsilon=epsilon, step_size=crossing * epsilon / steps, num_steps=steps, beta=beta
-    )
+    return Trades(epsilon=epsilon, step_size=crossing * epsilon / steps, num_steps=steps, beta=beta)
 
 
 _LARGEST_BALL = ("table_4/cifar10_cnn/trades", "table_6/cifar10_cnn/trades/8_255")
 
 
-def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[c.RunConfig]:
+def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[RunConfig]:
     """CIFAR-10: natural, Tikhonov, TRADES at 2, 4 and 8 / 255; the last serves both tables."""
     wanted = {f"table_{table}" for table in tables}
-    runs: list[tuple[c.Algorithm, tuple[str, ...]]] = [
-        (c.Natural(), ("table_4/cifar10_cnn/natural",)),
-        (c.Tikhonov(l2=2e-4 / 2), ("table_4/cifar10_cnn/tikhonov",)),  # [C]'s decay as a penalty
+    runs: list[tuple[Algorithm, tuple[str, ...]]] = [
+        (Natural(), ("table_4/cifar10_cnn/natural",)),
+        (Tikhonov(l2=2e-4 / 2), ("table_4/cifar10_cnn/tikhonov",)),  # [C]'s decay as a penalty
     ]
     for value, epsilon in PAPER_EPSILONS_ADV.items():
         rows = _LARGEST_BALL if value == "8_255" else (f"table_6/cifar10_cnn/trades/{value}",)
@@ -403,21 +233,21 @@ def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[c.RunConfi
     ]
 
 
-def _cifar10_variants(at: Scale) -> list[c.RunConfig]:
+def _cifar10_variants(at: Scale) -> list[RunConfig]:
     """What the paper does not say, both ways: crops and flips as [C] has them, and a lower beta."""
     largest = PAPER_EPSILONS_ADV["8_255"]
     return [
-        _cifar10(c.Natural(), ("table_4/cifar10_cnn/natural",), at, augment=True),
+        _cifar10(Natural(), ("table_4/cifar10_cnn/natural",), at, augment=True),
         _cifar10(_cifar10_trades(largest, at, beta=1.0), _LARGEST_BALL, at),
         _cifar10(_cifar10_trades(largest, at), _LARGEST_BALL, at, augment=True),
     ]
 
 
-def _normalized_trades(architecture: str, at: Scale) -> c.RunConfig:
+def _normalized_trades(architecture: str, at: Scale) -> RunConfig:
     """[E] to the letter: its ball of 0.1 is 0.031 in pixels, and dark pixels fall outside it."""
     return _fashion_mnist(
         5,
-        c.Trades(epsilon=0.1, step_size=0.02, num_steps=10, beta=1.0, normalized_example=True),
+        Trades(epsilon=0.1, step_size=0.02, num_steps=10, beta=1.0, normalized_example=True),
         architecture,
         "trades_normalized_example",
         at,
@@ -427,35 +257,35 @@ def _normalized_trades(architecture: str, at: Scale) -> c.RunConfig:
     )
 
 
-def _unclipped(noise_multiplier: float) -> c.DPSGD:
+def _unclipped(noise_multiplier: float) -> DPSGD:
     """Noise as wide as at clip norm 1, and gradients as they are."""
-    return c.DPSGD(
-        l2_norm_clip=labels.UNCLIPPED,
-        noise_multiplier=noise_multiplier / labels.UNCLIPPED,
+    return DPSGD(
+        l2_norm_clip=UNCLIPPED,
+        noise_multiplier=noise_multiplier / UNCLIPPED,
         noise_seed=0,
     )
 
 
-def _private_arms(table: int, architecture: str, at: Scale) -> list[c.RunConfig]:
+def _private_ablations(table: int, architecture: str, at: Scale) -> list[RunConfig]:
     """What tells clipping from noise, and positive controls for fault tolerance."""
     settings = {"batch_size": 250, "learning_rate": 0.15}  # [T], as the rows beside them
 
-    def arm(algorithm: c.Algorithm, row: str, **more: object) -> c.RunConfig:
+    def ablation(algorithm: Algorithm, row: str, **more: object) -> RunConfig:
         return _fashion_mnist(table, algorithm, architecture, row, at, **settings, **more)
 
-    clip_only = c.DPSGD(l2_norm_clip=1.0, noise_multiplier=0.0, noise_seed=0)
-    arms = [
-        arm(clip_only, "dpsgd_clip_only"),
+    clip_only = DPSGD(l2_norm_clip=1.0, noise_multiplier=0.0, noise_seed=0)
+    ablations = [
+        ablation(clip_only, "dpsgd_clip_only"),
         *(
-            arm(_unclipped(noise_multiplier), f"dpsgd_noise_only/{epsilon}")
+            ablation(_unclipped(noise_multiplier), f"dpsgd_noise_only/{epsilon}")
             for epsilon, noise_multiplier in PAPER_NOISE_MULTIPLIERS.items()
         ),
-        arm(c.Natural(), "natural_dropout", dropout=0.5),
-        arm(c.Natural(), "natural_fault_aware", fault_aware_rate=0.3),
+        ablation(Natural(), "natural_dropout", dropout=0.5),
+        ablation(Natural(), "natural_fault_aware", fault_aware_rate=0.3),
     ]
     if architecture == "fmnist_dnn":  # a backward pass for each class: too slow for the CNNs
-        arms.append(arm(c.JacobianPenalty(sigma=0.1), "jacobian_penalty"))
-    return arms
+        ablations.append(ablation(JacobianPenalty(sigma=0.1), "jacobian_penalty"))
+    return ablations
 
 
 _FITTED = {"0.49": (0.05, 1.0), "24.66": (0.15, 2.0), "2e6": (0.15, 20.0)}
@@ -464,7 +294,7 @@ the paper's, the row of 2.97 being there with [T]'s values: less of the widest n
 where noise is small."""
 
 
-def _fitted_rows(at: Scale) -> list[c.RunConfig]:
+def _fitted_rows(at: Scale) -> list[RunConfig]:
     """Table 8's DP rows with settings chosen for the paper's training accuracy: no agreement."""
     rows = {row.rows[0].rpartition("/")[2]: row for row in table_8(at) if "/dpsgd/" in row.rows[0]}
     return [
@@ -479,67 +309,73 @@ def _fitted_rows(at: Scale) -> list[c.RunConfig]:
     ]
 
 
-def arms_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> list[c.RunConfig]:
+def ablations_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> list[RunConfig]:
     """Runs beside the paper's rows, with seed 0; the other assignment of the CNNs among them."""
     tables = set(tables)
     trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
-    arms: list[c.RunConfig] = []
+    ablations: list[RunConfig] = []
     if 8 in tables:
-        arms += _private_arms(8, "fmnist_dnn", at) + _fitted_rows(at)
+        ablations += _private_ablations(8, "fmnist_dnn", at) + _fitted_rows(at)
     if 5 in tables:
-        arms += [_normalized_trades(name, at) for name in ("fmnist_dnn", trades_architecture)]
-        arms += _table_5_rows(dp_architecture, at)
+        ablations += [_normalized_trades(name, at) for name in ("fmnist_dnn", trades_architecture)]
+        ablations += _table_5_rows(dp_architecture, at)
     if 7 in tables:
-        arms += _private_arms(7, dp_architecture, at)
-        arms += table_7(at, dp_architecture=trades_architecture)
+        ablations += _private_ablations(7, dp_architecture, at)
+        ablations += table_7(at, dp_architecture=trades_architecture)
     if {4, 6} & tables:
-        arms += _cifar10_variants(at)
-    return arms
+        ablations += _cifar10_variants(at)
+    return ablations
 
 
-def stopped_runs(records: Iterable[Record], at: Scale) -> list[c.RunConfig]:
-    """For each finished DP row a natural training, stopped at its test accuracy, of its seed.
+def stopped_runs(records: Iterable[Record]) -> list[RunConfig]:
+    """Returns a natural training for each finished row with DP or TRADES that held images out.
 
-    Fault tolerance can then be compared at equal accuracy.
+    It stops as soon as it reaches that run's accuracy on the held-out training images, so that the
+    two can be compared at equal accuracy; no test image has a part in it. All else is as in that
+    run: data, architecture, batch size, learning rate, seed.
     """
     runs = []
     for record in records:
-        counts = isinstance(record, Run) and record.accuracy and not record.config.get("fitted")
-        for row in record.rows if counts else ():
-            exhibit, _, algorithm, *epsilon = row.split("/")
-            if algorithm != "dpsgd" or not epsilon:
+        if record.kind != "run" or record.status != "finished" or not record.accuracy.holdout:
+            continue
+        run = configs.from_dict(record.config)
+        is_compared = run.algorithm.family in ("private", "robust") and not run.fitted
+        for row in record.rows[:1] if is_compared else ():
+            exhibit, column, algorithm, *value = row.split("/")
+            if algorithm != run.algorithm.name:  # an ablation
                 continue
-            run = _fashion_mnist(
-                int(exhibit.removeprefix("table_")),
-                c.Natural(),
-                record.config["architecture"],
-                f"natural_stopped/{epsilon[0]}",
-                at,
-                batch_size=record.config["batch_size"],
-                learning_rate=0.15,  # [T]
-                stop_at_test_accuracy=record.accuracy.test,
+            of = value[0] if value else algorithm
+            runs.append(
+                dataclasses.replace(
+                    run,
+                    algorithm=Natural(),
+                    precision="float32",
+                    stop_at_holdout_accuracy=record.accuracy.holdout,
+                    label=f"{run.label}-as_{of}",
+                    rows=(f"{exhibit}/{column}/natural_stopped/{of}",),
+                    deviations=(),
+                )
             )
-            run = dataclasses.replace(run, label=f"{run.label}-as_{epsilon[0]}")
-            runs.append(with_seed(run, record.config["seed"]))
     return runs
 
 
 def runs_of(
-    tables: Iterable[int], at: Scale, *, seeds: int, assignment: str = "text"
-) -> list[c.RunConfig]:
+    tables: Iterable[int], at: Scale, *, seeds: int, assignment: str = "text", holdout: int = 0
+) -> list[RunConfig]:
     """All trainings of the given tables but Table 3, seed by seed: one of every row first.
 
-    At the scale "paper" the arms that the paper lacks follow the rows of each seed.
+    At the scale "paper" the ablations follow the rows of each seed.
 
     Args:
         tables: numbers of the paper's tables.
         at: the scale.
         seeds: trainings of every row.
         assignment: a key of `ASSIGNMENTS`.
+        holdout: number of training images that no run is trained on.
     """
     tables = sorted(set(tables))
     trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
-    rows: list[c.RunConfig] = []
+    rows: list[RunConfig] = []
     if 5 in tables:
         rows += table_5(at, trades_architecture=trades_architecture)
     if 8 in tables:
@@ -549,17 +385,16 @@ def runs_of(
     if {4, 6} & set(tables):
         rows += tables_4_and_6(at, tables)
     if at.name == "paper":
-        rows += arms_of(tables, at, assignment=assignment)
+        rows += ablations_of(tables, at, assignment=assignment)
+    rows = [dataclasses.replace(run, holdout=holdout) for run in rows]
     return [with_seed(run, seed) for seed in range(seeds) for run in rows]
 
 
-def with_seed(run: c.RunConfig, seed: int) -> c.RunConfig:
-    """The same run with another seed, for its fault sets too, and its noise where that is seeded.
+def with_seed(run: RunConfig, seed: int) -> RunConfig:
+    """Returns the run with another seed, also for its fault sets, and for noise that is seeded.
 
-    Runs of one seed meet the same fault sets, whatever their algorithm.
+    Runs of one seed have the same fault sets, whatever their algorithm.
     """
-    algorithm = run.algorithm
-    if isinstance(algorithm, c.DPSGD) and algorithm.noise_seed is not None:
-        algorithm = dataclasses.replace(algorithm, noise_seed=seed)
     evaluation = dataclasses.replace(run.evaluation, fault_seed=seed)
+    algorithm = run.algorithm.with_seed(seed)
     return dataclasses.replace(run, seed=seed, algorithm=algorithm, evaluation=evaluation)

@@ -13,21 +13,26 @@ from ft_tf import records, report
 from ft_tf.errors import ArgumentError
 from ft_tf.report import paper, precision
 
-_OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Directory of a study, such as results/quick: records are read, and the report is written, "
-    "there.",
-)
-_TABLES = flags.DEFINE_list(
-    "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
-)
-_README = flags.DEFINE_string(
-    "readme",
-    None,
-    "A Markdown page whose result tables, between <!-- table:NAME --> and <!-- end -->, are built "
-    "anew as well.",
-)
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Directory of a study, such as results/quick: records are read, and the report is written, "
+        "there.",
+    )
+    flags.DEFINE_list(
+        "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
+    )
+    flags.DEFINE_string(
+        "readme",
+        None,
+        "A Markdown page whose result tables, between <!-- table:NAME --> and <!-- end -->, are "
+        "built anew as well.",
+    )
 
 
 def _exhibits(numbers: list[str]) -> list[str] | None:
@@ -42,18 +47,18 @@ def _exhibits(numbers: list[str]) -> list[str] | None:
 def main(argv: list[str]) -> None:
     """Prints the tables, then the files that were written."""
     del argv
-    if not _OUTPUT_DIR.value:
+    if not FLAGS.output_dir:
         raise ArgumentError("--output_dir is needed: the directory that holds the records")
-    exhibits = _exhibits(_TABLES.value)
-    output_dir = Path(_OUTPUT_DIR.value)
+    exhibits = _exhibits(FLAGS.tables)
+    output_dir = Path(FLAGS.output_dir)
     found = records.load_all(output_dir)
     if not found:
         raise ArgumentError(
             f"--output_dir={output_dir} holds no record.json: run experiments.reproduce first"
         )
     files = report.build(output_dir)
-    if _README.value:
-        files.append(report.fill_readme(Path(_README.value), output_dir))
+    if FLAGS.readme:
+        files.append(report.fill_readme(Path(FLAGS.readme), output_dir))
     width = shutil.get_terminal_size(fallback=(100, 24)).columns
     print(report.render_terminal(found, exhibits, width))
     for compared in precision.compare_precisions(found):
@@ -63,4 +68,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main)
+    _app.run(main, define_flags)

@@ -18,49 +18,63 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, _terminal, _workers, presets
+from experiments import _app, _stack, _terminal, _workers, presets, scales
 from ft_tf import architectures, checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
-from ft_tf.study import circles, executors, jobs, schedule
+from ft_tf.study import circles, datasets, executors, jobs, schedule
 from ft_tf.study.config import RunConfig
-from ft_tf.training import precision
+from ft_tf.training import bfloat16
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_stack)
-flags.adopt_module_key_flags(_workers)
 
-flags.DEFINE_list("tables", [str(table) for table in presets.TABLES], "The paper's tables to run.")
-flags.DEFINE_string(
-    "scale",
-    "quick",
-    "quick: minutes, fewer images and epochs; paper: all epochs on all data, days; smoke: "
-    "a minute or two, shows that everything runs and nothing else.",
-)
-flags.DEFINE_string("output_dir", None, "Where runs, tables and figures go; default results/SCALE.")
-flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
-flags.DEFINE_string(
-    "assignment",
-    "text",
-    "Which CNN the CNN rows are: text: CNN 2 in Table 5 (TRADES), CNN 1 in Table 7 (DP-SGD), as "
-    "the paper says; sources: the reverse, as the code that it builds on.",
-)
-flags.DEFINE_list(
-    "only", [], "Run only what has one of these in its name, comma separated; the report shows all."
-)
-flags.DEFINE_string(
-    "trades_precision",
-    None,
-    "Of TRADES on CIFAR-10, float32 or mixed_bfloat16, which is slow where the processor has no "
-    "instructions for it. Default: mixed_bfloat16 at --scale=paper, else float32.",
-)
 
-_DATASETS = {"fashion_mnist": (5, 7, 8), "cifar10": (4, 6)}
+def define_flags() -> None:
+    """Defines the flags."""
+    _stack.define_flags()
+    _workers.define_flags()
+    flags.DEFINE_list(
+        "tables", [str(table) for table in presets.TABLES], "The paper's tables to run."
+    )
+    flags.DEFINE_string(
+        "scale",
+        "quick",
+        "quick: minutes, fewer images and epochs; paper: all epochs on all data, days; smoke: "
+        "a minute or two, shows that everything runs and nothing else.",
+    )
+    flags.DEFINE_string(
+        "output_dir", None, "Where runs, tables and figures go; default results/SCALE."
+    )
+    flags.DEFINE_integer("seeds", 1, "Trainings of every row, with seeds 0, 1, ...")
+    flags.DEFINE_string(
+        "assignment",
+        "text",
+        "Which CNN the CNN rows are: text: CNN 2 in Table 5 (TRADES), CNN 1 in Table 7 (DP-SGD), "
+        "as the paper says; sources: the reverse, as the code that it builds on.",
+    )
+    flags.DEFINE_list(
+        "only",
+        [],
+        "Run only what has one of these in its name, comma separated; the report shows all.",
+    )
+    flags.DEFINE_string(
+        "trades_precision",
+        None,
+        "Of TRADES on CIFAR-10, float32 or mixed_bfloat16, which is slow where the processor has "
+        "no instructions for it. Default: mixed_bfloat16 at --scale=paper, else float32.",
+    )
+    flags.DEFINE_integer(
+        "holdout",
+        0,
+        "Hold the last training images out of every run, this many (5000 for a study). At "
+        "--scale=paper natural trainings then stop at the held-out accuracy of each run with DP or "
+        "TRADES, so that these are compared at equal accuracy.",
+    )
 
 
 def _tables() -> list[int]:
     tables = []
     for text in FLAGS.tables:
-        if not text.isdigit() or int(text) not in presets.TABLES:
+        if not (text.isascii() and text.isdigit()) or int(text) not in presets.TABLES:
             known = ",".join(map(str, presets.TABLES))
             raise ArgumentError(f"tables={text!r} must be of {known}")
         tables.append(int(text))
@@ -69,9 +83,9 @@ def _tables() -> list[int]:
     return sorted(set(tables))
 
 
-def _scale() -> presets.Scale:
-    checks.check_choice(presets.SCALES, scale=FLAGS.scale)
-    scale = presets.scale(FLAGS.scale)
+def _scale() -> scales.Scale:
+    checks.check_choice(scales.SCALES, scale=FLAGS.scale)
+    scale = scales.scale(FLAGS.scale)
     if FLAGS.trades_precision is None:
         return scale
     checks.check_choice(architectures.PRECISIONS, trades_precision=FLAGS.trades_precision)
@@ -79,7 +93,7 @@ def _scale() -> presets.Scale:
 
 
 def _load(name: str) -> data.Dataset:
-    loaded = data.load(name, data_dir=FLAGS.data_dir, download=FLAGS.download)
+    loaded = datasets.get(name).load(data_dir=FLAGS.data_dir, download=FLAGS.download)
     _terminal.show(loaded.describe())
     return loaded
 
@@ -89,7 +103,7 @@ def _load_all(
 ) -> tuple[dict[str, data.Dataset], dict[str, str]]:
     """The data sets that serve their tables whole; tables that cannot run, and why."""
     sets, missing = {}, {}
-    for name, served in _DATASETS.items():
+    for name, served in presets.TABLES_OF.items():
         wanted = [table for table in tables if table in served]
         if not wanted:
             continue
@@ -158,11 +172,14 @@ def main(argv: list[str]) -> None:
     tables = _tables()
     checks.check_choice(presets.ASSIGNMENTS, assignment=FLAGS.assignment)
     checks.check_positive_integer(seeds=FLAGS.seeds)
+    checks.check_non_negative_integer(holdout=FLAGS.holdout)
     executor = _workers.chosen()
     scale = _scale()
     _stack.start()
     output_dir = Path(FLAGS.output_dir or f"results/{scale.name}")
-    configs = presets.runs_of(tables, scale, seeds=FLAGS.seeds, assignment=FLAGS.assignment)
+    configs = presets.runs_of(
+        tables, scale, seeds=FLAGS.seeds, assignment=FLAGS.assignment, holdout=FLAGS.holdout
+    )
     sets, missing = _load_all(tables, configs)
     listed = []
     if 3 in tables:
@@ -174,7 +191,7 @@ def main(argv: list[str]) -> None:
     listed = _chosen(listed)
     for config in configs:
         if config.dataset in sets and _is_chosen(config.name(is_sample=False)):
-            precision.warn_if_slow(trades_precision=config.precision)
+            bfloat16.warn_if_slow(trades_precision=config.precision)
     for named, reason in missing.items():
         _terminal.show(f"{named} not run: {reason}")
     flagfile = _app.keep_flags(output_dir / "reproduce.flags")
@@ -182,9 +199,9 @@ def main(argv: list[str]) -> None:
     for job in listed:
         _app.save_flags(output_dir / job.name / "reproduce.flags", only=job.name)
     if scale.name == "paper":
-        stopped = _chosen(_trainings(presets.stopped_runs(found, scale), sets, output_dir))
+        stopped = _chosen(_trainings(presets.stopped_runs(found), sets, output_dir))
         if stopped:
-            print("natural trainings, stopped at the accuracy of the private ones:", flush=True)
+            print("natural trainings, stopped at the held-out accuracy of others:", flush=True)
         found += _execute(stopped, executor, output_dir)
     written = report.build(output_dir)
     exhibits = [f"table_{table}" for table in tables]
@@ -200,4 +217,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _app.run(main, resumes=True)
+    _app.run(main, define_flags, resumes=True)

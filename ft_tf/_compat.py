@@ -113,6 +113,12 @@ def import_keras_3() -> ModuleType:
     return keras_3
 
 
+def sharing_objects(module: ModuleType) -> contextlib.AbstractContextManager[None]:
+    """The scope in which a version of Keras builds a layer once that a description names twice."""
+    library = importlib.import_module(f"{module.__name__}.src.saving.serialization_lib")
+    return library.ObjectSharingScope()
+
+
 def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
     """The scope in which Keras 2 runs a layer's `call`: weights are read in its compute dtype."""
     module = importlib.import_module("tf_keras.src.mixed_precision.autocast_variable")
@@ -144,11 +150,14 @@ def set_threads(threads: int) -> None:
     Raises:
         StackError: TensorFlow has already started with another number.
     """
-    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+    present = tf.config.threading.get_intra_op_parallelism_threads()
+    if present == threads:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError:
+        if not present and threads == len(os.sched_getaffinity(0)):
+            return  # which is what TensorFlow has chosen by itself
         raise StackError(
             f"threads={threads} cannot be set: TensorFlow is already running; set it first"
         ) from None

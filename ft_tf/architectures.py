@@ -2,10 +2,11 @@
 
 Every model gives logits. Layers are seeded one by one, so a name and a seed fix all weights. Their
 names are fixed as well: Keras's own would count on with every model that the process builds, and
-records and the faults of fault-aware training go by them.
+records and the faults of fault-aware training go by them. `register` adds further architectures.
 """
 
 import collections
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 FMNIST_SHAPE = (28, 28, 1)
 CIFAR10_SHAPE = (32, 32, 3)
 CIRCLES_SHAPE = (2,)
+
+Shape = tuple[int, ...]
 
 # Filters, kernel size, stride: the nine convolutions of Table 2's first column.
 _CIFAR10_CONVOLUTIONS = (
@@ -57,10 +60,22 @@ class CountedDropout(keras.layers.Dropout):
         )
 
 
-class _Builder:
-    """Makes seeded layers of one precision; dropout follows each hidden Dense layer if asked."""
+class LayerMaker:
+    """Makes seeded layers of one precision; dropout follows each hidden Dense layer if asked.
 
-    def __init__(self, *, seed: int, precision: str, dropout: float) -> None:
+    Every method returns a list of layers. A builder that makes Keras layers itself takes
+    `initializer()` for their kernels, so that the seed fixes them.
+
+    Attributes:
+        classes: number of classes to tell apart.
+        input_shape: shape of one input.
+    """
+
+    def __init__(
+        self, *, seed: int, precision: str, dropout: float, classes: int, input_shape: Shape
+    ) -> None:
+        self.classes = classes
+        self.input_shape = input_shape
         self._seeds = self._layer_seeds(seed)
         self._precision = precision
         self._dropout = dropout
@@ -75,14 +90,16 @@ class _Builder:
         # Seeds of neighbouring runs must not share layers: 1000 is above any layer count here.
         yield from range(1000 * seed, 1000 * (seed + 1))
 
-    def _initializer(self) -> keras.initializers.Initializer:
+    def initializer(self) -> keras.initializers.Initializer:
+        """Returns Glorot's uniform initializer with the next seed."""
         return keras.initializers.GlorotUniform(seed=next(self._seeds))
 
     def dense(self, units: int) -> list[keras.layers.Layer]:
+        """Returns a hidden Dense layer with ReLU, and its dropout if there is any."""
         layer = keras.layers.Dense(
             units,
             activation="relu",
-            kernel_initializer=self._initializer(),
+            kernel_initializer=self.initializer(),
             dtype=self._precision,
             name=self._name("dense"),
         )
@@ -94,17 +111,22 @@ class _Builder:
         )
         return [layer, dropout]
 
-    def logits(self, units: int) -> list[keras.layers.Layer]:
+    def logits(self, units: int | None = None) -> list[keras.layers.Layer]:
+        """Returns the linear output layer, by default with one unit for each class."""
         # float32 also in mixed precision: the loss and its gradient start from these.
         return [
             keras.layers.Dense(
-                units, kernel_initializer=self._initializer(), dtype="float32", name="logits"
+                units or self.classes,
+                kernel_initializer=self.initializer(),
+                dtype="float32",
+                name="logits",
             )
         ]
 
     def convolution(
         self, filters: int, kernel_size: int, *, strides: int = 1, padding: str
     ) -> list[keras.layers.Layer]:
+        """Returns a convolution with square kernels and ReLU."""
         return [
             keras.layers.Conv2D(
                 filters,
@@ -112,24 +134,26 @@ class _Builder:
                 strides=strides,
                 padding=padding,
                 activation="relu",
-                kernel_initializer=self._initializer(),
+                kernel_initializer=self.initializer(),
                 dtype=self._precision,
                 name=self._name("conv"),
             )
         ]
 
     def pool(self, *, strides: int) -> list[keras.layers.Layer]:
+        """Returns max pooling over 2 x 2 positions."""
         return [keras.layers.MaxPool2D(2, strides=strides, dtype=self._precision)]
 
     def flatten(self) -> list[keras.layers.Layer]:
+        """Returns a Flatten layer."""
         return [keras.layers.Flatten(dtype=self._precision)]
 
 
-def _fmnist_dnn(make: _Builder) -> list[keras.layers.Layer]:
-    return [*make.flatten(), *make.dense(512), *make.dense(512), *make.logits(10)]
+def _fmnist_dnn(make: LayerMaker) -> list[keras.layers.Layer]:
+    return [*make.flatten(), *make.dense(512), *make.dense(512), *make.logits()]
 
 
-def _fmnist_cnn_1(make: _Builder) -> list[keras.layers.Layer]:
+def _fmnist_cnn_1(make: LayerMaker) -> list[keras.layers.Layer]:
     return [
         *make.convolution(20, 5, padding="valid"),
         *make.pool(strides=2),
@@ -137,11 +161,11 @@ def _fmnist_cnn_1(make: _Builder) -> list[keras.layers.Layer]:
         *make.pool(strides=2),
         *make.flatten(),
         *make.dense(500),
-        *make.logits(10),
+        *make.logits(),
     ]
 
 
-def _fmnist_cnn_2(make: _Builder, *, first_strides: int = 1) -> list[keras.layers.Layer]:
+def _fmnist_cnn_2(make: LayerMaker, *, first_strides: int = 1) -> list[keras.layers.Layer]:
     return [
         *make.convolution(16, 8, strides=first_strides, padding="same"),
         *make.pool(strides=1),
@@ -149,44 +173,120 @@ def _fmnist_cnn_2(make: _Builder, *, first_strides: int = 1) -> list[keras.layer
         *make.pool(strides=1),
         *make.flatten(),
         *make.dense(32),
-        *make.logits(10),
+        *make.logits(),
     ]
 
 
-def _fmnist_cnn_2_tutorial(make: _Builder) -> list[keras.layers.Layer]:
+def _fmnist_cnn_2_tutorial(make: LayerMaker) -> list[keras.layers.Layer]:
     return _fmnist_cnn_2(make, first_strides=2)
 
 
-def _cifar10_cnn(make: _Builder) -> list[keras.layers.Layer]:
+def _cifar10_cnn(make: LayerMaker) -> list[keras.layers.Layer]:
     convolutions = [
         layer
         for filters, kernel_size, strides in _CIFAR10_CONVOLUTIONS
         for layer in make.convolution(filters, kernel_size, strides=strides, padding="same")
     ]
-    return [*convolutions, *make.flatten(), *make.dense(512), *make.dense(512), *make.logits(10)]
+    return [*convolutions, *make.flatten(), *make.dense(512), *make.dense(512), *make.logits()]
 
 
-def _circles_mlp(make: _Builder) -> list[keras.layers.Layer]:
+def _circles_mlp(make: LayerMaker) -> list[keras.layers.Layer]:
     return [*make.dense(500), *make.logits(1)]
 
 
-_Layers = Callable[[_Builder], list[keras.layers.Layer]]
-_ARCHITECTURES: dict[str, tuple[tuple[int, ...], _Layers]] = {
-    "fmnist_dnn": (FMNIST_SHAPE, _fmnist_dnn),
-    "fmnist_cnn_1": (FMNIST_SHAPE, _fmnist_cnn_1),
-    "fmnist_cnn_2": (FMNIST_SHAPE, _fmnist_cnn_2),
-    "fmnist_cnn_2_tutorial": (FMNIST_SHAPE, _fmnist_cnn_2_tutorial),
-    "cifar10_cnn": (CIFAR10_SHAPE, _cifar10_cnn),
-    "circles_mlp": (CIRCLES_SHAPE, _circles_mlp),
-}
+Builder = Callable[[LayerMaker], list[keras.layers.Layer] | keras.Model]
+"""Gives the layers after the input, or a whole Keras model, which must end in logits."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network by name.
+
+    Attributes:
+        name: of the architecture, and of its models.
+        builder: makes its layers.
+        input_shape: shape of one input, without the batch axis; None takes images of any shape.
+        classes: number of classes that it tells apart unless others are asked for.
+        cost: multiply-adds of one example's forward pass, in millions; it only shapes estimates of
+            the time left.
+    """
+
+    name: str
+    builder: Builder
+    input_shape: Shape | None
+    classes: int = 10
+    cost: float = 1.0
+
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+
+
+def register(
+    name: str,
+    builder: Builder,
+    *,
+    input_shape: Shape | None = None,
+    classes: int = 10,
+    cost: float = 1.0,
+) -> Architecture:
+    """Registers an architecture, so that `build`, runs and binaries know it by name.
+
+    Worker processes see it if the call is at the top of a module that they import.
+
+    Args:
+        name: an earlier registration of the name is replaced.
+        builder: makes the layers; see `LayerMaker`.
+        input_shape: as in `Architecture`.
+        classes: as in `Architecture`.
+        cost: as in `Architecture`.
+
+    >>> tiny = register("tiny", lambda make: make.flatten() + make.logits(), classes=3)
+    >>> build("tiny", input_shape=(4, 4, 1)).output_shape
+    (None, 3)
+    """
+    checks.check_positive_integer(classes=classes)
+    checks.check_positive(cost=cost)
+    _ARCHITECTURES[name] = Architecture(name, builder, input_shape, classes, cost)
+    return _ARCHITECTURES[name]
+
+
+def get(name: str) -> Architecture:
+    """Returns the architecture called `name`.
+
+    Raises:
+        ArgumentError: it is not registered.
+    """
+    checks.check_choice(_ARCHITECTURES, architecture=name)
+    return _ARCHITECTURES[name]
+
+
+register("fmnist_dnn", _fmnist_dnn, input_shape=FMNIST_SHAPE, cost=0.7)
+register("fmnist_cnn_1", _fmnist_cnn_1, input_shape=FMNIST_SHAPE, cost=2.8)
+register("fmnist_cnn_2", _fmnist_cnn_2, input_shape=FMNIST_SHAPE, cost=2.0)
+register("fmnist_cnn_2_tutorial", _fmnist_cnn_2_tutorial, input_shape=FMNIST_SHAPE, cost=0.6)
+register("cifar10_cnn", _cifar10_cnn, input_shape=CIFAR10_SHAPE, cost=20.0)
+register("circles_mlp", _circles_mlp, input_shape=CIRCLES_SHAPE, classes=2)
 NAMES = tuple(_ARCHITECTURES)
+"""The paper's architectures."""
+
+register("dnn", _fmnist_dnn)  # for images of any shape
 
 
-def input_shape(name: str) -> tuple[int, ...]:
-    """Shape of one input of architecture `name`, without the batch axis."""
-    checks.check_choice(NAMES, architecture=name)
-    return _ARCHITECTURES[name][0]
+def names() -> tuple[str, ...]:
+    """Names of all registered architectures."""
+    return tuple(_ARCHITECTURES)
+
+
+def input_shape(name: str) -> Shape:
+    """Shape of one input of architecture `name`, without the batch axis.
+
+    Raises:
+        ArgumentError: it is not registered, or takes inputs of any shape.
+    """
+    shape = get(name).input_shape
+    if shape is None:
+        raise ArgumentError(f"architecture={name!r} takes images of any shape: give input_shape")
+    return shape
 
 
 def build(
@@ -196,17 +296,21 @@ def build(
     precision: str = "float32",
     dropout: float = 0.0,
     normalization: tuple[float, float] | None = None,
+    classes: int | None = None,
+    input_shape: Shape | None = None,
 ) -> keras.Model:
-    """Builds an architecture of the paper, freshly initialised; it gives logits.
+    """Builds a registered architecture, freshly initialised; it gives logits.
 
     Args:
-        name: one of `NAMES`. Parameter counts: fmnist_dnn 669,706; fmnist_cnn_1 431,080;
+        name: one of `names()`. Parameter counts: fmnist_dnn 669,706; fmnist_cnn_1 431,080;
             fmnist_cnn_2 133,530 as printed; fmnist_cnn_2_tutorial, whose first stride is 2;
             cifar10_cnn 1,981,258; circles_mlp 2,001 (one logit, threshold 0).
         seed: fixes the initial weights (Glorot uniform kernels, zero biases).
         precision: "float32", or "mixed_bfloat16" (float32 weights and logits).
         dropout: share of hidden Dense units dropped in training; 0 adds no layer.
         normalization: (mean, std): the model first maps pixels x to (x - mean) / std.
+        classes: number of classes; by default the architecture's own.
+        input_shape: shape of one input, for architectures that take any.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -214,16 +318,39 @@ def build(
     >>> build("fmnist_dnn").count_params()
     669706
     """
-    shape = input_shape(name)
+    known = get(name)
+    shape = known.input_shape or input_shape
+    if shape is None:
+        raise ArgumentError(f"architecture={name!r} takes images of any shape: give input_shape")
+    if input_shape not in (None, shape):
+        raise ArgumentError(f"architecture={name!r} takes inputs of shape {shape}: {input_shape=}")
     checks.check_non_negative_integer(seed=seed)
     checks.check_choice(PRECISIONS, precision=precision)
     checks.check_fraction(dropout=dropout)
     if dropout == 1:
         raise ArgumentError(f"dropout={dropout} must be below 1: nothing would be left")
-    make = _Builder(seed=seed, precision=precision, dropout=dropout)
-    layers: list[keras.layers.Layer] = [keras.Input(shape)]
-    if normalization is not None:
-        mean, std = normalization
-        checks.check_positive(normalization_std=std)
-        layers.append(keras.layers.Rescaling(1 / std, offset=-mean / std))
-    return keras.Sequential([*layers, *_ARCHITECTURES[name][1](make)], name=name)
+    make = LayerMaker(
+        seed=seed,
+        precision=precision,
+        dropout=dropout,
+        classes=classes or known.classes,
+        input_shape=shape,
+    )
+    made = known.builder(make)
+    if isinstance(made, keras.Model):
+        model = made
+        if normalization is not None:
+            raise ArgumentError(f"architecture={name!r} is a whole model: it cannot be normalised")
+    else:
+        layers: list[keras.layers.Layer] = [keras.Input(shape)]
+        if normalization is not None:
+            mean, std = normalization
+            checks.check_positive(normalization_std=std)
+            layers.append(keras.layers.Rescaling(1 / std, offset=-mean / std))
+        model = keras.Sequential([*layers, *made], name=name)
+    if classes is not None and model.output_shape != (None, classes):
+        raise ArgumentError(
+            f"architecture={name!r} has outputs of shape {model.output_shape[1:]}, not a logit for "
+            f"each of {classes} classes: its builder must end in make.logits()"
+        )
+    return model

@@ -102,15 +102,6 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return base + np.log(np.exp(others - base[:, None]).sum(axis=1)) - own
 
 
-def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each row, float64 [n]; one column stands for the two classes of a sigmoid.
-
-    >>> [round(float(v), 4) for v in cross_entropies(np.zeros((2, 2)), np.array([0, 1]))]  # ln 2
-    [0.6931, 0.6931]
-    """
-    return np.logaddexp(0.0, error_log_odds(logits, labels))
-
-
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int = 1000) -> float:
     """Accuracy of `model` on the whole of (x, y), in inference mode.
 

@@ -7,6 +7,7 @@ Loading the embedded sample, Debian's files or circles needs no TensorFlow. The 
 from ft_tf.data.circles import circles, redrawn_circles
 from ft_tf.data.dataset import Dataset, fingerprint, from_arrays
 from ft_tf.data.loading import NAMES, SOURCES, how_to_get, load
+from ft_tf.data.npz import load_npz
 from ft_tf.data.specs import IMAGE_SPECS, ImageSpec
 from ft_tf.data.validation import check_labels, check_pixels, check_same_length
 
@@ -24,5 +25,6 @@ __all__ = [
     "from_arrays",
     "how_to_get",
     "load",
+    "load_npz",
     "redrawn_circles",
 ]

@@ -119,7 +119,8 @@ def from_arrays(
         x, y = f"x_{split}", f"y_{split}"
         check_same_length(**{x: images[x], y: labels[y]})
     for key, values in labels.items():
-        check_labels(max(1, int(values.max()) + 1), **{key: values})  # none below 0, integers
+        highest = int(values.max()) if values.dtype.kind in "iu" else 0
+        check_labels(max(0, highest) + 1, **{key: values})  # none below 0, integers
     arrays = {**images, **{key: values.astype(np.int64) for key, values in labels.items()}}
     for values in arrays.values():
         values.setflags(write=False)

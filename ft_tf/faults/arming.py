@@ -45,13 +45,18 @@ class WeightFaults:
         self._variables = list({id(v): v for v in [*faulted, *extra]}.values())
         # Copies: nothing that happens to a variable reaches them.
         self.clean = [tf.constant(variable.numpy()) for variable in self._variables]
+        self._faulty = {
+            id(v): plan.fault.prepared(clean)
+            for v, clean in zip(self._variables, self.clean, strict=True)
+            if any(v is other for other in faulted)
+        }
 
     def values(self, draws: Draws) -> list[tf.Tensor]:
         """The faulty value of every variable."""
         values = {id(v): clean for v, clean in zip(self._variables, self.clean, strict=True)}
         for group, mask, words in draws.by_group(self._plan, "weights"):
             key = id(group.variable)
-            values[key] = self._plan.fault.apply(values[key], mask, words)
+            values[key] = self._faulty[key](mask, words)
         for group, mask, _ in draws.by_group(self._plan, "units"):
             if group in self._silenced:
                 for variable in group.silencers:

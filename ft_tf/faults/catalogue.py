@@ -20,14 +20,31 @@ _MODELS: dict[str, tuple[Callable[..., FaultModel], dict[str, Any], tuple[str, .
     "bit_errors": (BitErrors, {}, _WORDS),
 }
 _REQUIRED = ("value", "sigma")
-NAMES = tuple(_MODELS)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all known fault models."""
+    return tuple(_MODELS)
+
+
+def register(name: str, build: Callable[..., FaultModel], options: tuple[str, ...] = ()) -> None:
+    """Makes a fault model known by name to binaries and studies; replaces an earlier one.
+
+    Worker processes see it if the call is at the top of a module that they import.
+
+    Args:
+        name: of the fault model.
+        build: its class, or a function that makes it; called with the options that were given.
+        options: those of `named` that it takes.
+    """
+    _MODELS[name] = (build, {}, options)
 
 
 def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     """The fault model of a name.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `names()`.
         options: value (stuck_at), sigma (gaussian), storage, bits, scale (bit_flip and bit_errors),
             flips (bit_flip); None counts as not given.
 
@@ -37,7 +54,7 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     >>> named("bit_flip", {"storage": "int8", "bits": (7, 7)})
     BitFlip(storage='int8', bits=(7, 7), scale=None, flips=1)
     """
-    check_choice(NAMES, fault=name)
+    check_choice(_MODELS, fault=name)
     build, fixed, possible = _MODELS[name]
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
@@ -64,19 +81,16 @@ def label(name: str, options: Mapping[str, Any]) -> str:
             parts.append(
                 "_".join([option, *(v if isinstance(v, str) else f"{v:g}" for v in values)])
             )
-    return "-".join(parts)
+    return "-".join(parts).replace(":", "_")
 
 
 def settings(fault: FaultModel) -> dict[str, Any]:
     """How a table names a fault model: fault, storage, bits and quantization_step, None if not."""
     words = getattr(fault, "storage", None)
     numbers = fault.bit_numbers if words else ()
-    step = None
-    if words == "int8":
-        step = "max|w| / 127 of each tensor" if fault.scale is None else f"{fault.scale:g}"
     return {
         "fault": fault.name,
         "storage": words,
         "bits": f"{numbers[0]}-{numbers[-1]}" if words else None,
-        "quantization_step": step,
+        "quantization_step": fault.format.step if words else None,
     }

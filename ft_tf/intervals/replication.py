@@ -1,4 +1,4 @@
-"""Intervals when replicates are nested: trials within seeds, images within trials, both crossed."""
+"""Intervals when replicates are nested: trials within seeds, images within trials."""
 
 import dataclasses
 import math
@@ -181,38 +181,3 @@ def stein(
     spread = quantile * math.sqrt(variance / len(used))
     centre = float(used.mean())
     return Interval(centre - spread, centre + spread, level, "Stein two-stage", "trial")
-
-
-def crossed(correct: np.ndarray, *, level: float = 0.95) -> Interval:
-    """Interval that speaks of new masks and of new images: both are random, and crossed.
-
-    For outcomes y[t, i] of trials and images, with mean squares of the two-way layout,
-    Var(mean) = (MS_trials + MS_images - MS_error) / (trials images); t with Satterthwaite's degrees
-    of freedom. An interval over trials alone holds for the given test set only.
-
-    Args:
-        correct: bool or float [trials, images], every trial on the same images.
-        level: nominal coverage.
-    """
-    outcomes = np.asarray(correct, np.float64)
-    if outcomes.ndim != 2 or min(outcomes.shape) < 2:
-        raise ArgumentError(f"correct.shape={outcomes.shape} must be [trials >= 2, images >= 2]")
-    trials, images = outcomes.shape
-    centre = outcomes.mean()
-    by_trial, by_image = outcomes.mean(axis=1), outcomes.mean(axis=0)
-    of_trials = images * by_trial.var(ddof=1)
-    of_images = trials * by_image.var(ddof=1)
-    residual = outcomes - by_trial[:, None] - by_image[None, :] + centre
-    of_error = (residual**2).sum() / ((trials - 1) * (images - 1))
-    squares = np.array([of_trials, of_images, -of_error])
-    degrees = np.array([trials - 1, images - 1, (trials - 1) * (images - 1)])
-    total = max(squares.sum(), of_trials, of_images)
-    freedom = total**2 / max((squares**2 / degrees).sum(), np.finfo(float).tiny)
-    spread = stats.t.ppf((1 + level) / 2, max(freedom, 1.0)) * math.sqrt(total / outcomes.size)
-    return Interval(
-        float(centre - spread),
-        float(centre + spread),
-        level,
-        "two-way random effects, Satterthwaite t",
-        "trial and test image",
-    )

@@ -28,7 +28,7 @@ from ft_tf.privacy.events import Account, PrivacyEvent, account_for
 from ft_tf.privacy.phases import Phase, steps_per_pass
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 from ft_tf.privacy.record import to_record
-from ft_tf.privacy.statements import statement
+from ft_tf.privacy.statements import check_engine, statement
 
 __all__ = [
     "ACCOUNTANTS",
@@ -41,6 +41,7 @@ __all__ = [
     "PrivacyLoss",
     "account_for",
     "audit",
+    "check_engine",
     "epsilon_of",
     "gap_bounds",
     "noise_multiplier_for",

@@ -1,4 +1,4 @@
-"""Privacy on a record: JSON values, with a reason for every figure that is missing."""
+"""Privacy on a record: JSON values, with a reason for every missing value."""
 
 from typing import Any
 
@@ -15,30 +15,30 @@ def to_record(
     noise_seed: int | None = None,
     seed_is_published: bool = False,
     engine: str = "fast",
-    executed_steps: int | None = None,
+    target_epsilon: float | None = None,
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
 ) -> dict[str, Any]:
-    """Everything known about a run's privacy, in values that strict JSON can hold.
+    """Returns everything known about a run's privacy, in values that strict JSON can hold.
 
     Args:
         cost: the accounted run.
-        bounds: its gap bounds; worked out here (half a second) when left out.
+        bounds: its gap bounds; computed here (half a second) by default.
         sampling: as for `statement`; with "unaccounted" every figure is null.
-        noise_seed: as for `statement`. What is returned holds whether there was one, not the seed.
-        seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
+        noise_seed: as for `statement`. The result has whether there was one, not the seed.
+        seed_is_published: as for `statement`: whether the seed is elsewhere in the record.
         engine: as for `statement`.
-        executed_steps: as for `statement`.
+        target_epsilon: as for `statement`.
         fresh_weights: as for `statement`.
         from_dataset: as for `statement`.
         dataset_reason: as for `statement`.
 
     Returns:
-        A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
-        that cannot be had is None, and `reasons` says why under the same key. `epsilon_claimed`
-        and `gap_bound_claimed` are the ones that hold for the run's own sampling: a shuffled run
-        claims `epsilon_shuffled`, never a figure that assumes Poisson batches.
+        A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. Values that
+        could not be computed are None, with the reason in `reasons` under the same key.
+        `epsilon_claimed` and `gap_bound_claimed` hold for the sampling of the run: a shuffled run
+        claims `epsilon_shuffled`, never a value that assumes Poisson batches.
     """
     words = statement(
         cost,
@@ -46,7 +46,7 @@ def to_record(
         noise_seed=noise_seed,
         seed_is_published=seed_is_published,
         engine=engine,
-        executed_steps=executed_steps,
+        target_epsilon=target_epsilon,
         fresh_weights=fresh_weights,
         from_dataset=from_dataset,
         dataset_reason=dataset_reason,

@@ -1,6 +1,6 @@
-"""The privacy of a run in words, with everything that the words rest on."""
+"""The privacy statement of a run, with all its assumptions."""
 
-from ft_tf.checks import check_choice, check_non_negative_integer
+from ft_tf.checks import check_choice
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
 
@@ -19,10 +19,49 @@ _INITIAL_WEIGHTS = (
 )
 
 OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
-"""What no epsilon of a single run covers."""
+"""The part of a statement on what no epsilon of a single run covers."""
 
 OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
 """The same where the run is known to have begun from fresh random weights."""
+
+
+def check_engine(
+    engine: str,
+    *,
+    sampling: str = "shuffle",
+    noise_seed: int | None = None,
+    weight_decay: float = 0.0,
+    optimizer: str = "sgd",
+) -> None:
+    """Refuses an unknown engine of DP-SGD, and what engine="reference" cannot do.
+
+    Args:
+        engine: "fast" or "reference" (TF Privacy's DPKerasSGDOptimizer).
+        sampling: how batches are drawn.
+        noise_seed: of noise that is added; None where none is, or none is seeded.
+        weight_decay: of the training.
+        optimizer: name of the optimizer.
+
+    Raises:
+        ArgumentError: names the argument and the remedy.
+    """
+    check_choice(ENGINES, engine=engine)
+    if engine != "reference":
+        return
+    if sampling == "poisson":
+        raise ArgumentError(
+            "sampling='poisson' cannot be used with engine='reference', whose batches must be "
+            "full: use sampling='shuffle'"
+        )
+    if noise_seed is not None:
+        raise ArgumentError(
+            f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws its "
+            "own: use noise_seed=None or noise_multiplier=0"
+        )
+    if weight_decay:
+        raise ArgumentError(f"weight_decay={weight_decay!r} needs engine='fast'")
+    if optimizer.lower() != "sgd":
+        raise ArgumentError(f"optimizer={optimizer!r} must be 'sgd' with engine='reference'")
 
 
 def statement(
@@ -32,28 +71,27 @@ def statement(
     noise_seed: int | None = None,
     seed_is_published: bool = False,
     engine: str = "fast",
-    executed_steps: int | None = None,
+    target_epsilon: float | None = None,
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
 ) -> str:
-    """Says what a run guarantees, to whom, and what would break it.
+    """Returns the guarantee of a run as text: to whom it applies, and what would break it.
 
     Args:
         cost: the accounted run; its phases are all steps executed, lost ones included.
         sampling: how batches were drawn: "poisson", "shuffle" (fixed batches, reshuffled each
             pass), or "unaccounted" (a pipeline whose sampling is not known).
         noise_seed: seed of sampling and noise, None where they came from the operating system.
-        seed_is_published: whether the seed stands beside the statement, as in a record that holds
-            its configuration: the figures are then those of a run with a secret seed.
+        seed_is_published: whether the seed is published with the statement, as in a record with
+            the configuration: the epsilons are then those of a run with a secret seed.
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
-        executed_steps: steps that ran, if more than `cost` accounts for: the statement then says
-            that it falls short.
+        target_epsilon: that the noise was calibrated to, if it was.
         fresh_weights: whether the run is known to have begun from fresh random weights; if not,
             the statement says that it does not cover initial weights which come from the data.
-        from_dataset: whether a tf.data input gave the batches: the statement then says what is
-            taken on trust.
-        dataset_reason: why `sampling` is not what was said of that input, if it is not.
+        from_dataset: whether a tf.data input gave the batches: the statement then names the
+            assumptions that are taken on trust.
+        dataset_reason: why `sampling` is not the sampling that was stated of that input, if so.
 
     Returns:
         A paragraph of plain sentences.
@@ -62,28 +100,21 @@ def statement(
         ArgumentError: an argument is unknown, or the reference engine with Poisson sampling.
     """
     check_choice(SAMPLINGS, sampling=sampling)
-    check_choice(ENGINES, engine=engine)
-    if engine == "reference" and sampling == "poisson":
-        raise ArgumentError(
-            "sampling='poisson' cannot be had with engine='reference', which needs full batches: "
-            "state it as 'shuffle'"
-        )
+    check_engine(engine, sampling=sampling)
     published = noise_seed is not None and seed_is_published
     subject = "With a secret noise_seed this run would be" if published else "This run is"
     sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]
     if cost.private and sampling != "unaccounted":
+        if target_epsilon is not None:
+            sentences.append(
+                f"The noise was calibrated to spend at most epsilon={target_epsilon:g} at "
+                f"delta={cost.delta:g}."
+            )
         if from_dataset:
             sentences += _on_trust(sampling, dataset_reason)
         if noise_seed is not None:
             sentences.append(_PUBLISHED if published else _SECRET)
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
-    if executed_steps is not None:
-        check_non_negative_integer(executed_steps=executed_steps)
-        if executed_steps > cost.steps:
-            sentences.append(
-                f"{executed_steps - cost.steps} of {executed_steps} executed steps are missing "
-                "from this account: the true epsilon is larger."
-            )
     return " ".join(sentences)
 
 
@@ -98,7 +129,7 @@ _PUBLISHED = (
 
 
 def _on_trust(sampling: str, reason: str) -> list[str]:
-    """What the figures assume of a tf.data input."""
+    """Returns the assumptions about a tf.data input."""
     if sampling == "poisson":
         return [
             "The batches came from a tf.data input: that they were drawn so, and from as many "

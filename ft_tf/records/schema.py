@@ -14,6 +14,7 @@ from ft_tf.records.results import (
     WHOLE_MODEL,
     Accuracy,
     Attack,
+    Averaged,
     BestCheckpoint,
     Campaign,
     CirclesResult,
@@ -56,7 +57,7 @@ class Data:
     train_examples: Positive  # after the configured limit
     test_examples: Positive  # after the configured limit
     notes: tuple[str, ...]  # what a reader of results should know about it
-    classes: Positive | None = None  # their number; None in older records
+    classes: Positive | None = None  # number of classes; absent from older records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Model:
 
     architecture: str  # its name
     parameters: Positive  # their number
-    weights_fingerprint: str | None = None  # hash of the weights; None in older records
+    weights_fingerprint: str | None = None  # hash of all weights; absent from older records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +125,8 @@ class _ConfigOfRun(Open):
     fault_aware_rate: Fraction = 0.0
     fault_aware_target: str = "units"
     stop_at_test_accuracy: Fraction = 0.0
+    holdout: Count = 0
+    stop_at_holdout_accuracy: Fraction = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +176,8 @@ class Run(_Common):
     best_checkpoint: BestCheckpoint | None  # of a TRADES run with a curve
     membership: Membership | None  # membership inference
     privacy: Privacy | None  # of a DP-SGD run
+    bit_errors: dict[str, Campaign] | None = None  # of the stored weights, by storage format
+    averaged: Averaged | None = None  # of a DP-SGD run that averages its iterates
 
     def _problems(self) -> Problems:
         yield from super()._problems()

@@ -2,167 +2,24 @@
 
 import dataclasses
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
+from ft_tf.faults import catalogue
+from ft_tf.faults.storage_formats import format_of
+from ft_tf.study import algorithms, datasets
+from ft_tf.study.algorithms import Algorithm, Natural
 
 OPTIMIZERS = ("sgd", "adam")
-DEFAULT_DELTA = 1e-5
+TARGETS = ("weights", "units")
+ATTACKS = ("fgsm", "pgd", "apgd", "fab", "square", "autoattack")
+_NATURAL = Natural()
 
 
-@dataclasses.dataclass(frozen=True)
-class Natural:
-    """Plain cross-entropy training."""
-
-    name: ClassVar[str] = "natural"
-    tag: ClassVar[str] = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tikhonov:
-    """L2 on kernels: the loss gains l2 * sum of squared kernel entries."""
-
-    name: ClassVar[str] = "tikhonov"
-    l2: float = 1e-4
-
-    def __post_init__(self) -> None:
-        checks.check_non_negative(l2=self.l2)
-
-    @property
-    def tag(self) -> str:
-        """The part of a run's name that tells it from other runs of the algorithm."""
-        return f"-l2_{self.l2:g}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _GaussianNoise:
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        checks.check_non_negative(sigma=self.sigma)
-
-    @property
-    def tag(self) -> str:
-        """The part of a run's name that tells it from other runs of the algorithm."""
-        return f"-sigma_{self.sigma:g}"
-
-
-@dataclasses.dataclass(frozen=True)
-class AdditiveGaussian(_GaussianNoise):
-    """Trains on x + sigma N(0, 1), drawn anew at each step."""
-
-    name: ClassVar[str] = "additive_gaussian"
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiplicativeGaussian(_GaussianNoise):
-    """Trains on x (1 + sigma N(0, 1)), drawn anew at each step."""
-
-    name: ClassVar[str] = "multiplicative_gaussian"
-
-
-@dataclasses.dataclass(frozen=True)
-class JacobianPenalty(_GaussianNoise):
-    """Adds Bishop's penalty of N(0, sigma^2) input noise: what that noise is equivalent to."""
-
-    name: ClassVar[str] = "jacobian_penalty"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trades:
-    """TRADES (equation 6): cross-entropy plus beta times the KL term on attacked inputs.
-
-    Attributes:
-        epsilon: radius of the ball, in pixels of [0, 1].
-        step_size: length of one attack step (l_inf only; l_2 steps 2 epsilon / num_steps).
-        num_steps: attack steps.
-        beta: weight of the KL term.
-        distance: "l_inf" or "l_2".
-        normalized_example: the TRADES authors' MNIST example, which attacks in normalised space;
-            epsilon and step_size are then in that space's units, as in their script.
-    """
-
-    name: ClassVar[str] = "trades"
-    epsilon: float = 0.1
-    step_size: float = 0.02
-    num_steps: int = 10
-    beta: float = 1.0
-    distance: str = "l_inf"
-    normalized_example: bool = False
-
-    def __post_init__(self) -> None:
-        checks.check_choice(("l_inf", "l_2"), distance=self.distance)
-        checks.check_non_negative(epsilon=self.epsilon, step_size=self.step_size, beta=self.beta)
-        if not self.normalized_example:
-            checks.check_radius(distance=self.distance, epsilon=self.epsilon)
-        checks.check_positive_integer(num_steps=self.num_steps)
-
-    @property
-    def tag(self) -> str:
-        """The part of a run's name that tells it from other runs of the algorithm."""
-        space = "-normalized" if self.normalized_example else ""
-        return f"-epsilon_{self.epsilon:.4g}-beta_{self.beta:g}{space}"
-
-
-@dataclasses.dataclass(frozen=True)
-class DPSGD:
-    """DP-SGD: per-example clipping and Gaussian noise (the paper's Algorithm 2).
-
-    Attributes:
-        l2_norm_clip: C, the greatest l2 norm of one example's gradient.
-        noise_multiplier: sigma; the noise's standard deviation is sigma C.
-        sampling: "poisson", or "shuffle" for the original practice.
-        noise_seed: fixes batches and noise for replication; None draws a secret. The record
-            publishes it, so such a run is private for nobody who reads the record.
-        engine: "fast", or "reference" for TF Privacy's DPKerasSGDOptimizer.
-        delta: failure probability at which epsilon is stated.
-    """
-
-    name: ClassVar[str] = "dpsgd"
-    l2_norm_clip: float = 1.0
-    noise_multiplier: float = 1.1
-    sampling: str = "poisson"
-    noise_seed: int | None = None
-    engine: str = "fast"
-    delta: float = DEFAULT_DELTA
-
-    def __post_init__(self) -> None:
-        checks.check_positive(l2_norm_clip=self.l2_norm_clip)
-        checks.check_non_negative(noise_multiplier=self.noise_multiplier)
-        checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
-        checks.check_choice(("fast", "reference"), engine=self.engine)
-        checks.check_probability(delta=self.delta)
-        if self.noise_seed is not None:
-            checks.check_non_negative_integer(noise_seed=self.noise_seed)
-        if self.engine == "reference" and self.sampling == "poisson":
-            raise ArgumentError(
-                "engine='reference' cannot draw Poisson batches: use sampling='shuffle'"
-            )
-        if self.engine == "reference" and self.noise_seed is not None and self.noise_multiplier > 0:
-            raise ArgumentError(
-                f"noise_seed={self.noise_seed} cannot fix the noise of engine='reference', which "
-                "draws its own: leave it out, or use noise_multiplier=0"
-            )
-
-    @property
-    def tag(self) -> str:
-        """The part of a run's name that tells it from other runs of the algorithm."""
-        engine = "-reference" if self.engine == "reference" else ""
-        shuffle = "-shuffle" if self.sampling == "shuffle" else ""
-        return f"-sigma_{self.noise_multiplier:g}-clip_{self.l2_norm_clip:g}{shuffle}{engine}"
-
-
-Algorithm = (
-    Natural
-    | Tikhonov
-    | AdditiveGaussian
-    | MultiplicativeGaussian
-    | JacobianPenalty
-    | Trades
-    | DPSGD
-)
-ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in Algorithm.__args__}
+def _added(default: Any) -> Any:
+    """A field that older records lack: `to_dict` leaves it out while it is at its default."""
+    return dataclasses.field(default=default, metadata={"added": True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,21 +28,25 @@ class Evaluation:
 
     Attributes:
         batch_size: images per forward pass; results depend on it in the last bits.
-        fault_targets: "weights" and "units", or fewer.
-        fault_rates: rates of stuck-at-0 faults.
+        fault_targets: weights and units, or one of them.
+        fault: fault model: stuck_at_0, or another that needs no options.
+        fault_rates: shares of faulty sites.
         fault_trials: independent fault sets per rate.
         fault_images: test images of each fault set, a random subset; 0 for all.
         fault_seed: fixes the fault sets.
         layer_rate: also put faults into one layer at a time, at this rate; 0 for none.
-        attacks: of "fgsm", "pgd" and "apgd"; the first also on training images.
+        attacks: of fgsm, pgd, apgd, fab, square and autoattack; the first also on training images.
         attack_epsilon: radius of the attacks' l_inf ball.
         attack_steps: steps of PGD.
         apgd_steps: steps of each run of Auto-PGD.
-        attack_images: attacks take the first so many test and training images, or all there are.
-        attack_sanity: also run the checks that doubt the first attack's result.
+        attack_images: number of test and of training images to attack, or all if there are fewer.
+        attack_sanity: also run the sanity checks of the first attack's result.
         membership: also tell training from test images by their losses.
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
-        curve: measure train and test accuracy after every epoch (Figure 1).
+        curve: measure train and test accuracy after every epoch (Figure 1); trades also keeps its
+            most robust epoch, chosen on 500 test images that the attack does not take.
+        bit_error_formats: also put bit errors into the weights as these storage formats hold them.
+        bit_error_rates: their rates per bit, besides 0.
     """
 
     batch_size: int = 1000
@@ -204,6 +65,9 @@ class Evaluation:
     membership: bool = False
     rescaling: bool = False
     curve: bool = False
+    fault: str = _added("stuck_at_0")
+    bit_error_formats: tuple[str, ...] = _added(())
+    bit_error_rates: tuple[float, ...] = _added((1e-6, 1e-5, 1e-4, 1e-3, 1e-2))
 
     def __post_init__(self) -> None:
         checks.check_positive_integer(
@@ -218,12 +82,17 @@ class Evaluation:
         )
         checks.check_fraction(layer_rate=self.layer_rate)
         for target in self.fault_targets:
-            checks.check_choice(("weights", "units"), fault_target=target)
+            checks.check_choice(TARGETS, fault_target=target)
         for rate in self.fault_rates:
             checks.check_fraction(fault_rate=rate)
         for attack in self.attacks:
-            checks.check_choice(("fgsm", "pgd", "apgd"), attack=attack)
+            checks.check_choice(ATTACKS, attack=attack)
+        for storage in self.bit_error_formats:
+            format_of(storage)
+        for rate in self.bit_error_rates:
+            checks.check_fraction(bit_error_rate=rate)
         checks.check_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
+        catalogue.named(self.fault, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,40 +100,45 @@ class RunConfig:
     """One training and its evaluation.
 
     Attributes:
-        dataset: "fashion_mnist" or "cifar10".
-        architecture: a name of `ft_tf.architectures.NAMES`.
-        algorithm: one of the algorithm configurations of this module.
+        dataset: a name of `ft_tf.study.datasets`.
+        architecture: a name of `ft_tf.architectures`.
+        algorithm: one of `ft_tf.study.algorithms`.
         epochs: passes over the training data.
-        batch_size: examples per step (expected examples under Poisson sampling).
-        learning_rate: of the optimizer.
+        batch_size: examples per step (expected examples for dpsgd).
+        learning_rate: learning rate. The default is for SGD without momentum; take a tenth of it
+            with momentum 0.9, a hundredth with adam.
         learning_rate_drops: (epoch, factor) pairs: from that epoch on the rate is times factor.
-        optimizer: "sgd" or "adam".
-        momentum: of SGD.
-        weight_decay: added to each gradient as weight_decay * w (outside DP's clipping).
-        seed: initial weights, data order, input noise, attacks.
-        augment: random crop and flip of training images.
-        precision: "float32" or "mixed_bfloat16".
+        optimizer: sgd or adam.
+        momentum: momentum of SGD.
+        weight_decay: adds weight_decay * w to each gradient, outside DP-SGD's clipping.
+        seed: fixes initial weights, data order, input noise and attacks.
+        augment: random crop and flip of training images (cifar10).
+        precision: float32, or mixed_bfloat16: faster where the processor computes in it.
+            Evaluation is in float32.
         dropout: share of hidden Dense units dropped in training.
-        fault_aware_rate: share of sites stuck at 0 in training, drawn anew at each step.
-        fault_aware_target: "weights" or "units": what is faulty in such a training.
-        train_limit: train on the first so many examples only; 0 for all.
-        test_limit: test on the first so many examples only; 0 for all.
-        stop_at_test_accuracy: stop training as soon as this is reached, so that models can be
-            compared at equal accuracy; 0 for never.
+        fault_aware_rate: share of sites stuck at 0 in training, resampled at every step.
+        fault_aware_target: weights or units: what is faulty in such a training.
+        train_limit: number of training examples to use, the first ones; 0 for all.
+        test_limit: number of test examples to use, the first ones; 0 for all.
+        holdout: number of training examples, the last ones, that are not trained on but measured.
+        stop_at_holdout_accuracy: stop training as soon as the accuracy on the held-out examples
+            reaches this, so that models can be compared at equal accuracy; 0 for never.
+        stop_at_test_accuracy: of older records, whose trainings stopped on test images; such runs
+            can be read, but not trained.
         evaluation: what is measured afterwards.
         label: tells apart runs that otherwise would have one name, such as a preset.
         rows: ids of the paper's rows that the run is meant for.
         fitted: a setting was chosen so that the training accuracy comes near the paper's; such a
             run does not count as agreement.
-        deviations: what differs from the paper's setting, in words.
+        deviations: what differs from the paper's setting, as text.
     """
 
     dataset: str
     architecture: str
-    algorithm: Algorithm = Natural()
+    algorithm: Algorithm = _NATURAL
     epochs: int = 10
     batch_size: int = 250
-    learning_rate: float = 0.1
+    learning_rate: float = 0.15
     learning_rate_drops: tuple[tuple[int, float], ...] = ()
     optimizer: str = "sgd"
     momentum: float = 0.0
@@ -283,15 +157,12 @@ class RunConfig:
     rows: tuple[str, ...] = ()
     fitted: bool = False
     deviations: tuple[str, ...] = ()
+    holdout: int = _added(0)
+    stop_at_holdout_accuracy: float = _added(0.0)
 
     def __post_init__(self) -> None:
-        checks.check_choice(("fashion_mnist", "cifar10"), dataset=self.dataset)
-        checks.check_choice(architectures.NAMES, architecture=self.architecture)
-        expected = {
-            "fashion_mnist": architectures.FMNIST_SHAPE,
-            "cifar10": architectures.CIFAR10_SHAPE,
-        }[self.dataset]
-        if architectures.input_shape(self.architecture) != expected:
+        source = datasets.get(self.dataset)
+        if architectures.get(self.architecture).input_shape not in (None, source.shape):
             raise ArgumentError(
                 f"architecture={self.architecture!r} does not take the images of "
                 f"dataset={self.dataset!r}"
@@ -301,42 +172,36 @@ class RunConfig:
         checks.check_choice(OPTIMIZERS, optimizer=self.optimizer)
         checks.check_non_negative(momentum=self.momentum, weight_decay=self.weight_decay)
         checks.check_non_negative_integer(
-            seed=self.seed, train_limit=self.train_limit, test_limit=self.test_limit
+            seed=self.seed,
+            train_limit=self.train_limit,
+            test_limit=self.test_limit,
+            holdout=self.holdout,
         )
         checks.check_choice(architectures.PRECISIONS, precision=self.precision)
         checks.check_fraction(
             dropout=self.dropout,
             fault_aware_rate=self.fault_aware_rate,
             stop_at_test_accuracy=self.stop_at_test_accuracy,
+            stop_at_holdout_accuracy=self.stop_at_holdout_accuracy,
         )
         if self.dropout == 1:
             raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
-        checks.check_choice(("weights", "units"), fault_aware_target=self.fault_aware_target)
-        if isinstance(self.algorithm, DPSGD):
-            self._check_private(self.algorithm)
-        if self.augment and self.dataset != "cifar10":
-            raise ArgumentError(f"augment=True is for cifar10, not dataset={self.dataset!r}")
+        checks.check_choice(TARGETS, fault_aware_target=self.fault_aware_target)
+        self.algorithm.check(self)
+        if self.augment and not source.may_augment:
+            raise ArgumentError(
+                f"augment=True cannot be used with dataset={self.dataset!r}: crops and flips may "
+                "change an image's class"
+            )
         if self.optimizer == "adam" and self.momentum:
             raise ArgumentError(f"momentum={self.momentum!r} is for optimizer='sgd'")
-
-    def _check_private(self, algorithm: DPSGD) -> None:
-        for name, value in (
-            ("fault_aware_rate", self.fault_aware_rate),
-            ("augment", self.augment),
-        ):
-            if value:
-                raise ArgumentError(f"{name}={value!r} cannot be used with algorithm='dpsgd'")
-        if algorithm.engine != "reference":
-            return
-        if self.weight_decay:
-            raise ArgumentError(f"weight_decay={self.weight_decay!r} needs engine='fast'")
-        if self.optimizer != "sgd":
+        if self.stop_at_holdout_accuracy and not self.holdout:
             raise ArgumentError(
-                f"optimizer={self.optimizer!r} must be 'sgd' with engine='reference'"
+                f"stop_at_holdout_accuracy={self.stop_at_holdout_accuracy!r} needs holdout > 0"
             )
 
     def name(self, *, is_sample: bool) -> str:
-        """A name that a person recognises, for the run's directory."""
+        """Returns a readable name for the run's directory."""
         dataset = f"{self.dataset}_sample" if is_sample else self.dataset
         if self.train_limit:
             dataset += f"_{self.train_limit}"
@@ -348,6 +213,9 @@ class RunConfig:
             parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
         if self.stop_at_test_accuracy:
             parts.append(f"stopped_at_{self.stop_at_test_accuracy:.4f}")
+        parts += [f"holdout_{self.holdout}"] * bool(self.holdout)
+        if self.stop_at_holdout_accuracy:
+            parts.append(f"stopped_at_holdout_{self.stop_at_holdout_accuracy:.4f}")
         parts += [self.label] * bool(self.label)
         return "-".join([*parts, f"epochs_{self.epochs}", f"seed_{self.seed}"])
 
@@ -356,35 +224,37 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON has it; `algorithm` carries its name beside its options."""
     fields = dataclasses.asdict(config)
     fields["algorithm"] = {"name": config.algorithm.name, **fields["algorithm"]}
+    if not config.evaluation.bit_error_formats:  # directories of runs from before bit errors stay
+        del fields["evaluation"]["bit_error_formats"], fields["evaluation"]["bit_error_rates"]
     return json.loads(json.dumps(fields))
 
 
+def _known_to_older_records(values: Any) -> dict[str, Any]:
+    return {
+        field.name: getattr(values, field.name)
+        for field in dataclasses.fields(values)
+        if not field.metadata.get("added") or getattr(values, field.name) != field.default
+    }
+
+
 def from_dict(fields: dict[str, Any]) -> RunConfig:
-    """The inverse of `to_dict`.
+    """Returns the configuration of `to_dict`'s values.
 
     Raises:
         ArgumentError: a key is not known or a value is not allowed.
     """
     fields = dict(fields)
     try:
-        algorithm = dict(fields.pop("algorithm"))
-        name = algorithm.pop("name")
-        checks.check_choice(ALGORITHMS, algorithm=name)
-        evaluation = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in fields.pop("evaluation").items()
-        }
-        drops = tuple(
-            (int(epoch), float(factor)) for epoch, factor in fields.pop("learning_rate_drops", ())
-        )
-        return RunConfig(
-            algorithm=ALGORITHMS[name](**algorithm),
-            evaluation=Evaluation(**evaluation),
-            learning_rate_drops=drops,
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in fields.items()
-            },
-        )
+        algorithm = algorithms.from_dict(fields.pop("algorithm"))
+        evaluation = Evaluation(**_with_tuples(fields.pop("evaluation")))
+        return RunConfig(algorithm=algorithm, evaluation=evaluation, **_with_tuples(fields))
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(f"config cannot be read: {error}") from None
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: _as_tuple(value) for key, value in fields.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

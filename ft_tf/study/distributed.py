@@ -1,4 +1,4 @@
-"""A run whose training is spread over several devices, or over processes on several machines.
+"""Trainings distributed over several devices, or over processes on several machines.
 
 With the strategy "multi_worker" every process runs the same training on its parts of the batches.
 The chief does all that `execution.run` does; the others `assist`: they read its checkpoint, train
@@ -14,7 +14,7 @@ from ft_tf.data import Dataset
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import directory as runs
 from ft_tf.study import trainer
-from ft_tf.study.config import DPSGD, RunConfig
+from ft_tf.study.config import RunConfig
 from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import NonFiniteLoss
@@ -23,7 +23,7 @@ Strategy = tf.distribute.Strategy | None
 
 
 def check(config: RunConfig, strategy: str) -> None:
-    """Refuses what cannot be spread.
+    """Refuses what cannot be distributed.
 
     Args:
         config: of the run.
@@ -34,13 +34,8 @@ def check(config: RunConfig, strategy: str) -> None:
     """
     if strategy == "none":
         return
-    if isinstance(config.algorithm, DPSGD):
-        raise ArgumentError(
-            f"strategy={strategy!r} cannot be used with algorithm='dpsgd': every replica would add "
-            "noise of its own to a batch of its own, and the epsilon would be another; use one "
-            "device"
-        )
-    for field in ("fault_aware_rate", "stop_at_test_accuracy"):
+    config.algorithm.check_strategy(strategy)
+    for field in ("fault_aware_rate", "stop_at_holdout_accuracy"):
         value = getattr(config, field)
         if value:
             raise ArgumentError(f"strategy={strategy!r} cannot be used with {field}={value!r}")
@@ -129,7 +124,7 @@ def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy
         strategy: made by this process.
 
     Raises:
-        ArgumentError: the configuration cannot be spread.
+        ArgumentError: the configuration cannot be distributed.
         RunError: this process does not see the chief's checkpoint, or the chief is gone.
     """
     check(config, strategies.name_of(strategy))

@@ -1,7 +1,6 @@
 """What is measured on a trained model, as the parts of its record."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,16 @@ import pandas as pd
 from ft_tf import attacks, faults, intervals, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.faults import catalogue
 from ft_tf.faults.rows import interval_of
-from ft_tf.privacy import accounting, membership, steps_per_pass, to_record
+from ft_tf.privacy import membership
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
-from ft_tf.study.config import DPSGD, Evaluation, RunConfig
+from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.base import ResidentModel
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Examples and their labels."""
 
 _NOTHING: dict[str, Any] = {
     "accuracy": None,
@@ -30,7 +33,13 @@ _NOTHING: dict[str, Any] = {
 
 
 def evaluate(
-    config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path, *, failed: bool
+    config: RunConfig,
+    data: Dataset,
+    trained: ResidentModel,
+    directory: Path,
+    *,
+    failed: bool,
+    held_out: Split | None = None,
 ) -> dict[str, Any]:
     """Returns fields of the record, accuracy to membership; they are empty if training failed."""
     if failed:
@@ -38,7 +47,7 @@ def evaluate(
     model = trainer.evaluation_model(config, trained.model)
     measured = config.evaluation
     return {
-        "accuracy": accuracy(model, data, batch_size=measured.batch_size),
+        "accuracy": accuracy(model, data, batch_size=measured.batch_size, held_out=held_out),
         "parameters": parameters(model, data, measured),
         "faults": {
             target: fault_campaign(model, data, target=target, evaluation=measured)
@@ -48,26 +57,31 @@ def evaluate(
         "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
+        "bit_errors": bit_errors(model, data, measured),
+        "averaged": averaged(config, data, trained),
     }
 
 
-def what_is_not_finite(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
-    """Why a trained model cannot be evaluated: its weights or logits; None where it can."""
+def non_finite_reason(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
+    """Returns why a trained model cannot be evaluated, or None if it can."""
     if not all(np.isfinite(part).all() for part in model.get_weights()):
         return "weights are not finite"
     logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
     return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
-def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> records.Accuracy:
-    """R_train, R_test and their difference (equation 2), on the whole splits."""
+def accuracy(
+    model: keras.Model, data: Dataset, *, batch_size: int, held_out: Split | None = None
+) -> records.Accuracy:
+    """Returns R_train, R_test and their difference (equation 2), on the whole splits."""
     train = metrics.accuracy(model, data.x_train, data.y_train, batch_size=batch_size)
     test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=batch_size)
     interval = intervals.proportion(
         successes=round(test * len(data.x_test)), trials=len(data.x_test)
     )
     gap = metrics.generalization_error(train_accuracy=train, test_accuracy=test)
-    return records.Accuracy(train, test, gap, (interval.low, interval.high))
+    holdout = metrics.accuracy(model, *held_out, batch_size=batch_size) if held_out else None
+    return records.Accuracy(train, test, gap, (interval.low, interval.high), holdout)
 
 
 _RESCALED_IMAGES = 1000
@@ -85,11 +99,58 @@ def parameters(
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
+def averaged(config: RunConfig, data: Dataset, trained: ResidentModel) -> records.Averaged | None:
+    """Returns accuracy and fault tolerance of the averaged iterates, if the training keeps them."""
+    found = config.algorithm.averaged_model(trained)
+    if found is None:
+        return None
+    model, measured = trainer.evaluation_model(config, found), config.evaluation
+    return records.Averaged(
+        kind=config.algorithm.averaging,
+        accuracy=accuracy(model, data, batch_size=measured.batch_size),
+        parameters=parameters(model, data, measured),
+        faults={
+            target: fault_campaign(model, data, target=target, evaluation=measured)
+            for target in measured.fault_targets
+        },
+        bit_errors=bit_errors(model, data, measured),
+    )
+
+
+def bit_errors(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, records.Campaign] | None:
+    """Returns bit errors in the weights for each storage format; None if none is configured.
+
+    Rate 0 is the accuracy of the model as the format stores it, and what is lost at the other
+    rates is measured from there.
+    """
+    if not evaluation.bit_error_formats:
+        return None
+    rates = tuple(sorted({0.0, *evaluation.bit_error_rates}))
+    measured = dataclasses.replace(evaluation, fault_rates=rates)
+    return {
+        storage: fault_campaign(
+            model, data, target="weights", evaluation=measured, fault=faults.BitErrors(storage)
+        )
+        for storage in evaluation.bit_error_formats
+    }
+
+
 def fault_campaign(
-    model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
+    model: keras.Model,
+    data: Dataset,
+    *,
+    target: str,
+    evaluation: Evaluation,
+    fault: faults.FaultModel | None = None,
 ) -> records.Campaign:
-    """Test accuracy against the rate of stuck-at-0 faults, with intervals over trials."""
+    """Returns test accuracy against the rate of faults, with intervals over trials.
+
+    The fault is the evaluation's unless `fault` is given.
+    """
     shared = {"target": target, "seed": evaluation.fault_seed}
+    fault = fault or catalogue.named(evaluation.fault, {})
     frame = faults.sweep(
         model,
         data.x_test,
@@ -98,6 +159,7 @@ def fault_campaign(
         trials=evaluation.fault_trials,
         images_per_trial=evaluation.fault_images or None,
         batch_size=evaluation.batch_size,
+        fault=fault,
         **shared,
     )
     summary = faults.summarize(frame)
@@ -115,7 +177,7 @@ def fault_campaign(
         high=tuple(summary["high"].clip(0, 1)),
         trials=evaluation.fault_trials,
         images=evaluation.fault_images or len(data.x_test),
-        sites=faults.make_plan(model, target=target).sites,
+        sites=faults.make_plan(model, target=target, fault=fault).sites,
         method=summary["method"].iloc[0],
         unit=summary["unit"].iloc[0],
         lost=lost(frame),
@@ -179,6 +241,7 @@ def layer_faults(
             data.y_test,
             target=target,
             rate=evaluation.layer_rate,
+            fault=catalogue.named(evaluation.fault, {}),
             trials=evaluation.fault_trials,
             images_per_trial=evaluation.fault_images or None,
             batch_size=evaluation.batch_size,
@@ -278,35 +341,13 @@ def attack_entry(result: attacks.AttackResult) -> records.Attack:
 def privacy(
     config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path
 ) -> records.Privacy | None:
-    """What a DP-SGD run may claim; None for the other algorithms.
-
-    Unless the noise is seeded, a repeated step is a new release: every epoch that began and is not
-    part of the final training counts with all its steps, as it is not known how far it came.
-    """
-    algorithm = config.algorithm
-    if not isinstance(algorithm, DPSGD):
+    """Returns what the run may claim; None if its algorithm promises no privacy."""
+    fields = config.algorithm.privacy(
+        config,
+        examples=len(data.x_train),
+        steps=int(trained.optimizer.iterations),
+        epochs_started=runs.epochs_started(directory),
+    )
+    if fields is None:
         return None
-    examples = len(data.x_train)
-    per_pass = steps_per_pass(examples, config.batch_size, sampling=algorithm.sampling)
-    steps = int(trained.optimizer.iterations)
-    passes = max(1, math.ceil(steps / per_pass))
-    if algorithm.noise_seed is None:
-        lost = max(0, runs.epochs_started(directory) - passes)
-        steps, passes = steps + lost * per_pass, passes + lost
-    cost = accounting.privacy_cost(
-        noise_multiplier=algorithm.noise_multiplier,
-        sampling_probability=config.batch_size / examples,
-        steps=steps,
-        delta=algorithm.delta,
-        passes=passes,
-        examples=examples,
-    )
-    fields = to_record(
-        cost,
-        sampling=algorithm.sampling,
-        noise_seed=algorithm.noise_seed,
-        seed_is_published=True,  # the record's config holds it
-        engine=algorithm.engine,
-        fresh_weights=True,  # `trainer` builds every model anew, and restores its own checkpoints
-    )
     return records.parse(records.Privacy, fields, where=str(directory), what="privacy statement")

@@ -17,15 +17,17 @@ from ft_tf._compat import (
     threads,
     uses_onednn,
 )
-from ft_tf.data import Dataset
+from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
-from ft_tf.study import best, distributed, evaluation, trainer
+from ft_tf.study import best, datasets, distributed, evaluation, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
 from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
+
+AVERAGED_MODEL = "model_averaged.keras"
 
 
 def directory_of(config: RunConfig, data: Dataset, output_dir: Path) -> Path:
@@ -63,10 +65,11 @@ def run(
     """
     check_fits(config, data)
     distributed.check(config, strategies.name_of(strategy))
+    held_out = held_out_examples(data, config)
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
-        trainer.check_stack(config)
+        config.algorithm.check_packages()
     with runs.claimed(directory):
         described = _describe_data(data)
         runs.bind(directory, {"config": configs.to_dict(config), "data": described})
@@ -77,11 +80,22 @@ def run(
         if obstacle and verbose:
             print(obstacle, flush=True)
         training = _train(
-            config, data, directory, strategy=strategy, verbose=verbose, callbacks=callbacks
+            config,
+            data,
+            directory,
+            held_out=held_out,
+            strategy=strategy,
+            verbose=verbose,
+            callbacks=callbacks,
         )
         classifier = trainer.evaluation_model(config, training.trainer.model)
         measured = evaluation.evaluate(
-            config, data, training.trainer, directory, failed=bool(training.failure)
+            config,
+            data,
+            training.trainer,
+            directory,
+            failed=bool(training.failure),
+            held_out=held_out,
         )
         privacy = evaluation.privacy(config, data, training.trainer, directory)
         record = records.Run(
@@ -90,12 +104,14 @@ def run(
             failure=training.failure,
             rows=config.rows,
             config=configs.to_dict(config),
-            data=described,
+            data=dataclasses.replace(described, classes=datasets.get(config.dataset).classes),
             environment=environment(
                 **strategies.describe(strategy), trained_on=_trained_elsewhere(directory)
             ),
             deviations=config.deviations,
-            model=records.Model(config.architecture, classifier.count_params()),
+            model=records.Model(
+                config.architecture, classifier.count_params(), weights_fingerprint(classifier)
+            ),
             training=records.Training(
                 epochs=len(training.history.get("epoch", [])),
                 steps=int(training.trainer.optimizer.iterations),
@@ -105,7 +121,10 @@ def run(
             timing=records.Timing(round(time.monotonic() - started, 1), training.sessions),
             **measured,
         )
-        _save_model(evaluation_model=classifier, directory=directory)
+        _save_model(classifier, directory / runs.MODEL)
+        averaged = config.algorithm.averaged_model(training.trainer)
+        if averaged is not None and not training.failure:
+            _save_model(trainer.evaluation_model(config, averaged), directory / AVERAGED_MODEL)
         records.write(directory, record)
         return records.load(directory)
 
@@ -119,6 +138,13 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
     """
     if data.name != config.dataset:
         raise ArgumentError(f"dataset={config.dataset!r} was configured, {data.name!r} was given")
+    if config.stop_at_test_accuracy:
+        raise ArgumentError(
+            f"stop_at_test_accuracy={config.stop_at_test_accuracy!r} is of older records, which "
+            "chose a model on test images: use holdout and stop_at_holdout_accuracy"
+        )
+    if config.holdout >= (config.train_limit or len(data.x_train)):
+        raise ArgumentError(f"holdout={config.holdout} leaves no training example")
     data = limited(data, config)
     train, test = len(data.x_train), len(data.x_test)
     if config.batch_size > train:
@@ -165,8 +191,9 @@ def _trained_elsewhere(directory: Path) -> tuple[str, ...] | None:
 
 
 def limited(data: Dataset, config: RunConfig) -> Dataset:
-    """The first examples of each split, as the configuration asks; the fingerprint stays."""
-    train = slice(config.train_limit or None)
+    """Returns the part of the data that a run trains and tests on; the fingerprint stays."""
+    last = min(config.train_limit or len(data.x_train), len(data.x_train))
+    train = slice(last - config.holdout)
     test = slice(config.test_limit or None)
     return dataclasses.replace(
         data,
@@ -175,6 +202,18 @@ def limited(data: Dataset, config: RunConfig) -> Dataset:
         x_test=data.x_test[test],
         y_test=data.y_test[test],
     )
+
+
+def held_out_examples(data: Dataset, config: RunConfig) -> evaluation.Split | None:
+    """Returns the training examples that a run holds out; None if there are none."""
+    last = min(config.train_limit or len(data.x_train), len(data.x_train))
+    held_out = slice(last - config.holdout, last)
+    return (data.x_train[held_out], data.y_train[held_out]) if config.holdout else None
+
+
+def weights_fingerprint(model: keras.Model) -> str:
+    """Returns the SHA-256 of a model's weights, in their order."""
+    return fingerprint(**{f"{i:06}": value for i, value in enumerate(model.get_weights())})
 
 
 def _describe_data(data: Dataset) -> records.Data:
@@ -188,10 +227,10 @@ def _describe_data(data: Dataset) -> records.Data:
     )
 
 
-def _save_model(*, evaluation_model: keras.Model, directory: Path) -> None:
-    temporary = directory / f".{runs.MODEL}.part.keras"
-    evaluation_model.save(temporary)
-    temporary.replace(directory / runs.MODEL)
+def _save_model(model: keras.Model, path: Path) -> None:
+    temporary = path.with_name(f".{path.stem}.part.keras")
+    model.save(temporary)
+    temporary.replace(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +245,7 @@ _CHECKPOINT_SECONDS = 5.0
 """Epochs shorter than this share a checkpoint: writing one takes longer than a small epoch."""
 
 
-class _Keeper(keras.callbacks.Callback):
+class _Checkpointer(keras.callbacks.Callback):
     """Writes the history, then the checkpoint that presupposes it, after epochs that took long."""
 
     def __init__(
@@ -243,10 +282,8 @@ class _Keeper(keras.callbacks.Callback):
 
 
 def _seconds(config: RunConfig) -> float:
-    # Steps that are lost under fresh noise are spent: there, every epoch is kept.
-    algorithm = config.algorithm
-    spends = isinstance(algorithm, configs.DPSGD) and algorithm.noise_seed is None
-    return 0.0 if spends else _CHECKPOINT_SECONDS
+    # Steps that are lost under secret noise count for privacy: then every epoch is kept.
+    return 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
 
 
 def _train(
@@ -254,6 +291,7 @@ def _train(
     data: Dataset,
     directory: Path,
     *,
+    held_out: evaluation.Split | None,
     strategy: distributed.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -272,11 +310,11 @@ def _train(
         runs.note_device(directory, _device())
         curve: list[keras.callbacks.Callback] = []
         classifier = trainer.evaluated(config, model.model)
-        if config.stop_at_test_accuracy:
+        if config.stop_at_holdout_accuracy:
             curve.append(
                 StopAtAccuracy(
-                    examples=(data.x_test, data.y_test),
-                    accuracy=config.stop_at_test_accuracy,
+                    examples=held_out,
+                    accuracy=config.stop_at_holdout_accuracy,
                     batch_size=config.evaluation.batch_size,
                     classifier=classifier,
                 )
@@ -292,10 +330,10 @@ def _train(
             )
         if best.applies_to(config, data):
             curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
-        keeper = _Keeper(directory, history, manager, epochs, seconds=_seconds(config))
+        checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=_seconds(config))
         distributed.fit(
             model, config, data, first=done, verbose=verbose,
-            callbacks=[guard, *curve, keeper, *callbacks],
+            callbacks=[guard, *curve, checkpointer, *callbacks],
         )  # fmt: skip
     if guard.failure is None:
         failure = _failure_of_the_end(config, data, model, history)
@@ -310,7 +348,7 @@ def _failure_of_the_end(
     config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
 ) -> records.Failure | None:
     """What the last step broke, when no loss came after it to show that."""
-    reason = evaluation.what_is_not_finite(
+    reason = evaluation.non_finite_reason(
         trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
     )
     if reason is None:

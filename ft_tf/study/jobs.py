@@ -4,37 +4,21 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from ft_tf import records
+from ft_tf import architectures, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.records import Record
-from ft_tf.study.config import DPSGD, JacobianPenalty, RunConfig, Trades
+from ft_tf.study import datasets
+from ft_tf.study.config import RunConfig
+from ft_tf.study.datasets import DatasetRef
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.held_data import HeldData
 from ft_tf.study.schedule import Job
-
-# Multiply-adds of one example's forward pass, in millions; an optimizer step costs three of them.
-_FORWARD_COST = {
-    "fmnist_dnn": 0.7,
-    "fmnist_cnn_1": 2.8,
-    "fmnist_cnn_2": 2.0,
-    "fmnist_cnn_2_tutorial": 0.6,
-    "cifar10_cnn": 20.0,
-}
-_CLIPPING_OVERHEAD = 1.5
-_CLASSES = 10  # the Jacobian takes a backward pass for each
 
 
 def cost(config: RunConfig, *, examples: int) -> float:
     """Expected work of a training, in millions of multiply-adds of forward passes."""
-    passes = 3.0
-    if isinstance(config.algorithm, Trades):
-        passes = 7.0 + 2.0 * config.algorithm.num_steps
-    elif isinstance(config.algorithm, DPSGD):
-        passes *= _CLIPPING_OVERHEAD
-    elif isinstance(config.algorithm, JacobianPenalty):
-        passes *= 1.0 + _CLASSES
-    return _FORWARD_COST[config.architecture] * passes * config.epochs * examples
+    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
+    return architectures.get(config.architecture).cost * passes * config.epochs * examples
 
 
 class _Share(keras.callbacks.Callback):
@@ -58,7 +42,7 @@ class _Share(keras.callbacks.Callback):
 @dataclasses.dataclass(frozen=True)
 class _Training:
     config: RunConfig
-    data: HeldData
+    data: DatasetRef
     output_dir: Path
 
     def __call__(self, report: Callable[[float], None]) -> Record:
@@ -82,5 +66,5 @@ def training_job(
         name=directory.name,
         cost=cost(config, examples=config.train_limit or len(data.x_train)),
         is_done=(directory / records.FILE_NAME).exists,
-        execute=_Training(config, HeldData(data, data_dir), output_dir.absolute()),
+        execute=_Training(config, DatasetRef(data, data_dir), output_dir.absolute()),
     )

@@ -24,15 +24,17 @@ Each takes a Keras 2 model and trains it by its own step, through Keras's `compi
 True
 """
 
-from ft_tf.training.dpsgd import DPSGDModel
+from ft_tf.training.dpsgd import DPSGDModel, ExponentialAverage, TailAverage
+from ft_tf.training.input_noise import AdditiveGaussian, MultiplicativeGaussian
 from ft_tf.training.natural import NaturalModel
-from ft_tf.training.noise import AdditiveGaussian, MultiplicativeGaussian
 from ft_tf.training.trades import TradesModel
 
 __all__ = [
     "AdditiveGaussian",
     "DPSGDModel",
+    "ExponentialAverage",
     "MultiplicativeGaussian",
     "NaturalModel",
+    "TailAverage",
     "TradesModel",
 ]

@@ -1,12 +1,34 @@
-"""From what `compile` takes as loss to a Keras loss that fits what the model gives."""
+"""The compiled loss: the loss argument of `compile`, and the labels that the loss can take."""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ft_tf._compat import keras, tf
+from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
 from ft_tf.models import PROBABILITIES, ending_of
-from ft_tf.training.losses import CrossEntropy
+
+
+class CrossEntropy(keras.losses.Loss):
+    """Mean cross-entropy of integer labels and logits [n, classes], or [n, 1] for binary.
+
+    >>> round(float(CrossEntropy()([1, 0], tf.constant([[0.0], [0.0]]))), 4)  # ln 2
+    0.6931
+    """
+
+    def __init__(self, name: str = "cross_entropy", **kwargs: object) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Loss of each example [n]."""
+        if y_pred.shape[-1] == 1:
+            labels = tf.cast(tf.reshape(y_true, [-1]), y_pred.dtype)
+            return tf.nn.sigmoid_cross_entropy_with_logits(labels, y_pred[:, 0])
+        labels = tf.cast(tf.reshape(y_true, [-1]), tf.int64)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, y_pred)
+
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": (keras.losses.SparseCategoricalCrossentropy, "softmax"),
@@ -16,17 +38,17 @@ _CROSS_ENTROPIES = {
 
 
 def _last_activation(model: keras.Model) -> str | None:
-    """Name of the activation that gives the model's output, or None if it cannot be told."""
+    """Returns the name of the model's last activation, or None if it is unknown."""
     ending = ending_of(model)
     return None if ending is None else ending.activation or None
 
 
 def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
-    """A Keras loss that fits what the model gives.
+    """Returns a Keras loss that fits the model's output.
 
     A string names a loss on probabilities in Keras; on a model that ends in a linear layer the
-    cross-entropies are taken from logits instead, and a loss object that contradicts the model is
-    refused. `ft_tf.models.ending_of` says what the model gives.
+    cross-entropies are taken from logits instead. A loss object that contradicts the model is
+    rejected. `ft_tf.models.ending_of` tells logits from probabilities.
 
     Args:
         loss: a name, a keras.losses.Loss, or a function of (y, outputs) that gives one loss per
@@ -80,9 +102,9 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
 
 
 def matched(y: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels and outputs as Keras's compiled loss hands them to a loss: of ranks and types alike.
+    """Returns labels and outputs of equal rank and type, as Keras's compiled loss does.
 
-    Labels [n] beside outputs [n, k] become [n, 1], and take the type of the outputs where both are
+    Labels [n] with outputs [n, k] become [n, 1]. They take the type of the outputs if both are
     floating, or both integers.
     """
     y, outputs, _ = keras.src.engine.compile_utils.match_dtype_and_rank(y, outputs, None)
@@ -98,7 +120,67 @@ class _FunctionLoss(keras.losses.Loss):
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if tf.is_tensor(y_true) and tf.is_tensor(y_pred):
-            # As Keras does for the functions that it wraps: [n] beside [n, 1] would make [n, n].
+            # As Keras does for functions that it wraps: [n] and [n, 1] would become [n, n].
             squeezed = keras.src.utils.losses_utils.squeeze_or_expand_dimensions
             y_pred, y_true = squeezed(y_pred, y_true)
         return self.function(y_true, y_pred)
+
+
+def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
+    """Rejects arrays of labels that `loss` has no logit for.
+
+    Only losses that are known to take one integer per example are checked, on a model with one row
+    of outputs per example: others (categorical_crossentropy, a user's function) may take any
+    labels. Integers in a column, or as floats, are accepted as in Keras.
+
+    Args:
+        loss: from `resolve_loss`.
+        model: the model that the loss is computed from.
+        y: labels.
+
+    Raises:
+        ArgumentError: one-hot labels, a label out of range, or no integers.
+    """
+    shape = model.output_shape if model.built else None
+    if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
+        return
+    _check_shape(y.shape)
+    labels = y.reshape(len(y))
+    ignored = getattr(loss, "_fn_kwargs", {}).get("ignore_class")
+    if ignored is not None:
+        labels = labels[labels != ignored]
+    if labels.dtype.kind == "b" or (
+        labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all()
+    ):
+        labels = labels.astype(np.int64)
+    if len(labels):
+        check_labels(labels, classes=max(2, shape[-1]), examples=len(labels))
+
+
+def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """As `check_labels_of` for a tf.data input, of which only the labels' shape is known.
+
+    Raises:
+        ArgumentError: one-hot labels.
+    """
+    spec = dataset.element_spec
+    known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
+    shape = model.output_shape if model.built else None
+    if not (known and _takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
+        return
+    if spec[1].shape.rank is not None:
+        _check_shape(tuple(spec[1].shape))
+
+
+def _takes_integers(loss: Any) -> bool:
+    integers = CrossEntropy | keras.losses.SparseCategoricalCrossentropy
+    plain = keras.losses.sparse_categorical_crossentropy
+    return isinstance(loss, integers) or getattr(loss, "function", None) is plain
+
+
+def _check_shape(shape: tuple[int | None, ...]) -> None:
+    if len(shape) != 1 and not (len(shape) == 2 and shape[1] in (1, None)):
+        raise ArgumentError(
+            f"y of shape {shape} must have one integer per example, shape ({(*shape, 'n')[0]},): "
+            "one-hot labels go with loss='categorical_crossentropy'"
+        )

@@ -1,4 +1,4 @@
-"""Natural training, with what may be added to it: Tikhonov, input noise, a Jacobian penalty."""
+"""Natural training, with optional Tikhonov penalty, input noise and Jacobian penalty."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,15 @@ from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
-from ft_tf.training.compiled_loss import resolve_loss
+from ft_tf.training.compiled_loss import (
+    CrossEntropy,
+    check_label_spec,
+    check_labels_of,
+    resolve_loss,
+)
 from ft_tf.training.fixed import Fixed
-from ft_tf.training.labels import check_label_spec, check_labels_of
-from ft_tf.training.losses import CrossEntropy, l2_penalty, noise_penalty
-from ft_tf.training.noise import InputNoise
+from ft_tf.training.input_noise import InputNoise
+from ft_tf.training.penalties import l2_penalty, noise_penalty
 from ft_tf.training.replicas import part_weight
 
 Augmentation = Callable[..., tf.Tensor]
@@ -21,9 +25,9 @@ Augmentation = Callable[..., tf.Tensor]
 
 
 class SupervisedModel(ResidentModel):
-    """What natural and TRADES training share: the loss, augmentation, and the update.
+    """The base of natural and TRADES training: the loss, augmentation, and the update.
 
-    compile() without a loss takes the cross-entropy from logits; any Keras loss may stand there.
+    compile() without a loss takes the cross-entropy from logits; any Keras loss may be given.
     """
 
     weight_decay = Fixed()
@@ -45,7 +49,7 @@ class SupervisedModel(ResidentModel):
         self.augmentation = augmentation
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
-        """As Keras's `compile`; the default loss is `losses.CrossEntropy`.
+        """As Keras's `compile`; the default loss is `CrossEntropy`.
 
         The name of a cross-entropy takes it from logits where the model gives them.
 
@@ -57,18 +61,18 @@ class SupervisedModel(ResidentModel):
         super().compile(optimizer, loss, **kwargs)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `ResidentModel.fit`; labels that the loss cannot take are refused before training."""
+        """As `ResidentModel.fit`; rejects labels that the loss cannot take before training."""
         if isinstance(x, tf.data.Dataset):
             check_label_spec(self.loss, self.model, x)
         return super().fit(x, *args, **kwargs)
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses labels that the loss has no output for."""
+        """Rejects labels that the loss has no output for."""
         super().check_arrays(x, y)
         check_labels_of(self.loss, self.model, y)
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The batch as training sees it: augmented where asked, a function of (seed, step)."""
+        """Returns the augmented batch, a function of (x, seed, step)."""
         if self.augmentation is None:
             return x
         return self.augmentation(x, seed=self.stream_seed(AUGMENTATION_STREAM, step))
@@ -81,21 +85,21 @@ class SupervisedModel(ResidentModel):
         *,
         regularizers: list[tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`.
+        """Returns the compiled loss plus penalties and the model's regularisers; tracked as `loss`.
 
         Args:
             y: labels [n, ...].
             logits: the model's outputs in training mode.
             penalties: scalars to be added.
-            regularizers: `model.losses` as they stood after the pass that gave the logits; needed
-                where another pass came between, which puts its own in their place.
+            regularizers: `model.losses` after the pass that gave the logits; needed if another
+                pass came between, which replaces them.
         """
         if regularizers is None:
             regularizers = self.model.losses
         return self.compiled_loss(y, logits, regularization_losses=[*penalties, *regularizers])
 
     def update(self, tape: tf.GradientTape, loss: tf.Tensor, examples: tf.Tensor) -> None:
-        """One optimizer step on the mean loss of so many examples.
+        """Takes one optimizer step on the mean loss of `examples` examples.
 
         Weight decay adds weight_decay * w to the gradient of each weight. That is the coupled decay
         of torch.optim.SGD, biases and scales included: it goes through momentum, unlike the decay
@@ -121,7 +125,7 @@ class NaturalModel(SupervisedModel):
 
         mean loss(f(x'), y) + l2 * sum over kernels |W|^2 + Jacobian penalty,   x' = noise(x),
 
-    with fresh noise at each step, and none outside training.
+    with noise resampled at every step, and none outside training.
 
     Args:
         model: a Keras 2 classifier that gives logits.
@@ -130,12 +134,12 @@ class NaturalModel(SupervisedModel):
         weight_decay: added to gradients as weight_decay * w, for every trainable weight.
         input_noise: AdditiveGaussian(sigma) or MultiplicativeGaussian(sigma).
         jacobian_penalty: the noise whose second-order equivalent is added to the loss (Bishop 1995;
-            `losses.jacobian_penalty` has the formula). It costs a backward pass for each class.
+            `penalties.jacobian_penalty` has the formula). It costs a backward pass for each class.
         augmentation: callable(images, seed=...), such as ft_tf.data.augment.crop_and_flip.
         seed: fixes data order, augmentation and noise.
 
     Raises:
-        ArgumentError: a negative coefficient, or something that is no noise.
+        ArgumentError: a negative coefficient, or an object that is not a noise.
         ModelError: not a Keras 2 model.
     """
 
@@ -166,7 +170,7 @@ class NaturalModel(SupervisedModel):
         self.jacobian_penalty = jacobian_penalty
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """One step of descent on the loss of the class's docstring; gives the logits."""
+        """Takes one step on the loss of the class's docstring; returns the logits."""
         x = self.augment(x, step)
         if self.input_noise is not None:
             x = self.input_noise(x, self.stream_seed(NOISE_STREAM, step))

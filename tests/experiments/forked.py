@@ -70,7 +70,8 @@ def _stop_after_parsing():
 
     from experiments import _app
 
-    def parse(main, *, words=0, resumes=False):
+    def parse(main, define_flags, *, words=0, resumes=False):
+        _app.define(define_flags)
         _app._parse(sys.argv, words)
         given = {name: flags.FLAGS[name] for name in flags.FLAGS}
         print(json.dumps({name: flag.value for name, flag in given.items() if flag.present}))

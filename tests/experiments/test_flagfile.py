@@ -5,7 +5,7 @@ import json
 import forked
 import pytest
 
-from experiments import presets
+from experiments import presets, scales
 
 REPRODUCE = "experiments.reproduce"
 SETTINGS = {
@@ -60,7 +60,7 @@ def test_a_missing_file_is_one_line(parsed):
 
 
 def test_a_study_leaves_in_each_run_what_repeats_it(tmp_path):
-    (config,) = presets.table_3(presets.SMOKE)
+    (config,) = presets.table_3(scales.SMOKE)
     commands = {
         "study": [REPRODUCE, "--tables=3", "--scale=smoke", "--output_dir=study"],
         "again": [REPRODUCE, f"--flagfile=study/{config.name}/reproduce.flags",

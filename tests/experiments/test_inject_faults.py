@@ -4,9 +4,13 @@ import forked
 import pandas as pd
 import pytest
 
+from ft_tf import records
+
 FAULTS = "experiments.inject_faults"
 TRAIN = ["experiments.train", "--output_dir=runs", "--train_limit=400", "--test_limit=200",
          "--epochs=2", "--batch_size=50", "--fault_trials=2"]  # fmt: skip
+# "train.csv" would take its saved flags, train.flags, from the run.
+OF_THE_RUN = ("record.json", "model.keras", "config.json", "history.csv", "train.csv")
 COMMANDS = {
     "first": [*TRAIN, "--learning_rate=0.2"],
     "second": [*TRAIN, "--learning_rate=0.1", "--output_dir=others"],
@@ -14,8 +18,12 @@ COMMANDS = {
     "int8": [FAULTS, "--run=ONE", "--rates=0,0.01", "--trials=3", "--fault=bit_flip",
              "--storage=int8", "--bits=0-6", "--images_per_trial=100", "--allocation=layer"],
     "settled": [FAULTS, "--run=ONE,TWO", "--target=units", "--rates=0,0.1,0.9", "--trials=40",
-                "--half_width=2", "--per_layer=0"],
+                "--half_width=2", "--layer_rate=0"],
     "unwritable": [FAULTS, "--run=ONE", "--output=/proc/nowhere/rows.csv"],
+    **{
+        f"over_{number}": [FAULTS, "--run=ONE", f"--output=ONE/{name}", "--rates=0", "--trials=1"]
+        for number, name in enumerate(OF_THE_RUN)
+    },
 }  # fmt: skip
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
 
@@ -108,3 +116,15 @@ def test_another_campaign_leaves_the_first_ones_rows_alone(found):
     assert (len(whole), len(fewer)) == (12, 6)
     assert lines_of(found, "more")[-1].endswith("-seed_0-2.csv")
     assert lines_of(found, "repeated")[-1].endswith("-seed_0.csv")
+
+
+@pytest.mark.parametrize("number", range(len(OF_THE_RUN)))
+def test_no_output_takes_the_place_of_a_file_of_the_run(found, number):
+    code, _, stderr = found[1][f"over_{number}"]
+    assert code == 2
+    (line,) = stderr.splitlines()
+    assert line.startswith("error: output=") and OF_THE_RUN[number] in line
+    records.load(found[0])
+    for name in ("model.keras", "config.json", "train.flags"):
+        assert (found[0] / name).stat().st_size > 0
+    assert (found[0] / "history.csv").read_text().startswith("epoch,")

@@ -12,7 +12,7 @@ import pytest
 
 from ft_tf import data, records, study
 from ft_tf.study import config as configs
-from ft_tf.study import finished
+from ft_tf.study import trained_models
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +62,6 @@ def test_two_processes_leave_the_record_of_one(tmp_path):
     assert two.training == one.training == records.Training(epochs=2, steps=10)
     assert two.history.keys() == one.history.keys()
     np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
-    models = [finished.load_run(place / one.name).model for place in (alone, together)]
+    models = [trained_models.load_run(place / one.name).model for place in (alone, together)]
     for a, b in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

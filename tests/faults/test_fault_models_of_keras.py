@@ -25,16 +25,20 @@ class Scaled(layers.Layer):
         return inputs * self.gain
 
 
-@pytest.fixture(scope="module")
-def branched():
+def make_branched(normalization):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((8, 8, 3))
-    hidden = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs)))
+    hidden = layers.ReLU()(normalization(layers.Conv2D(4, 3)(inputs)))
     sequence = layers.SimpleRNN(6, name="memory")(layers.Reshape((6, 24))(hidden))
     shared = layers.Dense(6, activation="relu", name="shared")
     flat = shared(layers.Dense(6, activation="tanh", name="narrow")(layers.Flatten()(hidden)))
     merged = Scaled(name="scaled")(layers.Add()([sequence, flat, shared(sequence)]))
     return keras.Model(inputs, layers.Dense(5, name="logits")(merged))
+
+
+@pytest.fixture(scope="module")
+def branched():
+    return make_branched(layers.BatchNormalization())
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def images():
         ("both", faults.GaussianNoise(0.3)),
     ],
 )
-def test_wrappers_inject_and_sweep_agree_on_a_branched_model(branched, images, target, fault):
+def test_inject_and_sweep_agree_on_a_branched_model(branched, images, target, fault):
     x, y = images
     where = {"target": target, "seed": 3}
     clean = branched.predict(x, verbose=0, batch_size=20)
@@ -64,32 +68,41 @@ def test_wrappers_inject_and_sweep_agree_on_a_branched_model(branched, images, t
     assert metrics.accuracy_from_logits(injected, y) == row["accuracy"]
     assert np.abs(injected - clean).max() > 1e-3
 
-    wrapped = faults.wrap(branched, target=target, fault=fault)
-    before = wrapped.predict(x, verbose=0, batch_size=20)
-    np.testing.assert_array_equal(before, clean)
-    assert faults.arm(wrapped, rate=0.4, trial=2, **where) == injection.faults
-    armed = wrapped.predict(x, verbose=0, batch_size=20)
-    np.testing.assert_allclose(armed, injected, rtol=1e-5, atol=1e-6)
-    faults.disarm(wrapped)
-    np.testing.assert_array_equal(wrapped.predict(x, verbose=0, batch_size=20), clean)
+
+@pytest.mark.parametrize("target", ["weights", "units", "both"])
+def test_a_wrapped_model_trains_with_the_faults_of_inject_where_all_sites_are_faulty(
+    images, target
+):
+    x, _ = images
+    model = make_branched(layers.LayerNormalization())
+    clean = model.predict(x, verbose=0)
+    where = {"target": target, "rate": 1.0, "fault": faults.SignFlip()}
+    wrapped = faults.wrap(model, **where)
+    np.testing.assert_array_equal(wrapped.predict(x, verbose=0), clean)
+    faulty = wrapped(x, training=True).numpy()
+    with faults.inject(model, seed=0, **where):
+        injected = model(x).numpy()
+    np.testing.assert_allclose(faulty, injected, rtol=1e-5, atol=1e-5)
+    assert np.abs(injected - clean).max() > 1e-3
 
 
 def test_a_wrapped_lstm_has_the_faults_of_inject():
     keras.utils.set_random_seed(4)
     model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4), layers.Dense(2)])
     x = np.random.Generator(np.random.Philox(1)).normal(size=(6, 5, 3)).astype(np.float32)
-    with faults.inject(model, target="weights", rate=0.3, seed=0):
+    where = {"target": "weights", "rate": 1.0, "fault": faults.StuckAt(0.3)}
+    with faults.inject(model, seed=0, **where):
         injected = model(x).numpy()
-    wrapped = faults.wrap(model, target="weights")
-    faults.arm(wrapped, target="weights", rate=0.3, seed=0)
-    np.testing.assert_allclose(wrapped(x).numpy(), injected, rtol=1e-5, atol=1e-6)
+    faulty = faults.wrap(model, **where)(x, training=True).numpy()
+    np.testing.assert_allclose(faulty, injected, rtol=1e-5, atol=1e-6)
     assert np.abs(model(x).numpy() - injected).max() > 1e-3
 
 
-def test_an_armed_wrapped_model_is_saved_without_its_faults(branched, images, tmp_path):
+def test_a_wrapped_model_is_saved_and_unwrapped_without_faults(branched, images, tmp_path):
     x, _ = images
-    wrapped = faults.wrap(branched, target="both")
-    faults.arm(wrapped, target="both", rate=0.9, seed=0)
+    wrapped = faults.wrap(branched, target="both", rate=0.9)
+    wrapped(x[:2], training=True)
+    wrapped.set_weights(faults.wrap(branched, target="both").get_weights())
     wrapped.save(tmp_path / "wrapped.keras")
     loaded = keras.models.load_model(tmp_path / "wrapped.keras")
     clean = branched.predict(x, verbose=0)
@@ -103,21 +116,21 @@ def test_a_wrapped_model_computes_in_the_precision_of_the_model(policy, target):
     keras.utils.set_random_seed(5)
     stack = [
         layers.Dense(5, activation="tanh", dtype=policy),
-        layers.BatchNormalization(dtype=policy),
+        layers.LayerNormalization(dtype=policy),
         layers.Reshape((5, 1), dtype=policy),
         layers.LSTM(4, dtype=policy),
         layers.Dense(3, dtype=policy),
     ]
     model = keras.Sequential([keras.Input((4,), dtype="float64"), *stack])
     x = np.random.Generator(np.random.Philox(2)).normal(size=(20, 4))
-    wrapped = faults.wrap(model, target=target, fault=faults.BitFlip(bits=(20, 22)))
+    # All three bits of every word: which ones is no matter of chance.
+    where = {"target": target, "rate": 1.0, "fault": faults.BitFlip(bits=(20, 22), flips=3)}
+    wrapped = faults.wrap(model, **where)
     clean = model(x)
     assert wrapped(x).dtype == clean.dtype == ("float64" if policy == "float64" else "bfloat16")
     np.testing.assert_array_equal(wrapped(x), clean)
-    where = {"target": target, "rate": 0.5, "seed": 1}
-    faults.arm(wrapped, **where)
-    with faults.inject(model, fault=faults.BitFlip(bits=(20, 22)), **where):
-        np.testing.assert_array_equal(wrapped(x), model(x))
+    with faults.inject(model, seed=1, **where):
+        np.testing.assert_array_equal(wrapped(x, training=True), model(x))
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(wrapped(x, training=True))
     assert all(g is not None for g in tape.gradient(total, wrapped.trainable_weights))
@@ -130,7 +143,6 @@ def test_fault_aware_training_draws_fresh_faults_and_spares_dead_weights():
         model,
         target="weights",
         rate=0.25,
-        during_training=True,
         select=faults.Select(output_layer=True),
     )
     x = tf.ones((1, 1))

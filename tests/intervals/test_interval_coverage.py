@@ -103,19 +103,6 @@ def test_two_stage_with_allocation_covers_and_is_short_enough():
     assert hits / 1000 == pytest.approx(0.95, abs=0.021)
 
 
-def test_crossed_covers_new_masks_and_new_images():
-    generator = rng(5)
-    hits = only_trials = 0
-    for _ in range(600):
-        trial = generator.normal(0, 0.3, (30, 1))
-        image = generator.normal(0, 1.0, (1, 60))
-        outcomes = 0.5 + trial + image + generator.normal(0, 1.0, (30, 60))
-        hits += covered(intervals.crossed(outcomes), 0.5)
-        only_trials += covered(intervals.mean(outcomes.mean(axis=1), unit="trial"), 0.5)
-    assert hits / 600 == pytest.approx(0.95, abs=0.03)
-    assert only_trials / 600 < 0.8
-
-
 def test_simultaneous_band_covers_the_whole_curve():
     generator = rng(6)
     truth = np.linspace(0.9, 0.1, 9)

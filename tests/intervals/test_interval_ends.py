@@ -11,7 +11,6 @@ def test_ends_are_plain_numbers_whatever_numpy_calls_its_own():
         betting.add(value)
     found = [
         betting.interval,
-        intervals.crossed(np.outer(some, [0.2, 0.9])),
         intervals.difference(some, others, unit="seed"),
         intervals.difference(some, others[:1], unit="seed"),
         intervals.mean(some, unit="seed"),

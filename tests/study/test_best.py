@@ -8,7 +8,7 @@ import pytest
 
 from ft_tf import attacks, metrics, models, records
 from ft_tf._compat import keras
-from ft_tf.study import best
+from ft_tf.study import algorithms, best
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.describe import summary
@@ -17,7 +17,7 @@ from ft_tf.study.execution import directory_of, run
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
     architecture="fmnist_dnn",
-    algorithm=c.Trades(epsilon=0.05, num_steps=1, step_size=0.05),
+    algorithm=algorithms.Trades(epsilon=0.05, num_steps=1, step_size=0.05),
     epochs=5,
     batch_size=20,
     learning_rate=0.05,
@@ -117,9 +117,9 @@ def test_a_training_that_diverges_is_a_failed_record(data, tmp_path):
 
 def test_nothing_is_said_where_none_was_asked_for(data):
     for change in (
-        {"algorithm": c.Natural()},
+        {"algorithm": algorithms.Natural()},
         {"evaluation": dataclasses.replace(CONFIG.evaluation, curve=False)},
-        {"test_limit": 30, "algorithm": c.Natural()},
+        {"test_limit": 30, "algorithm": algorithms.Natural()},
     ):
         config = dataclasses.replace(CONFIG, **change)
         assert best.obstacle(config, data) is None

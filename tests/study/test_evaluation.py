@@ -31,6 +31,8 @@ CONFIG = c.RunConfig(
         attack_sanity=False,
         membership=True,
         rescaling=True,
+        bit_error_formats=("int8_per_channel", "bfloat16"),
+        bit_error_rates=(1e-4, 1e-2),
     ),
 )
 
@@ -63,6 +65,41 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
     assert campaign.lost.mean[2] == pytest.approx(lost.mean())
     assert campaign.lost.high[2] == pytest.approx(lost.mean() + reach)
     assert (campaign.lost.mean[0], campaign.lost.low[0], campaign.lost.high[0]) == (0, 0, 0)
+
+
+def test_bit_errors_are_those_of_a_sweep_for_each_format(finished, stripes):
+    record, model = finished
+    assert list(record["bit_errors"]) == ["bfloat16", "int8_per_channel"]  # as JSON sorts them
+    for storage, bits in (("int8_per_channel", 8), ("bfloat16", 16)):
+        campaign = record["bit_errors"][storage]
+        frame = faults.sweep(
+            model,
+            stripes.x_test,
+            stripes.y_test,
+            target="weights",
+            rates=[0.0, 1e-4, 1e-2],
+            trials=3,
+            seed=0,
+            images_per_trial=12,
+            fault=faults.BitErrors(storage),
+        )
+        assert campaign["sites"] == bits * 669_706
+        assert campaign["rates"] == [0.0, 1e-4, 1e-2]
+        assert campaign["faults"] == [round(rate * campaign["sites"]) for rate in (0, 1e-4, 1e-2)]
+        means = frame.groupby("rate")[["accuracy", "accuracy_lost"]].mean()
+        np.testing.assert_allclose(campaign["mean"], means["accuracy"])
+        np.testing.assert_allclose(campaign["lost"]["mean"], means["accuracy_lost"])
+
+
+def test_a_configuration_without_bit_errors_reads_as_before_there_were_any():
+    fields = c.to_dict(dataclasses.replace(CONFIG, evaluation=c.Evaluation()))
+    assert not [key for key in fields["evaluation"] if key.startswith("bit_error")]
+    for evaluation in (CONFIG.evaluation, c.Evaluation()):
+        config = dataclasses.replace(CONFIG, evaluation=evaluation)
+        assert c.from_dict(c.to_dict(config)) == config
+    for wrong in ({"bit_error_formats": ("int9",)}, {"bit_error_rates": (1.5,)}):
+        with pytest.raises(ArgumentError, match="int9|bit_error_rate=1.5"):
+            c.Evaluation(**wrong)
 
 
 def test_one_trial_says_nothing_of_how_far_another_loses(finished, stripes):
@@ -141,20 +178,67 @@ def test_membership_by_correctness_is_the_generalization_error(finished):
     assert (found.members, found.others) == (60, 30)
 
 
-def test_a_training_stops_at_a_test_accuracy_and_says_how_far_it_came(stripes, tmp_path):
+def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripes, tmp_path):
     config = dataclasses.replace(
-        CONFIG, epochs=50, stop_at_test_accuracy=0.5, evaluation=c.Evaluation(fault_trials=1)
+        CONFIG,
+        epochs=50,
+        train_limit=50,
+        holdout=20,
+        stop_at_holdout_accuracy=0.5,
+        batch_size=15,
+        evaluation=c.Evaluation(fault_trials=1),
     )
     record = run(config, stripes, tmp_path)
     directory = directory_of(config, stripes, tmp_path)
     assert record.status == "finished"
-    assert record.accuracy.test >= 0.5
+    assert record.accuracy.holdout >= 0.5
     assert record.training.epochs < 50
-    assert "stopped_at_0.5000" in directory.name
+    assert record.data.train_examples == 30
+    assert "holdout_20-stopped_at_holdout_0.5000" in directory.name
     assert records.load(directory) == record
-    assert metrics.accuracy(
-        models.load(directory / runs.MODEL), stripes.x_test, stripes.y_test
-    ) == pytest.approx(record.accuracy.test)
+    model = models.load(directory / runs.MODEL)
+    for measured, rows in (("train", slice(30)), ("holdout", slice(30, 50))):
+        expected = metrics.accuracy(model, stripes.x_train[rows], stripes.y_train[rows])
+        assert getattr(record.accuracy, measured) == pytest.approx(expected)
+
+
+def test_held_out_images_change_nothing_but_what_is_measured(stripes, tmp_path):
+    """Trained with 40 of 60 images held out, a model is that of the first 20 images alone."""
+    held_out = dataclasses.replace(CONFIG, holdout=40, epochs=2)
+    limited = dataclasses.replace(CONFIG, train_limit=20, epochs=2)
+    first, second = (run(config, stripes, tmp_path) for config in (held_out, limited))
+    assert first.model.weights_fingerprint == second.model.weights_fingerprint
+    assert second.accuracy.holdout is None
+    assert first.accuracy == dataclasses.replace(second.accuracy, holdout=first.accuracy.holdout)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stop_at_test_accuracy": 0.5}, "stop_at_test_accuracy=0.5 is of older records"),
+        ({"holdout": 60}, "holdout=60 leaves no training example"),
+        ({"holdout": 50, "batch_size": 20}, "batch_size=20 must be at most the 10"),
+    ],
+)
+def test_what_leaves_no_training_images_or_stops_on_test_images_is_refused(
+    change, message, stripes, tmp_path
+):
+    with pytest.raises(ArgumentError, match=message):
+        run(dataclasses.replace(CONFIG, **change), stripes, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_takes_the_fault_model_that_it_is_given(stripes, tmp_path):
+    rates = {"fault_rates": (0.0, 1.0), "fault_trials": 1, "fault_targets": ("weights",)}
+    flipped, stuck = (
+        run(dataclasses.replace(CONFIG, evaluation=c.Evaluation(fault=fault, **rates), label=fault),
+            stripes, tmp_path)
+        for fault in ("sign_flip", "stuck_at_0")
+    )  # fmt: skip
+    # All weights 0: the first class everywhere. All signs flipped: other predictions.
+    assert stuck.faults["weights"].mean[1] == pytest.approx((stripes.y_test == 0).mean())
+    assert flipped.faults["weights"].mean[1] != stuck.faults["weights"].mean[1]
+    assert flipped.faults["weights"].mean[0] == stuck.faults["weights"].mean[0]
 
 
 def test_bad_measurements_are_named():

@@ -15,6 +15,7 @@ from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study import jobs
+from ft_tf.study.algorithms import DPSGD, Trades
 from ft_tf.study.execution import directory_of, run
 
 CONFIG = c.RunConfig(
@@ -28,11 +29,11 @@ CONFIG = c.RunConfig(
     evaluation=c.Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
 )
 PRIVATE = dataclasses.replace(
-    CONFIG, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=7), momentum=0.0
+    CONFIG, algorithm=DPSGD(noise_multiplier=1.1, noise_seed=7), momentum=0.0
 )
 DROPPING = dataclasses.replace(CONFIG, dropout=0.5)
 FAULTY = dataclasses.replace(CONFIG, fault_aware_rate=0.3, dropout=0.2)
-ROBUST = dataclasses.replace(CONFIG, algorithm=c.Trades(epsilon=0.05, num_steps=2))
+ROBUST = dataclasses.replace(CONFIG, algorithm=Trades(epsilon=0.05, num_steps=2))
 
 
 class StopBefore(keras.callbacks.Callback):
@@ -177,7 +178,7 @@ def test_a_private_run_states_what_it_earned(stripes, tmp_path):
 
 
 def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
-    shuffled = c.DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
+    shuffled = DPSGD(noise_multiplier=0.0, sampling="shuffle", noise_seed=7)
     found = []
     for algorithm in (shuffled, dataclasses.replace(shuffled, engine="reference")):
         config = dataclasses.replace(
@@ -198,7 +199,7 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
 def test_without_tensorflow_privacy_the_reference_engine_leaves_nothing(
     stripes, tmp_path, monkeypatch
 ):
-    algorithm = c.DPSGD(engine="reference", sampling="shuffle")
+    algorithm = DPSGD(engine="reference", sampling="shuffle")
     module = "tensorflow_privacy.privacy.optimizers.dp_optimizer_keras"
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     with pytest.raises(StackError, match="tensorflow-privacy cannot be imported"):
@@ -207,7 +208,7 @@ def test_without_tensorflow_privacy_the_reference_engine_leaves_nothing(
 
 
 def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
-    config = dataclasses.replace(PRIVATE, algorithm=c.DPSGD(noise_multiplier=1.1))
+    config = dataclasses.replace(PRIVATE, algorithm=DPSGD(noise_multiplier=1.1))
     with pytest.raises(KeyboardInterrupt):
         run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
     record = run(config, stripes, tmp_path)
@@ -224,7 +225,7 @@ class StopAfterSteps(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("noise_seed", [None, 7])
 def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stripes, tmp_path):
-    algorithm = c.DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
+    algorithm = DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
     config = dataclasses.replace(PRIVATE, algorithm=algorithm, batch_size=1)
     record = run(config, stripes, tmp_path, callbacks=[StopAfterSteps()])
     assert record.training.steps == 16  # those of one execution, of 60 in the epoch
@@ -235,7 +236,7 @@ def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stri
 
 def test_a_job_says_first_what_was_done_before_it_began(stripes, tmp_path):
     # Under fresh noise every epoch is kept, however short.
-    config = dataclasses.replace(PRIVATE, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=None))
+    config = dataclasses.replace(PRIVATE, algorithm=DPSGD(noise_multiplier=1.1, noise_seed=None))
     with pytest.raises(KeyboardInterrupt):
         run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
     shares = []

@@ -16,12 +16,12 @@ import pytest
 from ft_tf import data, faults, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError, DataError, StackError
-from ft_tf.study import circles, executors, finished, jobs, schedule
+from ft_tf.study import algorithms, circles, executors, jobs, schedule, trained_models
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
+from ft_tf.study.datasets import DatasetRef
 from ft_tf.study.executors.ray_cluster import require_ray
 from ft_tf.study.executors.tasks import perform
-from ft_tf.study.held_data import HeldData
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ CONFIGS = [
     dataclasses.replace(BASE, seed=2, learning_rate=1e30, label="fails"),
     *(dataclasses.replace(BASE, seed=seed) for seed in (3, 4)),
     VICTIM,
-    dataclasses.replace(BASE, algorithm=c.DPSGD(noise_multiplier=1.1, noise_seed=6)),
+    dataclasses.replace(BASE, algorithm=algorithms.DPSGD(noise_multiplier=1.1, noise_seed=6)),
     *(dataclasses.replace(BASE, seed=seed) for seed in (7, 8, 9, 10, 11)),
 ]
 SETTINGS = executors.SweepSettings(target="weights", rates=(0.7, 0.0, 0.3), seed=3, batch_size=64)
@@ -169,9 +169,9 @@ def test_jobs_travel_and_what_they_cannot_do_comes_back_as_its_one_line(sample, 
 
 
 def test_data_that_differ_in_a_worker_are_refused(sample):
-    here = HeldData(sample, None)
+    here = DatasetRef(sample, None)
     assert here.get() is sample
-    there = HeldData(dataclasses.replace(sample, fingerprint="0" * 64), None)
+    there = DatasetRef(dataclasses.replace(sample, fingerprint="0" * 64), None)
     arrived = pickle.loads(pickle.dumps(there))
     with pytest.raises(DataError, match="all must see the same files"):
         arrived.get()
@@ -184,7 +184,7 @@ def test_data_that_differ_in_a_worker_are_refused(sample):
 def campaign(alone):
     """A finished run, and one process's campaigns of it: whole, stopped, and in order."""
     output_dir, found = alone
-    run = finished.load_run(output_dir / found[0]["name"])
+    run = trained_models.load_run(output_dir / found[0]["name"])
     options = {**dataclasses.asdict(SETTINGS), "trials": NUMBERS}
     arguments = (run.model, run.data.x_test, run.data.y_test)
     seen = []

@@ -6,7 +6,7 @@ import pytest
 from ft_tf import records
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.study import circles
-from ft_tf.training.circles import REPLICATES_PER_CHUNK
+from ft_tf.training.small_networks import REPLICATES_PER_CHUNK
 
 ROWS = (
     ("table_3/circles_mlp/natural", "natural", 0.0),

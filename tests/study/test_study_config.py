@@ -1,25 +1,29 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from ft_tf import records
 from ft_tf.errors import ArgumentError
+from ft_tf.study import algorithms
 from ft_tf.study import config as c
+from ft_tf.study.algorithms import DPSGD
 
 BASE = c.RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn")
-REFERENCE = c.DPSGD(engine="reference", sampling="shuffle")
+REFERENCE = DPSGD(engine="reference", sampling="shuffle")
 COLOUR = {"dataset": "cifar10", "architecture": "cifar10_cnn"}
 
 
 @pytest.mark.parametrize(
     "algorithm",
     [
-        c.Natural(),
-        c.Tikhonov(l2=0.5),
-        c.AdditiveGaussian(sigma=0.25),
-        c.MultiplicativeGaussian(sigma=0.5),
-        c.JacobianPenalty(sigma=0.1),
-        c.Trades(epsilon=0.3, num_steps=7, distance="l_2", normalized_example=True),
-        c.DPSGD(noise_multiplier=0.5, noise_seed=3, delta=1e-6),
+        algorithms.Natural(),
+        algorithms.Tikhonov(l2=0.5),
+        algorithms.AdditiveGaussian(sigma=0.25),
+        algorithms.MultiplicativeGaussian(sigma=0.5),
+        algorithms.JacobianPenalty(sigma=0.1),
+        algorithms.Trades(epsilon=0.3, num_steps=7, distance="l_2", normalized_example=True),
+        DPSGD(noise_multiplier=0.5, noise_seed=3, delta=1e-6),
     ],
 )
 def test_a_configuration_survives_json(algorithm):
@@ -49,8 +53,16 @@ def test_a_configuration_survives_json(algorithm):
         ({"dropout": 1.5}, "dropout=1.5"),
         ({"dropout": 1.0}, "dropout=1.0 must be below 1"),
         ({"seed": -1}, "seed=-1"),
-        ({"algorithm": c.DPSGD(), "fault_aware_rate": 0.1}, "fault_aware_rate=0.1 cannot be used"),
-        ({**COLOUR, "algorithm": c.DPSGD(), "augment": True}, "augment=True cannot be used"),
+        ({"holdout": -1}, "holdout=-1"),
+        ({"stop_at_holdout_accuracy": 0.8}, "stop_at_holdout_accuracy=0.8 needs holdout > 0"),
+        (
+            {"algorithm": DPSGD(), "fault_aware_rate": 0.1},
+            "fault_aware_rate=0.1 cannot be used",
+        ),
+        (
+            {**COLOUR, "algorithm": DPSGD(), "augment": True},
+            "augment=True cannot be used",
+        ),
         ({"algorithm": REFERENCE, "weight_decay": 0.1}, "weight_decay=0.1 needs engine='fast'"),
         ({"algorithm": REFERENCE, "optimizer": "adam"}, "optimizer='adam' must be 'sgd'"),
     ],
@@ -63,16 +75,16 @@ def test_a_bad_setting_is_named_with_its_value(change, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: c.Tikhonov(l2=-1.0), "l2=-1.0"),
-        (lambda: c.AdditiveGaussian(sigma=-0.1), "sigma=-0.1"),
-        (lambda: c.Trades(epsilon=-0.1), "epsilon=-0.1"),
-        (lambda: c.Trades(distance="l_1"), "distance='l_1'"),
-        (lambda: c.DPSGD(noise_multiplier=-1.0), "noise_multiplier=-1.0"),
-        (lambda: c.DPSGD(l2_norm_clip=0.0), "l2_norm_clip=0.0"),
-        (lambda: c.DPSGD(delta=1.0), "delta=1.0"),
-        (lambda: c.DPSGD(engine="reference"), "cannot draw Poisson batches"),
+        (lambda: algorithms.Tikhonov(l2=-1.0), "l2=-1.0"),
+        (lambda: algorithms.AdditiveGaussian(sigma=-0.1), "sigma=-0.1"),
+        (lambda: algorithms.Trades(epsilon=-0.1), "epsilon=-0.1"),
+        (lambda: algorithms.Trades(distance="l_1"), "distance='l_1'"),
+        (lambda: DPSGD(noise_multiplier=-1.0), "noise_multiplier=-1.0"),
+        (lambda: DPSGD(l2_norm_clip=0.0), "l2_norm_clip=0.0"),
+        (lambda: DPSGD(delta=1.0), "delta=1.0"),
+        (lambda: DPSGD(engine="reference"), "sampling='poisson' cannot be used with"),
         (
-            lambda: c.DPSGD(engine="reference", sampling="shuffle", noise_seed=1),
+            lambda: DPSGD(engine="reference", sampling="shuffle", noise_seed=1),
             "noise_seed=1 cannot fix the noise",
         ),
         (lambda: c.Evaluation(fault_rates=(0.5, 1.5)), "fault_rate=1.5"),
@@ -89,7 +101,7 @@ def test_names_tell_runs_apart_and_mark_the_sample():
     sample = BASE.name(is_sample=True)
     assert full != sample
     assert "sample" in sample and "fmnist_dnn" in sample
-    noisy = dataclasses.replace(BASE, algorithm=c.DPSGD(noise_multiplier=0.5), seed=4)
+    noisy = dataclasses.replace(BASE, algorithm=DPSGD(noise_multiplier=0.5), seed=4)
     assert "dpsgd" in noisy.name(is_sample=False)
     assert "0.5" in noisy.name(is_sample=False)
     assert noisy.name(is_sample=False).endswith("seed_4")
@@ -101,3 +113,27 @@ def test_an_unknown_key_is_refused():
     fields = c.to_dict(BASE) | {"warmup": 3}
     with pytest.raises(ArgumentError, match="config cannot be read"):
         c.from_dict(fields)
+
+
+def test_what_older_records_lack_is_left_out_at_its_default():
+    fields = c.to_dict(BASE)
+    assert not {"holdout", "stop_at_holdout_accuracy"} & set(fields)
+    assert "fault" not in fields["evaluation"]
+    changed = dataclasses.replace(
+        BASE, holdout=100, stop_at_holdout_accuracy=0.5, evaluation=c.Evaluation(fault="sign_flip")
+    )
+    assert c.to_dict(changed)["holdout"] == 100
+    assert c.from_dict(c.to_dict(changed)) == changed
+    assert "-holdout_100-stopped_at_holdout_0.5000-" in changed.name(is_sample=False)
+
+
+RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
+
+
+def test_committed_configurations_are_what_they_were_and_have_their_names():
+    found = [record for record in records.load_all(RESULTS) if record.kind == "run"]
+    assert len(found) > 100
+    for record in found:
+        config = c.from_dict(record.config)
+        assert c.to_dict(config) == record.config
+        assert config.name(is_sample=False) == record.name

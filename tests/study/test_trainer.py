@@ -5,11 +5,11 @@ import pytest
 
 from ft_tf import metrics
 from ft_tf._compat import keras
+from ft_tf.study import algorithms, trainer
 from ft_tf.study import config as c
-from ft_tf.study import trainer
 
 BASE = c.RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn", learning_rate=0.2)
-NORMALIZED = c.Trades(normalized_example=True)
+NORMALIZED = algorithms.Trades(normalized_example=True)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_training_that_stops_at_an_accuracy_can_be_looked_at_after_every_step(
         def on_train_batch_end(self, batch, logs=None):
             steps.append(int(self.model.optimizer.iterations))
 
-    built = trainer.build(dataclasses.replace(BASE, stop_at_test_accuracy=0.5))
+    built = trainer.build(dataclasses.replace(BASE, holdout=5, stop_at_holdout_accuracy=0.5))
     arrays = stripes.x_train, stripes.y_train
     built.fit(*arrays, batch_size=20, epochs=1, verbose=0, callbacks=[Calls()])
     assert steps == [1, 2, 3]

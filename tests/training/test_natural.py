@@ -7,8 +7,9 @@ from scipy import special
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.training import AdditiveGaussian, MultiplicativeGaussian, NaturalModel
-from ft_tf.training.losses import CrossEntropy, jacobian_penalty, kernels, noise_penalty
+from ft_tf.training.compiled_loss import CrossEntropy
 from ft_tf.training.passes import passes_are_pure
+from ft_tf.training.penalties import jacobian_penalty, kernels, noise_penalty
 
 FEATURES, CLASSES, BATCH = 4, 3, 8
 

@@ -8,13 +8,13 @@ import pytest
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training import AdditiveGaussian, MultiplicativeGaussian, NaturalModel
-from ft_tf.training.circles import (
+from ft_tf.training.small_networks import (
     REPLICATES_PER_CHUNK,
     CirclesRow,
     initial_parameters,
     train_circles,
 )
-from ft_tf.training.circles_program import (
+from ft_tf.training.small_networks_program import (
     Coefficients,
     Networks,
     _gradient_sums,

@@ -29,7 +29,7 @@ from ft_tf.faults.rows import (
 from ft_tf.study.executors.local import LocalProcesses
 from ft_tf.study.executors.ray_cluster import RayCluster
 from ft_tf.study.executors.tasks import run_tasks
-from ft_tf.study.finished import load_run
+from ft_tf.study.trained_models import load_run
 
 _PARTS = 4
 """Tasks for each worker: few, since each begins with masks that nothing is computed beside."""

@@ -1,8 +1,8 @@
-"""Running a model once while seeing what goes into and comes out of each layer with weights.
+"""Inputs and outputs of each layer with weights, captured while the model runs once.
 
-During the run, `call` of each such layer is replaced on that one object; the original comes back
-whatever happens. This serves Sequential, functional and nested models alike, and leaves every
-detail of how Keras calls a layer (autocast, masks, training mode) to Keras.
+During the run, `call` of each such layer is replaced on that one object, and restored afterwards
+even after an exception. This serves Sequential, functional and nested models alike, and leaves all
+details of calling a layer (autocast, masks, training mode) to Keras.
 """
 
 import contextlib
@@ -12,13 +12,77 @@ from typing import Any
 
 from ft_tf._compat import autocasting, keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.training.dpsgd.call_arguments import CallArguments
 
+_MASK = "_keras_mask"  # where Keras keeps the mask of a tensor, besides the argument `mask`
 _ACTIVATION_COMES_LAST = (
     keras.layers.Dense,
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class CallArguments:
+    """The arguments of one call of a layer: those with a row per example, and all others.
+
+    A mask, a second input or an initial state belongs to an example as much as the first input
+    does. Tensors with a row per example are those whose first dimension is that of the first
+    input. With an open batch size no constant of another first dimension can be taken for one.
+
+    Attributes:
+        arguments: (inputs, args, kwargs), as `call` got them.
+    """
+
+    arguments: tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+    def problem(self) -> str | None:
+        """Returns the reason why the arguments cannot be cut into examples, or None."""
+        for leaf in tf.nest.flatten(self.arguments):
+            if isinstance(leaf, tf.RaggedTensor | tf.SparseTensor):
+                return f"is called on a {type(leaf).__name__}, which cannot be cut into examples"
+            if _is_plain_tensor(leaf) and leaf.shape.rank is None:
+                return "is called on a tensor of unknown rank, which cannot be cut into examples"
+        if not self.examples():
+            return "is called on no tensor with a row per example"
+        return None
+
+    def examples(self) -> list[tf.Tensor]:
+        """Returns the tensors [batch, ...] among the arguments, in order, and their masks."""
+        found = []
+        for leaf in self._rows():
+            found.append(leaf)
+            if (mask := getattr(leaf, _MASK, None)) is not None:
+                found.append(mask)
+        return found
+
+    def with_examples(self, examples: list[tf.Tensor]) -> tuple[Any, tuple[Any, ...], Any]:
+        """Returns the arguments with other, distinct tensors in place of `examples()`."""
+        rest = iter(examples)
+        new = []
+        own = {id(leaf) for leaf in self._rows()}
+        for leaf in tf.nest.flatten(self.arguments):
+            if id(leaf) not in own:
+                new.append(leaf)
+                continue
+            tensor = next(rest)
+            if getattr(leaf, _MASK, None) is not None:
+                setattr(tensor, _MASK, next(rest))
+            new.append(tensor)
+        return tf.nest.pack_sequence_as(self.arguments, new)
+
+    def _rows(self) -> list[tf.Tensor]:
+        first = next(filter(_is_plain_tensor, tf.nest.flatten(self.arguments[0])), None)
+        if first is None or not first.shape.rank:
+            return []
+        return [
+            leaf
+            for leaf in tf.nest.flatten(self.arguments)
+            if _is_plain_tensor(leaf) and leaf.shape.rank and leaf.shape[0] == first.shape[0]
+        ]
+
+
+def _is_plain_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, tf.Tensor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +95,8 @@ class LayerUse:
         examples: all tensors [batch, ...] among its arguments: `inputs`, further ones, and masks.
         outputs: a nest of tensors [batch, ...]: before the activation of a Dense, Conv2D or
             DepthwiseConv2D layer.
-        call: `examples` -> `outputs` once more, with the same other arguments.
-        problem: why its arguments cannot be cut into examples, if so.
+        call: computes `outputs` from `examples` again, with the same other arguments.
+        problem: the reason why its arguments cannot be cut into examples, or None.
     """
 
     layer: keras.layers.Layer
@@ -45,7 +109,7 @@ class LayerUse:
 
 @contextlib.contextmanager
 def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
-    """Sets an attribute for a while, past Keras's tracking of attributes."""
+    """Sets an attribute within the context, past Keras's tracking of attributes."""
     saved = vars(thing).get(name)
     existed = name in vars(thing)
     vars(thing)[name] = value
@@ -65,7 +129,7 @@ Call = Callable[..., Any]
 def replaced_calls(
     layers: Sequence[keras.layers.Layer], replacement: Callable[[keras.layers.Layer, Call], Call]
 ) -> Iterator[None]:
-    """While it is open, the `call` of each layer is replacement(layer, its own call)."""
+    """Replaces the `call` of each layer by replacement(layer, call) within the context."""
     with contextlib.ExitStack() as stack:
         for layer in layers:
             call = tf.autograph.experimental.do_not_convert(replacement(layer, layer.call))
@@ -74,7 +138,7 @@ def replaced_calls(
 
 
 def _split_call(layer: keras.layers.Layer, call: Call) -> tuple[Call, Call]:
-    """The layer's call as a part before its activation, and the activation.
+    """Returns the layer's call without its activation, and the activation.
 
     A subclass may do anything after its activation, so only the types themselves are split.
     """
@@ -93,7 +157,7 @@ def _split_call(layer: keras.layers.Layer, call: Call) -> tuple[Call, Call]:
 def captured(
     layers: Sequence[keras.layers.Layer], tape: tf.GradientTape
 ) -> Iterator[list[LayerUse]]:
-    """While it is open, calls of `layers` are appended to the list that it gives.
+    """Appends calls of `layers` to the list that it yields, within the context.
 
     The outputs of each call are watched by `tape`, so that gradients with respect to them exist
     although no variable is watched.
@@ -125,10 +189,10 @@ def captured(
 
 
 def check_uses(layers: Sequence[keras.layers.Layer], uses: Sequence[LayerUse]) -> None:
-    """Refuses calls that give no gradient of an example.
+    """Rejects calls from which no gradient of an example follows.
 
     Raises:
-        ModelError: a layer was not called, or on what cannot be cut into examples.
+        ModelError: a layer was not called, or its arguments cannot be cut into examples.
     """
     for use in uses:
         if use.problem is not None:

@@ -1,20 +1,21 @@
-"""TF Privacy's DPKerasSGDOptimizer: what the fast engine is tested against, and its step."""
+"""TF Privacy's DPKerasSGDOptimizer, the reference that the fast engine is tested against."""
 
 from typing import Any
 
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.training.dpsgd.losses import PerExampleLoss
+from ft_tf.privacy import check_engine
+from ft_tf.training.dpsgd.example_losses import PerExampleLoss
 from ft_tf.training.dpsgd.plan import check_no_added_losses
 
 
 def reference_optimizer(
     optimizer: Any, *, l2_norm_clip: float, noise_multiplier: float
 ) -> keras.optimizers.legacy.Optimizer:
-    """DPKerasSGDOptimizer with the settings of a plain SGD optimizer.
+    """Returns DPKerasSGDOptimizer with the settings of a plain SGD optimizer.
 
-    Every example is a microbatch of its own (num_microbatches=None), and full batches make the
-    batch size that it divides by the expected one.
+    Every example is one microbatch (num_microbatches=None), and with full batches the batch size
+    that it divides by is the expected one.
 
     Raises:
         ArgumentError: `optimizer` is not SGD, or has settings that DPKerasSGDOptimizer lacks.
@@ -23,9 +24,7 @@ def reference_optimizer(
     optimizer = keras.optimizers.get(optimizer)
     kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
     if type(optimizer) not in kinds:
-        raise ArgumentError(
-            f"optimizer={type(optimizer).__name__} must be SGD with engine='reference'"
-        )
+        check_engine("reference", optimizer=type(optimizer).__name__)
     config = optimizer.get_config()
     extra = {"weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "decay", "use_ema"}
     used = sorted(name for name in extra if config.get(name))
@@ -48,7 +47,7 @@ def reference_step(
     x: tf.Tensor,
     y: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One step as TF Privacy takes it; gives losses [batch] and outputs [batch, ...]."""
+    """Takes one step as TF Privacy does; returns losses [batch] and outputs [batch, ...]."""
     with tf.GradientTape() as tape:
         outputs = model(x, training=True)
         losses = loss(y, outputs)

@@ -1,58 +1,148 @@
-"""One step of DP-SGD: the pieces of a logical batch, their clipped sum, noise, and the update."""
+"""One step of DP-SGD: algorithm 1 of Abadi et al. (2016), with weight decay.
+
+For a Poisson batch B of expected size L, gradients g_i over all trainable weights jointly, clip
+norm C and noise multiplier sigma:
+
+    clip            c_i = g_i / max(1, |g_i| / C)
+    sum and divide  s = sum_{i in B} c_i / L
+    add noise       n = s + N(0, (sigma C / L)^2)        in every coordinate
+    decay           d = n + lambda w                     outside clipping: it depends on no data
+    update          the optimizer's step along d
+"""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.accumulation import accumulated_sum
-from ft_tf.training.dpsgd.clipping import ClippedSum, clipped_sum
-from ft_tf.training.dpsgd.losses import PerExampleLoss
-from ft_tf.training.dpsgd.noise import Secret, noise_like
+from ft_tf.training.dpsgd.arguments import Settings
+from ft_tf.training.dpsgd.batches import Pieces
+from ft_tf.training.dpsgd.example_gradients import ExampleGradients
+from ft_tf.training.dpsgd.example_losses import PerExampleLoss
+from ft_tf.training.dpsgd.gaussian_noise import Secret, noise_like
 from ft_tf.training.dpsgd.plan import Plan, trainable_variables
-from ft_tf.training.dpsgd.settings import Settings
-
-Pieces = Callable[[tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]
-"""Index of a piece -> (x, y, whether each row is an example and no padding)."""
+from ft_tf.training.dpsgd.rules import PerExampleGradients
 
 
-def pieces_of_indices(
-    x: tf.Tensor, y: tf.Tensor, indices: tf.Tensor, count: tf.Tensor
-) -> tuple[Pieces, tf.Tensor]:
-    """The first `count` of the examples with indices [pieces, size]; and how many pieces."""
-    size = tf.shape(indices)[1]
+class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
+    """The sum of the clipped gradients of a batch.
 
-    def piece(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        chosen = indices[number]
-        real = number * size + tf.range(size) < count
-        return tf.gather(x, chosen), tf.gather(y, chosen), real
+    Attributes:
+        gradients: float32, one tensor per trainable variable in the order of the plan's layers.
+        norms: float32 [batch]: l2 norms before clipping; not finite where a gradient was not.
+        finite: bool [batch]; a gradient that is not finite counts as zero.
+        losses: float32 [batch].
+        outputs: the model's outputs [batch, ...].
+    """
 
-    return piece, tf.shape(indices)[0]
+    gradients: list[tf.Tensor]
+    norms: tf.Tensor
+    finite: tf.Tensor
+    losses: tf.Tensor
+    outputs: tf.Tensor
+
+    def first_rows(self, count: tf.Tensor) -> "ClippedSum":
+        """Returns the same sum with the rows of the first `count` examples, without padding."""
+        examples = (part[:count] for part in self[1:])
+        return ClippedSum(self.gradients, *examples)
 
 
-def pieces_of_batch(x: Any, y: tf.Tensor, size: int | tf.Tensor) -> tuple[Pieces, tf.Tensor]:
-    """A batch in pieces of at most `size` examples; and how many, at least one."""
+def clip_weights(
+    squared_norms: tf.Tensor, weights: tf.Tensor, l2_norm_clip: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns each gradient's scale w_i / max(1, |g_i| / C), its norm, and whether that is finite.
 
-    def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        rows = slice(number * size, (number + 1) * size)
-        part_y = y[rows]
-        real = tf.ones([tf.shape(part_y)[0]], tf.bool)
-        return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
+    >>> scale, norms, finite = clip_weights(tf.constant([25.0, 1.0]), tf.ones(2), 2.0)
+    >>> [round(float(value), 3) for value in scale], norms.numpy().tolist()
+    ([0.4, 1.0], [5.0, 1.0])
+    """
+    norms = tf.sqrt(squared_norms)
+    finite = tf.math.is_finite(norms)
+    scale = l2_norm_clip / tf.maximum(norms, l2_norm_clip)
+    return tf.where(finite, weights * scale, 0.0), norms, finite
 
-    return piece, tf.maximum(1, -(-tf.shape(y)[0] // size))
+
+def clipped_sum(
+    plan: Plan,
+    loss: PerExampleLoss,
+    x: Any,
+    y: tf.Tensor,
+    *,
+    weights: tf.Tensor,
+    l2_norm_clip: float,
+    training: bool = True,
+) -> ClippedSum:
+    """Computes sum_i w_i g_i / max(1, |g_i| / C) of a batch that fits in memory.
+
+    Args:
+        plan: of the model.
+        loss: returns one loss per example.
+        x: examples [batch, ...].
+        y: labels [batch, ...].
+        weights: w, float32 [batch]: 0 for an example that only pads the batch.
+        l2_norm_clip: C.
+        training: whether the model runs in training mode.
+    """
+    batch = ExampleGradients.of_batch(plan, loss, x, y, training=training)
+    layers = batch.by_layer()
+    squared_norms = tf.add_n([layer.squared_norms for layer in layers])
+    scale, norms, finite = clip_weights(squared_norms, weights, l2_norm_clip)
+
+    def weighted_sums(layers: list[PerExampleGradients]) -> list[tf.Tensor]:
+        return [gradient for layer in layers for gradient in layer.weighted_sum(scale)]
+
+    gradients = tf.cond(
+        tf.reduce_all(finite),
+        lambda: weighted_sums(layers),
+        lambda: weighted_sums(batch.zero_unless(finite).by_layer()),
+    )
+    return ClippedSum(gradients, norms, finite, batch.losses, batch.outputs)
+
+
+def accumulated_sum(piece: Callable[[tf.Tensor], ClippedSum], pieces: tf.Tensor) -> ClippedSum:
+    """Adds the clipped sums of the pieces of a batch, one after another; runs in graph mode.
+
+    The first piece lies outside the loop, so that a batch of one piece costs nothing extra.
+
+    Args:
+        piece: index of a piece -> its clipped sum.
+        pieces: int32 scalar >= 1: number of pieces.
+
+    Returns:
+        The sum of the pieces' gradients; norms, losses and outputs of all examples, in order.
+    """
+    first = piece(tf.constant(0))
+
+    def add(index: tf.Tensor, gradients: list[tf.Tensor], rows: list[tf.Tensor]) -> tuple:
+        more = piece(index)
+        sums = [a + b for a, b in zip(gradients, more.gradients, strict=True)]
+        joined = [tf.concat(pair, axis=0) for pair in zip(rows, more[1:], strict=True)]
+        return index + 1, sums, joined
+
+    rows = list(first[1:])
+    unknown_length = [tf.TensorShape([None, *part.shape[1:]]) for part in rows]
+    shapes = [gradient.shape for gradient in first.gradients]
+    _, gradients, rows = tf.while_loop(
+        lambda index, *_: index < pieces,
+        add,
+        (tf.constant(1), first.gradients, rows),
+        shape_invariants=(tf.TensorShape([]), shapes, unknown_length),
+        parallel_iterations=1,
+    )
+    return ClippedSum(gradients, *rows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a step of DP-SGD rests on; calling it updates the model.
+    """The step of a model; calling it updates the model.
 
     Attributes:
         plan: of the model.
-        loss: gives one loss per example.
+        loss: returns one loss per example.
         optimizer: gets the noisy average.
         settings: clip norm, noise multiplier and weight decay.
         secret: fixes the noise of each step.
-        batch_size: the expected one, which the noisy sum is divided by.
+        batch_size: L, the expected size of a batch.
     """
 
     plan: Plan
@@ -63,48 +153,31 @@ class Step:
     batch_size: int
 
     def __call__(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
-        """Updates the model; gives what its clipped gradients were."""
+        """Updates the model on a batch in pieces, and returns its clipped sum over L."""
+        clip, sigma = self.settings.l2_norm_clip, self.settings.noise_multiplier
 
-        @tf.function(autograph=False)  # traced once for the first piece and the loop over others
+        @tf.function(autograph=False)  # one trace for the first piece and the loop over the others
         def clipped(number: tf.Tensor) -> ClippedSum:
             x, y, real = piece(number)
-            return clipped_sum(
-                self.plan,
-                self.loss,
-                x,
-                y,
-                # Dividing here spares a pass over the sum.
-                weights=tf.cast(real, tf.float32) / self.batch_size,
-                l2_norm_clip=self.settings.l2_norm_clip,
-            )
+            # Dividing by L here spares a pass over the sum.
+            weights = tf.cast(real, tf.float32) / self.batch_size
+            return clipped_sum(self.plan, self.loss, x, y, weights=weights, l2_norm_clip=clip)
 
+        # s = sum_i g_i / max(1, |g_i| / C) / L
         result = accumulated_sum(clipped, pieces)
-        variables = trainable_variables(self.plan)
-        gradients = self._with_noise_and_decay(result.gradients, variables)
-        typed = [
-            tf.cast(gradient, variable.dtype)
-            for gradient, variable in zip(gradients, variables, strict=True)
-        ]
+        direction, variables = result.gradients, trainable_variables(self.plan)
+        # n = s + N(0, (sigma C / L)^2)
+        if sigma > 0:
+            step = tf.cast(self.optimizer.iterations, tf.int64)
+            deviation = sigma * clip / self.batch_size
+            noise = noise_like(variables, self.secret, step, standard_deviation=deviation)
+            direction = [s + z for s, z in zip(direction, noise, strict=True)]
+        # d = n + lambda w
+        if self.settings.weight_decay:
+            direction = [
+                n + self.settings.weight_decay * tf.cast(w, tf.float32)
+                for n, w in zip(direction, variables, strict=True)
+            ]
+        typed = [tf.cast(d, w.dtype) for d, w in zip(direction, variables, strict=True)]
         self.optimizer.apply_gradients(zip(typed, variables, strict=True))
         return result
-
-    def _with_noise_and_decay(
-        self, gradients: list[tf.Tensor], variables: list[tf.Variable]
-    ) -> list[tf.Tensor]:
-        settings = self.settings
-        if settings.noise_multiplier > 0:
-            noise = noise_like(
-                variables,
-                self.secret,
-                tf.cast(self.optimizer.iterations, tf.int64),
-                standard_deviation=settings.noise_multiplier
-                * settings.l2_norm_clip
-                / self.batch_size,
-            )
-            gradients = [a + b for a, b in zip(gradients, noise, strict=True)]
-        if settings.weight_decay:
-            gradients = [
-                gradient + settings.weight_decay * tf.cast(variable, tf.float32)
-                for gradient, variable in zip(gradients, variables, strict=True)
-            ]
-        return gradients

@@ -4,9 +4,10 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.clipping import clipped_sum as engines_sum
-from ft_tf.training.dpsgd.losses import per_example_loss
+from ft_tf.training.dpsgd.example_losses import per_example_loss
+from ft_tf.training.dpsgd.first_batch import check_plan
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
+from ft_tf.training.dpsgd.step import clipped_sum as engines_sum
 
 
 def squared_loss(y, outputs):
@@ -78,6 +79,26 @@ def compiled_sum(model, loss):
         return [part.numpy() for part in ordered], norms.numpy()
 
     return compute
+
+
+def clipped_gradient_sum(model, loss, x, y, l2_norm_clip, *, training=False):
+    """The engine's sum in model order, norms, and how many gradients were not finite."""
+    plan = make_plan(model)
+    losses = per_example_loss(resolve_loss(loss, model))
+    check_plan(plan, losses, x, y)
+
+    @tf.function(autograph=False)
+    def graph(x, y):
+        weights = tf.ones([tf.shape(y)[0]])
+        result = engines_sum(
+            plan, losses, x, y, weights=weights, l2_norm_clip=l2_norm_clip, training=training
+        )
+        return result.gradients, result.norms, result.finite
+
+    parts, norms, finite = graph(tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+    order = [id(variable) for variable in trainable_variables(plan)]
+    ordered = [parts[order.index(id(v))].numpy() for v in model.trainable_variables]
+    return ordered, norms.numpy(), int(np.count_nonzero(~finite.numpy()))
 
 
 def check_against_oracle(model, x, y, loss=squared_loss):

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from dpsgd_oracle import clipped_gradient_sum
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.privacy import Phase, privacy_cost_of_phases
-from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent, clipped_gradient_sum
-from ft_tf.training.losses import CrossEntropy
+from ft_tf.training.compiled_loss import CrossEntropy
+from ft_tf.training.dpsgd import DPSGDModel, PrivacyEvent
 
 LOSS = "sparse_categorical_crossentropy"
 RATE, CLIP, BATCH = 0.5, 1.0, 20

@@ -1,13 +1,12 @@
-"""Rules: how each layer type gives per-example gradients without writing them all out."""
+"""Rules: per-example gradients of each layer type, without writing them all out."""
 
-from ft_tf.training.dpsgd.rules import convolution, dense, depthwise, embedding, normalization
+from ft_tf.training.dpsgd.rules import convolution, dense, embedding, normalization
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     Rule,
     from_materialized,
     register_rule,
     rule_for,
-    unregister_rule,
 )
 
 __all__ = [
@@ -15,11 +14,9 @@ __all__ = [
     "Rule",
     "convolution",
     "dense",
-    "depthwise",
     "embedding",
     "from_materialized",
     "normalization",
     "register_rule",
     "rule_for",
-    "unregister_rule",
 ]

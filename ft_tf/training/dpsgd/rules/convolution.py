@@ -1,7 +1,9 @@
-"""Conv2D layers: any kernel, stride, padding, dilation and groups, with and without bias.
+"""Conv2D and DepthwiseConv2D layers: any kernel, stride, padding and dilation; groups of Conv2D.
 
 The gradient of an example is sum_t u_t g_t^T over the T output positions, where u_t is the input
-patch of position t.
+patch of position t. For a depthwise layer the gradient of kernel entry (i, j, c, m) is the sum over
+positions of the shifted input of channel c times the gradient of output (c, m). These kernels are
+small, so the per-example gradients are written out.
 """
 
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.positions import position_gradients
+from ft_tf.training.dpsgd.rules.dense import position_gradients
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     from_materialized,
@@ -22,7 +24,7 @@ _FEW_CHANNELS = 4
 def padding_amounts(
     size: int, outputs: int, *, kernel_size: int, stride: int, dilation: int
 ) -> tuple[int, int]:
-    """Zeros before and after an axis so that 'same' padding gives `outputs` positions."""
+    """Returns the zeros before and after an axis with which 'same' padding gives `outputs`."""
     total = max((outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
 
@@ -46,7 +48,7 @@ def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: list[int]) -> tf.T
 def shifted_slices(
     layer: keras.layers.Layer, inputs: tf.Tensor, outputs: tf.TensorShape
 ) -> list[tf.Tensor]:
-    """For each kernel entry, in row-major order, the input that it meets at every position.
+    """Returns, for each kernel entry in row-major order, its input at every position.
 
     Args:
         layer: a Conv2D or DepthwiseConv2D layer, channels last.
@@ -153,7 +155,7 @@ def _grouped(
 
 
 def takes_images(layer: keras.layers.Layer) -> bool:
-    """Whether a convolution has its channels in the last axis, and one image per example.
+    """Returns True if a convolution has its channels last, and one image per example.
 
     Keras takes further axes before the height, of several images per example.
     """
@@ -165,4 +167,22 @@ def _shapes(nest: Any) -> list[tuple[int | None, ...]]:
     return nest if isinstance(nest, list) else [nest]
 
 
+def depthwise_rule(
+    layer: keras.layers.DepthwiseConv2D, inputs: tf.Tensor, gradients: tf.Tensor
+) -> PerExampleGradients:
+    """Per-example gradients of a DepthwiseConv2D layer, channels last."""
+    inputs = tf.cast(inputs, tf.float32)
+    gradients = tf.cast(gradients, tf.float32)
+    channels, multiplier = inputs.shape[-1], layer.depth_multiplier
+    by_channel = tf.reshape(gradients, [-1, *gradients.shape[1:3], channels, multiplier])
+    entries = [
+        tf.reduce_sum(part[..., tf.newaxis] * by_channel, axis=[1, 2])
+        for part in shifted_slices(layer, inputs, gradients.shape)
+    ]
+    kernels = tf.reshape(tf.stack(entries, axis=1), [-1, *layer.depthwise_kernel.shape.as_list()])
+    biases = [tf.reduce_sum(gradients, axis=[1, 2])] if layer.use_bias else []
+    return from_materialized([kernels, *biases])
+
+
 register_rule(keras.layers.Conv2D, convolution_rule, applies=takes_images)
+register_rule(keras.layers.DepthwiseConv2D, depthwise_rule, applies=takes_images)

@@ -1,0 +1,1 @@
+"""Benchmarks of ft_tf against what a user would run instead; `experiments.benchmark` runs them."""

@@ -1,0 +1,136 @@
+"""Natural training, alone or with a penalty or noise: all of them `NaturalModel`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ft_tf import checks
+from ft_tf.study.algorithms.base import Algorithm, register, shared_arguments
+
+if TYPE_CHECKING:
+    from ft_tf._compat import keras
+    from ft_tf.study.config import RunConfig
+    from ft_tf.training.natural import NaturalModel
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Natural(Algorithm):
+    """Plain cross-entropy training."""
+
+    name: ClassVar[str] = "natural"
+    label: ClassVar[str] = "natural"
+
+    def build(self, model: keras.Model, config: RunConfig) -> NaturalModel:
+        """Returns the trainer."""
+        from ft_tf.training.natural import NaturalModel
+
+        return NaturalModel(model, **self._arguments(), **shared_arguments(config))
+
+    def _arguments(self) -> dict[str, Any]:
+        """Arguments of the trainer that are the algorithm's own."""
+        return {}
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Tikhonov(Natural):
+    """L2 on kernels: the loss gains l2 * sum of squared kernel entries.
+
+    Attributes:
+        l2: coefficient of the squared kernel entries.
+    """
+
+    name: ClassVar[str] = "tikhonov"
+    label: ClassVar[str] = "Tikhonov"
+    family: ClassVar[str] = "regularised"
+    l2: float = 1e-3
+
+    def __post_init__(self) -> None:
+        checks.check_non_negative(l2=self.l2)
+
+    @property
+    def tag(self) -> str:
+        """The coefficient."""
+        return f"-l2_{self.l2:g}"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The coefficient."""
+        return (f"l2 {self.l2:g}",)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+@dataclasses.dataclass(frozen=True)
+class _GaussianNoise(Natural):
+    """Gaussian noise on the inputs, or a penalty in its place.
+
+    Attributes:
+        sigma: scale of the noise, in pixels or (multiplicative) as a share of them; of a penalty,
+            that of the noise that it stands for.
+    """
+
+    family: ClassVar[str] = "noise"
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        checks.check_non_negative(sigma=self.sigma)
+
+    @property
+    def tag(self) -> str:
+        """The noise's scale."""
+        return f"-sigma_{self.sigma:g}"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The noise's scale."""
+        return (f"sigma {self.sigma:g}",)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class AdditiveGaussian(_GaussianNoise):
+    """Trains on x + sigma N(0, 1), resampled at every step."""
+
+    name: ClassVar[str] = "additive_gaussian"
+    label: ClassVar[str] = "additive noise"
+
+    def _arguments(self) -> dict[str, Any]:
+        from ft_tf.training import input_noise as noise
+
+        return {"input_noise": noise.AdditiveGaussian(self.sigma)}
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class MultiplicativeGaussian(_GaussianNoise):
+    """Trains on x (1 + sigma N(0, 1)), resampled at every step."""
+
+    name: ClassVar[str] = "multiplicative_gaussian"
+    label: ClassVar[str] = "multiplicative noise"
+
+    def _arguments(self) -> dict[str, Any]:
+        from ft_tf.training import input_noise as noise
+
+        return {"input_noise": noise.MultiplicativeGaussian(self.sigma)}
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class JacobianPenalty(_GaussianNoise):
+    """Adds Bishop's penalty, which small additive noise is equivalent to."""
+
+    name: ClassVar[str] = "jacobian_penalty"
+    label: ClassVar[str] = "Jacobian penalty"
+
+    def passes(self, *, classes: int) -> float:
+        """With a backward pass for every class."""
+        return 3.0 * (1.0 + classes)
+
+    def _arguments(self) -> dict[str, Any]:
+        from ft_tf.training import input_noise as noise
+
+        return {"jacobian_penalty": noise.AdditiveGaussian(self.sigma)}

@@ -1,0 +1,190 @@
+"""The data sets that runs are configured with: each is one object; `register` adds further ones.
+
+Importing this brings no TensorFlow.
+"""
+
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ft_tf import checks, data
+from ft_tf.data import Dataset
+from ft_tf.errors import ArgumentError, DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """A data set by name, and what is known of it before it is loaded.
+
+    Attributes:
+        name: in configurations, flags and names of runs.
+        label: display name.
+        shape: height, width and channels of an image.
+        classes: number of classes.
+        architecture: trained where no other is asked for.
+        loader: gives the `Dataset`; called with data_dir, download and source if `is_published`.
+        class_names: names of the labels 0, 1, ...
+        may_augment: whether random crops and flips keep an image's class.
+        is_published: whether `ft_tf.data.load` finds it by name, in a data_dir or by download.
+    """
+
+    name: str
+    label: str
+    shape: tuple[int, ...]
+    classes: int
+    architecture: str
+    loader: Callable[..., Dataset]
+    class_names: tuple[str, ...] = ()
+    may_augment: bool = False
+    is_published: bool = False
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / self.classes
+
+    def load(
+        self, *, data_dir: str | None = None, download: bool = False, source: str | None = None
+    ) -> Dataset:
+        """Loads it; the arguments are those of `ft_tf.data.load` and matter to published ones.
+
+        Raises:
+            DataError: it is not there, or is not what was registered.
+        """
+        where = {"data_dir": data_dir, "download": download, "source": source}
+        found = self.loader(**where) if self.is_published else self.loader()
+        shape, classes = found.x_train.shape[1:], found.num_classes
+        if found.name != self.name or shape != self.shape or classes > self.classes:
+            raise DataError(
+                f"dataset={self.name!r} was registered with images of shape {self.shape} in "
+                f"{self.classes} classes, but its loader gives {found.name!r} with shape {shape} "
+                f"in {classes}"
+            )
+        return found
+
+
+_SOURCES: dict[str, DataSource] = {}
+
+
+def register(source: DataSource) -> DataSource:
+    """Registers a data set, so that runs and binaries know it by name; replaces an earlier one.
+
+    Worker processes see it if its loader is a function at the top of a module that they import.
+
+    Raises:
+        ArgumentError: the name cannot be a part of a directory's, or is that of a published one.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", source.name):
+        raise ArgumentError(f"dataset={source.name!r} must be of letters, digits, '_' and '.'")
+    checks.check_positive_integer(classes=source.classes)
+    known = _SOURCES.get(source.name)
+    if known is not None and known.is_published and not source.is_published:
+        raise ArgumentError(f"dataset={source.name!r} is the name of a published data set")
+    _SOURCES[source.name] = source
+    return source
+
+
+def register_file(path: str | os.PathLike, *, name: str | None = None) -> DataSource:
+    """Registers the data set of a .npz file (`ft_tf.data.load_npz`), under the file's name.
+
+    Args:
+        path: of the file.
+        name: takes the place of the file's name.
+
+    Raises:
+        DataError, ArgumentError: the file or its arrays cannot be used.
+    """
+    path = Path(path).absolute()
+    name = name or re.sub(r"[^A-Za-z0-9_.]", "_", path.stem)
+    loader = functools.partial(_from_file, path, name)
+    found = loader()
+    shape = found.x_train.shape[1:]
+    fits = [known.architecture for known in _SOURCES.values() if known.shape == shape]
+    architecture = (*fits, "dnn")[0]
+    return register(DataSource(name, name, shape, found.num_classes, architecture, loader))
+
+
+@functools.lru_cache(maxsize=1)
+def _from_file(path: Path, name: str) -> Dataset:
+    return data.load_npz(path, name=name)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all registered data sets."""
+    return tuple(_SOURCES)
+
+
+def get(name: str) -> DataSource:
+    """Returns the data set called `name`.
+
+    Raises:
+        ArgumentError: it is not registered.
+    """
+    checks.check_choice(_SOURCES, dataset=name)
+    return _SOURCES[name]
+
+
+def _published(name: str, label: str, architecture: str, *, may_augment: bool) -> DataSource:
+    spec = data.IMAGE_SPECS[name]
+    return register(
+        DataSource(
+            name=name,
+            label=label,
+            shape=spec.shape,
+            classes=len(spec.class_names),
+            architecture=architecture,
+            loader=functools.partial(data.load, name),
+            class_names=spec.class_names,
+            may_augment=may_augment,
+            is_published=True,
+        )
+    )
+
+
+_published("fashion_mnist", "Fashion-MNIST", "fmnist_dnn", may_augment=False)
+_published("cifar10", "CIFAR-10", "cifar10_cnn", may_augment=True)
+
+
+class DatasetRef:
+    """A data set that travels between processes as its description, and is loaded where it arrives.
+
+    Args:
+        dataset: what `get` gives in this process.
+        data_dir: where `data.load` found it, or None as there.
+    """
+
+    def __init__(self, dataset: Dataset, data_dir: str | None) -> None:
+        self._dataset: Dataset | None = dataset
+        place = None if data_dir is None else os.path.abspath(data_dir)
+        self._description = (get(dataset.name), place, dataset.source, dataset.fingerprint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The description alone."""
+        return {"_dataset": None, "_description": self._description}
+
+    def get(self) -> Dataset:
+        """Returns the data set, which is loaded once in each process.
+
+        Raises:
+            DataError: what is found here is not the data set of the process that sent this.
+        """
+        if self._dataset is None:
+            self._dataset = _loaded(*self._description)
+        return self._dataset
+
+
+@functools.cache
+def _loaded(source: DataSource, data_dir: str | None, place: str, fingerprint: str) -> Dataset:
+    register(source)
+    dataset = source.load(data_dir=data_dir, source=place)
+    if dataset.fingerprint != fingerprint:
+        raise DataError(
+            f"dataset={source.name!r} from {place} has sha256 {dataset.fingerprint[:12]} in a "
+            f"worker, but {fingerprint[:12]} where the study was started: all must see the same "
+            "files"
+        )
+    return dataset
