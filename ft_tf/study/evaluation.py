@@ -135,7 +135,6 @@ def bit_errors(
         )
         for storage in evaluation.bit_error_formats
     }
-    return campaigns or None
 
 
 def fault_campaign(
