@@ -89,7 +89,7 @@ def install(point, how):
     elif point == "lock":
         import fcntl
 
-        at(fcntl, "flock", after=True, matches=lambda file, flags: file.name.endswith(".lock"))
+        at(fcntl, "flock", after=True, matches=lambda file, flags: str(file.name).endswith(".lock"))
     elif point == "epoch":
         at(directory, "note_epoch_started", call=2)
     elif point == "mid-epoch":
