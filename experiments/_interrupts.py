@@ -1,14 +1,14 @@
-"""Ctrl-C while a binary still imports: it ends with a line, and no traceback of an import.
+"""Ctrl-C and SIGTERM, which are handled alike: while a binary imports, and while it works.
 
-An exception would not do: imports of compiled modules turn KeyboardInterrupt into errors of their
-own, and TensorFlow's messages, hence stderr, are held back meanwhile.
+While it imports, an exception would not do: imports of compiled modules turn KeyboardInterrupt into
+errors of their own, and TensorFlow's messages, hence stderr, are held back meanwhile.
 """
 
 import os
 import signal
 from types import FrameType
 
-INTERRUPTED = 130
+_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class _End:
@@ -19,18 +19,29 @@ class _End:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         os.write(self.stderr, b"interrupted\n")
-        os._exit(INTERRUPTED)
+        os._exit(128 + number)
 
 
 def end_process() -> None:
-    """From now on Ctrl-C ends the process at once, unless it is ignored or handled already."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _End())
+    """From now on signals end the process at once, unless they are ignored or handled already."""
+    for number, default in _DEFAULTS.items():
+        if signal.getsignal(number) == default:
+            signal.signal(number, _End())
 
 
 def raise_exception() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, where `end_process` was to end the process."""
-    handler = signal.getsignal(signal.SIGINT)
-    if isinstance(handler, _End):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.close(handler.stderr)
+    """From now on signals raise KeyboardInterrupt, where `end_process` was to end the process."""
+    for number in _DEFAULTS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _End):
+            signal.signal(number, _raise)
+            os.close(handler.stderr)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def code(error: KeyboardInterrupt) -> int:
+    """The exit code after an interrupt: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (error.args[0] if error.args else signal.SIGINT)

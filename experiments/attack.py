@@ -41,7 +41,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
-    checks.check_choice(attacks.ATTACKS, attack=FLAGS.attack)
+    checks.check_choice(tuple(attacks.ATTACKS), attack=FLAGS.attack)
     checks.check_choice(attacks.DISTANCES, distance=FLAGS.distance)
     checks.check_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
     checks.check_non_negative_integer(seed=FLAGS.seed, images=FLAGS.images)

@@ -36,6 +36,7 @@ from ft_tf import checks, faults, intervals, records
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue, text
 from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
+from ft_tf.faults.storage_formats import format_names
 from ft_tf.study import executors
 from ft_tf.study.trained_models import TrainedModel
 
@@ -74,13 +75,14 @@ def define_flags() -> None:
     flags.DEFINE_float("value", None, "stuck_at: what a faulty value reads as.")
     flags.DEFINE_float("sigma", None, "gaussian: standard deviation of what is added.")
     flags.DEFINE_string(
-        "storage", None, "bit_flip, bit_errors: words are float32 (default), bfloat16 or int8."
+        "storage",
+        None,
+        f"bit_flip, bit_errors: format of the words, one of {', '.join(format_names())}; default: "
+        "float32.",
     )
     flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
     flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
-    flags.DEFINE_float(
-        "scale", None, "int8: quantization step; default: max|w|/127 of each tensor."
-    )
+    flags.DEFINE_float("scale", None, "int8, int4: quantization step; default: by each tensor.")
     flags.DEFINE_string(
         "allocation",
         "model",

@@ -163,9 +163,7 @@ def _nothing_to_run(
 def _execute(
     listed: list[schedule.Job], executor: executors.Executor | None, output_dir: Path
 ) -> list[records.Record]:
-    if executor is None:
-        return schedule.execute(listed)
-    return executors.execute(listed, executor, output_dir=output_dir)
+    return schedule.execute(listed, executor=executor, output_dir=output_dir)
 
 
 def main(argv: list[str]) -> None:

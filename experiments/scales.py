@@ -90,6 +90,14 @@ class Scale:
     attacked: Evaluation
 
 
+_BIT_ERROR_FORMATS = ("int8_per_channel", "float32", "bfloat16")
+
+_QUICK_EVALUATION = Evaluation(
+    fault_rates=(0.0, 1e-3, 1e-2, 0.1, 0.3, 0.5, 0.7, 0.9),
+    fault_trials=3,
+    bit_error_formats=_BIT_ERROR_FORMATS,
+)
+
 QUICK = Scale(
     name="quick",
     fmnist_epochs={
@@ -118,10 +126,9 @@ QUICK = Scale(
     trades_steps=4,
     trades_precision="float32",
     fmnist_trades_steps=5,
-    evaluation=Evaluation(fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), fault_trials=3),
-    attacked=Evaluation(
-        fault_rates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-        fault_trials=3,
+    evaluation=_QUICK_EVALUATION,
+    attacked=dataclasses.replace(
+        _QUICK_EVALUATION,
         attacks=("pgd",),
         attack_steps=10,
         attack_images=200,
@@ -140,6 +147,7 @@ _PAPER_EVALUATION = Evaluation(
     membership=True,
     rescaling=True,
     curve=True,
+    bit_error_formats=_BIT_ERROR_FORMATS,
 )
 
 PAPER = Scale(
@@ -164,6 +172,13 @@ PAPER = Scale(
     attacked=_PAPER_EVALUATION,
 )
 
+_SMOKE_EVALUATION = Evaluation(
+    fault_rates=(0.0, 0.5, 0.9),
+    fault_trials=2,
+    bit_error_formats=_BIT_ERROR_FORMATS[:1],
+    bit_error_rates=(1e-3,),
+)
+
 SMOKE = dataclasses.replace(
     QUICK,
     name="smoke",
@@ -174,10 +189,9 @@ SMOKE = dataclasses.replace(
     circles_replicates=2,
     trades_steps=1,
     fmnist_trades_steps=1,
-    evaluation=Evaluation(fault_rates=(0.0, 0.5, 0.9), fault_trials=2),
-    attacked=Evaluation(
-        fault_rates=(0.0, 0.5, 0.9),
-        fault_trials=2,
+    evaluation=_SMOKE_EVALUATION,
+    attacked=dataclasses.replace(
+        _SMOKE_EVALUATION,
         attacks=("pgd",),
         attack_steps=2,
         attack_images=50,

@@ -113,6 +113,12 @@ def import_keras_3() -> ModuleType:
     return keras_3
 
 
+def sharing_objects(module: ModuleType) -> contextlib.AbstractContextManager[None]:
+    """The scope in which a version of Keras builds a layer once that a description names twice."""
+    library = importlib.import_module(f"{module.__name__}.src.saving.serialization_lib")
+    return library.ObjectSharingScope()
+
+
 def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
     """The scope in which Keras 2 runs a layer's `call`: weights are read in its compute dtype."""
     module = importlib.import_module("tf_keras.src.mixed_precision.autocast_variable")

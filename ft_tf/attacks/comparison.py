@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ft_tf import intervals
 from ft_tf._compat import keras
-from ft_tf.attacks.evaluations import evaluate
+from ft_tf.attacks.named import evaluate
 from ft_tf.attacks.result import AttackResult
 from ft_tf.metrics import predict_logits, predicted_labels
 
@@ -55,7 +55,7 @@ def compare(
         second: another one, for the same inputs.
         x: inputs [n, ...].
         y: integer labels [n].
-        attack: "fgsm", "pgd" or "apgd".
+        attack: a name of `attacks.ATTACKS`.
         epsilon: radius of the ball, in units of x.
         level: nominal coverage.
         **options: further arguments of `evaluate`, the same for both.

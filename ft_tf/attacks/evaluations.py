@@ -14,17 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras
-from ft_tf.attacks.checks import outcome_warnings, randomness_warnings, sanity_checks
+from ft_tf.attacks.checks import outcome_warnings, randomness_warnings
 from ft_tf.attacks.result import AttackResult, attack_result
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.metrics import predict_logits, predicted_labels
 
-ATTACKS = ("fgsm", "pgd", "apgd")
 PGD_LOSSES = ("cross_entropy", "kl", "margin")
 APGD_LOSSES = ("ensemble", "cross_entropy", "margin", "dlr", "targeted_dlr")
-DEFAULT_STEPS = {"fgsm": 1, "pgd": 50, "apgd": 100}
 
 
 def fgsm(
@@ -56,7 +54,7 @@ def fgsm(
     )
     worst = WorstCase(problem)
     worst.attack(problem, Attempt("pgd", "cross_entropy", 1, problem.epsilon))
-    return _result("fgsm", problem, worst, loss="cross_entropy", num_steps=1)
+    return result_of("fgsm", problem, worst, loss="cross_entropy", num_steps=1)
 
 
 def pgd(
@@ -111,7 +109,7 @@ def pgd(
     )
     worst = WorstCase(problem)
     parameters = _pgd_attempts(problem, worst, **options)
-    return _result("pgd", problem, worst, **parameters)
+    return result_of("pgd", problem, worst, **parameters)
 
 
 def _pgd_attempts(
@@ -196,14 +194,21 @@ def apgd(
         batch_size=batch_size,
     )
     worst = WorstCase(problem)
-    parameters = _apgd_attempts(
+    parameters = apgd_attempts(
         problem, worst, loss=loss, num_steps=num_steps, restarts=restarts, targets=targets
     )
-    return _result("apgd", problem, worst, **parameters)
+    return result_of("apgd", problem, worst, **parameters)
 
 
-def _apgd_attempts(
-    problem: Problem, worst: WorstCase, *, loss: str, num_steps: int, restarts: int, targets: int
+def apgd_attempts(
+    problem: Problem,
+    worst: WorstCase,
+    *,
+    loss: str,
+    num_steps: int,
+    restarts: int,
+    targets: int,
+    draws: int = 1,
 ) -> dict[str, Any]:
     """Runs every loss, target and restart; returns the parameters as they were used."""
     check_choice(APGD_LOSSES, loss=loss)
@@ -223,17 +228,18 @@ def _apgd_attempts(
     for number, name in enumerate(names):
         ranks = range(targets) if name == "targeted_dlr" else [None]
         for rank in ranks:
-            towards = None if rank is None else _other_classes(problem)[:, rank]
+            towards = None if rank is None else other_classes(problem)[:, rank]
             for restart in range(restarts):
                 stream = (restart, number, rank or 0)
-                worst.attack(
-                    problem, Attempt("apgd", name, num_steps, stream=stream, targets=towards)
+                attempt = Attempt(
+                    "apgd", name, num_steps, stream=stream, targets=towards, draws=draws
                 )
+                worst.attack(problem, attempt)
     parameters = {"losses": names, "num_steps": num_steps, "restarts": restarts}
     return parameters | ({"targets": targets} if "targeted_dlr" in names else {})
 
 
-def _other_classes(problem: Problem) -> npt.NDArray[np.int64]:
+def other_classes(problem: Problem) -> npt.NDArray[np.int64]:
     """All classes but the label, by falling clean logit, int64 [n, classes - 1]."""
     order = np.argsort(-problem.clean_logits, axis=1, kind="stable")
     return order[order != problem.y[:, None]].reshape(len(order), -1)
@@ -294,69 +300,14 @@ def transfer(
     on_target = WorstCase(target)
     on_target.broken |= predicted_labels(logits) != target.y
     on_target.point = on_source.point
-    result = _result("transfer", target, on_target, source=source_model.name, **parameters)
+    result = result_of("transfer", target, on_target, source=source_model.name, **parameters)
     source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
     warnings = (*randomness_warnings(target), *source_warnings)
     return dataclasses.replace(result, warnings=warnings)
 
 
-def evaluate(
-    model: keras.Model,
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    attack: str = "pgd",
-    epsilon: float,
-    steps: int | None = None,
-    distance: str = "l_inf",
-    seed: int = 0,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    sanity: bool = True,
-    **options: Any,
-) -> AttackResult:
-    """Runs one attack by its name: what the binary and the study call.
-
-    PGD stops early on broken examples (see `pgd`) unless early_stop=False is passed.
-
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        attack: "fgsm", "pgd" or "apgd".
-        epsilon: radius of the ball, in units of x.
-        steps: gradient steps; 1, 50 and 100 if None.
-        distance: "l_inf" or "l_2".
-        seed: of the random starts; fgsm has none.
-        bounds: lowest and highest input.
-        sanity: run `sanity_checks` on the first 200 images too and add their warnings.
-        **options: the attack's own further arguments.
-
-    Raises:
-        ArgumentError: bad input; an argument that the attack does not have.
-        ModelError: the model does not give logits.
-    """
-    check_choice(ATTACKS, attack=attack)
-    steps = DEFAULT_STEPS[attack] if steps is None else steps
-    check_positive_integer(steps=steps)
-    run = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd}[attack]
-    unknown = sorted(set(options) - (set(run.__kwdefaults__) - {"num_steps"}))
-    if unknown:
-        raise ArgumentError(f"{unknown[0]}={options[unknown[0]]!r} is no argument of {attack}")
-    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
-    if attack != "fgsm":
-        options |= {"num_steps": steps, "seed": seed}
-    elif steps != 1:
-        raise ArgumentError(f"steps={steps} must be 1 for fgsm, which is a single step: use pgd")
-    if attack == "pgd":
-        options.setdefault("early_stop", True)
-    result = run(model, x, y, **ball, **options)
-    if not sanity:
-        return result
-    doubts = sanity_checks(model, x, y, **ball, seed=seed)
-    return dataclasses.replace(result, warnings=result.warnings + doubts)
-
-
-def _result(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
+def result_of(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
+    """The result of an attack whose outcome is in `worst`, with all parameters recorded."""
     used = {
         "attack": attack,
         "epsilon": problem.epsilon,

@@ -40,6 +40,14 @@ def random_perturbations(
     return np.float32(epsilon) * perturbations
 
 
+def uniform_numbers(
+    examples: int, numbers: int, *, stream: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """Uniform numbers in [0, 1), float32 [examples, numbers]; a row depends on its index alone."""
+    key = _sequence(stream).generate_state(2, np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random((examples, numbers), np.float32)
+
+
 def _sequence(stream: tuple[int, ...]) -> np.random.SeedSequence:
     """A seed sequence of its own for every stream.
 

@@ -30,6 +30,7 @@ from ft_tf.checks import (
     check_radius,
 )
 from ft_tf.metrics import predict_logits, predicted_labels
+from ft_tf.models.usage import version_of
 
 LEG = 10
 """PGD steps between two looks at which examples still stand, where it may stop early."""
@@ -119,6 +120,8 @@ class Attempt:
             start at x itself.
         targets: for the targeted loss, the class that each example is driven to, int64 [n].
         early_stop: pgd leaves an example alone once it is broken, looking every LEG steps.
+        draws: passes per point whose loss and probabilities are averaged, for a randomised model
+            (expectation over transformations, Athalye et al. 2018).
     """
 
     method: str
@@ -128,6 +131,7 @@ class Attempt:
     stream: tuple[int, ...] | None = None
     targets: npt.NDArray[np.int64] | None = None
     early_stop: bool = False
+    draws: int = 1
 
     def legs(self) -> list[int]:
         """Steps between looks at who is broken: all at once, or ten at a time."""
@@ -175,6 +179,17 @@ class WorstCase:
                 if not number:
                     self.stuck[batch] |= found.stuck.numpy()
                     self.attacked[batch] = True
+
+    def record(
+        self,
+        batch: npt.NDArray[np.int64],
+        point: npt.NDArray[np.float32],
+        broken: npt.NDArray[np.bool_],
+    ) -> None:
+        """Keeps the points that break an example of `batch`, of an attack without a shared loss."""
+        self.point[batch[broken]] = point[broken]
+        self.broken[batch[broken]] = True
+        self.attacked[batch] = True
 
     def _keep(self, batch: npt.NDArray[np.int64], worst: Worst, *, comparable: bool) -> None:
         loss, broken = worst.loss.numpy(), worst.broken.numpy()
@@ -250,26 +265,33 @@ def without_compiled_ascents(model: keras.Model) -> Iterator[None]:
             _ascents[model] = before
 
 
-def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:
-    """The ascent as a graph, traced once per model, loss and shape of an example.
+def compiled(
+    problem: Problem, key: tuple, build: Callable[[Callable[[], keras.Model]], Callable]
+) -> Callable:
+    """A graph that is kept with the model: built once per key, norm and shape of an example.
 
-    Batch size, radius, step size and number of steps are arguments of the graph: changing them
-    traces nothing anew, nor does a smaller last batch. As with Keras' own evaluate, new weights
+    Batch size, radius, step size and number of steps are arguments of such graphs: changing them
+    traces nothing again, nor does a smaller last batch. As with Keras' own evaluate, new weights
     are seen and new Python code in a layer's call is not.
     """
-    shape = problem.x.shape[1:]
-    key = (attempt.method, attempt.loss, problem.distance, shape, problem.classes)
-    cache = _ascents.setdefault(problem.model, {})
+    key = (*key, problem.distance, problem.x.shape[1:], problem.classes)
+    cache = _ascents.setdefault(problem.model, {}).setdefault(version_of(problem.model), {})
     if key not in cache:
-        reference = weakref.ref(problem.model)  # the cache must not keep its own key alive
-        cache[key] = _build_ascent(reference, *key)
+        cache[key] = build(weakref.ref(problem.model))  # the cache must not keep its own key alive
     return cache[key]
+
+
+def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:
+    options = (attempt.method, attempt.loss, attempt.draws)
+    shape = (problem.distance, problem.x.shape[1:], problem.classes)
+    return compiled(problem, options, lambda model: _build_ascent(model, *options, *shape))
 
 
 def _build_ascent(
     model: Callable[[], keras.Model],
     method: str,
     loss: str,
+    draws: int,
     distance: str,
     shape: tuple[int, ...],
     classes: int,
@@ -304,10 +326,22 @@ def _build_ascent(
         high: tf.Tensor,
         schedule: tf.Tensor,
     ) -> Ascent:
-        def objective(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def one_pass(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = class_logits(tf.cast(model()(point, training=False), tf.float32))
-            value = LOSSES[loss](logits, y, targets, clean_logits)
-            return value, tf.not_equal(tf.argmax(logits, axis=-1), y)
+            scores = logits if draws == 1 else tf.nn.softmax(logits)
+            return LOSSES[loss](logits, y, targets, clean_logits), scores
+
+        def objective(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            if draws == 1:
+                value, scores = one_pass(point)
+            else:
+                several = tf.map_fn(
+                    lambda _: one_pass(point),
+                    tf.range(draws),
+                    fn_output_signature=(tf.float32, tf.float32),
+                )
+                value, scores = (tf.reduce_mean(part, axis=0) for part in several)
+            return value, tf.not_equal(tf.argmax(scores, axis=-1), y)
 
         ball = Ball(x, epsilon, low, high, distance)
         if method == "apgd":

@@ -1,6 +1,8 @@
 """The CIFAR-10 batches as published: the binary version, and the Python one without its dangers."""
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,16 +77,19 @@ def read_python_batch(path: Path, count: int, spec: ImageSpec) -> tuple[np.ndarr
     Raises:
         DataError: as `read_binary_batch`, and for a pickle that names any other function or class.
     """
+    pixels = int(np.prod(spec.shape))
     try:
-        with path.open("rb") as stream:
-            batch = _ArrayUnpickler(stream, encoding="bytes").load()
+        if path.stat().st_size > 2 * count * (pixels + 100) + 10_000:
+            raise pickle.UnpicklingError(f"it has {path.stat().st_size:,} bytes, too many")
+        content = path.read_bytes()
+        _check_opcodes(content)
+        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # a corrupt pickle can raise nearly anything
         raise DataError(
             f"{path}: not a CIFAR-10 batch ({first_line(error)}): take the binary version"
         ) from None
-    pixels = int(np.prod(spec.shape))
     data, labels = _batch_arrays(batch)
     if data is None or data.shape != (count, pixels) or labels.shape != (count,):
         raise DataError(
@@ -93,6 +98,18 @@ def read_python_batch(path: Path, count: int, spec: ImageSpec) -> tuple[np.ndarr
         )
     refuse_labels(labels, spec, path)
     return _planes_to_images(data, spec), labels.astype(np.uint8)
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Refuses memo numbers beyond the file's size: the unpickler makes a table up to the largest.
+
+    Raises:
+        UnpicklingError: there is such a number.
+        ValueError: it is no pickle.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and int(argument) > len(content):
+            raise pickle.UnpicklingError(f"it numbers an object {int(argument):,}")
 
 
 class _ArrayUnpickler(pickle.Unpickler):

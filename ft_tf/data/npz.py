@@ -1,14 +1,13 @@
 """A user's own images from one .npz file: arrays x_train, y_train, x_test, y_test."""
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ft_tf.data.dataset import Dataset, from_arrays
 from ft_tf.errors import ArgumentError, DataError
+from ft_tf.untrusted import read_npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 MAX_BYTES = 8 * 2**30
@@ -57,23 +56,15 @@ def load_npz(path: str | os.PathLike, *, name: str | None = None) -> Dataset:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise DataError(f"data={str(path)!r} holds {size} bytes, more than {MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as found:
-            missing = [key for key in ARRAYS if key not in found]
-            if missing:
-                raise DataError(
-                    f"data={str(path)!r} has no array {missing[0]}: it must hold "
-                    f"{', '.join(ARRAYS)}"
-                )
-            return {key: found[key] for key in ARRAYS}
+        arrays = read_npz(path, ARRAYS)
     except OSError as error:
         raise DataError(f"data={str(path)!r} cannot be read: {error.strerror or error}") from None
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+    except ValueError as error:
         raise DataError(
-            f"data={str(path)!r} is no .npz file of plain arrays ({reason}): write it with "
-            "numpy.savez"
+            f"data={str(path)!r} cannot be used ({error}): write it with numpy.savez, the arrays "
+            f"named {', '.join(ARRAYS)}"
         ) from None
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES:
+        raise DataError(f"data={str(path)!r} holds {size} bytes, more than {MAX_BYTES}")
+    return arrays

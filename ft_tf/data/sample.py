@@ -9,15 +9,12 @@ image's bytes; the first 600 (100) were taken, each image at most once, training
 rank orders the rows of the file.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
-
-import numpy as np
 
 from ft_tf.data.dataset import SAMPLE_PREFIX, Dataset, from_arrays
 from ft_tf.data.specs import FASHION_MNIST
 from ft_tf.errors import DataError
+from ft_tf.untrusted import read_npz
 
 SAMPLE_PATH = Path(__file__).with_name("fashion_mnist_sample.npz")
 PER_CLASS = {"train": 600, "test": 100}
@@ -32,9 +29,8 @@ def read_sample(path: Path = SAMPLE_PATH) -> Dataset:
         DataError: the file is missing or corrupt.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: the embedded sample is unreadable ({error}): reinstall") from None
     for split, rows in _ROWS.items():
         if arrays[f"x_{split}"].shape != (rows, *FASHION_MNIST.shape):

@@ -1,18 +1,19 @@
 """Reading (and, when asked, downloading) a data set in a TensorFlow Datasets directory.
 
-TFDS describes the directory; the records are read and decoded here, in batches, which is several
-times faster than its general pipeline and lets an error name the file.
+The directory's description is read here and not by TFDS, which imports the Python classes that it
+names. The records are decoded in batches, several times faster than by TFDS's general pipeline.
 """
 
 import contextlib
 import dataclasses
 import importlib
-import json
+import math
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -21,7 +22,20 @@ from ft_tf._compat import VERBOSE, tf
 from ft_tf.data.files import first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError, DataNotFoundError, StackError
+from ft_tf.untrusted import parse_json
 
+_JSON_SIZE = 1 << 24
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_CONNECTORS = {
+    f"tensorflow_datasets.core.features.{name}": kind
+    for name, kind in {
+        "features_dict.FeaturesDict": "featuresDict",
+        "image_feature.Image": "image",
+        "class_label_feature.ClassLabel": "classLabel",
+        "text_feature.Text": "text",
+    }.items()
+}
+"""What features.json may name, and the key under which it keeps that feature's options."""
 _CHUNK = 64
 """Images decoded by one graph call, side by side: a loop in the graph costs more than it does."""
 
@@ -47,26 +61,22 @@ def read(directory: Path, spec: ImageSpec) -> TfdsArrays:
 
     Raises:
         DataError: a file is missing, truncated, corrupt, or not what `spec` says.
-        StackError: TensorFlow Datasets cannot be imported.
     """
-    info = _builder_info(directory)
-    encoding = _check_features(info.features, spec, directory)
+    info = _json(directory / "dataset_info.json")
+    encoding = _check_features(directory / "features.json", spec)
     arrays = {}
     jpeg = encoding == "jpeg"
+    files = _record_files(directory, info, spec)
     for split, count in spec.counts.items():
-        if split not in info.splits or info.splits[split].num_examples != count:
-            held = info.splits[split].num_examples if split in info.splits else "no"
-            raise DataError(f"{directory}: holds {held} {split} examples, {spec.name} has {count}")
         x = np.empty((count, *spec.shape), np.uint8)
         y = np.empty(count, np.int64)
         start = 0
-        files = zip(info.splits[split].filepaths, info.splits[split].shard_lengths, strict=True)
-        for path, length in files:
+        for path, length in files[split]:
             stop = start + length
-            jpeg |= _read_file(Path(path), spec, x[start:stop], y[start:stop])
+            jpeg |= _read_file(path, spec, x[start:stop], y[start:stop])
             start = stop
         arrays[f"x_{split}"], arrays[f"y_{split}"] = x, y
-    return TfdsArrays(arrays, directory.name, _notes(info.description, jpeg))
+    return TfdsArrays(arrays, directory.name, _notes(info.get("description"), jpeg))
 
 
 def download(name: str, data_dir: Path) -> Path:
@@ -117,46 +127,107 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _builder_info(directory: Path):  # noqa: ANN202 (TFDS's DatasetInfo, imported lazily)
-    """What TFDS knows of the directory, from its files alone: it never asks the network."""
-    tfds = import_tfds()
-    for name in ("dataset_info.json", "features.json"):
-        try:
-            json.loads((directory / name).read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{directory / name}: cannot be read ({first_line(error)})") from None
+def _json(path: Path) -> dict[str, Any]:
     try:
-        with quiet():
-            info = tfds.builder_from_directory(os.fspath(directory)).info
-    except Exception as error:  # valid JSON of another kind fails in many ways inside TFDS
+        if path.stat().st_size > _JSON_SIZE:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, too many")
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no JSON object: prepare the data set again")
+    return found
+
+
+def _record_files(
+    directory: Path, info: dict[str, Any], spec: ImageSpec
+) -> dict[str, list[tuple[Path, int]]]:
+    """The record files of each split, all in `directory`, with their numbers of examples."""
+    path = directory / "dataset_info.json"
+    if info.get("fileFormat", "tfrecord") != "tfrecord":
+        raise DataError(f"{path}: file format {info['fileFormat']!r} must be tfrecord")
+    try:
+        lengths = {
+            split["name"]: [int(length) for length in split["shardLengths"]]
+            for split in info["splits"]
+        }
+        templates = {split.get("filepathTemplate", _TEMPLATE) for split in info["splits"]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{directory}: not a TFDS data set that this version reads ({first_line(error)})"
+            f"{path}: not a TFDS data set that this version reads ({first_line(error)})"
         ) from None
-    if info.file_format.value != "tfrecord":
-        raise DataError(f"{directory}: file format {info.file_format.value!r} must be tfrecord")
-    return info
+    if templates - {_TEMPLATE}:
+        raise DataError(f"{path}: file names must follow {_TEMPLATE}: prepare the data set again")
+    files = {}
+    for split, count in spec.counts.items():
+        shards = lengths.get(split, [])
+        if sum(shards) != count or min(shards, default=0) < 0 or len(shards) > count:
+            held = sum(shards) if split in lengths else "no"
+            raise DataError(f"{directory}: holds {held} {split} examples, {spec.name} has {count}")
+        files[split] = [
+            (
+                directory / f"{spec.name}-{split}.tfrecord-{number:05d}-of-{len(shards):05d}",
+                length,
+            )
+            for number, length in enumerate(shards)
+        ]
+    return files
 
 
-def _check_features(features, spec: ImageSpec, directory: Path) -> str | None:  # noqa: ANN001
+def _check_features(path: Path, spec: ImageSpec) -> str | None:
     """Refuses features other than the data set's; returns how the images say to be encoded."""
-    kinds = import_tfds().features
-    named = dict(features.items()) if isinstance(features, kinds.FeaturesDict) else {}
-    image = named.get("image")
-    if not isinstance(image, kinds.Image) or not isinstance(named.get("label"), kinds.ClassLabel):
+    features = dict(_features(path))
+    kind, image = features.get("image", ("", {}))
+    if kind != "image" or features.get("label", ("", {}))[0] != "classLabel":
+        raise DataError(f"{path}: must have an Image `image` and a ClassLabel `label`")
+    shape = image.get("shape")
+    sizes = shape.get("dimensions") if isinstance(shape, dict) else shape
+    dtype = image.get("dtype", "uint8")
+    if [str(size) for size in sizes or ()] != [
+        str(size) for size in spec.shape
+    ] or dtype != "uint8":
         raise DataError(
-            f"{directory / 'features.json'}: must have an Image `image` and a ClassLabel `label`"
+            f"{path}: images of shape ({', '.join(map(str, sizes or ()))}) and type {dtype}, "
+            f"{spec.name} has uint8 of shape {spec.shape}"
         )
-    if tuple(image.shape) != spec.shape or image.np_dtype != np.uint8:
-        raise DataError(
-            f"{directory / 'features.json'}: images of shape {tuple(image.shape)} and type "
-            f"{np.dtype(image.np_dtype).name}, {spec.name} has uint8 of shape {spec.shape}"
-        )
-    return image.encoding_format
+    return image.get("encodingFormat", image.get("encoding_format"))
 
 
-def _notes(description: str | None, jpeg: bool) -> tuple[str, ...]:
+def _features(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
+    """The name, kind and options of each feature; older files write type and content.
+
+    A class that the file names is compared with those of TFDS, and never imported.
+    """
+    try:
+        kind, found = _feature(_json(path), path)
+        if kind != "featuresDict":
+            return
+        for name, described in found.get("features", found).items():
+            yield name, _feature(described, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a TFDS data set that this version reads ({first_line(error)})"
+        ) from None
+
+
+def _feature(described: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
+    older = "type" in described
+    name = described["type"] if older else described.get("pythonClassName")
+    if name not in _CONNECTORS:
+        raise DataError(
+            f"{path}: names the class {name!r}; of features, only images, labels and texts of TFDS "
+            "are read: prepare the data set again"
+        )
+    kind = _CONNECTORS[name]
+    options = described["content" if older else kind]
+    if not isinstance(options, dict):
+        raise TypeError(f"{kind} is {options!r}")
+    return kind, options
+
+
+def _notes(description: Any, jpeg: bool) -> tuple[str, ...]:
     """A note when the pixels went through JPEG, by their encoding or by the set's own account."""
-    if jpeg or re.search(r"\bjpe?g\b", description or "", re.IGNORECASE):
+    if jpeg or re.search(r"\bjpe?g\b", str(description), re.IGNORECASE):
         return ("images decoded from a JPEG re-encoding of the originals: pixels are lossy",)
     return ()
 
@@ -164,6 +235,7 @@ def _notes(description: str | None, jpeg: bool) -> tuple[str, ...]:
 def _read_file(path: Path, spec: ImageSpec, x: np.ndarray, y: np.ndarray) -> bool:
     """Fills `x` and `y` with all the examples of one TFRecord file; whether any is a JPEG."""
     start, jpeg = 0, False
+    _check_lengths(path, most=4 * math.prod(spec.shape) + 4096)
     try:
         for images, labels, batch_jpeg in _batches(path, spec):
             stop = start + len(labels)
@@ -179,6 +251,29 @@ def _read_file(path: Path, spec: ImageSpec, x: np.ndarray, y: np.ndarray) -> boo
         raise DataError(f"{path}: truncated: holds {start} examples, should hold {len(y)}")
     refuse_labels(y, spec, path)
     return jpeg
+
+
+def _check_lengths(path: Path, most: int) -> None:
+    """Refuses a record that is longer than its file or `most`: TensorFlow ends the process there.
+
+    The bound also limits what a compressed image can unpack to.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            position = 0
+            while position < size:
+                file.seek(position)
+                header = file.read(8)
+                length = int.from_bytes(header, "little")
+                position += length + 16  # the length, two checksums, the record
+                if position > size or length > most or len(header) < 8:
+                    raise DataError(
+                        f"{path}: missing, truncated or corrupt TFRecord file (a record of "
+                        f"{length:,} bytes)"
+                    )
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _batches(path: Path, spec: ImageSpec) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -35,6 +35,7 @@ from ft_tf.faults.prediction import (
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.sites import Select, find_sites, same_shape
+from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
 from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
 
@@ -51,18 +52,21 @@ __all__ = [
     "Select",
     "SignFlip",
     "StopRule",
+    "StorageFormat",
     "StuckAt",
     "compare",
     "compare_with_trials",
     "curve_figures",
     "find_sites",
     "first_order",
+    "format_of",
     "holds_up_to",
     "inject",
     "layer_vulnerability",
     "make_plan",
     "paired_difference",
     "prediction_rates",
+    "register_format",
     "rescalable_layers",
     "rescaled",
     "rescaled_spreads",

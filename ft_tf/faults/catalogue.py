@@ -81,19 +81,16 @@ def label(name: str, options: Mapping[str, Any]) -> str:
             parts.append(
                 "_".join([option, *(v if isinstance(v, str) else f"{v:g}" for v in values)])
             )
-    return "-".join(parts)
+    return "-".join(parts).replace(":", "_")
 
 
 def settings(fault: FaultModel) -> dict[str, Any]:
     """How a table names a fault model: fault, storage, bits and quantization_step, None if not."""
     words = getattr(fault, "storage", None)
     numbers = fault.bit_numbers if words else ()
-    step = None
-    if words == "int8":
-        step = "max|w| / 127 of each tensor" if fault.scale is None else f"{fault.scale:g}"
     return {
         "fault": fault.name,
         "storage": words,
         "bits": f"{numbers[0]}-{numbers[-1]}" if words else None,
-        "quantization_step": step,
+        "quantization_step": fault.format.step if words else None,
     }

@@ -9,7 +9,9 @@ A fault model is a small frozen dataclass with one method, `corrupt`. A new one 
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ft_tf._compat import keras, tf
@@ -68,6 +70,16 @@ class FaultModel:
         """`values` with the entries under `mask` corrupted; a false mask leaves every bit alone."""
         values = self.stored(values)
         return tf.where(mask, tf.cast(self.corrupt(values, words), values.dtype), values)
+
+    def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+        """Returns `apply` for these values, to be called for many trials.
+
+        A fault model may compute here, once, what does not depend on the faults.
+        """
+        return functools.partial(self.apply, values)
+
+    def check_target(self, target: str) -> None:
+        """Raises ArgumentError if the fault model is not for this target."""
 
 
 def uniform(words: tf.Tensor) -> tf.Tensor:

@@ -65,11 +65,14 @@ def make_plan(
         ModelError: something asked for cannot be faulted.
     """
     check_choice(ALLOCATIONS, allocation=allocation)
+    if select is not None and not isinstance(select, Select):
+        raise ArgumentError(
+            f"select={select!r} must be a Select, such as faults.Select(layers=...)"
+        )
     fault = StuckAt(0.0) if fault is None else fault
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
-    if target != "weights" and getattr(fault, "storage", "") == "int8" and fault.scale is None:
-        raise ArgumentError("scale=None: int8 activations need one scale for all images, give it")
+    fault.check_target(target)
     return FaultPlan(find_sites(model, target=target, select=select), fault, allocation)
 
 

@@ -23,6 +23,7 @@ from ft_tf.records.parsing import parse, to_dict
 from ft_tf.records.results import (
     Accuracy,
     Attack,
+    Averaged,
     BestCheckpoint,
     Campaign,
     CirclesResult,
@@ -52,7 +53,7 @@ from ft_tf.records.schema import (
 )
 
 __all__ = [
-    "ATTACKS", "FILE_NAME", "SCHEMA_VERSION", "Accuracy", "Attack", "BestCheckpoint",
+    "ATTACKS", "FILE_NAME", "SCHEMA_VERSION", "Accuracy", "Attack", "Averaged", "BestCheckpoint",
     "Campaign", "Circles", "CirclesResult", "Data", "Drop", "Environment", "EpsilonFt",
     "Failure", "LayerFault", "Lost", "Membership", "Model", "ParameterSpread", "Phase",
     "Privacy", "Record", "Rescaled", "Run", "Timing", "Training", "check_writable",

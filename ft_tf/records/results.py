@@ -30,7 +30,7 @@ class Accuracy:
     test: Fraction  # R_test
     generalization_error: Change  # train - test (equation 2)
     test_interval: Interval | None = None  # 95% interval of `test`, over images
-    holdout: Fraction | None = None  # on training images that were held out, if any were
+    holdout: Fraction | None = None  # on training images that were held out, if any
 
     def _problems(self) -> Problems:
         gap = self.generalization_error
@@ -267,3 +267,14 @@ class CirclesResult:
     sigma: Amount  # of the noise; of "tikhonov", which is none, the coefficient l2
     train: tuple[Fraction, ...]  # training accuracy of each replicate
     test: tuple[Fraction, ...]  # test accuracy of each replicate
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged:
+    """The average of the iterates of a DP-SGD run, measured as the trained model is."""
+
+    kind: Literal["tail", "exponential"]  # which average
+    accuracy: Accuracy  # of the averaged weights
+    parameters: ParameterSpread  # their spread
+    faults: dict[Target, Campaign]  # by target
+    bit_errors: dict[str, Campaign] | None = None  # by storage format

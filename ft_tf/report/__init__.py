@@ -1,6 +1,158 @@
-"""Tables and figures, the paper's numbers beside ours, from records alone."""
+"""Reports: records -> tidy frames (`Study`) -> exhibits -> pages, from records alone."""
 
-from ft_tf.report.build import build, fill_readme, render_terminal
-from ft_tf.report.verdict import summary_line
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-__all__ = ["build", "fill_readme", "render_terminal", "summary_line"]
+from ft_tf import records as record_files
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.records import Record
+from ft_tf.report import exhibits, marked_blocks, pages, plot_styles, table
+from ft_tf.report.exhibits import Exhibit, Plot, register
+from ft_tf.report.pages import Answer
+from ft_tf.report.table import Column
+from ft_tf.report.tidy import Study
+
+__all__ = [
+    "Answer",
+    "Column",
+    "Exhibit",
+    "Plot",
+    "Study",
+    "build",
+    "fill_readme",
+    "register",
+    "render_latex",
+    "render_terminal",
+]
+
+
+def answer(study: Study) -> Answer:
+    """What opens the pages and the terminal output."""
+    del study
+    return Answer()
+
+
+def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Writes report.md, report.html, tables/ and figures/ from all records of a directory.
+
+    The same records give the same bytes. A file that is already there is replaced in one step.
+
+    Args:
+        output_dir: directory of a study; rows without a record are listed as not run.
+        figure_formats: "png", "pdf" and "svg"; PNG files are always written.
+
+    Returns:
+        Paths of the files, report.md and report.html first.
+
+    Raises:
+        ArgumentError: a format is not known.
+        RunError: the directory does not exist, a record is not valid, or a file cannot be written.
+    """
+    unknown = set(figure_formats) - set(plot_styles.FORMATS)
+    if unknown:
+        known = ", ".join(plot_styles.FORMATS)
+        raise ArgumentError(f"figure_formats={', '.join(sorted(unknown))} must be of {known}")
+    study = Study(record_files.load_all(output_dir))
+    report = pages.compose(study, formats=figure_formats, answer=answer(study))
+    files: dict[str, str | bytes] = {
+        "report.md": pages.markdown(report),
+        "report.html": pages.html(report),
+    }
+    for section in report.sections:
+        if section.table is not None:
+            page = f"# {table.escape_markdown(section.table.title)}\n\n"
+            files[f"tables/{section.name}.md"] = page + table.markdown(section.table)
+        if len(section.frame.columns):
+            files[f"tables/{section.name}.csv"] = table.csv(section.frame)
+        for image in section.images:
+            for ending, content in image.files.items():
+                files[f"figures/{image.name}.{ending}"] = content
+    for name, content in files.items():
+        _write(output_dir / name, content)
+    return [output_dir / name for name in files]
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, str):
+        return record_files.write_text(path, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".figure.", dir=path.parent) as place:
+            temporary = Path(place) / path.name
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def fill_readme(path: Path, output_dir: Path) -> Path:
+    """Builds the marked result tables of a page again from the records below `output_dir`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunError: the page or a record cannot be read, or the page cannot be written.
+        ArgumentError: a marker names nothing that the report has.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error})") from None
+    base = Path(os.path.relpath(output_dir, path.parent)).as_posix()
+    new = marked_blocks.filled(text, Study(record_files.load_all(output_dir)), base=base)
+    if new != text:
+        record_files.write_text(path, new)
+    return path
+
+
+def render_terminal(
+    records: Iterable[Record], names: Sequence[str] | None = None, width: int = 100
+) -> str:
+    """Returns tables as aligned text, the answer first and the notes last.
+
+    Args:
+        records: any records.
+        names: exhibits such as "table_5"; None for all that have a table.
+        width: columns of the terminal; columns of low priority are dropped from wider tables.
+
+    Raises:
+        ArgumentError: the report has no such exhibit.
+    """
+    study = Study(records)
+    tables = _tables(study, names)
+    notes = dict.fromkeys(note for found in tables for note in found.notes)
+    parts = [
+        answer(study).text,
+        *(table.terminal(found, width=width) for found in tables),
+        *(table.wrapped(note, width=width) for note in notes),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def render_latex(
+    records: Iterable[Record], names: Sequence[str] | None = None, *, command: str
+) -> str:
+    """Returns tables as LaTeX (booktabs), each with a caption and the command that makes it.
+
+    Args:
+        records: any records.
+        names: exhibits such as "table_5"; None for all that have a table.
+        command: for a comment above each table.
+
+    Raises:
+        ArgumentError: the report has no such exhibit.
+    """
+    tables = _tables(Study(records), names)
+    return "\n".join(table.latex(found, command=command) for found in tables)
+
+
+def _tables(study: Study, names: Sequence[str] | None) -> list[table.Table]:
+    known = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ArgumentError(f"exhibit={unknown[0]!r} must be one of {', '.join(known)}")
+    found = [known[name].table(study) for name in (known if names is None else names)]
+    return [made for made in found if made is not None]

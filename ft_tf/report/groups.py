@@ -1,4 +1,4 @@
-"""Which records are replicates of one another.
+"""Groups of records that are replicates of one another.
 
 A group holds what may be pooled: runs for the same row of the paper, on the same data, whose
 configurations differ in nothing but seeds. Everything else stays apart, as variants of the row.
@@ -10,18 +10,19 @@ it differs between replicates as a seed does.
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import cached_property
 from typing import Any
 
-from ft_tf.records import Record
-from ft_tf.report import paper
+from ft_tf.records import Circles, CirclesResult, Privacy, Record, Run
+from ft_tf.report import display_names
+from ft_tf.report.display_names import OTHER, STOPPED, parts_of
+from ft_tf.report.replicates import mean_of
 
-OTHER = "other"
-SMOKE = "of the scale smoke, which shows that everything runs and nothing else"
+SMOKE = "of the scale smoke, which only shows that everything runs"
 FITTED = "fitted"
-STOPPED = "natural_stopped"
-AT_PARTNERS_ACCURACY = "that of the DP run of its seed"
-_MEASUREMENT_ONLY = ("curve",)  # more is written down; nothing that is measured changes
+_AT_PARTNERS_ACCURACY = "that of the DP run of its seed"
+_MEASUREMENT_ONLY = ("curve",)  # more is recorded; nothing that is measured changes
 _SETTING = ("architecture", "train_limit", "augment")
 
 
@@ -31,20 +32,21 @@ class Samples:
 
     train: tuple[float, ...]
     test: tuple[float, ...]
-    gap: tuple[float, ...]
+    generalization_error: tuple[float, ...]
     unit: str
 
     def __len__(self) -> int:
-        return len(self.gap)
+        return len(self.generalization_error)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Group:
     """Replicates of one variant of one row.
 
     Attributes:
         row: id of the paper's row, of a row that we added to an exhibit, or "other/..." of a run
-            that belongs to none.
+            that belongs to none. Of a group that serves several, the one it was looked up by.
+        rows: all rows that it serves.
         key: canonical text of what the replicates share.
         finished: records of finished runs, by name.
         failed: records of failed runs, by name.
@@ -52,125 +54,191 @@ class Group:
     """
 
     row: str
+    rows: tuple[str, ...]
     key: str
     finished: tuple[Record, ...]
     failed: tuple[Record, ...]
     repeats: int = 0
 
-    @property
-    def any_record(self) -> Record:
-        """One record, for what all of them share."""
-        return (self.finished + self.failed)[0]
-
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """Finished and failed records."""
         return self.finished + self.failed
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, Any]:
-        """What the replicates share, as a dict."""
+        """What the replicates share: config, fingerprint, form and kind."""
         return json.loads(self.key)
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
-        """The configuration that the replicates share: no seeds in it."""
+        """The configuration that the replicates share, without seeds."""
         return self.shared["config"]
 
-    @property
+    @cached_property
     def names(self) -> str:
-        """Names of the records behind the group's figures."""
-        return " ".join(record["name"] for record in self.finished)
+        """Names of the finished records, with blanks between."""
+        return " ".join(record.name for record in self.finished)
 
-    @property
+    @cached_property
     def setting(self) -> tuple[str, ...]:
         """What two groups must share to be compared: data, form, architecture, augmentation."""
-        shared = self.shared
-        values = (str(shared["config"].get(key)) for key in _SETTING)
-        return shared["fingerprint"], shared["form"], *values
+        values = (str(self.config.get(key)) for key in _SETTING)
+        return self.shared["fingerprint"], self.shared["form"], *values
+
+    @property
+    def is_circles(self) -> bool:
+        """Whether its replicates are those of Table 3."""
+        return isinstance(self.records[0], Circles)
+
+    @property
+    def form(self) -> str:
+        """The form of circles records, "" for other runs."""
+        return self.shared["form"]
 
     @property
     def is_fitted(self) -> bool:
         """Whether a setting was chosen so that the accuracy comes near the paper's."""
-        return any(record["config"].get("fitted") for record in self.records)
+        return any(record.config.get("fitted") for record in self.records)
 
     @property
     def is_smoke(self) -> bool:
-        """Whether it is of the scale "smoke", as its label says: models that have learned nothing.
-
-        Table 3's runs carry no label; those of that scale have too few replicates to count.
-        """
-        return "smoke" in (self.any_record["config"].get("label") or "").split("-")
+        """Whether it is of the scale "smoke", as its label says; Table 3's runs carry none."""
+        return "smoke" in (self.records[0].config.get("label") or "").split("-")
 
     @property
     def left_out(self) -> str:
-        """Why the group never counts, whatever its accuracies; "" where it does."""
+        """Why the group is left out of every test; "" where it counts."""
         return "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> CirclesResult | None:
         """The entry of a circles record for this row."""
-        record = self.any_record
-        return record["results"].get(self.row) if record["kind"] == "circles" else None
+        return self.records[0].results.get(self.row) if self.is_circles else None
 
-    @property
+    @cached_property
     def samples(self) -> Samples:
         """Accuracies of the finished replicates."""
-        if self.any_record["kind"] == "circles":
-            results = [record["results"][self.row] for record in self.finished]
-            train = tuple(value for result in results for value in result["train"])
-            test = tuple(value for result in results for value in result["test"])
-            gap = tuple(a - b for a, b in zip(train, test, strict=True))
-            return Samples(train, test, gap, "replicate")
-        accuracies = [record["accuracy"] for record in self.finished]
-        return Samples(
-            tuple(accuracy["train"] for accuracy in accuracies),
-            tuple(accuracy["test"] for accuracy in accuracies),
-            tuple(accuracy["generalization_error"] for accuracy in accuracies),
-            "training seed",
-        )
+        if not self.is_circles:
+            found = [record.accuracy for record in self.finished]
+            columns = zip(*((a.train, a.test, a.generalization_error) for a in found), strict=True)
+            return Samples(*(columns if found else ((), (), ())), "training seed")
+        results = [record.results[self.row] for record in self.finished]
+        train = tuple(value for result in results for value in result.train)
+        test = tuple(value for result in results for value in result.test)
+        errors = tuple(a - b for a, b in zip(train, test, strict=True))
+        return Samples(train, test, errors, "replicate")
+
+    @cached_property
+    def run(self) -> str:
+        """The configuration as text: the algorithm with its options, then the architecture."""
+        if self.result is not None:
+            return display_names.describe_circles(self.result.noise, self.result.sigma, self.form)
+        trained_on: dict[str, list[int]] = {}
+        for record in self.records:
+            if record.environment.trained_on:
+                devices = ", then ".join(record.environment.trained_on)
+                trained_on.setdefault(devices, []).append(record.config["seed"])
+        return display_names.describe_run(self.config, trained_on)
+
+    @cached_property
+    def source(self) -> str:
+        """The data source with its size and remarks, so that a sample is not taken for the set."""
+        data = self.records[0].data
+        item = "points" if self.is_circles else "images"
+        size = data.train_examples
+        counted = f", {size:,} training {item}" if isinstance(size, int) else ""
+        remarks = f" ({'; '.join(data.notes)})" if data.notes else ""
+        return f"{data.source or data.name or 'unknown source'}{counted}{remarks}"
+
+    @cached_property
+    def data(self) -> str:
+        """Name and source of the data."""
+        return f"{self.records[0].data.name}, {self.source}"
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """Cells that say what a line of a table is about."""
+        return {
+            "data": self.data,
+            "run": self.run,
+            "rows": " ".join(self.rows),
+            "replicates": len(self.finished),
+        }
+
+    @property
+    def targets(self) -> list[str]:
+        """Fault targets that every finished run has measured, "weights" first."""
+        return sorted(set.intersection(*(set(r.faults) for r in self.finished)), reverse=True)
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """The statement of the run with the largest epsilon: lost steps can make seeds differ."""
+        found = [r.privacy for r in self.records if isinstance(r, Run) and r.privacy]
+        return max(found, key=lambda stated: stated.epsilon_paper or 0.0, default=None)
+
+    @property
+    def deviations(self) -> str:
+        """Deviations of its runs from our preset at paper scale."""
+        return "; ".join(dict.fromkeys(text for r in self.records for text in r.deviations))
+
+    @property
+    def steps(self) -> str:
+        """Training steps of the finished runs, as "285" or "28 to 610"; "" if unknown."""
+        known = [record.training.steps for record in self.finished if isinstance(record, Run)]
+        if not known:
+            return ""
+        low, high = min(known), max(known)
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+    @property
+    def breakdowns(self) -> str:
+        """Finished trainings that broke down, with the epochs; "" where none did.
+
+        A training breaks down in the first epoch that ends with less than half of the training
+        accuracy of an earlier one. Its last weights, which are evaluated, then say little of its
+        setting. Without a curve of accuracies it is not known.
+        """
+        epochs = [epoch for r in self.finished if (epoch := _breakdown(r)) is not None]
+        if not epochs:
+            return ""
+        named = " and ".join(f"epoch {epoch:g}" for epoch in epochs)
+        count = len(self.finished)
+        which = f"{len(epochs)} of {count} trainings" if count > 1 else "training"
+        return f"{which} broke down in {named}"
+
+    @property
+    def failures(self) -> str:
+        """Each failed run with where and why it stopped; "" where none failed."""
+        return "; ".join(f"seed {r.config.get('seed')}: {failure_of(r)}" for r in self.failed)
+
+    def mean(self, name: str) -> float | None:
+        """Mean of "train", "test" or "generalization_error" over the finished replicates."""
+        return mean_of(getattr(self.samples, name))
 
 
-def steps_of(group: Group) -> str:
-    """How many training steps the finished runs took, as "285" or "28 to 610"; "" if unknown."""
-    steps = [(record.get("training") or {}).get("steps") for record in group.finished]
-    known = [count for count in steps if count is not None]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def breakdowns_of(group: Group) -> str:
-    """Which finished trainings broke down, and in which epochs; "" where none did.
-
-    A training breaks down in the first epoch that ends with less than half of the training accuracy
-    of an earlier one. Its last weights, which are evaluated, then say little of its setting.
-    Without a curve of accuracies it is not known.
-    """
-    epochs = [epoch for record in group.finished if (epoch := _breakdown(record)) is not None]
-    if not epochs:
-        return ""
-    told = " and ".join(f"epoch {epoch:g}" for epoch in epochs)
-    count = len(group.finished)
-    which = f"{len(epochs)} of {count} trainings" if count > 1 else "training"
-    return f"{which} broke down in {told}"
+def failure_of(record: Record) -> str:
+    """Returns why and where a failed run stopped."""
+    failure = record.failure
+    stopped = {"epoch": failure.epoch, "step": failure.step}
+    where = ", ".join(f"{unit} {at}" for unit, at in stopped.items() if at is not None)
+    return f"{failure.reason} ({where})" if where else failure.reason
 
 
 def _breakdown(record: Record) -> float | None:
-    history = record.get("history") or {}
+    history = record.history if isinstance(record, Run) else {}
     best = 0.0
     for epoch, accuracy in zip(
         history.get("epoch", ()), history.get("train_accuracy", ()), strict=False
     ):
-        if accuracy < best / 2:
+        if accuracy is not None and accuracy < best / 2:
             return epoch
-        best = max(best, accuracy)
+        best = max(best, accuracy or 0.0)
     return None
 
 
 def without_seeds(config: Any) -> Any:
-    """A configuration without its seeds, at every depth.
+    """Returns a configuration without its seeds, at every depth.
 
     >>> without_seeds({"seed": 1, "algorithm": {"name": "dpsgd", "noise_seed": 2}})
     {'algorithm': {'name': 'dpsgd'}}
@@ -181,69 +249,65 @@ def without_seeds(config: Any) -> Any:
             for key, value in config.items()
             if key != "seed" and not key.endswith("_seed") and key not in _MEASUREMENT_ONLY
         }
-    if isinstance(config, list):
+    if isinstance(config, list | tuple):
         return [without_seeds(value) for value in config]
     return config
 
 
-def groups_by_row(records: Iterable[Record]) -> dict[str, list[Group]]:
-    """Groups under the id of the row they serve; variants of a row in a fixed order.
+def group_by_row(
+    records: Iterable[Record], exhibits: Collection[str]
+) -> dict[str, tuple[Group, ...]]:
+    """Returns groups under the id of the row they serve; variants of a row in a fixed order.
 
     A run that names no row of a known exhibit comes under "other/NAME-WITHOUT-SEED".
     """
     collected: dict[tuple[str, str], list[Record]] = collections.defaultdict(list)
-    for record in sorted(records, key=lambda record: record["name"]):
-        for row in rows_of(record):
-            collected[row, _key(record)].append(record)
+    served: dict[str, list[str]] = collections.defaultdict(list)
+    for record in sorted(records, key=lambda record: record.name):
+        key = _key(record)
+        for row in rows_of(record, exhibits):
+            collected[row, key].append(record)
+            served[key] += [row] if row not in served[key] else []
     grouped: dict[str, list[Group]] = collections.defaultdict(list)
-    for (row, key), members in sorted(collected.items()):
+    for (row, key), members in sorted(collected.items(), key=lambda item: item[0]):
         distinct = _distinct(members)
         grouped[row].append(
             Group(
                 row=row,
+                rows=tuple(sorted(served[key])),
                 key=key,
-                finished=tuple(r for r in distinct if r["status"] == "finished"),
-                failed=tuple(r for r in distinct if r["status"] == "failed"),
+                finished=tuple(r for r in distinct if r.status == "finished"),
+                failed=tuple(r for r in distinct if r.status == "failed"),
                 repeats=len(members) - len(distinct),
             )
         )
-    return {row: sorted(groups, key=_variant_order) for row, groups in sorted(grouped.items())}
+    return {row: tuple(sorted(grouped[row], key=_variant_order)) for row in sorted(grouped)}
 
 
-def parts_of(row: str) -> tuple[str, str, str, str]:
-    """Exhibit, architecture, algorithm and value of a row's id; "" for what it lacks.
-
-    >>> parts_of("table_8/fmnist_dnn/dpsgd/2.97"), parts_of("other/mine")
-    (('table_8', 'fmnist_dnn', 'dpsgd', '2.97'), ('other', 'mine', '', ''))
-    """
-    parts = (*row.split("/", maxsplit=3), "", "", "")
-    return parts[0], parts[1], parts[2], parts[3]
-
-
-def rows_of(record: Record) -> list[str]:
-    """Ids of the rows that a record serves."""
-    named = list(record["results"]) if record["kind"] == "circles" else record["rows"]
-    if record["kind"] == "circles" and not named:  # failed before the first result
-        named = record["rows"]
-    known = [row for row in dict.fromkeys(named) if row.split("/")[0] in paper.EXHIBITS]
+def rows_of(record: Record, exhibits: Collection[str]) -> list[str]:
+    """Returns ids of the rows that a record serves."""
+    named = list(record.rows)
+    if isinstance(record, Circles) and record.results:  # without: failed before the first result
+        named = list(record.results)
+    known = [row for row in dict.fromkeys(named) if parts_of(row)[0] in exhibits]
     return known or [f"{OTHER}/{_stem(record)}"]
 
 
 def _stem(record: Record) -> str:
     """The run's name without its seed, which ends it."""
-    name, _, seed = record["name"].rpartition("seed_")
-    return name.rstrip("-_") if name and seed.isdigit() else record["name"]
+    name, _, seed = record.name.rpartition("seed_")
+    return name.rstrip("-_") if name and seed.isdigit() else record.name
 
 
 def _key(record: Record) -> str:
-    config = without_seeds(record["config"])
-    if any(parts_of(row)[2] == STOPPED for row in record["rows"]):
-        config["stop_at_test_accuracy"] = AT_PARTNERS_ACCURACY
+    config = without_seeds(record.config)
+    if any(parts_of(row)[2] == STOPPED for row in record.rows):
+        config["stop_at_test_accuracy"] = _AT_PARTNERS_ACCURACY
     shared = {
         "config": config,
-        "fingerprint": record["data"].get("fingerprint"),
-        "form": record.get("form", ""),
-        "kind": record["kind"],
+        "fingerprint": record.data.fingerprint,
+        "form": record.form if isinstance(record, Circles) else "",
+        "kind": record.kind,
     }
     return json.dumps(shared, sort_keys=True)
 
@@ -253,9 +317,9 @@ def _distinct(members: list[Record]) -> list[Record]:
     seen: set[str] = set()
     distinct = []
     for record in members:
-        algorithm = record["config"].get("algorithm") or {}
-        is_random = algorithm.get("name") == "dpsgd" and algorithm.get("noise_seed") is None
-        identity = json.dumps([record["config"], record["status"]], sort_keys=True)
+        algorithm = record.config.get("algorithm") or {}
+        is_random = "noise_seed" in algorithm and algorithm["noise_seed"] is None
+        identity = json.dumps([record.config, record.status], sort_keys=True)
         if identity in seen and not is_random:
             continue
         seen.add(identity)
@@ -264,6 +328,5 @@ def _distinct(members: list[Record]) -> list[Record]:
 
 
 def _variant_order(group: Group) -> tuple[str, str, str, str]:
-    config = group.any_record["config"]
-    form = group.any_record.get("form", "")
-    return config.get("label") or "", config.get("architecture") or "", form, group.key
+    config = group.records[0].config
+    return config.get("label") or "", config.get("architecture") or "", group.form, group.key

@@ -14,18 +14,12 @@ import functools
 import importlib.resources
 
 from ft_tf.errors import ArgumentError
+from ft_tf.report import display_names
 
 
 @dataclasses.dataclass(frozen=True)
-class Exhibit:
-    """A table or figure of the paper.
-
-    Attributes:
-        id: such as "table_5".
-        title: such as "Table 5".
-        caption: what it shows, in our words.
-        dataset: the data set that it needs, as ft_tf.data names it.
-    """
+class PaperExhibit:
+    """A table or figure of the paper: its id, title, our description, and its data set's name."""
 
     id: str
     title: str
@@ -43,11 +37,11 @@ class PaperRow:
         dataset: data set, "" where the paper does not say which.
         architecture: architecture, "" where the paper does not say which.
         algorithm: training algorithm.
-        parameter: what `value` is: "sigma", "epsilon_adv", "epsilon_dp", or the measure
+        parameter: meaning of `value`: "sigma", "epsilon_adv", "epsilon_dp", or the measure
             "parameter_std" or "accuracy_drop_50_to_90_percent_faults" of Figures 2 and 3.
         value: that value as printed, "" where the paper gives none.
-        train_accuracy: accuracy on the training split.
-        test_accuracy: accuracy on the test split.
+        train: accuracy on the training split.
+        test: accuracy on the test split.
         generalization_error: their difference, as printed.
         note: a remark on the row.
     """
@@ -59,8 +53,8 @@ class PaperRow:
     algorithm: str
     parameter: str
     value: str
-    train_accuracy: float | None
-    test_accuracy: float | None
+    train: float | None
+    test: float | None
     generalization_error: float | None
     note: str
 
@@ -73,23 +67,45 @@ class PaperRow:
             return _fraction(self.value)
         return None
 
+    def is_of(self, table_row: "PaperRow") -> bool:
+        """Whether this row of a figure is of the run of that row of a table."""
+        if table_row.algorithm != self.algorithm or table_row.dataset == "circles":
+            return False
+        if self.dataset and table_row.dataset != self.dataset:
+            return False
+        if self.architecture and table_row.architecture != self.architecture:
+            return False
+        if self.measure is not None:
+            return table_row.exhibit != "table_6" or table_row.value == "8/255"
+        return table_row.value == self.value
 
-EXHIBITS: dict[str, Exhibit] = {
-    exhibit.id: exhibit
-    for exhibit in (
-        Exhibit("table_3", "Table 3", "Gaussian noise on the inputs, circles", "circles"),
-        Exhibit("table_4", "Table 4", "Robust and regularized training, CIFAR-10", "cifar10"),
-        Exhibit(
-            "table_5", "Table 5", "Robust and regularized training, Fashion-MNIST", "fashion_mnist"
-        ),
-        Exhibit("table_6", "Table 6", "Size of the adversary's ball, CIFAR-10", "cifar10"),
-        Exhibit("table_7", "Table 7", "Private training of a CNN, Fashion-MNIST", "fashion_mnist"),
-        Exhibit("table_8", "Table 8", "Private training of an MLP, Fashion-MNIST", "fashion_mnist"),
-        Exhibit("figure_1", "Figure 1", "Gap at the end of the training curves", "cifar10"),
-        Exhibit("figure_2", "Figure 2", "Spread of the trained parameters", "cifar10"),
-        Exhibit("figure_3", "Figure 3", "Accuracy lost between 50% and 90% faults", "cifar10"),
+    @property
+    def label(self) -> str:
+        """The row's name for people.
+
+        >>> row("table_8/fmnist_dnn/dpsgd/2.97").label
+        'DNN DP-SGD (paper: epsilon 2.97)'
+        """
+        return display_names.paper_row(
+            self.architecture, self.algorithm, self.parameter, self.value
+        )
+
+
+EXHIBITS: dict[str, PaperExhibit] = {
+    id: PaperExhibit(id, title, caption, dataset)
+    for id, title, caption, dataset in (
+        ("table_3", "Table 3", "Gaussian noise on the inputs, circles", "circles"),
+        ("table_4", "Table 4", "Robust and regularized training, CIFAR-10", "cifar10"),
+        ("table_5", "Table 5", "Robust and regularized training, Fashion-MNIST", "fashion_mnist"),
+        ("table_6", "Table 6", "Size of the adversary's ball, CIFAR-10", "cifar10"),
+        ("table_7", "Table 7", "Private training of a CNN, Fashion-MNIST", "fashion_mnist"),
+        ("table_8", "Table 8", "Private training of an MLP, Fashion-MNIST", "fashion_mnist"),
+        ("figure_1", "Figure 1", "Gap at the end of the training curves", "cifar10"),
+        ("figure_2", "Figure 2", "Spread of the trained parameters", "cifar10"),
+        ("figure_3", "Figure 3", "Accuracy lost between 50% and 90% faults", "cifar10"),
     )
 }
+TABLES = tuple(id for id in EXHIBITS if id.startswith("table"))
 
 
 def _fraction(percent: str) -> float | None:
@@ -103,7 +119,7 @@ def _lines() -> list[dict[str, str]]:
 
 @functools.cache
 def all_rows() -> tuple[PaperRow, ...]:
-    """Every printed row, in the paper's order."""
+    """Returns every printed row, in the paper's order."""
     lines = _lines()
     stems = [
         "/".join(filter(None, (line["exhibit"], line["architecture"], line["algorithm"])))
@@ -119,8 +135,8 @@ def all_rows() -> tuple[PaperRow, ...]:
             algorithm=line["algorithm"],
             parameter=line["parameter"],
             value=line["value"],
-            train_accuracy=_fraction(line["train_accuracy"]),
-            test_accuracy=_fraction(line["test_accuracy"]),
+            train=_fraction(line["train_accuracy"]),
+            test=_fraction(line["test_accuracy"]),
             generalization_error=_fraction(line["generalization_error"]),
             note=line["note"],
         )
@@ -129,7 +145,7 @@ def all_rows() -> tuple[PaperRow, ...]:
 
 
 def rows(exhibit: str) -> tuple[PaperRow, ...]:
-    """The rows of one exhibit, in the paper's order.
+    """Returns the rows of one exhibit, in the paper's order.
 
     >>> [row.id for row in rows("figure_3")]
     ['figure_3/tikhonov', 'figure_3/trades']
@@ -143,9 +159,9 @@ def rows(exhibit: str) -> tuple[PaperRow, ...]:
 
 
 def row(id: str) -> PaperRow:
-    """The row with this id.
+    """Returns the row with this id.
 
-    >>> row("table_8/fmnist_dnn/dpsgd/2.97").train_accuracy
+    >>> row("table_8/fmnist_dnn/dpsgd/2.97").train
     0.857
 
     Raises:
@@ -160,3 +176,10 @@ def row(id: str) -> PaperRow:
 def is_row(id: str) -> bool:
     """Whether the paper has a row with this id."""
     return any(candidate.id == id for candidate in all_rows())
+
+
+@functools.cache
+def place(id: str) -> int:
+    """Position of a row in the paper's order; rows that the paper lacks come last."""
+    order = [candidate.id for candidate in all_rows()]
+    return order.index(id) if id in order else len(order)

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ft_tf.study import directory as runs
 from ft_tf.study.execution import count_session, environment
 from ft_tf.study.schedule import Job
 from ft_tf.training import small_networks as circles
+from ft_tf.untrusted import read_npz
 
 FORMS = ("fixed_data", "redrawn_data")
 NOISES = (
@@ -152,9 +152,9 @@ class _KeptChunks(dict[int, tuple[np.ndarray, np.ndarray]]):
         self._directory = directory
         for path in directory.glob("*.npz"):
             try:
-                with np.load(path) as arrays:
-                    super().__setitem__(int(path.stem), (arrays["train"], arrays["test"]))
-            except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+                arrays = read_npz(path, ("train", "test"))
+                super().__setitem__(int(path.stem), (arrays["train"], arrays["test"]))
+            except (ValueError, OSError):
                 continue  # damaged: it is trained again
 
     def __setitem__(self, start: int, accuracies: tuple[np.ndarray, np.ndarray]) -> None:

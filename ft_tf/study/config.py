@@ -7,12 +7,13 @@ from typing import Any
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
+from ft_tf.faults.storage_formats import format_of
 from ft_tf.study import algorithms, datasets
 from ft_tf.study.algorithms import Algorithm, Natural
 
 OPTIMIZERS = ("sgd", "adam")
 TARGETS = ("weights", "units")
-ATTACKS = ("fgsm", "pgd", "apgd")
+ATTACKS = ("fgsm", "pgd", "apgd", "fab", "square", "autoattack")
 _NATURAL = Natural()
 
 
@@ -34,7 +35,7 @@ class Evaluation:
         fault_images: test images of each fault set, a random subset; 0 for all.
         fault_seed: fixes the fault sets.
         layer_rate: also put faults into one layer at a time, at this rate; 0 for none.
-        attacks: of fgsm, pgd and apgd; the first also on training images.
+        attacks: of fgsm, pgd, apgd, fab, square and autoattack; the first also on training images.
         attack_epsilon: radius of the attacks' l_inf ball.
         attack_steps: steps of PGD.
         apgd_steps: steps of each run of Auto-PGD.
@@ -44,6 +45,8 @@ class Evaluation:
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1); trades also keeps its
             most robust epoch, chosen on 500 test images that the attack does not take.
+        bit_error_formats: also put bit errors into the weights as these storage formats hold them.
+        bit_error_rates: their rates per bit, besides 0.
     """
 
     batch_size: int = 1000
@@ -63,6 +66,8 @@ class Evaluation:
     rescaling: bool = False
     curve: bool = False
     fault: str = _added("stuck_at_0")
+    bit_error_formats: tuple[str, ...] = _added(())
+    bit_error_rates: tuple[float, ...] = _added((1e-6, 1e-5, 1e-4, 1e-3, 1e-2))
 
     def __post_init__(self) -> None:
         checks.check_positive_integer(
@@ -82,6 +87,10 @@ class Evaluation:
             checks.check_fraction(fault_rate=rate)
         for attack in self.attacks:
             checks.check_choice(ATTACKS, attack=attack)
+        for storage in self.bit_error_formats:
+            format_of(storage)
+        for rate in self.bit_error_rates:
+            checks.check_fraction(bit_error_rate=rate)
         checks.check_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
         catalogue.named(self.fault, {})
 
@@ -212,17 +221,11 @@ class RunConfig:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Returns the configuration as JSON values; `algorithm` carries its name with its options.
-
-    Fields that older records lack are left out while they are at their defaults, so that an equal
-    configuration has equal JSON.
-    """
-    fields = _known_to_older_records(config)
-    fields["algorithm"] = {
-        "name": config.algorithm.name,
-        **_known_to_older_records(config.algorithm),
-    }
-    fields["evaluation"] = _known_to_older_records(config.evaluation)
+    """The configuration as JSON has it; `algorithm` carries its name beside its options."""
+    fields = dataclasses.asdict(config)
+    fields["algorithm"] = {"name": config.algorithm.name, **fields["algorithm"]}
+    if not config.evaluation.bit_error_formats:  # directories of runs from before bit errors stay
+        del fields["evaluation"]["bit_error_formats"], fields["evaluation"]["bit_error_rates"]
     return json.loads(json.dumps(fields))
 
 

@@ -57,6 +57,8 @@ def evaluate(
         "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
+        "bit_errors": bit_errors(model, data, measured),
+        "averaged": averaged(config, data, trained),
     }
 
 
@@ -97,12 +99,58 @@ def parameters(
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
+def averaged(config: RunConfig, data: Dataset, trained: ResidentModel) -> records.Averaged | None:
+    """Returns accuracy and fault tolerance of the averaged iterates, if the training keeps them."""
+    found = config.algorithm.averaged_model(trained)
+    if found is None:
+        return None
+    model, measured = trainer.evaluation_model(config, found), config.evaluation
+    return records.Averaged(
+        kind=config.algorithm.averaging,
+        accuracy=accuracy(model, data, batch_size=measured.batch_size),
+        parameters=parameters(model, data, measured),
+        faults={
+            target: fault_campaign(model, data, target=target, evaluation=measured)
+            for target in measured.fault_targets
+        },
+        bit_errors=bit_errors(model, data, measured),
+    )
+
+
+def bit_errors(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> dict[str, records.Campaign] | None:
+    """Returns bit errors in the weights for each storage format; None if none is configured.
+
+    Rate 0 is the accuracy of the model as the format stores it, and what is lost at the other
+    rates is measured from there.
+    """
+    if not evaluation.bit_error_formats:
+        return None
+    rates = tuple(sorted({0.0, *evaluation.bit_error_rates}))
+    measured = dataclasses.replace(evaluation, fault_rates=rates)
+    return {
+        storage: fault_campaign(
+            model, data, target="weights", evaluation=measured, fault=faults.BitErrors(storage)
+        )
+        for storage in evaluation.bit_error_formats
+    }
+
+
 def fault_campaign(
-    model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
+    model: keras.Model,
+    data: Dataset,
+    *,
+    target: str,
+    evaluation: Evaluation,
+    fault: faults.FaultModel | None = None,
 ) -> records.Campaign:
-    """Returns test accuracy against the rate of faults, with intervals over trials."""
+    """Returns test accuracy against the rate of faults, with intervals over trials.
+
+    The fault is the evaluation's unless `fault` is given.
+    """
     shared = {"target": target, "seed": evaluation.fault_seed}
-    fault = catalogue.named(evaluation.fault, {})
+    fault = fault or catalogue.named(evaluation.fault, {})
     frame = faults.sweep(
         model,
         data.x_test,

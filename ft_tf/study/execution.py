@@ -27,6 +27,8 @@ from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
+AVERAGED_MODEL = "model_averaged.keras"
+
 
 def directory_of(config: RunConfig, data: Dataset, output_dir: Path) -> Path:
     """Where a run lives below `output_dir`."""
@@ -119,7 +121,10 @@ def run(
             timing=records.Timing(round(time.monotonic() - started, 1), training.sessions),
             **measured,
         )
-        _save_model(evaluation_model=classifier, directory=directory)
+        _save_model(classifier, directory / runs.MODEL)
+        averaged = config.algorithm.averaged_model(training.trainer)
+        if averaged is not None and not training.failure:
+            _save_model(trainer.evaluation_model(config, averaged), directory / AVERAGED_MODEL)
         records.write(directory, record)
         return records.load(directory)
 
@@ -222,10 +227,10 @@ def _describe_data(data: Dataset) -> records.Data:
     )
 
 
-def _save_model(*, evaluation_model: keras.Model, directory: Path) -> None:
-    temporary = directory / f".{runs.MODEL}.part.keras"
-    evaluation_model.save(temporary)
-    temporary.replace(directory / runs.MODEL)
+def _save_model(model: keras.Model, path: Path) -> None:
+    temporary = path.with_name(f".{path.stem}.part.keras")
+    model.save(temporary)
+    temporary.replace(path)
 
 
 @dataclasses.dataclass(frozen=True)

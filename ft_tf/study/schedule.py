@@ -1,13 +1,19 @@
-"""A study is a list of independent jobs; this runs them one by one and says where it is."""
+"""A study is a list of independent jobs; `execute` runs them and shows how far they are."""
 
 import dataclasses
-import shutil
+import io
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import TextIO
 
+from tqdm import tqdm
+
 from ft_tf.records import Circles, Record
+from ft_tf.study.executors import Executor, run_tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +21,7 @@ class Job:
     """One entry of a study.
 
     Attributes:
-        name: what the user sees.
+        name: for the user.
         cost: expected work in any unit common to all jobs; it only shapes the time left.
         is_done: whether a record is there already.
         execute: does the work; is given a function to call with the finished share in [0, 1], at
@@ -28,124 +34,163 @@ class Job:
     execute: Callable[[Callable[[float], None]], Record]
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-_SECONDS_BETWEEN_LINES = 300.0
-"""Where no line can move, such as in a log of a training that takes hours."""
+_ON_TERMINAL = "{percentage:3.0f}%|{bar:10}| {elapsed}, about {remaining} left  {desc}"
+_IN_LOG = "{desc}  elapsed {elapsed}  left about {remaining}"
+_SECONDS_BETWEEN_LINES = 300.0  # of a log, where no bar can move
 
 
 class Progress:
-    """Prints "run k of n, elapsed, left": one line that moves on a terminal, lines elsewhere.
+    """Shows how far the jobs of a study are: a bar of tqdm on a terminal, lines elsewhere.
 
-    The time left is the remaining cost at the speed seen since the first job began here; what was
-    done before does not count, be it whole jobs or the first epochs of one. Several jobs may be in
-    work at once: the line then speaks of the one that was heard of last.
+    The bar measures cost. What was done before does not count, be it whole jobs or the first epochs
+    of one, so that the time left is the remaining cost at the speed seen since the first job began.
+    Several jobs may be in work at once: the bar names the one that was heard of last.
     """
 
     def __init__(self, jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> None:
         self._jobs = jobs
         self._stream = stream
-        self._started = self._first_begun = time.monotonic()
-        self._pending_cost = sum(job.cost for job in jobs if not job.is_done())
-        self._finished_cost = 0.0
-        self._shares: dict[int, float] = {}
+        self._pending = [index for index, job in enumerate(jobs) if not job.is_done()]
         self._before: dict[int, float] = {}
-        self._written = self._started
-        self._width = 0
+        self._shares: dict[int, float] = {}
+        self._written = time.monotonic()
+        self._moves = stream.isatty()
+        self._bar = tqdm(
+            bar_format=_ON_TERMINAL if self._moves else _IN_LOG,
+            file=stream if self._moves else io.StringIO(),
+            delay=0 if self._moves else math.inf,
+            smoothing=0,  # the mean speed: jobs differ
+            miniters=0,
+            dynamic_ncols=True,
+            leave=False,
+        )
 
     def begin(self, index: int) -> None:
-        """Says which job starts."""
-        if not self._shares and not self._finished_cost:
-            self._first_begun = time.monotonic()
-        self._shares[index] = 0.0
-        self._show(index)
+        """Shows which job begins."""
+        if not self._cost_done():
+            self._bar.reset()  # what was waited for until now tells nothing of the speed
+        self._shares.setdefault(index, 0.0)
+        self._show(index, always=True)
+
+    def hear(self, index: int, share: float | None) -> None:
+        """Takes what a worker says of a job: its share, None before it has said one."""
+        if index not in self._shares:
+            self.begin(index)
+        if share is not None:
+            self.update(index, share)
 
     def update(self, index: int, share: float) -> None:
-        """Moves the line on a terminal; elsewhere leaves one now and then.
-
-        What is heard of a job first is what was done before it began here.
-        """
-        self._count_before(index, share)
+        """Moves the bar; the first share of a job is what was done before it began here."""
+        self._before.setdefault(index, share)
         self._shares[index] = share
-        if self._stream.isatty() or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
-            self._show(index)
-
-    def _count_before(self, index: int, share: float) -> None:
-        if index not in self._before:
-            self._before[index] = share
-            self._pending_cost -= share * self._jobs[index].cost
-
-    def _show(self, index: int) -> None:
-        self._written = time.monotonic()
-        if not self._stream.isatty():
-            self._write(self._line(index) + "\n")
-            return
-        # A line that wraps cannot be erased by going back to its start.
-        line = self._line(index, room=shutil.get_terminal_size().columns - 1)
-        self._write(self._erase() + line)
-        self._width = len(line)
-
-    def note(self, text: str) -> None:
-        """Leaves one line of words."""
-        self._write(self._erase() + f"{text}\n")
+        self._show(index)
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
-        """Leaves one line for a finished job; one that was never heard of counts as done before."""
+        """Leaves a line for a finished job; one without any share counts as done before."""
         if not was_done:
-            self._count_before(index, 1.0)
-            self._finished_cost += self._cost_here(index, 1.0)
-        self._shares.pop(index, None)
-        self.note(f"{self._place(index)} {self._jobs[index].name}: {outcome}")
+            self._before.setdefault(index, 1.0)
+            self._shares[index] = 1.0
+        self.note(f"{self._name(index)}: {outcome}")
 
-    def _place(self, index: int) -> str:
-        return f"[run {index + 1} of {len(self._jobs)}]"
-
-    def _cost_here(self, index: int, share: float) -> float:
-        return max(share - self._before.get(index, 0.0), 0.0) * self._jobs[index].cost
-
-    def _line(self, index: int, *, room: int | None = None) -> str:
-        elapsed = time.monotonic() - self._started
-        started = sum(self._cost_here(job, share) for job, share in self._shares.items())
-        done = self._finished_cost + started
-        at_work = time.monotonic() - self._first_begun
-        left = "?"
-        if done > 0 and at_work > 1:
-            left = _clock(at_work * max(self._pending_cost - done, 0.0) / done)
-        name, place = self._jobs[index].name, self._place(index)
-        rest = f"{self._shares[index]:4.0%}  elapsed {_clock(elapsed)}  left about {left}"
-        if room is not None:
-            space = max(0, room - len(f"{place}   {rest}"))
-            name = name if len(name) <= space else name[: max(0, space - 3)] + "..."[:space]
-        return f"{place} {name}  {rest}"[:room]
-
-    def _erase(self) -> str:
-        return "\r" + " " * self._width + "\r" if self._width else ""
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
+    def note(self, text: str) -> None:
+        """Leaves a line."""
+        tqdm.write(text, file=self._stream)
         self._stream.flush()
-        if text.endswith("\n"):
-            self._width = 0
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()
+
+    def _name(self, index: int) -> str:
+        return f"[run {index + 1} of {len(self._jobs)}] {self._jobs[index].name}"
+
+    def _cost_done(self) -> float:
+        return sum(
+            max(self._shares[index] - before, 0.0) * self._jobs[index].cost
+            for index, before in self._before.items()
+        )
+
+    def _show(self, index: int, *, always: bool = False) -> None:
+        self._bar.total = sum(
+            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
+            for pending in self._pending
+        )
+        self._bar.set_description_str(
+            f"{self._name(index)} {self._shares[index]:4.0%}", refresh=False
+        )
+        self._bar.update(self._cost_done() - self._bar.n)
+        if self._moves:
+            if always:
+                self._bar.refresh()
+        elif always or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
+            self._written = time.monotonic()
+            self.note(str(self._bar))
 
 
-def execute(jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> list[Record]:
-    """Runs the jobs in order and returns their records; a failed training does not stop the rest.
+def execute(
+    jobs: Sequence[Job],
+    *,
+    executor: Executor | None = None,
+    output_dir: Path = Path("."),
+    stream: TextIO = sys.stdout,
+) -> list[Record]:
+    """Runs jobs and returns their records in the order of the jobs.
 
-    Interrupted (Ctrl-C), it stops where it is; the same jobs given again go on from there.
+    A failed training does not stop the rest. Interrupted (Ctrl-C) or after an error it can be
+    called again with the same jobs, which resume. On workers, a run whose worker dies is submitted
+    again and resumes from its checkpoint; one that kills its worker every time is left out, and
+    named when the others are done.
+
+    Args:
+        jobs: to run; one whose name came before finds the record of that one.
+        executor: where workers come from; None runs the jobs in this process, one by one.
+        output_dir: the directory that all workers write below.
+        stream: where progress is shown.
+
+    Raises:
+        RunError: a run cannot be written or is in use, or killed its workers.
+        FtTfError: as the jobs raise.
     """
-    progress = Progress(jobs, stream=stream)
-    found = []
-    for index, job in enumerate(jobs):
-        was_done = job.is_done()
-        if not was_done:
-            progress.begin(index)
-        record = job.execute(lambda share, index=index: progress.update(index, share))
-        progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
-        found.append(record)
+    with closing(Progress(jobs, stream=stream)) as progress:
+        found = {} if executor is None else _on_workers(jobs, executor, output_dir, progress)
+        for index, job in enumerate(jobs):
+            if index not in found:
+                found[index] = _here(index, job, progress)
+    return [found[index] for index in range(len(jobs))]
+
+
+def _here(index: int, job: Job, progress: Progress) -> Record:
+    was_done = job.is_done()
+    if not was_done:
+        progress.begin(index)
+    record = job.execute(lambda share: progress.update(index, share))
+    progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
+    return record
+
+
+def _on_workers(
+    jobs: Sequence[Job], executor: Executor, output_dir: Path, progress: Progress
+) -> dict[int, Record]:
+    """Records by index of all jobs but those whose name came before."""
+    # Those that are done are checked against their configurations before any worker starts.
+    found = {i: _here(i, job, progress) for i, job in enumerate(jobs) if job.is_done()}
+    names = [job.name for job in jobs]
+    todo = [i for i, name in enumerate(names) if i not in found and names.index(name) == i]
+    if not todo:
+        return found
+    output_dir.mkdir(parents=True, exist_ok=True)
+    results = run_tasks(
+        executor.open(output_dir),
+        [jobs[i].execute for i in todo],
+        names=[names[i] for i in todo],
+        report=lambda number, share: progress.hear(todo[number], share),
+        note=progress.note,
+        keep_going=True,
+    )
+    with closing(results):
+        for number, record in results:
+            found[todo[number]] = record
+            progress.finish(todo[number], outcome(record, was_done=False), was_done=False)
     return found
 
 

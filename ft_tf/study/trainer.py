@@ -108,7 +108,13 @@ def checkpoints(
     Raises:
         RunError: the checkpoint that is there cannot be restored.
     """
-    kept = tf.train.Checkpoint(model=trainer.model, optimizer=trainer.optimizer, epochs=epochs)
+    average = getattr(trainer, "average", None)  # of DP-SGD's iterates
+    kept = tf.train.Checkpoint(
+        model=trainer.model,
+        optimizer=trainer.optimizer,
+        epochs=epochs,
+        **({} if average is None else {"average": average}),
+    )
     kept.save_counter  # noqa: B018 (made by this: a variable made in fit would be one of a strategy)
     manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)
     try:

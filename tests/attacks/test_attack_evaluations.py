@@ -346,7 +346,10 @@ def test_evaluate_runs_each_attack_by_name(classifier, images):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"attack": "square"}, "attack='square' must be one of fgsm, pgd, apgd"),
+        (
+            {"attack": "spsa"},
+            "attack='spsa' must be one of fgsm, pgd, apgd, fab, square, autoattack",
+        ),
         ({"steps": 0}, "steps=0"),
         ({"attack": "fgsm", "steps": 3}, "steps=3 must be 1 for fgsm"),
         ({"attack": "fgsm", "restarts": 3}, "restarts=3 is no argument of fgsm"),

@@ -41,16 +41,18 @@ def wait_until(process, condition):
     ("binary", "library"),
     [("compute_epsilon", "multiarray"), ("compute_epsilon", "scipy"), ("train", "tensorflow")],
 )
-def test_ctrl_c_while_it_imports_is_one_line(binary, library, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_imports_is_one_line(binary, library, number, tmp_path):
     process = start([f"experiments.{binary}"], tmp_path, stdout=subprocess.DEVNULL)
     wait_until(process, lambda: library in Path(f"/proc/{process.pid}/maps").read_text())
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=100)
-    assert (process.returncode, stderr) == (130, "interrupted\n")
+    assert (process.returncode, stderr) == (128 + number, "interrupted\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_in_the_work_promises_no_more_than_is_true(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_work_promises_no_more_than_is_true(number, tmp_path):
     """An attack keeps nothing of what it has done; test_binaries interrupts a training."""
     architectures.build("fmnist_dnn", seed=0).save(tmp_path / "model.keras")
     process = start(
@@ -60,9 +62,12 @@ def test_ctrl_c_in_the_work_promises_no_more_than_is_true(tmp_path):
     )
     assert "model.keras" in process.stdout.readline()  # loaded
     time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=100)
-    assert (process.returncode, stderr) == (130, "interrupted; the same command begins anew\n")
+    assert (process.returncode, stderr) == (
+        128 + number,
+        "interrupted; the same command begins anew\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,14 +87,63 @@ def test_a_reader_that_has_gone_is_no_error(arguments, tmp_path):
     assert (process.returncode, stderr) == (0, "")
 
 
-def test_a_worker_whose_study_has_gone_says_nothing(tmp_path):
-    """It finds the pipe closed in the middle of a report as well as where it listens."""
-    code = (
-        "from multiprocessing import Pipe; from ft_tf.study.executors import local_worker; "
-        "ours, theirs = Pipe(); ours.close(); local_worker.main(theirs.fileno(), 1)"
-    )
-    for _ in range(3):  # which thread is first is chance
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=forked.ROOT, capture_output=True, timeout=100
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
+CLOSED = "error: standard output is closed: redirect it, to /dev/null if nobody reads it\n"
+FULL = "error: output cannot be written (No space left on device): make room\n"
+EPSILON = "compute_epsilon --noise_multiplier=1.1 --epochs=1"
+WRONG = "compute_epsilon --noise_multiplier=-1"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "stdout", "stderr"),
+    [
+        (f"{EPSILON} >&-", 2, "", CLOSED),
+        (f"{EPSILON} >/dev/full", 2, "", FULL),
+        (f"{EPSILON} 2>&-", 0, "epsilon", ""),
+        (f"{EPSILON} 2>/dev/full", 0, "epsilon", ""),
+        (f"{EPSILON} >&- 2>&- <&-", 2, "", ""),
+        (f"{EPSILON} >/dev/full 2>/dev/full", 2, "", ""),
+        (f"{WRONG} 2>&-", 2, "", ""),
+        ("compute_epsilon --help >/dev/full", 2, "", FULL),
+        ("train --epochs=0 2>&-", 2, "", ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line_or_a_code(
+    command, code, stdout, stderr, tmp_path
+):
+    done = subprocess.run(
+        ["bash", "-c", f"exec {sys.executable} -m experiments.{command}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(forked.ROOT)},
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, stderr)
+    assert stdout in done.stdout and bool(stdout) == bool(done.stdout)
+    assert not list(tmp_path.iterdir())
+
+
+STUDY = """
+import os, sys, time
+from pathlib import Path
+from ft_tf.study.executors import LocalProcesses, run_tasks
+
+class Task:
+    def __call__(self, report):
+        Path(sys.argv[1]).write_text(str(os.getpid()))
+        time.sleep(1000)
+
+if __name__ == "__main__":
+    list(run_tasks(LocalProcesses(workers=1, threads=1).open(Path()), [Task()], names=["task"]))
+"""
+
+
+def test_a_worker_whose_study_was_killed_ends(tmp_path):
+    (tmp_path / "study.py").write_text(STUDY)
+    process = start(["study", "pid"], tmp_path)
+    wait_until(process, (tmp_path / "pid").exists)
+    worker = Path("/proc") / (tmp_path / "pid").read_text()
+    assert worker.exists()
+    process.kill()
+    process.communicate(timeout=100)
+    deadline = time.monotonic() + 30
+    while worker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -167,10 +167,10 @@ def without_weights(path):
 
 def with_a_file(name, content):
     def make(path):
+        parts = {"metadata.json": '{"keras_version": "3.1.0"}', "config.json": "{}", name: content}
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("metadata.json", '{"keras_version": "3.1.0"}')
-            archive.writestr("config.json", "{}")
-            archive.writestr(name, content)
+            for member, text in parts.items():
+                archive.writestr(member, text)
 
     return make
 
@@ -189,7 +189,6 @@ BAD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_gives_one_line_with_its_name(case, tmp_path):
     make, reason = BAD[case]

@@ -31,6 +31,8 @@ CONFIG = c.RunConfig(
         attack_sanity=False,
         membership=True,
         rescaling=True,
+        bit_error_formats=("int8_per_channel", "bfloat16"),
+        bit_error_rates=(1e-4, 1e-2),
     ),
 )
 
@@ -63,6 +65,41 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
     assert campaign.lost.mean[2] == pytest.approx(lost.mean())
     assert campaign.lost.high[2] == pytest.approx(lost.mean() + reach)
     assert (campaign.lost.mean[0], campaign.lost.low[0], campaign.lost.high[0]) == (0, 0, 0)
+
+
+def test_bit_errors_are_those_of_a_sweep_for_each_format(finished, stripes):
+    record, model = finished
+    assert list(record.bit_errors) == ["bfloat16", "int8_per_channel"]  # as JSON sorts them
+    for storage, bits in (("int8_per_channel", 8), ("bfloat16", 16)):
+        campaign = record.bit_errors[storage]
+        frame = faults.sweep(
+            model,
+            stripes.x_test,
+            stripes.y_test,
+            target="weights",
+            rates=[0.0, 1e-4, 1e-2],
+            trials=3,
+            seed=0,
+            images_per_trial=12,
+            fault=faults.BitErrors(storage),
+        )
+        assert campaign.sites == bits * 669_706
+        assert campaign.rates == (0.0, 1e-4, 1e-2)
+        assert campaign.faults == tuple(round(rate * campaign.sites) for rate in (0, 1e-4, 1e-2))
+        means = frame.groupby("rate")[["accuracy", "accuracy_lost"]].mean()
+        np.testing.assert_allclose(campaign.mean, means["accuracy"])
+        np.testing.assert_allclose(campaign.lost.mean, means["accuracy_lost"])
+
+
+def test_a_configuration_without_bit_errors_reads_as_before_there_were_any():
+    fields = c.to_dict(dataclasses.replace(CONFIG, evaluation=c.Evaluation()))
+    assert not [key for key in fields["evaluation"] if key.startswith("bit_error")]
+    for evaluation in (CONFIG.evaluation, c.Evaluation()):
+        config = dataclasses.replace(CONFIG, evaluation=evaluation)
+        assert c.from_dict(c.to_dict(config)) == config
+    for wrong in ({"bit_error_formats": ("int9",)}, {"bit_error_rates": (1.5,)}):
+        with pytest.raises(ArgumentError, match="int9|bit_error_rate=1.5"):
+            c.Evaluation(**wrong)
 
 
 def test_one_trial_says_nothing_of_how_far_another_loses(finished, stripes):

@@ -9,20 +9,19 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 import pandas as pd
 import pytest
 
 from ft_tf import data, faults, records
 from ft_tf._compat import threads
-from ft_tf.errors import ArgumentError, DataError, InUseError, StackError
+from ft_tf.errors import ArgumentError, DataError, StackError
 from ft_tf.study import algorithms, circles, executors, jobs, schedule, trained_models
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.datasets import DatasetRef
-from ft_tf.study.executors import work
 from ft_tf.study.executors.ray_cluster import require_ray
+from ft_tf.study.executors.tasks import perform
 
 pytestmark = pytest.mark.slow
 
@@ -122,10 +121,12 @@ def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
     executor = executors.LocalProcesses(workers=2, threads=threads())
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
-    found = executors.execute(study(sample, tmp_path), executor, output_dir=tmp_path, stream=stream)
+    found = schedule.execute(
+        study(sample, tmp_path), executor=executor, output_dir=tmp_path, stream=stream
+    )
     assert_same_records(found, alone)
     assert_only_the_victim_ran_twice(tmp_path, killer)
-    lost = f"{killer.directory.name}: its worker was lost (signal 9); another one goes on with it"
+    lost = f"{killer.directory.name}: its worker was lost (signal 9); another one goes on"
     assert stream.getvalue().count(lost) == 1
     for number, record in enumerate(found, 1):
         assert stream.getvalue().count(f"[run {number} of 12] {record.name}:") == 1
@@ -140,7 +141,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_p
         return [whole[number] for number in part]
 
     with pytest.raises(KeyboardInterrupt):
-        executors.execute(chosen(), executor, output_dir=tmp_path, stream=Interrupted())
+        schedule.execute(chosen(), executor=executor, output_dir=tmp_path, stream=Interrupted())
     left = [path.parent for path in tmp_path.glob(f"*/{runs.LOCK}")]
     assert left
     for directory in left:
@@ -148,7 +149,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_p
             os.kill(holder(directory), 0)
     assert len(list(tmp_path.glob("*/record.json"))) == 1
     stream = io.StringIO()
-    found = executors.execute(chosen(), executor, output_dir=tmp_path, stream=stream)
+    found = schedule.execute(chosen(), executor=executor, output_dir=tmp_path, stream=stream)
     assert stream.getvalue().count("(done before)") == 1
     for number, record in zip(part, found, strict=True):
         assert records.comparable(record) == records.comparable(alone[1][number])
@@ -160,43 +161,11 @@ def test_jobs_travel_and_what_they_cannot_do_comes_back_as_its_one_line(sample, 
     assert pickle.loads(pickle.dumps(job.execute)) == job.execute
     wrong = dataclasses.replace(BASE, batch_size=301)
     task = pickle.loads(pickle.dumps(jobs.training_job(wrong, sample, tmp_path).execute))
-    kind, error = pickle.loads(pickle.dumps(work.perform(task, float, again=False)))
-    assert kind == "error"
+    with pytest.raises(ArgumentError) as raised:
+        perform(task, float, again=False)
+    error = pickle.loads(pickle.dumps(raised.value))
     assert type(error) is ArgumentError
     assert str(error) == "batch_size=301 must be at most the 300 training examples"
-
-
-class Strange(Exception):
-    def __init__(self, first, second):
-        super().__init__(first)
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), Strange("by 0", 2)])
-def test_an_error_that_nobody_foresaw_comes_back_with_its_traceback(error):
-    def task(report):
-        raise error
-
-    kind, told = pickle.loads(pickle.dumps(work.perform(task, float, again=False)))
-    assert kind == "error"
-    text = "".join(traceback.format_exception(told))
-    assert "by 0" in text
-    assert "in task" in text
-
-
-def test_a_task_given_again_waits_for_a_lock_that_its_lost_worker_held(monkeypatch):
-    calls = []
-
-    def task(report):
-        calls.append(None)
-        if len(calls) < 3:
-            raise InUseError("in use")
-        return "done"
-
-    monkeypatch.setattr(work, "_PAUSE", 0.0)
-    assert work.perform(task, float, again=True) == ("result", "done")
-    calls.clear()
-    kind, error = work.perform(task, float, again=False)
-    assert (kind, type(error), len(calls)) == ("error", InUseError, 1)
 
 
 def test_data_that_differ_in_a_worker_are_refused(sample):
@@ -266,7 +235,9 @@ def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_kille
     executor = executors.RayCluster(threads=threads(), address=cluster.address)
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
-    found = executors.execute(study(sample, tmp_path), executor, output_dir=tmp_path, stream=stream)
+    found = schedule.execute(
+        study(sample, tmp_path), executor=executor, output_dir=tmp_path, stream=stream
+    )
     assert_same_records(found, alone)
     assert_only_the_victim_ran_twice(tmp_path, killer)
     assert f"{killer.directory.name}: its worker was lost" in stream.getvalue()
@@ -283,10 +254,10 @@ def test_trials_on_a_ray_cluster_make_the_same_table(campaign, cluster):
 def test_a_worker_that_no_node_has_room_for_is_refused(cluster, tmp_path):
     executor = executors.RayCluster(threads=threads() + 1, address=cluster.address)
     with pytest.raises(ArgumentError, match=f"threads={threads() + 1} is more than"):
-        executor.open([tmp_path])
+        executor.open(tmp_path)
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(StackError, match=r"needs Ray.*pip install 'ft_tf\[ray\]'"):
-        executors.RayCluster(threads=1).open([tmp_path])
+        executors.RayCluster(threads=1).open(tmp_path)

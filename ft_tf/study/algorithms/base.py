@@ -63,6 +63,10 @@ class Algorithm:
         """Returns the trainer of `model`, not yet compiled."""
         raise NotImplementedError
 
+    def averaged_model(self, trainer: ResidentModel) -> keras.Model | None:
+        """Returns a model with an average of the iterates; None if the training keeps none."""
+        return None
+
     def privacy(
         self, config: RunConfig, *, examples: int, steps: int, epochs_started: int
     ) -> dict[str, Any] | None:

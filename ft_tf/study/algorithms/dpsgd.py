@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ft_tf.study.config import RunConfig
     from ft_tf.training.dpsgd import DPSGDModel
 
+AVERAGES = ("none", "tail", "exponential")
 UNCLIPPED = 1e6
 """From this clip norm on no gradient is clipped; the noise's deviation is what matters."""
 
@@ -34,6 +35,8 @@ class DPSGD(Algorithm):
             its readers are promised nothing. None draws a secret.
         engine: fast, or reference (TF Privacy's DPKerasSGDOptimizer).
         delta: delta at which epsilon is stated, well below one over the number of images.
+        averaging: also evaluate an average of the iterates, at the same epsilon: tail (of the
+            second half of the steps), exponential, or none.
     """
 
     name: ClassVar[str] = "dpsgd"
@@ -45,12 +48,14 @@ class DPSGD(Algorithm):
     noise_seed: int | None = None
     engine: str = "fast"
     delta: float = 1e-5
+    averaging: str = dataclasses.field(default="none", metadata={"added": True})
 
     def __post_init__(self) -> None:
         checks.check_positive(l2_norm_clip=self.l2_norm_clip)
         checks.check_non_negative(noise_multiplier=self.noise_multiplier)
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
         checks.check_probability(delta=self.delta)
+        checks.check_choice(AVERAGES, averaging=self.averaging)
         if self.noise_seed is not None:
             checks.check_non_negative_integer(noise_seed=self.noise_seed)
         privacy.check_engine(
@@ -118,11 +123,17 @@ class DPSGD(Algorithm):
 
     def build(self, model: keras.Model, config: RunConfig) -> DPSGDModel:
         """Returns the trainer."""
-        from ft_tf.training.dpsgd import DPSGDModel
+        from ft_tf.training.dpsgd import DPSGDModel, ExponentialAverage, TailAverage
 
         arguments = dataclasses.asdict(self)
         del arguments["delta"]
+        averages = {"none": None, "tail": TailAverage(), "exponential": ExponentialAverage()}
+        arguments["averaging"] = averages[self.averaging]
         return DPSGDModel(model, **arguments, weight_decay=config.weight_decay, seed=config.seed)
+
+    def averaged_model(self, trainer: DPSGDModel) -> keras.Model | None:
+        """Returns a model with the averaged weights, if they are kept."""
+        return None if self.averaging == "none" else trainer.averaged_model()
 
     def privacy(
         self, config: RunConfig, *, examples: int, steps: int, epochs_started: int

@@ -1,8 +1,10 @@
 """Where the runs of a study, and the trials of a campaign, are computed."""
 
 from ft_tf.study.executors.campaign import SweepSettings, sweep
-from ft_tf.study.executors.execution import Executor, execute
 from ft_tf.study.executors.local import LocalProcesses
 from ft_tf.study.executors.ray_cluster import RayCluster
+from ft_tf.study.executors.tasks import run_tasks
 
-__all__ = ["Executor", "LocalProcesses", "RayCluster", "SweepSettings", "execute", "sweep"]
+Executor = LocalProcesses | RayCluster
+
+__all__ = ["Executor", "LocalProcesses", "RayCluster", "SweepSettings", "run_tasks", "sweep"]

@@ -8,14 +8,13 @@ the same batch size.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ft_tf import checks, faults, records
-from ft_tf.errors import RunError
+from ft_tf import faults, records
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
@@ -27,8 +26,9 @@ from ft_tf.faults.rows import (
     settings_facts,
     trial_numbers,
 )
-from ft_tf.study.executors.coordinator import run_tasks
-from ft_tf.study.executors.execution import Executor
+from ft_tf.study.executors.local import LocalProcesses
+from ft_tf.study.executors.ray_cluster import RayCluster
+from ft_tf.study.executors.tasks import run_tasks
 from ft_tf.study.trained_models import load_run
 
 _PARTS = 4
@@ -37,18 +37,7 @@ _PARTS = 4
 
 @dataclasses.dataclass(frozen=True)
 class SweepSettings:
-    """The arguments of `faults.sweep` that stay the same for all trials; see there.
-
-    Attributes:
-        target: "weights", "units" or "both".
-        rates: shares of faulty sites.
-        seed: fixes the faults.
-        fault: what a faulty value becomes; stuck at 0 by default.
-        allocation: "model", "layer" or "bernoulli".
-        select: which part of the model.
-        images_per_trial: None for all.
-        batch_size: images evaluated at once.
-    """
+    """The arguments of `faults.sweep` that are the same for all trials."""
 
     target: str
     rates: tuple[float, ...]
@@ -58,11 +47,6 @@ class SweepSettings:
     select: faults.Select | None = None
     images_per_trial: int | None = None
     batch_size: int = 1000
-
-    def __post_init__(self) -> None:
-        distinct_rates(self.rates)
-        checks.check_choice(("weights", "units", "both"), target=self.target)
-        checks.check_non_negative_integer(seed=self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +59,6 @@ class _Part:
     def __call__(self, report: Callable[[float], None]) -> tuple[list[Row], dict[str, Any]]:
         campaign = _prepared(self.directory, self.data_dir, self.settings)
         rates = distinct_rates(self.settings.rates)
-        expected = len(self.trials) * len(rates)
         rows = []
         with campaign.armed():
             for row in campaign.rows(
@@ -86,7 +69,7 @@ class _Part:
                 images_per_trial=self.settings.images_per_trial,
             ):
                 rows.append(row)
-                report(len(rows) / expected)
+                report(len(rows) / (len(self.trials) * len(rates)))
         return rows, campaign.facts
 
 
@@ -108,15 +91,15 @@ def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) ->
 def sweep(
     directory: Path,
     settings: SweepSettings,
-    executor: Executor,
+    executor: LocalProcesses | RayCluster,
     *,
     trials: int | Iterable[int],
     data_dir: str | None = None,
     half_width: float | None = None,
     method: str = "anytime",
     level: float = 0.95,
-    progress: Callable[[Row], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    progress: Callable[[Row], None] = lambda row: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
     """`faults.sweep` on the model of a finished run, by the workers of an executor.
 
@@ -132,7 +115,7 @@ def sweep(
         method: of that rule, as in `faults.sweep`.
         level: coverage of the intervals that the stop rule looks at.
         progress: called with every row, in order.
-        note: called with what else there is to tell, such as a lost worker.
+        note: called with a line for the user, such as on a lost worker.
 
     Returns:
         The table of `faults.sweep`, `attrs` included.
@@ -148,7 +131,7 @@ def sweep(
     images = records.load(directory).data.test_examples
     per_trial = images_of_trial(settings.images_per_trial, images, rule)
     settings = dataclasses.replace(settings, images_per_trial=per_trial)
-    pool = executor.open(must_see=[directory / records.FILE_NAME])
+    pool = executor.open(directory / records.FILE_NAME)
     place = None if data_dir is None else str(Path(data_dir).absolute())
     # A stop rule looks after every trial: what is in work when it stops is lost.
     size = 1 if half_width is not None else -(-len(numbers) // (_PARTS * pool.size))
@@ -156,22 +139,17 @@ def sweep(
         _Part(directory, place, settings, tuple(numbers[first : first + size]))
         for first in range(0, len(numbers), size)
     ]
-    ordered = _InOrder(rule, progress)
+    names = [f"run={str(directory)!r}, trials {part.trials}" for part in parts]
+    rows: list[Row] = []
     facts: dict[str, Any] = {}
-    with contextlib.closing(run_tasks(pool, parts)) as events:
-        for event in events:
-            notice = event.notice(f"trials {parts[event.task].trials}")
-            if notice and note is not None:
-                note(notice)
-            if event.kind == "given up":
-                raise RunError(
-                    f"run={str(directory)!r}: trials {parts[event.task].trials} killed each worker "
-                    f"that began them ({event.value}); was there memory enough?"
-                )
-            if event.kind == "done":
-                found, facts = event.value
-                if ordered.add(event.task, found):
-                    break
+    with contextlib.closing(run_tasks(pool, parts, names=names, note=note)) as results:
+        for row, facts in _in_order(results):  # noqa: B007 (facts: those of the last row)
+            if not rule.wants(row["rate"]):
+                continue
+            rows.append(row)
+            progress(row)
+            if rule.stops_after(row):
+                break
     facts |= settings_facts(
         settings.fault or faults.StuckAt(0.0),
         rule,
@@ -180,30 +158,18 @@ def sweep(
         images=images,
         images_per_trial=per_trial,
     )
-    return frame_of(ordered.rows, facts)
+    return frame_of(rows, facts)
 
 
-class _InOrder:
-    """Lets rows through in the order of their parts, until the stop rule has enough."""
-
-    def __init__(self, rule: StopRule, progress: Callable[[Row], None] | None) -> None:
-        self.rows: list[Row] = []
-        self._rule = rule
-        self._progress = progress
-        self._ahead: dict[int, list[Row]] = {}
-        self._next = 0
-
-    def add(self, part: int, rows: list[Row]) -> bool:
-        """Takes the rows of a part, and says whether no more are needed."""
-        self._ahead[part] = rows
-        while self._next in self._ahead:
-            for row in self._ahead.pop(self._next):
-                if not self._rule.wants(row["rate"]):
-                    continue
-                self.rows.append(row)
-                if self._progress is not None:
-                    self._progress(row)
-                if self._rule.stops_after(row):
-                    return True
-            self._next += 1
-        return False
+def _in_order(
+    results: Iterator[tuple[int, tuple[list[Row], dict[str, Any]]]],
+) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """The rows, in the order of their parts, with the campaign's facts."""
+    ahead = {}
+    following = 0
+    for part, found in results:
+        ahead[part] = found
+        while following in ahead:
+            rows, facts = ahead.pop(following)
+            yield from ((row, facts) for row in rows)
+            following += 1

@@ -1,27 +1,31 @@
 """Workers that are processes of this machine."""
 
-import contextlib
 import dataclasses
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
-import pickle
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+import threading
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from ft_tf import checks
-from ft_tf.study.executors.work import Task
+from ft_tf._compat import set_threads
+from ft_tf.study.executors.tasks import Pool, Task, perform
 
-_ENTRY = "ft_tf.study.executors.local_worker"
+_SPAWN = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+_NOT_BEGUN, _BEGUN = math.nan, -1.0  # shared by a worker in place of a share
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalProcesses:
     """An executor: worker processes on this machine, each with its own threads.
+
+    Workers import the program's main module, as all processes that multiprocessing spawns: a script
+    needs its `if __name__ == "__main__":`.
 
     Attributes:
         workers: processes.
@@ -35,86 +39,107 @@ class LocalProcesses:
     def __post_init__(self) -> None:
         checks.check_positive_integer(workers=self.workers, threads=self.threads)
 
-    def open(self, must_see: Sequence[Path] = ()) -> "LocalPool":
-        """Gets workers ready to be added; whatever this process sees, they see."""
-        del must_see
-        return LocalPool(self.workers, threads=self.threads)
+    def open(self, place: Path) -> Pool:
+        """Returns a pool; its workers see `place`, since this process does."""
+        del place
+        return _LocalPool(self.workers, self.threads)
 
 
-class LocalPool:
-    """Worker processes, each at the other end of a pipe.
+class _LocalPool:
+    """Worker processes, each in a process pool of one.
 
-    A worker whose pipe closes, because this process is no more, ends itself.
+    A ProcessPoolExecutor breaks as a whole when one of its processes dies. In pools of one, the
+    other tasks go on, and it is known which task the dead worker had.
     """
 
-    def __init__(self, size: int, *, threads: int) -> None:
+    def __init__(self, size: int, threads: int) -> None:
         self.size = size
         self._threads = threads
-        self._workers: dict[multiprocessing.connection.Connection, _LocalWorker] = {}
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._busy: dict[futures.Future, tuple[int, _Worker]] = {}
 
-    def add(self) -> None:
-        """Starts a process."""
-        worker = _LocalWorker(self._threads)
-        self._workers[worker.connection] = worker
+    def submit(self, number: int, task: Task, *, again: bool) -> futures.Future:
+        if not self._idle:
+            self._idle.append(_Worker(self._threads))
+            self._workers += self._idle  # before its process starts: `close` must know it
+        worker = self._idle.pop()
+        future = worker.begin(task, again=again)
+        self._busy[future] = (number, worker)
+        return future
 
-    def receive(self) -> list[tuple["_LocalWorker", str, Any]]:
-        """What the processes say, and which have died."""
-        heard = []
-        for connection in multiprocessing.connection.wait(list(self._workers), timeout=1.0):
-            worker = self._workers[connection]
-            try:
-                heard.append((worker, *connection.recv()))
-            except (EOFError, OSError):
-                del self._workers[connection]
-                heard.append((worker, "lost", worker.end()))
-        return heard
+    def shares(self) -> dict[int, float | None]:
+        said = {number: worker.share.value for number, worker in self._busy.values()}
+        return {n: None if x == _BEGUN else x for n, x in said.items() if not math.isnan(x)}
+
+    def loss(self, ended: futures.Future) -> str | None:
+        _, worker = self._busy.pop(ended)
+        if not isinstance(ended.exception(), BrokenProcessPool):
+            self._idle.append(worker)
+            return None
+        self._workers.remove(worker)
+        return worker.end()
 
     def close(self) -> None:
-        """Ends all processes."""
-        for worker in self._workers.values():
-            worker.end()
-        self._workers.clear()
+        while self._workers:
+            self._workers.pop().end()
 
 
-class _LocalWorker:
+class _Worker(futures.ProcessPoolExecutor):
+    """A process, which starts with its first task."""
+
     def __init__(self, threads: int) -> None:
-        self.connection, theirs = multiprocessing.Pipe()
-        with _interrupts_held():
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _ENTRY, str(theirs.fileno()), str(threads)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                    # Several processes share a GPU only if none takes all of its memory at once.
-                    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-                },
-            )
-        theirs.close()
+        self.share = _SPAWN.Value("d", _NOT_BEGUN, lock=False)
+        super().__init__(1, mp_context=_SPAWN, initializer=_start, initargs=(threads, self.share))
 
-    def begin(self, task: Task, *, again: bool) -> None:
-        """Sends a task; that the process is dead comes out when it is listened to."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(pickle.dumps((task, again)))
+    def begin(self, task: Task, *, again: bool) -> futures.Future:
+        self.share.value = _NOT_BEGUN
+        # A process that starts with SIGINT blocked never gets Ctrl-C, which a terminal sends to
+        # all: this process ends it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self.submit(_work, task, again=again)
+        except BrokenProcessPool as error:  # it died while it was idle
+            future: futures.Future = futures.Future()
+            future.set_exception(error)
+            return future
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def end(self) -> str:
-        """Ends the process, if it has not ended, and says how it did."""
-        self.connection.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(timeout=5.0)
-            return f"exit code {code}" if code >= 0 else f"signal {-code}"
-        self._process.kill()
-        self._process.wait()
-        return "stopped"
+        """Kills the process unless it is dead, waits for its end, and says how it ended."""
+        processes = list((self._processes or {}).values())  # kill_workers() in Python 3.14
+        for process in processes:
+            process.kill()
+        self.shutdown()
+        code = processes[0].exitcode if processes else None
+        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """A process started within never gets Ctrl-C: this one does, and ends it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+_share: Any = None  # of a worker's task; set in workers only
+
+
+def _start(threads: int, share: Any) -> None:
+    """Prepares a worker process."""
+    global _share
+    _share = share
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    # Several processes share a GPU only if none takes all of its memory at once.
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    set_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Ends a worker, which would wait for ever, when the process that started it is gone."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(0)
+
+
+def _work(task: Task, *, again: bool) -> Any:
+    _report(_BEGUN)
+    return perform(task, _report, again=again)
+
+
+def _report(share: float) -> None:
+    _share.value = share

@@ -1,60 +1,61 @@
-"""Workers that are Ray actors, on one machine or on many."""
+"""Workers that run tasks of a Ray cluster, on one machine or on many."""
 
 import contextlib
 import dataclasses
-import math
+import fcntl
+import hashlib
 import os
+import platform
+import signal
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from concurrent import futures
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
+import ft_tf
 from ft_tf import checks
+from ft_tf._compat import package_versions, set_threads
 from ft_tf.errors import ArgumentError, RunError, StackError
-from ft_tf.study.executors.ray_worker import RayWorker
-from ft_tf.study.executors.visibility import versions, witness
-from ft_tf.study.executors.work import Task
+from ft_tf.study.executors.tasks import Pool, Task, perform
 
 _SHARE_SECONDS = 1.0
-_STORE_BYTES = 100 << 20  # what travels are configurations and records
-_TASK, _SHARE = "task", "share"
+_VISIBLE_SECONDS = 10.0  # a network file system may show a new file with delay
+_STORE_BYTES = 100 << 20  # configurations and records are small
 
 
 def require_ray() -> ModuleType:
-    """The module ray.
+    """Returns the module ray.
 
     Raises:
-        StackError: it is not installed.
+        StackError: it is not installed, or cannot be imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
+
+        with contextlib.suppress(ModuleNotFoundError):
+            import pyarrow  # noqa: F401 (Ray does where it is installed, in workers too)
     except ImportError as error:
         raise StackError(
-            f"executor='ray' needs Ray, which is not there ({error}): pip install 'ft_tf[ray]'"
-        ) from None
-    try:
-        import pyarrow  # noqa: F401 (Ray does where it is installed, in workers too)
-    except ModuleNotFoundError:
-        pass
-    except ImportError as error:
-        raise StackError(
-            f"executor='ray': Ray imports pyarrow, which fails ({error}): pip install 'ft_tf[ray]'"
+            f"executor='ray' needs Ray, which cannot be imported ({error}): "
+            "pip install 'ft_tf[ray]'"
         ) from None
     return ray
 
 
 @dataclasses.dataclass(frozen=True)
 class RayCluster:
-    """An executor: actors of a Ray cluster, each with its own threads.
+    """An executor: tasks of a Ray cluster, each with its own threads.
 
     Every node needs ft_tf installed, in the versions of this process, and the directories that runs
     are read from and written to on a file system that all nodes share.
 
     Attributes:
-        threads: of one TensorFlow operation, in each actor; as many processors are asked of Ray.
-        workers: actors; None for as many as the cluster has processors for.
+        threads: of one TensorFlow operation, in each task; as many processors are asked of Ray.
+        workers: tasks at a time; None for as many as the cluster has processors for.
         address: of the cluster, HOST:PORT or "auto"; None takes what RAY_ADDRESS says, or starts
             Ray on this machine.
     """
@@ -68,21 +69,24 @@ class RayCluster:
         if self.workers is not None:
             checks.check_positive_integer(workers=self.workers)
 
-    def open(self, must_see: Sequence[Path] = ()) -> "RayPool":
-        """Connects; actors are added one by one.
+    def open(self, place: Path) -> Pool:
+        """Connects to the cluster.
+
+        Args:
+            place: a file, or a directory to write in, that every worker must see as this process.
 
         Raises:
             StackError: Ray is not installed, or there is no cluster at the address.
             ArgumentError: no node has as many processors as one worker asks for.
         """
         ray = require_ray()
-        ours = not ray.is_initialized()
-        if ours:
+        connects = not ray.is_initialized()
+        if connects:
             self._connect(ray)
         try:
-            return RayPool(ray, self, must_see, disconnects=ours)
+            return _RayPool(ray, self, place, disconnects=connects)
         except BaseException:
-            if ours:
+            if connects:
                 ray.shutdown()
             raise
 
@@ -97,131 +101,167 @@ class RayCluster:
                 "object_store_memory": _STORE_BYTES,
                 "include_dashboard": False,
             }
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, log_to_driver=False, logging_level="error")
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray has put in its own
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().splitlines()[0]
             raise StackError(f"ray_address={address!r} cannot be used: {reason}") from None
 
 
-class RayPool:
-    """Actors, each of which does one task at a time and can be asked how far it is."""
+class _RayPool:
+    """Ray tasks; an actor collects their shares."""
 
     def __init__(
-        self, ray: ModuleType, cluster: RayCluster, must_see: Sequence[Path], *, disconnects: bool
+        self, ray: ModuleType, cluster: RayCluster, place: Path, *, disconnects: bool
     ) -> None:
-        self._ray = ray
-        self._threads = cluster.threads
-        self._disconnects = disconnects
-        fitting = _fitting(ray, cluster.threads)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        fitting = sum(int(node.get("CPU", 0)) // cluster.threads for node in nodes)
         if not fitting:
             raise ArgumentError(
                 f"threads={cluster.threads} is more than the processors of any node of the cluster"
             )
         self.size = cluster.workers or fitting
-        self._actors: set[_Actor] = set()
-        self._answers: dict[Any, tuple[_Actor, str]] = {}
-        self._witnesses = [witness(path) for path in must_see]
-        self._versions = versions()
+        self._ray, self._disconnects = ray, disconnects
+        self._witness = witness(place)
+        self._conditions = Conditions(cluster.threads, Path(self._witness.name))
+        self._shares = ray.remote(_Shares).options(num_cpus=0, max_restarts=-1).remote()
+        # Ray's own retries would not wait for the lock of the lost worker, nor be counted.
+        self._run = ray.remote(_run).options(
+            num_cpus=cluster.threads, max_retries=0, scheduling_strategy="SPREAD"
+        )
+        self._tasks: dict[futures.Future, Any] = {}
 
-    def add(self) -> None:
-        """Starts an actor where the cluster has room, or as soon as it has."""
-        options = {
-            "num_cpus": self._threads,
-            "max_restarts": 0,  # a new actor is wanted only if there is a task for it
-            "max_concurrency": 2,  # a task, and the question how far it is
-            "scheduling_strategy": "SPREAD",
-        }
-        handle = self._ray.remote(RayWorker).options(**options).remote(self._threads)
-        actor = _Actor(handle, self._answers)
-        self._actors.add(actor)
-        self._answers[handle.prepare.remote(self._witnesses, self._versions)] = (actor, _TASK)
+    def submit(self, number: int, task: Task, *, again: bool) -> futures.Future:
+        reference = self._run.remote(self._conditions, self._shares, number, task, again=again)
+        future = reference.future()
+        self._tasks[future] = reference
+        return future
 
-    def receive(self) -> list[tuple["_Actor", str, Any]]:
-        """What actors say, and which are lost."""
-        for actor in self._actors:
-            actor.ask()
-        answers = list(self._answers)
-        first, _ = self._ray.wait(answers, num_returns=1, timeout=1.0)
-        if not first:
-            return []
-        finished, _ = self._ray.wait(answers, num_returns=len(answers), timeout=0)
-        heard = [self._heard(reference, *self._answers.pop(reference)) for reference in finished]
-        return [said for said in heard if said is not None]
+    def shares(self) -> dict[int, float | None]:
+        with contextlib.suppress(self._ray.exceptions.RayError):  # the actor is being restarted
+            return self._ray.get(self._shares.all.remote(), timeout=_SHARE_SECONDS)
+        return {}
 
-    def _heard(
-        self, reference: Any, actor: "_Actor", kind: str
-    ) -> tuple["_Actor", str, Any] | None:
-        errors = self._ray.exceptions
-        try:
-            value = self._ray.get(reference)
-        except errors.RayTaskError as error:  # actors return what tasks raise: this is Ray's
-            return actor, "error", RunError(f"a worker failed: {error}")
-        except errors.RayError as error:
-            if kind == _SHARE or actor not in self._actors:
-                return None
-            self._actors.discard(actor)
-            actor.end(self._ray)  # it may be out of reach only: nobody else may write its run
-            return actor, "lost", _reason(error)
-        if kind == _SHARE:
-            actor.answered()
-            return None if value is None else (actor, "share", value)
-        actor.finished()
-        return actor, *value
+    def loss(self, ended: futures.Future) -> str | None:
+        reference, error = self._tasks.pop(ended), ended.exception()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            raise error.cause from None
+        if not isinstance(error, self._ray.exceptions.RayError):
+            return None
+        self._cancel(reference)  # it may be out of reach only: its run gets a new writer
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+
+    def _cancel(self, reference: Any) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
+            self._ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Ends all actors, and the connection if this pool made it."""
-        for actor in self._actors:
-            actor.end(self._ray)
-        self._actors.clear()
-        self._answers.clear()
-        for one in self._witnesses:
-            one.forget()
+        for reference in self._tasks.values():
+            self._cancel(reference)
+        self._ray.kill(self._shares)
+        self._witness.close()
         if self._disconnects:
             self._ray.shutdown()
 
 
-class _Actor:
-    def __init__(self, handle: Any, answers: dict[Any, tuple["_Actor", str]]) -> None:
-        self._handle = handle
-        self._answers = answers
-        self._busy = False
-        self._next_question = 0.0
+class _Shares(dict[int, float | None]):
+    """The actor: shares by number of the task, None for one that has begun only."""
 
-    def begin(self, task: Task, *, again: bool) -> None:
-        """Sends a task."""
-        self._answers[self._handle.perform.remote(task, again=again)] = (self, _TASK)
-        self._busy = True
-        self._next_question = time.monotonic() + _SHARE_SECONDS
+    def put(self, number: int, share: float | None) -> None:
+        self[number] = share
 
-    def ask(self) -> None:
-        """Asks how far the task is, from time to time, one question at a time."""
-        if self._busy and time.monotonic() >= self._next_question:
-            self._answers[self._handle.share.remote()] = (self, _SHARE)
-            self._next_question = math.inf
-
-    def answered(self) -> None:
-        """Lets the next question come."""
-        self._next_question = time.monotonic() + _SHARE_SECONDS
-
-    def finished(self) -> None:
-        """Ends the questions until there is another task."""
-        self._busy = False
-
-    def end(self, ray: ModuleType) -> None:
-        """Kills the process."""
-        with contextlib.suppress(ray.exceptions.RayError, ValueError):
-            ray.kill(self._handle, no_restart=True)
+    def all(self) -> dict[int, float | None]:
+        return dict(self)
 
 
-def _fitting(ray: ModuleType, threads: int) -> int:
-    """How many workers of so many threads the nodes have processors for."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(int(resources.get("CPU", 0)) // threads for resources in nodes)
+def _run(conditions: "Conditions", shares: Any, number: int, task: Task, *, again: bool) -> Any:
+    """Runs a task in a worker of the cluster."""
+    last = 0.0
+
+    def report(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SHARE_SECONDS:
+            last = time.monotonic()
+            shares.put.remote(number, share)
+
+    conditions.check()
+    shares.put.remote(number, None)
+    return perform(task, report, again=again)
 
 
-def _reason(error: Exception) -> str:
-    """The line of Ray's explanation that says most."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith("The actor is dead because")]
-    return (telling or lines[-1:] or [type(error).__name__])[0]
+def witness(place: Path) -> IO[bytes]:
+    """Opens `place` if it is a file, otherwise a file in that directory, which goes when closed.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    place = place.absolute()
+    if place.is_file():
+        return open(place, "rb")
+    for left in place.glob(".witness-*"):
+        with contextlib.suppress(OSError), open(left, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            left.unlink()
+    try:
+        opened = tempfile.NamedTemporaryFile(prefix=".witness-", dir=place)  # noqa: SIM115
+        os.chmod(opened.name, 0o644)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+    except OSError as error:
+        raise RunError(f"output_dir={str(place)!r} cannot be written ({error.strerror})") from None
+    return opened
+
+
+class Conditions:
+    """What must hold in a worker: it sees the same file and has the same packages.
+
+    Args:
+        threads: of one TensorFlow operation.
+        file: that the worker must see as this process does.
+    """
+
+    def __init__(self, threads: int, file: Path) -> None:
+        self._threads, self._file, self._digest = threads, file, _digest(file)
+        self._versions = versions()
+
+    def check(self) -> None:
+        """Checks a worker, and sets its threads.
+
+        Raises:
+            RunError: the file is not there, or is another one.
+            StackError: packages have other versions; the message has all.
+        """
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while _digest(self._file) != self._digest:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"output_dir={str(self._file.parent)!r} is not there, or is another one, on "
+                    f"the worker {platform.node()}: runs must lie on a file system that all nodes "
+                    "share"
+                )
+            time.sleep(0.2)
+        here = versions()
+        different = [
+            f"{name} {here[name]} instead of {version}"
+            for name, version in self._versions.items()
+            if here[name] != version
+        ]
+        if different:
+            raise StackError(
+                f"the worker {platform.node()} has {', '.join(different)}: results would differ; "
+                "install the same packages on every node"
+            )
+        set_threads(self._threads)
+
+
+def _digest(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ""
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of ft_tf and of the packages that results depend on."""
+    return {"ft_tf": ft_tf.__version__, **package_versions()}

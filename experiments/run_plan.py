@@ -1,0 +1,79 @@
+"""Trains the runs of a study beyond the paper, as its plan in experiments/plans states them.
+
+Examples:
+    python -m experiments.run_plan --plan=remedies --data_dir=DIR --output_dir=DIR
+    python -m experiments.run_plan --plan=remedies --seeds=3 --only=decay_0.012,plain
+    python -m experiments.run_plan --plan=remedies --list
+
+Every seed is complete before the next one begins. Ctrl-C is safe: the same command goes on from
+there. `report` reads the records.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import _app, _stack, _terminal, _workers, plans, presets
+from ft_tf import checks, study
+from ft_tf.errors import ArgumentError
+from ft_tf.study import datasets, jobs, schedule
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    _stack.define_flags()
+    _workers.define_flags()
+    flags.DEFINE_string("plan", None, f"One of {', '.join(plans.PLANS)}.")
+    flags.DEFINE_string("output_dir", None, "Where runs go; default results/PLAN.")
+    flags.DEFINE_integer("seeds", 1, "Trainings of every cell, with seeds 0, 1, ...")
+    flags.DEFINE_list("only", [], "Only runs with one of these in their name, comma separated.")
+    flags.DEFINE_bool("list", False, "Print the plan and the names of its runs, and stop.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the binary."""
+    del argv
+    checks.check_choice(plans.PLANS, plan=FLAGS.plan)
+    checks.check_positive_integer(seeds=FLAGS.seeds)
+    plan = plans.plan(FLAGS.plan)
+    configs = [presets.with_seed(run, seed) for seed in range(FLAGS.seeds) for run in plan.cells()]
+    names = [config.name(is_sample=False) for config in configs]
+    chosen = [
+        (config, name)
+        for config, name in zip(configs, names, strict=True)
+        if not FLAGS.only or any(part in name for part in FLAGS.only)
+    ]
+    if not chosen:
+        raise ArgumentError(
+            f"only={','.join(FLAGS.only)!r} is in the name of no run: names are like {names[0]}"
+        )
+    if FLAGS.list:
+        print(plan.__doc__)
+        print("\n".join(name for _, name in chosen))
+        return
+    executor = _workers.chosen()
+    _stack.start()
+    output_dir = Path(FLAGS.output_dir or f"results/{FLAGS.plan}")
+    sets = {}
+    for name in dict.fromkeys(config.dataset for config, _ in chosen):
+        sets[name] = datasets.get(name).load(data_dir=FLAGS.data_dir, download=FLAGS.download)
+        _terminal.show(sets[name].describe())
+    for config, _ in chosen:
+        study.check_fits(config, sets[config.dataset])
+    flagfile = _app.keep_flags(output_dir / "run_plan.flags")
+    schedule.execute(
+        [
+            jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
+            for config, _ in chosen
+        ],
+        executor=executor,
+        output_dir=output_dir,
+    )
+    _terminal.show(f"records below {output_dir}; tables: python -m experiments.report")
+    _terminal.show(f"the same again: python -m experiments.run_plan --flagfile={flagfile}")
+
+
+if __name__ == "__main__":
+    _app.run(main, define_flags, resumes=True)

@@ -1,0 +1,342 @@
+"""Names for people: rows of the paper, runs, and the settings in which variants differ.
+
+All that the report knows of a training algorithm, an architecture or a data set by its name is in
+this file: names, families (which give colours), and which rows are ablations or controls.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+ALGORITHMS = {
+    "natural": "natural",
+    "tikhonov": "Tikhonov",
+    "additive_gaussian": "additive noise",
+    "multiplicative_gaussian": "multiplicative noise",
+    "jacobian_penalty": "Jacobian penalty",
+    "trades": "TRADES",
+    "trades_normalized_example": "TRADES, the authors' normalised example",
+    "dpsgd": "DP-SGD",
+    "dpsgd_clip_only": "clipping alone",
+    "dpsgd_noise_only": "noise alone",
+    "natural_dropout": "dropout",
+    "natural_fault_aware": "faults in training",
+    "natural_stopped": "natural, stopped",
+}
+ARCHITECTURES = {
+    "circles_mlp": "MLP",
+    "fmnist_dnn": "DNN",
+    "fmnist_cnn": "CNN",
+    "fmnist_cnn_1": "CNN 1",
+    "fmnist_cnn_2": "CNN 2",
+    "fmnist_cnn_2_tutorial": "CNN 2 (tutorial)",
+    "cifar10_cnn": "CNN",
+}
+DATASETS = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "circles": "circles"}
+CLASSES = {"fashion_mnist": 10, "cifar10": 10, "circles": 2}
+"""Number of classes of each data set, all of equal size."""
+_PREFIXES = {"fmnist": "fashion_mnist", "cifar10": "cifar10", "circles": "circles"}
+FORMS = {
+    "fixed_data": "the paper's 100 points, new initial weights",
+    "redrawn_data": "points drawn anew",
+}
+"""How the replicates of Table 3 were made."""
+
+NATURAL, TIKHONOV, TRADES, PRIVATE = "natural", "tikhonov", "trades", "dpsgd"
+STOPPED, CLIP_ONLY, NOISE_ONLY = "natural_stopped", "dpsgd_clip_only", "dpsgd_noise_only"
+CONTROLS = ("natural_dropout", "natural_fault_aware", "jacobian_penalty")
+"""Our rows next to the natural one: trained for fault tolerance, or Bishop's penalty."""
+FAMILIES = (NATURAL, TIKHONOV, TRADES, PRIVATE)
+OFFICIAL_EPOCHS = {TRADES: 76}
+"""Epochs of the algorithm's official script for CIFAR-10."""
+OTHER = "other"
+FITTED = ", fitted"
+"""How the kind of a fitted group ends."""
+_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
+UNCLIPPED = 1e6
+"""From this clip norm on no gradient is clipped; the noise's deviation is what then matters."""
+
+
+class Runs(Protocol):
+    """What this module reads of a group of runs; `ft_tf.report.groups.Group` has it."""
+
+    row: str
+    key: str
+    is_fitted: bool
+    shared: dict[str, Any]
+    config: dict[str, Any]
+
+
+def parts_of(row: str) -> tuple[str, str, str, str]:
+    """Returns exhibit, architecture, algorithm and value of a row's id; "" where it lacks one.
+
+    >>> parts_of("table_8/fmnist_dnn/dpsgd/2.97"), parts_of("other/mine")
+    (('table_8', 'fmnist_dnn', 'dpsgd', '2.97'), ('other', 'mine', '', ''))
+    """
+    parts = (*row.split("/", maxsplit=3), "", "", "")
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def algorithm(name: str) -> str:
+    """Returns the short name of an algorithm."""
+    return ALGORITHMS.get(name, name)
+
+
+def architecture(name: str) -> str:
+    """Returns the short name of an architecture."""
+    return ARCHITECTURES.get(name, name)
+
+
+def dataset_of(architecture_name: str) -> str:
+    """Returns the id of the data set that one of our architectures is for; "" for another.
+
+    >>> dataset_of("cifar10_cnn")
+    'cifar10'
+    """
+    return _PREFIXES.get(architecture_name.split("_")[0], "")
+
+
+def describe_architecture(name: str) -> str:
+    """Returns an architecture's name with its data set.
+
+    >>> describe_architecture("fmnist_cnn_1")
+    'CNN 1 on Fashion-MNIST'
+    """
+    data = DATASETS.get(dataset_of(name))
+    return f"{architecture(name)} on {data}" if data else name
+
+
+def deviations(text: str) -> str:
+    """Introduces the deviations of a run from our preset at paper scale; "" for none.
+
+    >>> deviations("epochs 10 of 60; learning rate 0.3, not 0.15")
+    'unlike our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15'
+    """
+    return f"unlike our preset at paper scale: {text}" if text else ""
+
+
+def paper_row(architecture_name: str, algorithm_name: str, parameter: str, value: str) -> str:
+    """Returns the name of a row of the paper, with the paper's parameter.
+
+    >>> paper_row("fmnist_cnn", "dpsgd", "epsilon_dp", "2.97")
+    'CNN DP-SGD (paper: epsilon 2.97)'
+    """
+    name = f"{architecture(architecture_name)} {algorithm(algorithm_name)}".strip()
+    if parameter in _PARAMETERS and value and algorithm_name != NATURAL:
+        source = "paper: " if algorithm_name == PRIVATE else ""
+        name += f" ({source}{_PARAMETERS[parameter]} {value})"
+    return name
+
+
+def own_row(row: str) -> str:
+    """Returns the name of a row that the paper lacks, from its id.
+
+    >>> own_row("table_3/circles_mlp/jacobian/0.1")
+    'MLP jacobian 0.1'
+    >>> own_row("table_8/fmnist_dnn/dpsgd_noise_only/0.49")
+    "DNN noise alone (paper's epsilon 0.49)"
+    """
+    _, *parts = row.split("/")
+    if len(parts) > 2 and parts[1] in (NOISE_ONLY, STOPPED):
+        parts[2] = f"(paper's epsilon {parts[2]})"
+    if len(parts) > 1:
+        parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
+    return " ".join(parts)
+
+
+def is_main(row: str, *, is_printed: bool) -> bool:
+    """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
+    exhibit, _, name, value = parts_of(row)
+    if exhibit == OTHER or is_printed:
+        return True
+    return name.startswith(TRADES) or (name == PRIVATE and bool(value))
+
+
+def family(group: Runs) -> str:
+    """Returns the family that gives a group its colours; ablations and controls are "other"."""
+    if group.is_fitted:
+        return "fitted"
+    if parts_of(group.row)[2] in (*CONTROLS, CLIP_ONLY, NOISE_ONLY):
+        return OTHER
+    name = (group.config.get("algorithm") or {}).get("name", "")
+    return name if name in FAMILIES else OTHER
+
+
+def kind(group: Runs) -> str:
+    """Returns the algorithm of a group with the setting that matters, as the trade-off names it."""
+    name, options = parts_of(group.row)[2], group.config["algorithm"]
+    if name == STOPPED:
+        return "natural, stopped at the accuracy of a DP run"
+    if name in (*CONTROLS, CLIP_ONLY, NOISE_ONLY):
+        return algorithm(name)
+    label = algorithm(options["name"])
+    if group.config.get("augment"):
+        label += " with crops and flips"
+    if options["name"] == PRIVATE:
+        fitted = FITTED if group.is_fitted else ""
+        return f"{label}, noise multiplier {options['noise_multiplier']:g}{fitted}"
+    if options["name"] == TRADES:
+        if options.get("normalized_example"):
+            return algorithm("trades_normalized_example")
+        return f"{label}, epsilon {radius(options['epsilon'])}, beta {options['beta']:g}"
+    return label
+
+
+def describe_circles(noise: str, sigma: float | None, form: str) -> str:
+    """Returns the training of Table 3 that a result is of."""
+    scale = "l2" if noise == TIKHONOV else "sigma"
+    name = f"{algorithm(noise)}, {scale} {sigma:g}" if sigma else algorithm(noise)
+    return f"{name}; {FORMS.get(form, form)}"
+
+
+def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> str:
+    """Returns the algorithm with its options, the architecture, the length and the label.
+
+    Args:
+        config: the configuration that replicates share.
+        trained_on: training devices other than the evaluating one -> seeds trained there.
+    """
+    name, options = _algorithm(config)
+    epochs = config["epochs"]
+    most = "at most " if config.get("stop_at_test_accuracy") else ""
+    length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
+    parts = [", ".join([name, *options]), config["architecture"], length]
+    parts += [config["label"]] * bool(config.get("label"))
+    for device, seeds in trained_on.items():
+        plural = "s" * (len(seeds) > 1)
+        parts.append(f"seed{plural} {', '.join(map(str, seeds))} trained on {device}")
+    return "; ".join(parts)
+
+
+def short_names(groups: Sequence[Runs]) -> dict[str, str]:
+    """For a figure's legend: key of each group -> the algorithm with its first option.
+
+    Where two groups of one architecture would get the same name, the settings in which they differ
+    are added.
+    """
+    same: dict[tuple[str, str], list[Runs]] = {}
+    for group in groups:
+        name, options = _algorithm({**group.config, "precision": "float32"})
+        fitted = ["fitted"] if group.is_fitted else []
+        short = ", ".join([name, *options[:1], *fitted])
+        same.setdefault((group.config.get("architecture", ""), short), []).append(group)
+    return {
+        group.key: f"{short}, {variant}" if variant else short
+        for (_, short), found in same.items()
+        for group, variant in zip(found, variants(found), strict=True)
+    }
+
+
+def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
+    """Returns the name of a configuration's algorithm and its options."""
+    options = config.get("algorithm") or {"name": "?"}
+    name = _with_additions(algorithm(options["name"]), config)
+    if options["name"] == TIKHONOV:
+        return name, [f"l2 {options['l2']:g}"]
+    if "sigma" in options:
+        return name, [f"sigma {options['sigma']:g}"]
+    if options["name"] == TRADES:
+        space = " in normalised space" if options.get("normalized_example") else ""
+        return name, [
+            f"epsilon {radius(options['epsilon'])}{space}",
+            f"beta {options['beta']:g}",
+            f"{options['num_steps']} steps of {options['step_size']:.4g}",
+            *([options["distance"]] if options.get("distance", "l_inf") != "l_inf" else []),
+        ]
+    if options["name"] == PRIVATE:
+        return name, [
+            *_noise_and_clip(options),
+            *(["shuffled batches"] if options.get("sampling") == "shuffle" else []),
+            *(["reference engine"] if options.get("engine") == "reference" else []),
+        ]
+    return name, []
+
+
+def _noise_and_clip(options: dict[str, Any]) -> list[str]:
+    sigma, clip = options["noise_multiplier"], options["l2_norm_clip"]
+    if not sigma:
+        return [f"clipping only, clip {clip:g}"]
+    if clip >= UNCLIPPED:
+        return [f"noise only, deviation {sigma * clip:g}"]
+    return [f"noise multiplier {sigma:g}", f"clip {clip:g}"]
+
+
+def _with_additions(name: str, config: dict[str, Any]) -> str:
+    if config.get("augment"):
+        name += " with crops and flips"
+    if config.get("precision", "float32") != "float32":
+        name += f" in {config['precision']}"
+    if config.get("dropout"):
+        name += f" with dropout {config['dropout']:g}"
+    if config.get("fault_aware_rate"):
+        name += f" under {config['fault_aware_rate']:.0%} faulty {config['fault_aware_target']}"
+    stop = config.get("stop_at_test_accuracy")
+    if isinstance(stop, str):
+        name += " stopped at the test accuracy of its DP run"
+    elif stop:
+        name += f" stopped at {stop:.2%} test"
+    return name
+
+
+def radius(epsilon: float) -> str:
+    """Returns the radius of a ball, as a multiple of 1/255 where it is one.
+
+    >>> radius(8 / 255), radius(0.1), radius(0.031)
+    ('8/255', '0.1', '0.031')
+    """
+    steps = 255 * epsilon
+    is_whole = abs(steps - round(steps)) < 1e-9 and round(steps) > 0
+    return f"{round(steps)}/255" if is_whole else f"{epsilon:.4g}"
+
+
+def variants(groups: Sequence[Runs], *, named: Iterable[str] = ()) -> list[str]:
+    """For each variant of a row, the settings in which it differs from the others.
+
+    A single variant gets "". Forms of Table 3 are named alone, not by the fingerprints of their
+    points. Settings in `named` are included where all variants share them too.
+    """
+    flat = [flatten(group.shared) for group in groups]
+    keys = sorted({key for settings in flat for key in settings})
+    differing = [key for key in keys if len({_text(settings, key) for settings in flat}) > 1]
+    if "form" in differing:
+        differing = [key for key in differing if key != "fingerprint"]
+    shown = [key for key in differing if not key.startswith("rows")] or differing
+    # A label repeats what the other settings say; that a run is fitted is marked elsewhere.
+    shown = [key for key in shown if key not in ("fitted", "label")] or shown
+    shown = sorted({*shown, *named})
+    return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
+
+
+def _setting(key: str, value: str) -> str:
+    if key == "form" and value in FORMS:
+        return FORMS[value]
+    if key == "augment":
+        return "crops and flips" if value == "True" else "no augmentation"
+    if key == "label" and value:  # as in "table_4_6-paper"
+        table, _, scale = value.removesuffix("-fitted").partition("-")
+        numbers = table.removeprefix("table_").replace("_", " and ")
+        return f"{'Table ' * table.startswith('table_')}{numbers}" + (
+            f", {scale}" if scale not in ("", "paper") else ""
+        )
+    return f"{key.removeprefix('algorithm.')} {value or 'none'}"
+
+
+def _text(settings: dict[str, Any], key: str) -> str:
+    value = settings.get(key, "")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)[:12] if key == "fingerprint" else str(value)
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a configuration with dotted keys and lists as text; "config." is left out."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if key == "config" and not prefix:
+            flat.update(flatten(item))
+        elif isinstance(item, dict):
+            flat.update(flatten(item, f"{prefix}{key}."))
+        elif isinstance(item, list):
+            flat[prefix + key] = "; ".join(map(str, item))
+        else:
+            flat[prefix + key] = item
+    return flat

@@ -1,0 +1,393 @@
+"""The claims of the paper, each as one effect with its intervals and a word (experiments/RULE.md).
+
+>>> claims = effects.claims(records.load_all(directory))  # doctest: +SKIP
+>>> effects.claims_frame(claims)[["sentence", "estimate", "low", "high", "word"]]  # doctest: +SKIP
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import pandas as pd
+
+from ft_tf import intervals
+from ft_tf.intervals import Estimate, NetworkMean
+from ft_tf.records import Record
+from ft_tf.report import effects_premise
+from ft_tf.report.effects_agreement import agreement, agreement_by_data
+from ft_tf.report.effects_pairs import (
+    Measure,
+    Pair,
+    Pairs,
+    against_bound,
+    as_in_figure_3,
+    at_equal_accuracy,
+    at_equal_training,
+    by,
+    by_radius,
+    network_of,
+    networks_of,
+    with_input_noise,
+)
+from ft_tf.report.effects_premise import noise_walk, premise, remedies
+from ft_tf.report.effects_runs import Trained, trained
+
+__all__ = [
+    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame", "headline",
+    "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
+]  # fmt: skip
+
+LEVEL = 0.05
+LOST, GAP, TAU = 5.0, 1.0, 0.1
+"""Smallest effects of interest: points under faults, points of gap, Kendall's tau."""
+OTHER_COLUMNS = (
+    "algorithm", "measure", "estimate", "low", "high", "low_networks", "high_networks",
+    "networks", "trainings",
+)  # fmt: skip
+DECIDED = ("supported", "contradicted")
+NO_DIFFERENCE, INCONCLUSIVE = "no difference", "inconclusive"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a claim's forest plot.
+
+    Attributes:
+        network: name of the network.
+        label: name of the setting; "" for the mean over the network's settings.
+        role: "network", "counted" (a setting), "control", or "context" (not matched).
+        estimate: the effect.
+        low: lower end of its 95% interval over seeds; NaN without one.
+        high: upper end.
+        trainings: number of values behind it.
+        records: names of the records behind it.
+    """
+
+    network: str
+    label: str
+    role: str
+    estimate: float
+    low: float
+    high: float
+    trainings: int
+    records: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what the records say of it.
+
+    Attributes:
+        id: short name.
+        sentence: the claim.
+        measure: what `estimate` is, with its unit.
+        sign: 1 if a positive effect supports the claim, -1 if a negative one does.
+        smallest: the smallest effect of interest.
+        estimate: plain mean over networks; NaN without matched comparisons.
+        low: lower end of its 95% interval over trainings, the networks fixed.
+        high: upper end.
+        low_networks: lower end of the random-effects interval of the mean over networks like these.
+        high_networks: upper end.
+        low_other_network: lower end of the prediction interval for one further network.
+        high_other_network: upper end.
+        range: smallest and largest effect of a network.
+        networks: number of networks.
+        trainings: number of matched values.
+        p: two-sided p-value of an effect of 0.
+        p_holm: `p` after Holm's correction over the claims.
+        p_equivalence: p-value of an effect of at least `smallest` in size.
+        p_equivalence_holm: `p_equivalence` after Holm's correction.
+        word: "supported", "contradicted", "no difference", "mixed" or "inconclusive".
+        note: what a reader of the word should know.
+        rows: the effect by network and setting.
+    """
+
+    id: str
+    sentence: str
+    measure: str
+    sign: int
+    smallest: float
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    low_networks: float = math.nan
+    high_networks: float = math.nan
+    low_other_network: float = math.nan
+    high_other_network: float = math.nan
+    range: tuple[float, float] = (math.nan, math.nan)
+    networks: int = 0
+    trainings: int = 0
+    p: float = math.nan
+    p_holm: float = math.nan
+    p_equivalence: float = math.nan
+    p_equivalence_holm: float = math.nan
+    word: str = INCONCLUSIVE
+    note: str = ""
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """Unit of the effect: "points", or "" for Kendall's tau."""
+        return "" if self.id == "premise" else "points"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """A claim before the records: its sentence, measure, and where its values come from."""
+
+    id: str
+    sentence: str
+    measure: str
+    sign: int
+    smallest: float
+    pairs: Callable[[Sequence[Trained], Sequence[Record]], Pairs]
+    left_out: str
+
+
+_LOST = "accuracy lost at 10% stuck-at-0 weights"
+_UNEQUAL = "without a partner within 1 point of test accuracy"
+# fmt: off
+_KINDS = (
+    _Kind("input_noise", "Small noise on the inputs narrows the gap (Table 3)",
+          "gap with small noise minus without, points", -1, GAP,
+          lambda _, records: with_input_noise(records), "of unequal training accuracy"),
+    _Kind("robust_tolerance", "Adversarial training lowers fault tolerance",
+          f"{_LOST}, TRADES minus natural, points", 1, LOST,
+          lambda runs, _: at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
+    _Kind("dp_tolerance", "Differential privacy raises fault tolerance",
+          f"{_LOST}, DP-SGD minus natural, points", -1, LOST,
+          lambda runs, _: at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
+    _Kind("theorem_1", "The gap is bounded by Theorem 1", "bound minus gap, points", 1, GAP,
+          lambda runs, _: against_bound(runs), "with a bound of 100 points or more"),
+    _Kind("dp_gap", "Differential privacy narrows the gap",
+          "gap, DP-SGD minus natural at equal test accuracy, points", -1, GAP,
+          lambda runs, _: at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
+    _Kind("robust_overfit", "Robust models overfit more",
+          "gap, TRADES minus natural at equal training accuracy, points", 1, GAP,
+          lambda runs, _: at_equal_training(runs), "whose accuracy no natural curve passes"),
+    _Kind("more_epsilon", "A larger adversary, a larger gap (Table 6)",
+          "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP,
+          lambda runs, _: by_radius(runs), "whose accuracy the other curve does not pass"),
+    _Kind("robust_faults", "Robust models drop more from 50 to 90% faults (Figure 3)",
+          "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST,
+          lambda runs, _: as_in_figure_3(runs), "at chance by 50% faults on a side"),
+)
+# fmt: on
+_PREMISE = Claim(
+    "premise", "A smaller gap goes with more fault tolerance", f"Kendall's tau of gap and {_LOST}",
+    1, TAU,
+)  # fmt: skip
+
+
+def claims(records: Iterable[Record]) -> list[Claim]:
+    """All nine claims, judged together."""
+    records = list(records)
+    runs = trained(records)
+    found = [_estimated(kind, kind.pairs(runs, records)) for kind in _KINDS]
+    found.append(_of_premise(runs))
+    return _worded(found)
+
+
+def _estimated(kind: _Kind, pairs: Pairs) -> tuple[Claim, list[Estimate]]:
+    counted = [pair for pair in pairs.values if pair.role == "counted"]
+    networks = networks_of(counted)
+    borrowed = intervals.with_borrowed_spread(list(networks.values()))
+    of_networks = dict(zip(networks, borrowed, strict=True))
+    claim = Claim(
+        kind.id, kind.sentence, kind.measure, kind.sign, kind.smallest,
+        trainings=len(counted),
+        note=_note(kind, pairs, of_networks),
+        rows=tuple(_rows(pairs.values, of_networks)),
+    )  # fmt: skip
+    if not networks:
+        return claim, []
+    studied = intervals.over_networks(list(networks.values()))
+    claim = dataclasses.replace(
+        claim,
+        estimate=studied.value,
+        low=studied.low,
+        high=studied.high,
+        p=studied.p,
+        p_equivalence=studied.p_equivalence(claim.smallest),
+    )
+    estimates = [network.estimate for network in borrowed]
+    population = intervals.mean_of_population(list(networks.values()))
+    return _beyond(claim, estimates, population), estimates
+
+
+def _beyond(claim: Claim, networks: Sequence[Estimate], population: Estimate) -> Claim:
+    """Adds the range over networks, and what is said of networks that were not trained."""
+    values = [network.value for network in networks]
+    claim = dataclasses.replace(claim, networks=len(values), range=(min(values), max(values)))
+    if len(values) < 2:
+        return claim
+    other = intervals.prediction(values, unit="network")
+    return dataclasses.replace(
+        claim,
+        low_networks=population.low,
+        high_networks=population.high,
+        low_other_network=other.low,
+        high_other_network=other.high,
+    )
+
+
+def _rows(pairs: Sequence[Pair], networks: dict[str, NetworkMean]) -> Iterable[Row]:
+    for name, mine in by(pairs, "network").items():
+        if name in networks:
+            found = networks[name].estimate
+            count = networks[name].trainings
+            yield Row(name, "", "network", found.value, found.low, found.high, count)
+        for role in ("counted", "control", "context"):
+            settings = by([pair for pair in mine if pair.role == role], "setting").values()
+            yield from sorted(
+                (_of_setting(setting) for setting in settings), key=lambda row: row.label
+            )
+
+
+def _of_setting(pairs: Sequence[Pair]) -> Row:
+    first = pairs[0]
+    found = network_of([dataclasses.replace(pair, setting="") for pair in pairs]).estimate
+    names = tuple(dict.fromkeys(name for pair in pairs for name in pair.records))
+    where = (first.network, first.label, first.role)
+    return Row(*where, found.value, found.low, found.high, len(pairs), names)
+
+
+def _note(kind: _Kind, pairs: Pairs, networks: dict[str, NetworkMean]) -> str:
+    counted = [pair for pair in pairs.values if pair.role == "counted"]
+    parts = []
+    if not counted:
+        parts.append("no matched comparisons")
+        context = [pair for pair in pairs.values if pair.role == "context"]
+        if context:
+            value = intervals.over_networks(list(networks_of(context).values())).value
+            parts.append(f"not matched, at the end of training: {value:+.1f} points")
+    if pairs.left_out:
+        parts.append(f"{pairs.left_out} left out, {kind.left_out}")
+    borrowed = sum(network.is_borrowed for network in networks.values())
+    if borrowed:
+        parts.append(f"{borrowed} of {len(networks)} networks with one seed and borrowed spread")
+    elif networks and not any(network.freedom for network in networks.values()):
+        parts.append("one seed: no interval")
+    if any(pair.is_stopped_on_test for pair in counted):
+        parts.append("partners were stopped on test images")
+    return "; ".join(parts)
+
+
+def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
+    found = effects_premise.correlation(effects_premise.models(runs))
+    if not found.networks:
+        return _PREMISE, []
+    apart = effects_premise.correlation(effects_premise.models(runs, private=False))
+    claim = dataclasses.replace(
+        _PREMISE,
+        estimate=found.tau,
+        low=found.low,
+        high=found.high,
+        trainings=found.models,
+        p=found.p,
+        p_equivalence=found.p_equivalence(TAU),
+        note=(
+            f"given test accuracy {found.partial:+.2f}; without DP-SGD {apart.tau:+.2f} "
+            f"[{apart.low:+.2f}, {apart.high:+.2f}]"
+        ),
+        rows=tuple(
+            Row(n.network, "", "network", n.tau, n.low, n.high, n.models) for n in found.networks
+        ),
+    )
+    estimates = [network.estimate for network in found.networks]
+    variances = [estimate.standard_error**2 for estimate in estimates]
+    taus = [estimate.value for estimate in estimates]
+    return _beyond(claim, estimates, intervals.random_effects(taus, variances)), estimates
+
+
+def _worded(found: Sequence[tuple[Claim, list[Estimate]]]) -> list[Claim]:
+    corrected = intervals.holm([claim.p for claim, _ in found])
+    equivalence = intervals.holm([claim.p_equivalence for claim, _ in found])
+    worded = []
+    for (claim, networks), p, p_same in zip(found, corrected, equivalence, strict=True):
+        sign = claim.sign
+        ends = sorted((sign * claim.low, sign * claim.high))
+        turned = [dataclasses.replace(network, value=sign * network.value) for network in networks]
+        word = intervals.outcome(*ends, claim.smallest, turned) if networks else INCONCLUSIVE
+        if (word in DECIDED and not p <= LEVEL) or (word == NO_DIFFERENCE and not p_same <= LEVEL):
+            word = INCONCLUSIVE
+        worded.append(dataclasses.replace(claim, p_holm=p, p_equivalence_holm=p_same, word=word))
+    return worded
+
+
+def headline(claims: Iterable[Claim]) -> str:
+    """At most three short sentences: faults under DP-SGD, gaps at equal learning, the premise."""
+    by_id = {claim.id: claim for claim in claims if not math.isnan(claim.low)}
+    sentences = []
+    if faults := by_id.get("dp_tolerance"):
+        sentences.append(
+            "At equal accuracy, 10% stuck-at-0 weights cost DP-SGD "
+            f"{abs(faults.estimate):.1f} points {_ends(faults)} "
+            f"{'more' if faults.estimate > 0 else 'less'} than natural training."
+        )
+    names = {"dp_gap": "DP-SGD", "robust_overfit": "TRADES"}
+    gaps = [
+        f"{by_id[id].estimate:+.1f} {_ends(by_id[id])} for {name}"
+        for id, name in names.items()
+        if id in by_id
+    ]
+    if gaps:
+        sentences.append(
+            f"At equal learning, gaps differ from natural training's by {' and '.join(gaps)}."
+        )
+    if premise := by_id.get("premise"):
+        sentences.append(
+            "The gap does not predict fault tolerance"
+            if premise.word != "supported"
+            else "A smaller gap goes with more fault tolerance"
+        )
+        sentences[-1] += f": tau {premise.estimate:+.2f} {_ends(premise, 2)}."
+    return " ".join(sentences) or "No claim has an interval yet: each needs matched seeds."
+
+
+def _ends(claim: Claim, digits: int = 1) -> str:
+    return f"[{claim.low:.{digits}f}, {claim.high:.{digits}f}]"
+
+
+def other_measures(records: Iterable[Record]) -> pd.DataFrame:
+    """Other measures of fault tolerance at equal accuracy, a line per algorithm and measure.
+
+    As in the claims: the run minus its stopped partner; without words.
+    """
+    runs = trained(records)
+    measures: dict[str, Measure] = {
+        "lost at 10% weights": Trained.lost,
+        "lost at 1% weights": lambda run: run.lost(0.01),
+        "lost at 10% units": lambda run: run.lost(target="units"),
+        "normalized area, weights": Trained.normalized_area,
+        "normalized area, units": lambda run: run.normalized_area("units"),
+    }
+    lines = []
+    for name, (title, measure) in itertools.product(("dpsgd", "trades"), measures.items()):
+        pairs = at_equal_accuracy(runs, name, measure).values
+        networks = networks_of([pair for pair in pairs if pair.role == "counted"])
+        if networks:
+            found = intervals.over_networks(list(networks.values()))
+            population = intervals.mean_of_population(list(networks.values()))
+            line = (name, title, found.value, found.low, found.high)
+            line += (population.low, population.high, len(networks))
+            lines.append((*line, sum(network.trainings for network in networks.values())))
+    return pd.DataFrame(lines, columns=list(OTHER_COLUMNS))
+
+
+def claims_frame(claims: Iterable[Claim]) -> pd.DataFrame:
+    """A line per claim: every field but its rows; `range` as two columns."""
+    columns = [field.name for field in dataclasses.fields(Claim) if field.name != "rows"]
+    frame = pd.DataFrame([vars(claim) for claim in claims], columns=columns)
+    ends = pd.DataFrame(
+        frame["range"].tolist(), columns=["smallest_network", "largest_network"], index=frame.index
+    )
+    return frame.drop(columns="range").join(ends)
+
+
+def rows_frame(claims: Iterable[Claim]) -> pd.DataFrame:
+    """A line per claim, network and setting: what the forest plots show."""
+    columns = ["claim", *(field.name for field in dataclasses.fields(Row))]
+    lines = [{"claim": claim.id, **vars(row)} for claim in claims for row in claim.rows]
+    return pd.DataFrame(lines, columns=columns)

@@ -1,0 +1,122 @@
+"""Which rows of the paper's tables our runs replicate (experiments/RULE.md)."""
+
+import dataclasses
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf import intervals
+from ft_tf.records import Circles, Record
+from ft_tf.report import paper
+from ft_tf.report.effects_runs import trained
+
+REPLICATED, NOT_REPLICATED = "replicated", "not replicated"
+NOT_ATTEMPTED = "not attempted"
+TOLERANCES = {"train": 2.0, "test": 2.0, "gap": 1.0}
+"""Differences in points that count as agreement whatever the prediction interval."""
+LEAST = 3
+"""Trainings that a prediction interval takes."""
+_PRINTED = {"train": "train_accuracy", "test": "test_accuracy", "gap": "generalization_error"}
+COLUMNS = (
+    "row", "exhibit", "dataset", "word",
+    *(f"{name}{part}" for name in TOLERANCES for part in ("_paper", "", "_difference", "_allowed")),
+    "trainings", "variants", "records",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """One setting that was run for a row, in points."""
+
+    values: dict[str, tuple[float, ...]]
+    records: tuple[str, ...]
+
+    def cells(self, row: paper.PaperRow) -> dict[str, Any]:
+        """Our means, their differences from the paper's, and how large those may be."""
+        cells: dict[str, Any] = {}
+        for name, values in self.values.items():
+            printed = 100 * getattr(row, _PRINTED[name])
+            half = 0.0
+            if len(values) >= LEAST:
+                half = intervals.prediction(values, unit="training").half_width
+            mean = statistics.fmean(values)
+            cells |= {f"{name}_paper": printed, name: mean, f"{name}_difference": mean - printed}
+            cells[f"{name}_allowed"] = max(half, TOLERANCES[name])
+        return cells | {"trainings": len(self.values["gap"]), "records": " ".join(self.records)}
+
+
+def agreement(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per row of the paper's tables: replicated, not replicated, or not attempted.
+
+    All three of training accuracy, test accuracy and gap must lie within `*_allowed` of the
+    paper's: the half-width of our prediction interval for one more training, or the tolerance,
+    whichever is larger. Of several variants of a row the nearest is shown.
+    """
+    variants = _variants(list(records))
+    lines = []
+    for row in paper.all_rows():
+        if not row.exhibit.startswith("table"):
+            continue
+        found = [variant.cells(row) for variant in variants.get(row.id, ())]
+        nearest = min(found, key=_farthest, default=None)
+        word = NOT_ATTEMPTED
+        if nearest:
+            word = REPLICATED if _farthest(nearest) <= 1 else NOT_REPLICATED
+        line = {"row": row.id, "exhibit": row.exhibit, "dataset": row.dataset, "word": word}
+        printed = {f"{name}_paper": 100 * getattr(row, _PRINTED[name]) for name in TOLERANCES}
+        empty = {"trainings": 0, "records": ""}
+        lines.append({**line, **printed, **empty, **(nearest or {}), "variants": len(found)})
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _farthest(cells: dict[str, Any]) -> float:
+    """Largest difference, as a share of what is allowed."""
+    return max(abs(cells[f"{n}_difference"]) / cells[f"{n}_allowed"] for n in TOLERANCES)
+
+
+def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
+    settings = defaultdict(list)
+    for run in trained(records):
+        for row in run.record.rows if run.counts else ():
+            settings[row, run.network, run.setting].append(run)
+    found = defaultdict(list)
+    for (row, *_), runs in sorted(settings.items(), key=lambda item: item[0]):
+        values = {name: tuple(getattr(run, name) for run in runs) for name in TOLERANCES}
+        found[row].append(_Variant(values, tuple(run.record.name for run in runs)))
+    for record in records:
+        if isinstance(record, Circles) and record.form == "fixed_data":
+            for row, result in record.results.items():
+                train, test = ([100 * value for value in v] for v in (result.train, result.test))
+                gap = [a - b for a, b in zip(train, test, strict=True)]
+                values = {"train": tuple(train), "test": tuple(test), "gap": tuple(gap)}
+                found[row].append(_Variant(values, (record.name,)))
+    return found
+
+
+def agreement_by_data(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Mean absolute error in points and Pearson's correlation over rows, by data set and value.
+
+    Args:
+        agreement: what `agreement` gives; rows that were not attempted are left out.
+    """
+    attempted = agreement[agreement["word"] != NOT_ATTEMPTED]
+    lines = []
+    for dataset, rows in attempted.groupby("dataset"):
+        for name in TOLERANCES:
+            printed, ours = rows[f"{name}_paper"].astype(float), rows[name].astype(float)
+            varies = len(rows) > 2 and printed.nunique() > 1 and ours.nunique() > 1
+            lines.append(
+                {
+                    "dataset": dataset,
+                    "value": name,
+                    "rows": len(rows),
+                    "replicated": int((rows["word"] == REPLICATED).sum()),
+                    "mean_absolute_error": float((ours - printed).abs().mean()),
+                    "correlation": float(printed.corr(ours)) if varies else math.nan,
+                }
+            )
+    return pd.DataFrame(lines)

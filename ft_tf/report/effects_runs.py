@@ -1,0 +1,234 @@
+"""Trained runs with the values that claims compare, in points (experiments/RULE.md)."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+from ft_tf.records import Record, Run
+
+RATE = 0.1
+"""Share of stuck-at-0 weights of the primary measure."""
+_AT_CHANCE = 0.1
+_LAST_RATE = 0.9
+_NOT_A_SETTING = (
+    "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
+    "stop_at_holdout_accuracy",
+)  # fmt: skip
+_ONE_TABLE = {"table_6": "table_4"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run with the values that claims compare."""
+
+    record: Run
+
+    @property
+    def algorithm(self) -> dict[str, Any]:
+        """Options of the training algorithm, and its name."""
+        return self.record.config["algorithm"]
+
+    @property
+    def network(self) -> str:
+        """Architecture, as the name of the network: each belongs to one data set."""
+        return self.record.config["architecture"]
+
+    @property
+    def seed(self) -> int:
+        """Training seed."""
+        return self.record.config["seed"]
+
+    @cached_property
+    def part(self) -> str:
+        """Algorithm in the id of its row, such as "natural_stopped"; "" without a row."""
+        return self.record.rows[0].split("/")[2] if self.table else ""
+
+    @cached_property
+    def table(self) -> str:
+        """Table of the paper; Tables 4 and 6 are one. "" for a run without a row."""
+        found = [row.split("/")[0] for row in self.record.rows if row.startswith("table_")]
+        return _ONE_TABLE.get(found[0], found[0]) if found else ""
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What two runs must share to be compared."""
+        config = self.record.config
+        data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
+        return self.table, self.record.data.fingerprint, self.network, self.seed, *data
+
+    @cached_property
+    def setting(self) -> str:
+        """Configuration without seeds, and without options that are off: those may be new ones."""
+        rows = self.record.rows if self.is_stopped else ()
+        return json.dumps([_options(self.record.config, seeds=False), rows], sort_keys=True)
+
+    @cached_property
+    def recipe(self) -> str:
+        """Its setting whatever number of training images was held out."""
+        config = {key: value for key, value in self.record.config.items() if key != "holdout"}
+        return json.dumps(_options(config, seeds=False), sort_keys=True)
+
+    @cached_property
+    def training(self) -> str:
+        """Equal for runs that must give the same weights: a second one is no further training."""
+        options = _options(self.record.config, seeds=True)
+        if options["algorithm"]["name"] == "dpsgd" and "noise_seed" not in options["algorithm"]:
+            options["name"] = self.record.name
+        return json.dumps([options, self.record.training.steps], sort_keys=True)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether training ended at an accuracy, not after its epochs."""
+        return self.part == "natural_stopped"
+
+    @property
+    def counts(self) -> bool:
+        """Whether the run may enter an estimate: neither fitted nor of the scale smoke."""
+        config = self.record.config
+        return not config.get("fitted") and "smoke" not in config.get("label", "").split("-")
+
+    @property
+    def train(self) -> float:
+        """Training accuracy."""
+        return 100 * self.record.accuracy.train
+
+    @property
+    def test(self) -> float:
+        """Test accuracy."""
+        return 100 * self.record.accuracy.test
+
+    @property
+    def gap(self) -> float:
+        """Generalization error."""
+        return 100 * self.record.accuracy.generalization_error
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing; records without a number of classes have ten."""
+        return 100 / (self.record.data.classes or 10)
+
+    @property
+    def epsilon(self) -> float:
+        """Epsilon that holds; infinite without one."""
+        claimed = self.record.privacy.epsilon_claimed if self.record.privacy else None
+        return math.inf if claimed is None else claimed
+
+    def level(self, rate: float, target: str = "weights") -> float | None:
+        """Accuracy under faults; None where it was not measured."""
+        return self._at(rate, target, lambda campaign: campaign.mean)
+
+    def lost(self, rate: float = RATE, target: str = "weights") -> float | None:
+        """Accuracy lost under faults, each trial against the fault-free model on its own images.
+
+        Records from before that was measured give the difference of the two levels.
+        """
+        paired = self._at(rate, target, lambda campaign: campaign.lost and campaign.lost.mean)
+        if paired is not None:
+            return paired
+        clean, faulty = self.level(0.0, target), self.level(rate, target)
+        return None if clean is None or faulty is None else clean - faulty
+
+    def _at(self, rate: float, target: str, curve: Callable[..., Any]) -> float | None:
+        campaign = self.record.faults.get(target)
+        values = curve(campaign) if campaign else None
+        for index, measured in enumerate(campaign.rates if values else ()):
+            if math.isclose(measured, rate, abs_tol=1e-9):
+                return 100 * values[index]
+        return None
+
+    def normalized_area(self, target: str = "weights") -> float | None:
+        """Area under accuracy minus chance from 0 to 90% faults, in percent of that without."""
+        campaign, above = self.record.faults.get(target), self.test - self.chance
+        rates = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9] if campaign else []
+        is_whole = len(rates) > 1 and rates[0] == 0 and rates[-1] > _LAST_RATE - 1e-9
+        if not is_whole or above < 0.5 * self.chance:
+            return None
+        left = [above - (self.lost(rate, target) or 0.0) for rate in rates]
+        pieces = zip(itertools.pairwise(rates), itertools.pairwise(left), strict=True)
+        area = sum((b - a) * (y + z) / 2 for (a, b), (y, z) in pieces)
+        return 100 * area / (rates[-1] * above)
+
+    @property
+    def drop(self) -> float | None:
+        """Accuracy at 50% minus at 90% stuck-at-0 weights (Figure 3).
+
+        None where less than a tenth of the accuracy above chance is left at 50%.
+        """
+        clean, half, last = self.level(0.0), self.level(0.5), self.level(0.9)
+        if clean is None or half is None or last is None:
+            return None
+        return half - last if half - self.chance >= _AT_CHANCE * (clean - self.chance) else None
+
+    def gap_where(self, train: float) -> float | None:
+        """The gap where the curve first reaches a training accuracy, between two epochs.
+
+        None where it never does, or is above it after the first epoch.
+        """
+        columns = [self.record.history.get(f"{part}_accuracy", ()) for part in ("train", "test")]
+        curve = [(100 * a, 100 * b) for a, b in zip(*columns, strict=False) if None not in (a, b)]
+        for (before, test_before), (after, test_after) in itertools.pairwise(curve):
+            if before <= train <= after:
+                share = 0.0 if after == before else (train - before) / (after - before)
+                return train - test_before - share * (test_after - test_before)
+            if before > train:
+                return None
+        return None
+
+
+def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
+    return {
+        key: _options(value, seeds=seeds) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_A_SETTING
+        and ((value or value == 0) and seeds if key.endswith("seed") else value)
+    }
+
+
+def trained(records: Iterable[Record]) -> list[Trained]:
+    """Finished runs, by name; of copies of a run for one row the first."""
+    found: dict[Any, Trained] = {}
+    for record in sorted(records, key=lambda record: record.name):
+        if isinstance(record, Run) and record.accuracy is not None:
+            run = Trained(record)
+            found.setdefault((run.training, record.rows), run)
+    return list(found.values())
+
+
+def label(run: Trained) -> str:
+    """Short name of a run's setting within its network.
+
+    Of DP-SGD a clip norm of 1, a learning rate of 0.15 (those of the tutorial whose epsilons the
+    paper prints) and plain SGD go without saying.
+    """
+    options, config = run.algorithm, run.record.config
+    if options["name"] == "trades":
+        radius = options["epsilon"]
+        named = {
+            f"radius {255 * radius:.3g}/255" if radius < 0.05 else f"radius {radius:g}": True,
+            f"beta {options['beta']:g}": True,
+            "normalized inputs": options.get("normalized_example"),
+            "crops and flips": config.get("augment"),
+        }
+    elif options["name"] == "dpsgd":
+        alone = run.part.removeprefix("dpsgd_").replace("_", " ")  # "clip only", "noise only"
+        named = {
+            alone if run.part != "dpsgd" else f"epsilon {_short(run.epsilon)}": True,
+            f"sigma C {options['noise_multiplier'] * options['l2_norm_clip']:g}": (
+                alone == "noise only"
+            ),
+            f"C {options['l2_norm_clip']:g}": run.part == "dpsgd" and options["l2_norm_clip"] != 1,
+            f"rate {config['learning_rate']:g}": config["learning_rate"] != 0.15,
+            str(config.get("optimizer")): config.get("optimizer", "sgd") != "sgd",
+            f"weight decay {config.get('weight_decay', 0):g}": config.get("weight_decay"),
+        }
+    else:
+        named = {run.part or options["name"]: True}
+    return ", ".join(text for text, is_named in named.items() if is_named)
+
+
+def _short(epsilon: float) -> str:
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"

@@ -1,0 +1,158 @@
+"""Exhibits: the tables and figures of a report, one file each.
+
+A module of this package holds a subclass of `Exhibit` and registers an instance; that is all it
+takes to add one. From outside the package:
+
+>>> class Lengths(Exhibit):
+...     name, title, note = "lengths", "Length of each training", "Steps of the optimizer."
+...     columns = (Column("run", "run", format=text), Column("steps", "steps", format=count))
+...     def frame(self, study):
+...         return study.runs
+...     def figure(self, study, axes):
+...         axes.hist(study.runs["steps"])
+>>> _ = register(Lengths())
+>>> _ = EXHIBITS.pop("lengths")
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ft_tf.report import display_names, plot_styles, rendering
+from ft_tf.report.table import Column, Table, count, make_table, number, percent, points, text
+from ft_tf.report.tidy import Study
+
+__all__ = [
+    "EXHIBITS", "Column", "Exhibit", "Plot", "Study", "count", "number", "of_study",
+    "per_architecture", "percent", "points", "register", "text",
+]  # fmt: skip
+T = TypeVar("T", bound="Exhibit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A figure of an exhibit.
+
+    Attributes:
+        name: of the file, without ending.
+        caption: what it shows, also for those who cannot see it.
+        draw: makes it; raises RunError where there is nothing to draw.
+    """
+
+    name: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+class Exhibit:
+    """A table, and the figures that belong to it. Subclasses override what they need.
+
+    Attributes:
+        name: names its files and its anchor on the page.
+        title: heading.
+        columns: of the table; empty for figures alone, and for data that is only written as CSV.
+        details: what is given below each row.
+        note: sentence below the table; our exhibits have theirs in templates/notes/KIND.j2.
+        kind: names that template; the name of the exhibit unless several share it.
+        order: place on the page.
+        is_long: folded on the HTML page where it has many rows; report.md leaves out its details.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[Column] = ()
+    details: Sequence[Column] = (
+        Column("data", "data", format=text),
+        Column("rows", "rows", format=text),
+    )
+    note: str = ""
+    kind: str = ""
+    order: int = 100
+    is_long: bool = True
+
+    def parts(self, study: Study) -> Sequence["Exhibit"]:
+        """Exhibits that this one is in a study: usually itself, none where it has no subject."""
+        return [self]
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        """The data at full precision, a line per row of the table; empty for figures alone."""
+        return pd.DataFrame()
+
+    def figure(self, study: Study, axes: Axes) -> None:
+        """Draws a figure of one panel; an exhibit with other figures overrides `plots`."""
+        raise NotImplementedError
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        """The exhibit's figures."""
+        if type(self).figure is Exhibit.figure:
+            return []
+
+        def draw() -> Figure:
+            figure, ((axes,),) = plot_styles.panels(1, 1, title=self.title)
+            self.figure(study, axes)
+            return figure
+
+        return [Plot(self.name, self.title, draw)]
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        """Sentences below the table of a frame."""
+        if not len(frame):
+            return []
+        return [self.note] if self.note else rendering.notes(self.kind or self.name, frame=frame)
+
+    def rows(self, study: Study) -> pd.DataFrame:
+        """The frame; without a line it still has the columns that the table names."""
+        frame = self.frame(study)
+        if len(frame.columns):
+            return frame
+        keys = [column.key for column in self.columns]
+        return pd.DataFrame(columns=[key for key in keys if isinstance(key, str)])
+
+    def table(self, study: Study) -> Table | None:
+        """The formatted table; None for an exhibit without one."""
+        if not self.columns:
+            return None
+        frame = self.rows(study)
+        return make_table(frame, self.columns, self.title, self.details, self.notes(frame))
+
+
+def per_architecture(
+    study: Study, name: str, caption: str, draw: Callable[[Study, str], Figure]
+) -> list[Plot]:
+    """Returns the figure that `draw` makes of each architecture of a study.
+
+    `name` and `caption` are the starts of the files' names and of the captions.
+    """
+    return [
+        Plot(
+            f"{name}_{architecture}",
+            f"{caption}; {display_names.describe_architecture(architecture)}",
+            functools.partial(draw, study, architecture),
+        )
+        for architecture in study.architectures
+    ]
+
+
+EXHIBITS: dict[str, Exhibit] = {}
+"""All registered exhibits by name."""
+
+
+def register(exhibit: T) -> T:
+    """Adds an exhibit to every report of this process; a second one of a name replaces the first."""
+    EXHIBITS[exhibit.name] = exhibit
+    return exhibit
+
+
+def of_study(study: Study) -> Iterator[Exhibit]:
+    """Yields the exhibits of a study in the order of the page."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+    for exhibit in sorted(EXHIBITS.values(), key=lambda exhibit: (exhibit.order, exhibit.name)):
+        yield from exhibit.parts(study)

@@ -1,0 +1,205 @@
+"""Ablations of the DP rows (clipping alone, noise alone) and positive controls for faults."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ft_tf.errors import RunError
+from ft_tf.report import display_names, paper, plot_styles
+from ft_tf.report.display_names import CONTROLS, parts_of
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
+from ft_tf.report.groups import Group
+from ft_tf.report.matched import PrivateRow, match, private_rows
+from ft_tf.report.plot_styles import FAMILIES, Look
+from ft_tf.report.replicates import deviation, mean_of
+from ft_tf.report.table import count, text
+from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, finished, normalized_auc
+
+RATES = (0.1, 0.5, 0.9)
+_Drawn = list[tuple[Group, Look]]
+_REFERENCES = {
+    "natural": Look("natural", FAMILIES["natural"][0], "o"),
+    "tikhonov": Look("Tikhonov", FAMILIES["tikhonov"][0], "D"),
+}
+
+
+def _by_noise(study: Study) -> list[PrivateRow]:
+    """DP rows, most noise first."""
+    return sorted(private_rows(study), key=lambda entry: -entry.noise_multiplier)
+
+
+def _private(entry: PrivateRow) -> str:
+    return f"DP, noise multiplier {entry.noise_multiplier:g}"
+
+
+def _part(exhibit: str, architecture: str, part: str) -> str:
+    return f"{paper.EXHIBITS[exhibit].title}, {display_names.architecture(architecture)}: {part}"
+
+
+class Ablations(Exhibit):
+    """A block per table, architecture and data; blocks without any ablation are left out.
+
+    First what is there once (natural, Tikhonov, the controls, clipping alone), then for each DP row
+    the row itself, its noise alone, and natural training stopped at its accuracy.
+    """
+
+    name, order = "ablations", 60
+    title = "Effects of clipping and noise, and positive controls"
+    columns = (
+        Column(("exhibit", "architecture", "part"), "part", "", _part, is_text=True),
+        Column("train", "train", "accuracy", priority=1),
+        Column("test", "test", "accuracy"),
+        Column("generalization_error", "gap"),
+        *(
+            Column(f"{target}_{rate}", f"{rate}%", f"faulty {target}", priority=priority)
+            for target in TARGETS
+            for rate, priority in ((10, 4), (50, 0), (90, 3))
+        ),
+        *(
+            Column(f"{target}_normalized_auc", target, "normalized accuracy", priority=2)
+            for target in TARGETS
+        ),
+        Column("replicates", "n", format=count),
+    )
+    details = (
+        Column("run", "", format=text),
+        Column("breakdowns", "", format=text),
+        Column("data", "data", format=text),
+        Column("test_sd", "standard deviation over seeds, test"),
+        Column("generalization_error_sd", "gap"),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        blocks: dict[tuple[str, ...], list[PrivateRow]] = {}
+        for entry in _by_noise(study):
+            key = (parts_of(entry.row)[0], *entry.private.setting)
+            blocks.setdefault(key, []).append(entry)
+        lines = []
+        for (exhibit, *_), entries in blocks.items():
+            first = entries[0]
+            matches = {name: match(study, first.row, first.private, name) for name in CONTROLS}
+            block = [
+                ("natural", first.natural),
+                ("Tikhonov", first.tikhonov),
+                *((f"control: {display_names.algorithm(n)}", g) for n, g in matches.items()),
+                ("clipping alone", first.clip_only),
+            ]
+            for entry in entries:
+                block += [
+                    (f"DP-SGD, noise multiplier {entry.noise_multiplier:g}", entry.private),
+                    ("its noise alone", entry.noise_only),
+                    ("natural, stopped at its accuracy", entry.stopped),
+                ]
+            block = [(part, group) for part, group in block if group is not None]
+            if len(block) > len(entries) + bool(first.natural) + bool(first.tikhonov):
+                lines += [_line(exhibit, part, group) for part, group in block]
+        return pd.DataFrame(lines)
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
+
+
+def _line(exhibit: str, part: str, group: Group) -> dict[str, Any]:
+    samples, runs = group.samples, group.finished
+    return {
+        "data": group.data,
+        "exhibit": exhibit,
+        "architecture": group.config["architecture"],
+        "part": part,
+        "run": group.run,
+        "row": group.row,
+        "replicates": len(samples),
+        **{name: group.mean(name) for name in ("train", "test", "generalization_error")},
+        "test_sd": deviation(samples.test),
+        "generalization_error_sd": deviation(samples.generalization_error),
+        "breakdowns": group.breakdowns,
+        **{
+            f"{target}_{round(100 * rate)}": mean_of(accuracy_at(r, target, rate) for r in runs)
+            for target in TARGETS
+            for rate in RATES
+        },
+        **{
+            f"{target}_normalized_auc": mean_of(normalized_auc(r, target) for r in runs)
+            for target in TARGETS
+        },
+        "records": group.names,
+    }
+
+
+def draw_ablations(study: Study, architecture: str) -> Figure:
+    """Three rows: DP at equal accuracy; clipping and noise apart; positive controls.
+
+    Bands are 95% and drawn where they distinguish curves: in the first row and of the controls.
+    """
+    entries = [e for e in _by_noise(study) if e.private.config["architecture"] == architecture]
+    equal, apart = _private_curves(entries)
+    rows = {
+        "at equal accuracy": equal,
+        "clipping and noise apart": apart,
+        "trained to withstand faults": _controls(study, architecture),
+    }
+    rows = {title: drawn for title, drawn in rows.items() if drawn}
+    if not rows:
+        raise RunError(f"no figure of ablations for {architecture}: none is on record")
+    title = f"{display_names.describe_architecture(architecture)}: DP rows and their ablations"
+    figure, axes = plot_styles.panels(
+        len(rows), 2, title=title, height=3.0, width=5.0, share_y=True
+    )
+    for panel_row, (title, drawn) in zip(axes, rows.items(), strict=True):
+        for panel, target in zip(panel_row, TARGETS, strict=True):
+            for group, look in drawn:
+                curve = study.fault_curve(group, target)
+                has_band = "apart" not in title
+                if len(curve):
+                    plot_styles.draw_curve(panel, curve, "mean", look, look.name, has_band=has_band)
+            guess = chance(drawn[0][0].config["dataset"])
+            plot_styles.finish_fault_panel(panel, f"{target}", guess)
+            panel.set_title(f"{title}: {target}")
+        panel_row[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.03))
+    return figure
+
+
+def _private_curves(entries: Sequence[PrivateRow]) -> tuple[_Drawn, _Drawn]:
+    """DP rows with their stopped partners, and with clipping and noise apart."""
+    equal: _Drawn = []
+    apart: _Drawn = []
+    for place, entry in enumerate(entries):
+        color = FAMILIES["dpsgd"][place % len(FAMILIES["dpsgd"])]
+        private = (entry.private, Look(_private(entry), color, "D"))
+        apart.append(private)
+        if entry.stopped is not None:
+            equal += [private, (entry.stopped, Look("  natural, stopped there", color, "o", ":"))]
+        if entry.noise_only is not None:
+            apart.append((entry.noise_only, Look("  its noise alone", color, "v", "--")))
+    first = next((e for e in entries if e.clip_only or e.noise_only), None)
+    if first is None:
+        return equal, []
+    once = [
+        (first.natural, _REFERENCES["natural"]),
+        (first.clip_only, Look("clipping alone", FAMILIES["other"][2], "X")),
+    ]
+    return equal, [pair for pair in once if pair[0] is not None] + apart
+
+
+def _controls(study: Study, architecture: str) -> _Drawn:
+    """Controls, after the natural and Tikhonov training of the same table."""
+    controls: dict[str, tuple[Group, Look]] = {}
+    references: dict[str, tuple[Group, Look]] = {}
+    for row, groups in study.by_row.items():
+        name = parts_of(row)[2]
+        if name not in CONTROLS:
+            continue
+        color = FAMILIES["other"][CONTROLS.index(name)]
+        for group in finished(groups):
+            if group.config.get("architecture") == architecture:
+                look = Look(display_names.algorithm(name), color, "s")
+                controls.setdefault(group.key, (group, look))
+                for other, look in _REFERENCES.items():
+                    if (found := match(study, row, group, other)) is not None:
+                        references.setdefault(found.key, (found, look))
+    return [*references.values(), *controls.values()]
+
+
+register(Ablations())

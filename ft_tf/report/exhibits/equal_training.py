@@ -1,0 +1,77 @@
+"""Generalization errors of TRADES and natural training at equal training accuracy.
+
+A short adversarial training has a small gap because it has learned less, not because it overfits
+less.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.report.exhibits import Column, Exhibit, register
+from ft_tf.report.groups import Group
+from ft_tf.report.matched import error_at, robust_pairs
+from ft_tf.report.replicates import mean_of
+from ft_tf.report.table import count, number, number_3, points, text
+from ft_tf.report.tidy import Study
+
+
+class EqualTraining(Exhibit):
+    """A line per TRADES group and natural group."""
+
+    name, order = "equal_training", 50
+    title = "Gaps at equal training accuracy: TRADES and natural training"
+    columns = (
+        Column("run", "robust run", format=text),
+        Column("train", "train", "robust"),
+        Column("generalization_error", "gap", "robust"),
+        Column("natural_generalization_error", "gap, at its end", "natural", priority=1),
+        Column("natural_generalization_error_there", "gap, at that train", "natural"),
+        Column("natural_epoch", "after epochs", "natural", number_3, 2),
+        Column("difference_there", "there", "difference", points),
+        Column("best_epoch", "epoch", "best checkpoint", number, 2),
+        Column("best_test", "test", "best checkpoint", priority=2),
+        Column("best_robust", "attacked", "best checkpoint", priority=2),
+        Column("replicates", "n", format=count),
+    )
+
+    details = (
+        *Exhibit.details,
+        Column("epochs", "epochs", format=count),
+        Column("test", "test accuracy after the last"),
+        Column("beside", "natural", format=text),
+        Column("best_attack", "checkpoint attacked by", format=text),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        return pd.DataFrame([_line(*pair) for pair in robust_pairs(study)])
+
+
+def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
+    train, error = group.mean("train"), group.mean("generalization_error")
+    there = [found for record in natural.finished if (found := error_at(record, train))]
+    natural_error = mean_of(entry[1] for entry in there)
+    best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
+    return {
+        "data": group.data,
+        "run": group.run,
+        "beside": natural.run,
+        "rows": row,
+        "replicates": len(group.samples),
+        "epochs": group.config.get("epochs"),
+        "train": train,
+        "test": group.mean("test"),
+        "generalization_error": error,
+        "natural_generalization_error": natural.mean("generalization_error"),
+        "natural_epoch": mean_of(entry[0] for entry in there),
+        "natural_generalization_error_there": natural_error,
+        "difference_there": None if natural_error is None else error - natural_error,
+        "best_epoch": mean_of(entry.epoch for entry in best),
+        "best_attack": ", ".join(sorted({f"PGD-{entry.attack_steps}" for entry in best})),
+        "best_test": mean_of(entry.test_accuracy for entry in best),
+        "best_robust": mean_of(entry.robust_accuracy for entry in best),
+        "records": f"{group.names} {natural.names}",
+    }
+
+
+register(EqualTraining())

@@ -1,0 +1,216 @@
+"""Accuracy under faults: the levels and drops of Figure 3, curves, and epsilon_ft (equation 1)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from ft_tf.errors import RunError
+from ft_tf.records import Run
+from ft_tf.report import display_names, plot_styles
+from ft_tf.report.exhibits import (
+    Column,
+    Exhibit,
+    Plot,
+    Study,
+    count,
+    per_architecture,
+    register,
+    text,
+)  # fmt: skip
+from ft_tf.report.groups import Group
+from ft_tf.report.replicates import deviation, mean_interval, mean_of
+from ft_tf.report.table import interval, is_missing
+from ft_tf.report.tidy import TARGETS, accuracy_at, chance, normalized_auc
+
+_AT_CHANCE = 0.1
+"""A model is at chance where less than this share of its accuracy above chance is left."""
+_LOG_RATE = 0.05  # rates up to here are what the log axis is for
+_MIN_LOG_RATES = 3
+
+
+class FaultCurves(Exhibit):
+    """The fault curves of all groups, a line per group, target and rate; only as CSV."""
+
+    name = "fault_curves"
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        columns = ["target", "rate", "mean", "low", "high", "replicates", "band"]
+        frames = [
+            study.fault_curve(group, target)[columns].assign(
+                run=group.run, rows=" ".join(group.rows)
+            )
+            for group in study.trained
+            for target in group.targets
+        ]
+        if not frames:
+            return pd.DataFrame(columns=["run", "rows", *columns])
+        return pd.concat(frames, ignore_index=True)[["run", "rows", *columns]]
+
+
+class EpsilonFt(Exhibit):
+    """Quantiles over inputs of epsilon_ft (equation 1), averaged over seeds; only as CSV."""
+
+    name = "epsilon_ft"
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        keys = ["key", "run", "rows", "target", "rate", "quantile"]
+        lines = [
+            (
+                *(group.key, group.run, " ".join(group.rows), target, entry.rate, float(quantile)),
+                entry.total_variation.get(quantile),
+                entry.half_margin.get(quantile),
+            )
+            for group in study.trained
+            for target in group.targets
+            for record in group.finished
+            for entry in record.faults[target].epsilon_ft
+            for quantile in sorted({*entry.total_variation, *entry.half_margin}, key=float)
+        ]
+        frame = pd.DataFrame(lines, columns=[*keys, "total_variation", "half_margin"])
+        frame[frame.columns[-2:]] = frame[frame.columns[-2:]].astype(float)
+        return frame.groupby(keys, sort=False).mean().reset_index().drop(columns="key")
+
+
+def is_at_chance(record: Run, target: str, rate: float = 0.5) -> bool:
+    """Whether at a fault rate less than a tenth of the accuracy above chance is left."""
+    clean, faulty = (accuracy_at(record, target, where) for where in (0.0, rate))
+    guess = chance(record.config["dataset"])
+    if clean is None or faulty is None or guess is None:
+        return False
+    return faulty - guess < _AT_CHANCE * (clean - guess)
+
+
+def _warning(lost: float, seeds: int) -> str:
+    if is_missing(lost) or not lost:
+        return ""
+    where = f" in {count(lost)} of {count(seeds)} seeds" if lost < seeds else ""
+    return f"AT CHANCE by 50% faults{where}: the drop says nothing"
+
+
+class FaultTolerance(Exhibit):
+    """Accuracy at 0, 10, 50 and 90% faults, the drop of Figure 3, and the normalized AUC."""
+
+    name, order, is_long = "figure_3", 19, False
+    title = "Accuracy under faults (the paper's Figure 3)"
+    columns = (
+        Column("run", "run", format=text),
+        Column("target", "stuck at 0", format=text),
+        Column("accuracy_at_0", "0%", "accuracy at faults of"),
+        Column("accuracy_at_10", "10%", "accuracy at faults of", priority=1),
+        Column("accuracy_at_50", "50%", "accuracy at faults of"),
+        Column("accuracy_at_90", "90%", "accuracy at faults of"),
+        Column("drop_50_to_90", "ours", "drop 50 to 90%"),
+        Column("paper_drop", "paper", "drop 50 to 90%"),
+        Column(("drop_low", "drop_high"), "of the drop", "95% interval", interval, 3),
+        Column("normalized_auc", "under faults", "normalized accuracy", priority=2),
+        Column("replicates", "n", format=count),
+    )
+    details = (
+        *Exhibit.details,
+        Column("trials", "fault sets per rate", format=count),
+        Column("images", "images", format=count),
+        Column(("seeds_at_chance", "replicates"), "", format=_warning),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        printed, others = study.printed_measures("figure_3")
+        lines = [
+            _line(study, group, target, printed.get(group.key) if target == "weights" else None)
+            for group in study.trained
+            for target in group.targets
+        ]
+        for row, line in others:
+            lines.append({**line, "target": "weights", "paper_drop": row.measure})
+        return pd.DataFrame(lines)
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        caption = "Accuracy under faults (as the paper's Figure 3)"
+        return per_architecture(study, "faults", caption, draw_faults)
+
+
+def _line(study: Study, group: Group, target: str, row: Any) -> dict[str, Any]:
+    curve = study.fault_curve(group, target).set_index("rate")["mean"]
+    campaigns = [record.faults[target] for record in group.finished]
+    drops = [campaign.drop_50_to_90.drop for campaign in campaigns if campaign.drop_50_to_90]
+    found = mean_interval(drops)
+    return {
+        **group.cells,
+        "target": target,
+        **{f"accuracy_at_{round(100 * rate)}": curve.get(rate) for rate in (0.0, 0.1, 0.5, 0.9)},
+        "drop_50_to_90": mean_of(drops),
+        "drop_sd": deviation(drops),
+        "drop_low": found.low if found else None,
+        "drop_high": found.high if found else None,
+        "normalized_auc": mean_of(normalized_auc(record, target) for record in group.finished),
+        "seeds_at_chance": sum(is_at_chance(record, target) for record in group.finished),
+        "paper_drop": row.measure if row else None,
+        "trials": campaigns[0].trials,
+        "images": campaigns[0].images,
+        "records": group.names,
+    }
+
+
+def draw_faults(study: Study, architecture: str) -> Figure:
+    """Every algorithm: accuracy on a linear axis of rates, accuracy lost on a log axis below.
+
+    Bands are 95%: over training seeds, or of a single seed over its fault sets. The log row is
+    left out where no run has enough low rates.
+    """
+    curves = {
+        (group, target): curve
+        for group in study.main_groups(architecture)
+        for target in group.targets
+        if len(curve := study.fault_curve(group, target)) > 1
+    }
+    if not curves:
+        raise RunError(f"no fault curves for {architecture}: no finished run has two fault rates")
+    looks = plot_styles.looks(list(dict.fromkeys(group for group, _ in curves)))
+    is_log = any(len(low_rates(curve)) for curve in curves.values())
+    title = f"{display_names.describe_architecture(architecture)}: stuck-at-0 faults, bands of 95%"
+    figure, axes = plot_styles.panels(
+        1 + is_log, 2, title=title, height=3.3, width=5.0, share_y="row"
+    )
+    for (group, target), curve in curves.items():
+        look, place = looks[group.key], TARGETS.index(target)
+        label = f"{look.name}, n={len(group.finished)}"
+        plot_styles.draw_curve(axes[0][place], curve, "mean", look, label)
+        if is_log and len(low := low_rates(curve)):
+            plot_styles.draw_curve(axes[1][place], low, "lost", look, label)
+    guess = chance(next(iter(curves))[0].config["dataset"])
+    for place, target in enumerate(TARGETS):
+        plot_styles.finish_fault_panel(axes[0][place], target, guess)
+        if is_log:
+            _finish_log_panel(axes[1][place], target)
+    plot_styles.legend_below(figure, [panel for row in axes for panel in row])
+    return figure
+
+
+def low_rates(curve: pd.DataFrame) -> pd.DataFrame:
+    """The part of a curve that a log axis shows; empty where it is too short.
+
+    A rate below one over the number of sites has no faulty site: a point that shows "nothing lost"
+    there is no measurement.
+    """
+    is_low = (curve["rate"] > 0) & (curve["rate"] <= _LOG_RATE) & (curve["faults"] > 0)
+    low = curve[is_low & curve["lost"].notna()]
+    return low if len(low) >= _MIN_LOG_RATES else low.iloc[:0]
+
+
+def _finish_log_panel(axes: Axes, target: str) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.axhline(0, color=plot_styles.GRAY, linewidth=0.8)
+    axes.set(
+        title=f"{target}: low rates",
+        xlabel=f"share of {target} stuck at 0, %",
+        ylabel="test accuracy lost, points",
+    )
+
+
+for _exhibit in (FaultTolerance(), FaultCurves(), EpsilonFt()):
+    register(_exhibit)

@@ -1,0 +1,118 @@
+"""Membership inference, and how much of it a run's privacy guarantee allows."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.privacy.membership import allowed_true_positive_rate
+from ft_tf.records import Membership
+from ft_tf.report.exhibits import Column, Exhibit, register
+from ft_tf.report.groups import Group
+from ft_tf.report.replicates import band, deviation, mean_of
+from ft_tf.report.table import count, interval, number, percent, text
+from ft_tf.report.tidy import Study
+
+_ONE_SPLIT = "training images alone"
+_ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
+
+
+def _found(rate: float | None, is_resolved: bool) -> str:
+    return percent(rate) if is_resolved else "ties"
+
+
+class MembershipInference(Exhibit):
+    """The loss-threshold attack on each group of runs, and for DP runs what their epsilon allows.
+
+    True positives are left out, and `resolved` is false, where a record from before log-odds has
+    none: more of its test images than may be taken for members had a loss of exactly 0.
+
+    `allowed` follows from the epsilon that the run claims. That epsilon adds or removes an example,
+    while the attack compares a training image with one that it might have been replaced by:
+    `allowed_replace_one` is the bound that the experiment as it is run has to obey, on average
+    over the draw of the data and of the run.
+    """
+
+    name, order = "membership", 80
+    title = "Membership inference by a threshold on the loss"
+    columns = (
+        Column("run", "run", format=text),
+        Column("advantage", "best threshold", "advantage"),
+        Column("advantage_of_correctness", "right or wrong", "advantage"),
+        Column("advantage_of_mean_loss", "mean loss", "advantage", priority=3),
+        Column(("true_positive_rate", "resolved"), "found", "true positives", _found),
+        Column(("true_positive_low", "true_positive_high"), "95%", "true positives", interval, 1),
+        Column("allowed", "by claimed epsilon", "at most", priority=2),
+        Column("allowed_replace_one", "by replace-one", "at most"),
+        Column("replicates", "n", format=count),
+    )
+    details = (
+        *Exhibit.details,
+        Column("members", "training images", format=count),
+        Column("others", "test images", format=count),
+        Column("band", "interval over", format=text),
+        Column("epsilon", "claimed epsilon", format=number),
+        Column("epsilon_replace_one", "replace-one epsilon", format=number),
+        Column("delta", "delta", format=number),
+        Column("advantage_sd", "standard deviation of the advantage over seeds"),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        lines = []
+        for group in study.trained:
+            found = [record.membership for record in group.finished if record.membership]
+            if found:
+                lines.append(_line(group, found))
+        return pd.DataFrame(lines)
+
+
+def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
+    first = found[0]
+    is_resolved = all(entry.scale or entry.true_positive_rate > 0 for entry in found)
+    rates = [entry.true_positive_rate for entry in found]
+    over = "both splits" if first.scale else _ONE_SPLIT
+    ends = band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
+    means = {name: mean_of(getattr(entry, name) for entry in found) for name in _ADVANTAGES}
+    return {
+        **group.cells,
+        "replicates": len(found),
+        "advantage": means["advantage"],
+        "advantage_sd": deviation([entry.advantage for entry in found]),
+        "advantage_of_correctness": means["advantage_of_correctness"],
+        "advantage_of_mean_loss": means["advantage_of_mean_loss"],
+        "resolved": is_resolved,
+        "true_positive_rate": statistics.fmean(rates) if is_resolved else None,
+        "true_positive_low": ends.get("low"),
+        "true_positive_high": ends.get("high"),
+        "band": ends.get("band"),
+        "false_positive_rate": first.false_positive_rate,
+        "members": first.members,
+        "others": first.others,
+        **_allowed(group, first.false_positive_rate),
+        "records": group.names,
+    }
+
+
+def _allowed(group: Group, false_positive_rate: float) -> dict[str, Any]:
+    """What the largest epsilon of the group's runs allows, by both adjacencies."""
+    stated = group.privacy
+    names = ("epsilon", "epsilon_replace_one", "delta", "allowed", "allowed_replace_one")
+    cells: dict[str, Any] = dict.fromkeys(names)
+    if stated is None or not stated.private:
+        return cells
+    cells["delta"] = stated.delta
+    cells["epsilon"] = stated.epsilon_claimed
+    if stated.sampling == "poisson":
+        cells["epsilon_replace_one"] = stated.epsilon_replace_one
+    for suffix in ("", "_replace_one"):
+        if cells[f"epsilon{suffix}"] is not None:
+            cells[f"allowed{suffix}"] = allowed_true_positive_rate(
+                epsilon=cells[f"epsilon{suffix}"],
+                delta=stated.delta,
+                false_positive_rate=false_positive_rate,
+            )
+    return cells
+
+
+register(MembershipInference())

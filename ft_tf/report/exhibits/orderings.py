@@ -1,0 +1,110 @@
+"""Every pair of rows that the paper orders by generalization error, tested on our replicates."""
+
+import itertools
+from typing import Any
+
+import pandas as pd
+
+from ft_tf.report import display_names, paper
+from ft_tf.report.exhibits import Column, Exhibit, register
+from ft_tf.report.groups import Group
+from ft_tf.report.matched import holm, paired, unpaired
+from ft_tf.report.replicates import FEW, LEAST
+from ft_tf.report.table import number_2, points, text
+from ft_tf.report.tidy import Study
+
+LEVEL = 0.05
+NOT_COUNTED = "not counted"
+
+
+def _pair(smaller: str, larger: str) -> str:
+    return f"{smaller} < {larger}"
+
+
+def _data(exhibit: str, form: str) -> str:
+    title = paper.EXHIBITS[exhibit].title
+    return f"{title}, {display_names.FORMS[form]}" if form else title
+
+
+class Orderings(Exhibit):
+    """A pair lies within one table and one architecture of it.
+
+    Our two groups must have run the same architecture on the same data, in the same form, and
+    neither be fitted. Rows of one circles record are paired replicate by replicate (paired t test);
+    seeds of trained runs are not (Welch's t test). Pairs with fewer than three replicates on a
+    side, or of the scale "smoke", are "not counted"; of a single one they are left out. p_holm
+    corrects for all others together. verdict is "holds" or "reversed" where p_holm is at most 0.05,
+    else "undecided"; remark says why there is no p-value.
+    """
+
+    name, order, title = "orderings", 85, "The paper's orderings by gap"
+    columns = (
+        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "", _pair,
+               is_text=True),
+        Column(("exhibit", "form"), "data", "", _data, is_text=True),
+        Column("paper_difference", "paper", "difference", points),
+        Column("difference", "ours", "difference", points),
+        Column("p_holm", "p (Holm)", format=number_2),
+        Column("verdict", "verdict", format=text),
+    )  # fmt: skip
+    details = (
+        Column("run_larger", "larger", format=text),
+        Column("run_smaller", "smaller", format=text),
+        Column("test", "test", format=text),
+        Column("remark", "remark", format=text),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        lines = []
+        for exhibit in paper.TABLES:
+            for pair in itertools.combinations(paper.rows(exhibit), 2):
+                low, high = sorted(pair, key=lambda row: row.generalization_error)
+                same = low.generalization_error == high.generalization_error
+                if same or low.architecture != high.architecture:
+                    continue
+                for smaller in study.by_row.get(low.id, ()):
+                    for larger in study.by_row.get(high.id, ()):
+                        if _fits(smaller, larger):
+                            lines.append(_tested(low, high, smaller, larger))
+        tested = [line for line in lines if line["p_value"] is not None]
+        adjusted = holm([line["p_value"] for line in tested])
+        for line, p in zip(tested, adjusted, strict=True):
+            line["p_holm"] = p
+            if p <= LEVEL:
+                line["verdict"] = "holds" if line["difference"] > 0 else "reversed"
+        return pd.DataFrame(lines)
+
+
+def _fits(first: Group, second: Group) -> bool:
+    if any(not group.finished or len(group.samples) < 2 for group in (first, second)):
+        return False
+    return first.setting == second.setting and not (first.is_fitted or second.is_fitted)
+
+
+def _tested(low: paper.PaperRow, high: paper.PaperRow, a: Group, b: Group) -> dict[str, Any]:
+    smaller, larger = (group.samples.generalization_error for group in (a, b))
+    is_paired = a.is_circles and a.finished == b.finished
+    if is_paired:
+        found = paired(list(zip(larger, smaller, strict=True)), unit="replicate")
+    else:
+        found = unpaired(larger, smaller)
+    few = FEW if min(len(smaller), len(larger)) < LEAST else ""
+    why_out = "; ".join(dict.fromkeys(filter(None, [a.left_out, b.left_out, few])))
+    return {
+        "exhibit": low.exhibit,
+        "form": a.form,
+        "smaller_in_paper": low.label,
+        "larger_in_paper": high.label,
+        "paper_difference": high.generalization_error - low.generalization_error,
+        "run_smaller": a.run,
+        "run_larger": b.run,
+        "difference": found.difference,
+        "test": "paired t" if is_paired else "Welch t",
+        "p_value": None if why_out else found.p_value,
+        "p_holm": None,
+        "verdict": NOT_COUNTED if why_out else "undecided",
+        "remark": why_out or found.why_undecided,
+    }
+
+
+register(Orderings())

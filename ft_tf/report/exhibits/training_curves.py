@@ -1,0 +1,88 @@
+"""Training and test accuracy per epoch, as the paper's Figure 1."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ft_tf.errors import RunError
+from ft_tf.report import display_names, plot_styles
+from ft_tf.report.exhibits import Exhibit, Plot, Study, per_architecture, register
+from ft_tf.report.groups import Group
+from ft_tf.report.plot_styles import Look
+from ft_tf.report.replicates import mean_of
+from ft_tf.report.tidy import chance
+
+_SERIES = ("train_accuracy", "test_accuracy", "accuracy")
+
+
+class TrainingCurves(Exhibit):
+    """A figure for each architecture; no table."""
+
+    name, order = "training_curves", 17
+    title = "Training curves (as the paper's Figure 1)"
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        return per_architecture(study, "curves", "Accuracy by epoch", draw_curves)
+
+
+def draw_curves(study: Study, architecture: str) -> Figure:
+    """Training (solid) and test (dashed) accuracy; a star is the best checkpoint under attack.
+
+    Where a run did not measure accuracies after each epoch, only the running training accuracy is
+    drawn, and the legend says so. Several seeds: the mean, and the range as a band.
+    """
+    histories = {group: _history(group) for group in study.main_groups(architecture)}
+    histories = {group: history for group, history in histories.items() if history}
+    if not histories:
+        raise RunError(f"no training curves for {architecture}: no finished run has a history")
+    looks = plot_styles.looks(list(histories))
+    where = display_names.describe_architecture(architecture)
+    title = f"{where}: accuracy, train solid, test dashed; star: best under attack"
+    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=3.6, width=7.0)
+    for group, history in histories.items():
+        _draw(axes[0], group, history, looks[group.key])
+    axes[0].set(xlabel="epoch", ylabel="accuracy, %")
+    plot_styles.draw_chance(axes[0], chance(next(iter(histories)).config["dataset"]))
+    plot_styles.legend_below(figure, axes, columns=2)
+    return figure
+
+
+def _history(group: Group) -> dict[str, np.ndarray]:
+    """Columns of accuracies as arrays [seeds, epochs], cut to the shortest history."""
+    histories = [record.history for record in group.finished]
+    names = [name for name in _SERIES if all(history.get(name) for history in histories)]
+    if "train_accuracy" in names:
+        names = [name for name in names if name != "accuracy"]
+    epochs = min((len(history[name]) for history in histories for name in names), default=0)
+    return {
+        name: np.array([history[name][:epochs] for history in histories], np.float64)
+        for name in names
+    }
+
+
+def _draw(axes: Axes, group: Group, history: dict[str, np.ndarray], look: Look) -> None:
+    for name, values in history.items():
+        epochs = np.arange(1, values.shape[1] + 1)
+        addition = ": running train only" if name == "accuracy" else ""
+        axes.plot(
+            epochs,
+            100 * values.mean(axis=0),
+            color=look.color,
+            linestyle="--" if name == "test_accuracy" else "-",
+            marker="." if len(epochs) < 8 else None,
+            label=f"{look.name}, n={len(values)}{addition}" if name != "test_accuracy" else None,
+        )
+        if len(values) > 1:
+            low, high = 100 * values.min(axis=0), 100 * values.max(axis=0)
+            axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
+    best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
+    if best and "test_accuracy" in history:
+        epoch, test = (
+            mean_of(getattr(b, name) for b in best) for name in ("epoch", "test_accuracy")
+        )
+        axes.plot(epoch, 100 * test, marker="*", markersize=10, color=look.color, linestyle="")
+
+
+register(TrainingCurves())

@@ -1,0 +1,215 @@
+"""How figures look: one look per algorithm and setting everywhere, files that are equal each time.
+
+Colours go by the family of the algorithm and start from Okabe and Ito's, which the colour-blind
+can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise,
+fitted runs violet. Markers and line styles repeat what colours say, for print without colour.
+"""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from ft_tf.report import display_names
+from ft_tf.report.groups import Group
+
+FAMILIES = {
+    "natural": ("#000000", "#7A7A7A", "#B3B3B3"),
+    "tikhonov": ("#009E73", "#5CC9A7", "#00573F"),
+    "trades": ("#D55E00", "#E69F00", "#8C2D04", "#F3C969", "#FF9478", "#5E3C2E"),
+    "dpsgd": ("#08306B", "#0072B2", "#56B4E9", "#A6CEE3"),
+    "fitted": ("#4B0092", "#9A4FD1", "#C9A0E8"),
+    "other": ("#CC79A7", "#8C6D1F", "#882255", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
+}
+MARKERS = {
+    "natural": "oPX",
+    "tikhonov": "sDH",
+    "trades": "^v<>",
+    "dpsgd": "Ddph",
+    "fitted": "123",
+    "other": "*XPvs",
+}
+LINES = ("-", "--", "-.", ":")
+PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][1]
+GRAY = "#666666"
+
+FORMATS = ("png", "pdf", "svg")
+COLORS = 255
+"""Of a PNG's palette: lines, bands and points keep their exact colours, at a third of the bytes."""
+_KEPT_COLORS = [int(color[1:], 16) for family in FAMILIES.values() for color in family]
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9.5,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "savefig.dpi": 120,
+    "svg.hashsalt": "ft_tf",
+}
+_NOT_STYLE = ("interactive", "toolbar", "timezone", "webagg.port", "tk.window_focus")
+_METADATA = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a group is drawn: its name in the legend, color, marker and line style."""
+
+    name: str
+    color: str
+    marker: str
+    line: str = "-"
+
+
+def looks(groups: Sequence[Group]) -> dict[str, Look]:
+    """Returns key of each group -> its look; groups with equal names look alike."""
+    names = display_names.short_names(groups)
+    places: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    found = {}
+    for group in sorted(groups, key=_strength):
+        family, name = display_names.family(group), names[group.key]
+        known = places[family]
+        place = known.index(name) if name in known else len(known)
+        known[place:] = known[place:] or [name]
+        colors, markers = FAMILIES[family], MARKERS[family]
+        color, marker = colors[place % len(colors)], markers[place % len(markers)]
+        found[group.key] = Look(name, color, marker, LINES[place % len(LINES)])
+    return found
+
+
+def _strength(group: Group) -> float:
+    """Most noise first; the smallest ball first."""
+    options = group.config.get("algorithm") or {}
+    return options.get("epsilon") or -(options.get("noise_multiplier") or 0.0)
+
+
+def panels(
+    rows: int,
+    columns: int,
+    *,
+    title: str,
+    height: float = 3.0,
+    width: float = 4.4,
+    share_y: bool | str = False,
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a title and rows x columns panels, each with its own tick labels."""
+    figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)  # measures text, for legends that fit
+    figure.suptitle(title, fontsize=10, fontweight="bold")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    for panel in axes.ravel():
+        panel.tick_params(labelleft=True)  # sharing would hide it
+    return figure, axes.tolist()
+
+
+def draw_curve(
+    axes: Axes, curve: pd.DataFrame, y: str, look: Look, label: str, *, has_band: bool = True
+) -> None:
+    """Draws accuracies of `Study.fault_curve` against the share of faulty sites, in percent.
+
+    Args:
+        axes: a panel.
+        curve: lines of one group and target.
+        y: "mean" (accuracy) or "lost".
+        look: how.
+        label: for the legend.
+        has_band: whether the 95% band is shaded.
+    """
+    prefix = "" if y == "mean" else f"{y}_"
+    columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
+    rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
+    axes.plot(rates, values, label=label, color=look.color, marker=look.marker, linestyle=look.line)
+    if has_band and np.isfinite(low).any():
+        axes.fill_between(rates, low, high, color=look.color, alpha=0.12, linewidth=0)
+
+
+def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
+    """Title, axis names and the chance level of a panel of fault curves."""
+    axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
+    draw_chance(axes, chance)
+
+
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """A dotted line at the accuracy of guessing, where that is known."""
+    if chance is not None:
+        axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:
+    """One legend for all panels, below them, each name once; in fewer columns if it is too wide."""
+    handles = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    for count in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=count
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def render(draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> dict[str, bytes]:
+    """Draws under the report's style, whatever the user's matplotlibrc says.
+
+    The same figure gives the same bytes: files carry no metadata. The colours of a PNG are cut to
+    a palette.
+
+    Args:
+        draw: makes the figure.
+        formats: of `FORMATS`.
+
+    Returns:
+        format -> content of the file.
+    """
+    style = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
+    found = {}
+    with matplotlib.rc_context({key: style[key] for key in style if key not in _NOT_STYLE}):
+        figure = draw()
+        for name in formats:
+            FigureCanvasAgg(figure)
+            file = io.BytesIO()
+            figure.savefig(file, format=name, metadata=_METADATA[name])
+            found[name] = _small_png(file) if name == "png" else file.getvalue()
+    return found
+
+
+def _small_png(file: io.BytesIO) -> bytes:
+    """The image in its most frequent colours; each rarer one, an edge's, becomes the nearest.
+
+    Colours of looks stay however rare they are: one point may be all that a run has.
+    """
+    pixels = np.asarray(Image.open(file).convert("RGB"), np.int64)
+    codes, place, counts = np.unique(
+        pixels @ [1 << 16, 1 << 8, 1], return_inverse=True, return_counts=True
+    )
+    colors = np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=1)
+    order = np.lexsort((-counts, ~np.isin(codes, _KEPT_COLORS)))
+    kept = colors[order[:COLORS]]
+    nearest = cKDTree(kept).query(colors)[1]
+    indexed = Image.fromarray(nearest[place].reshape(pixels.shape[:2]).astype(np.uint8))
+    indexed.putpalette(kept.astype(np.uint8).tobytes())
+    small = io.BytesIO()
+    indexed.save(small, format="PNG", optimize=True)
+    return small.getvalue()

@@ -1,0 +1,80 @@
+"""Statistics over replicates, and when replicates allow a judgement: three or more, not all equal.
+
+Accuracies are counts over a finite test set. Replicates that all agree, as those of a small test
+set often do by chance, show that the spread is below the resolution of the set, not that it is 0:
+Student's t would divide by zero and call any difference certain.
+
+Two replicates leave one difference to estimate the spread from: by chance it is below a tenth of
+the true one in 8 of 100 cases (of three in 1), and a count rounds it to 0 or to one step. From
+three on no further floor is needed: n values on a grid that are not all equal have a deviation of
+at least step / sqrt(n), for up to a dozen more than the step / sqrt(12) of rounding itself.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from ft_tf import intervals
+from ft_tf.intervals import Interval
+
+LEVEL = 0.95
+LEAST = 3
+"""Replicates that an ordering, a prediction or an interval over seeds needs."""
+EQUAL = "all replicates equal: no spread to judge by"
+FEW = f"fewer than {LEAST} replicates"
+
+
+def why_not(*sides: Sequence[float]) -> str:
+    """Returns why these samples allow no judgement, "" where they do.
+
+    One side with a spread is enough: the other may be a single value, or a constant.
+
+    >>> why_not([0.1, 0.2, 0.4]), why_not([0.1, 0.1, 0.1]), why_not([0.1, 0.2], [0.3])
+    ('', 'all replicates equal: no spread to judge by', 'fewer than 3 replicates')
+    """
+    varying = [side for side in sides if intervals.has_spread(side)]
+    if max(map(len, varying), default=0) >= LEAST:
+        return ""
+    return FEW if varying or max(map(len, sides)) < 2 else EQUAL
+
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Returns the 95% interval of the mean over training seeds; None where `why_not` gives why."""
+    if why_not(values):
+        return None
+    return intervals.mean(values, level=LEVEL, unit="training seed")
+
+
+def band(
+    values: Sequence[float], single: Sequence[float | None] | None, *, single_unit: str
+) -> dict[str, float | str | None]:
+    """Returns the 95% interval of a measure in [0, 1] as the cells "low", "high" and "band".
+
+    Args:
+        values: one per training seed.
+        single: (low, high) on the record of the first run, used where it is the only one: the
+            interval of one model says nothing about another seed.
+        single_unit: what that interval is over.
+
+    Returns:
+        The ends, cut to [0, 1], and what they are over; None for seeds that are too few or equal.
+    """
+    interval = mean_interval(values)
+    if interval is not None:
+        low, high, unit = interval.low, interval.high, "training seeds"
+    elif len(values) > 1:
+        low, high, unit = None, None, f"training seeds: none, {why_not(values)}"
+    else:
+        (low, high), unit = single or (None, None), f"{single_unit}, one model"
+    low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in (low, high))
+    return {"low": low, "high": high, "band": unit}
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not None; None for none."""
+    present = [value for value in values if value is not None]
+    return statistics.fmean(present) if present else None
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None

@@ -1,0 +1,353 @@
+"""Tables: each column named once, and the same table as text, Markdown, CSV and LaTeX.
+
+A cell without a value is "-". Markdown and LaTeX escape every text, since records may hold any.
+"""
+
+import dataclasses
+import functools
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+Line = Mapping[str, Any]
+NOTHING = "-"
+EMPTY = "Nothing on record yet."
+RAN, FAILED, MISSING = "ran", "failed", "missing"
+MIN_WIDTH = 40
+_GAP, _INDENT = "  ", "    "
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a frame holds nothing."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any) -> str:
+    """A text cell; "" for a missing one."""
+    return "" if is_missing(value) else str(value)
+
+
+def percent(value: Any, *, signed: bool = False) -> str:
+    """A fraction in percent with two decimals.
+
+    >>> percent(0.0869), percent(-0.0012, signed=True), percent(None)
+    ('8.69', '-0.12', '-')
+    """
+    if is_missing(value):
+        return NOTHING
+    return f"{100 * value:+.2f}" if signed else f"{100 * value:.2f}"
+
+
+points = functools.partial(percent, signed=True)
+
+
+def interval(low: Any, high: Any) -> str:
+    """An interval of fractions in percent; "-" for one whose ends are reversed by mistake."""
+    if is_missing(low) or is_missing(high) or low > high:
+        return NOTHING
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
+    """A fraction in percent with the half width of its interval, if that is known.
+
+    Of an interval that was cut at 0 or 1 the longer side counts.
+
+    >>> plus_minus(0.5, 0.45, 0.55), plus_minus(0.5, None, None)
+    ('50.00 ±5.00', '50.00')
+    """
+    if is_missing(value) or is_missing(low) or is_missing(high):
+        return percent(value, signed=signed)
+    return f"{percent(value, signed=signed)} ±{percent(max(high - value, value - low))}"
+
+
+signed_plus_minus = functools.partial(plus_minus, signed=True)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number with `digits` significant digits.
+
+    >>> number(0.0123456), number(2298765.0), number(None)
+    ('0.01235', '2.299e+06', '-')
+    """
+    return NOTHING if is_missing(value) else f"{value:.{digits}g}"
+
+
+number_2, number_3 = (functools.partial(number, digits=digits) for digits in (2, 3))
+
+
+def count(value: Any) -> str:
+    """A whole number."""
+    return NOTHING if is_missing(value) else f"{int(value):,}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a table, or a part of the details below each row.
+
+    Attributes:
+        key: column of the frame, or several where a cell is made from several, as an interval is.
+        header: its name for people.
+        group: what it and its neighbours have in common, such as "paper".
+        format: makes the cell's text from the values of `key`.
+        priority: 0 is always shown; of the others the greatest is dropped first where room is
+            scarce. The README shows columns below `BRIEF`.
+        is_text: aligned to the left; so is every column whose format is `text`.
+    """
+
+    key: str | tuple[str, ...]
+    header: str
+    group: str = ""
+    format: Callable[..., str] = percent
+    priority: int = 0
+    is_text: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its cells are aligned to the right."""
+        return not self.is_text and self.format is not text
+
+    @property
+    def full_header(self) -> str:
+        """Group and header, for tables with one line of headers."""
+        return f"{self.group} {self.header}".strip()
+
+    def cell(self, line: Line) -> str:
+        """Text of the column's cell in a line of the frame."""
+        keys = (self.key,) if isinstance(self.key, str) else self.key
+        return self.format(*(line.get(key) for key in keys))
+
+
+BRIEF = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A formatted line: cells, details in one text, RAN, FAILED or MISSING, names of records."""
+
+    cells: tuple[str, ...]
+    detail: str
+    state: str
+    records: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A formatted table; its first column names the rows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def brief(self) -> "Table":
+        """The rows that have runs, without details and columns of high priority numbers."""
+        shown = [n for n, column in enumerate(self.columns) if column.priority < BRIEF]
+        rows = tuple(
+            dataclasses.replace(row, cells=tuple(row.cells[n] for n in shown), detail="")
+            for row in self.rows
+            if row.state != MISSING
+        )
+        return Table(self.title, tuple(self.columns[n] for n in shown), rows, self.notes)
+
+
+def make_table(
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    title: str,
+    details: Sequence[Column] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Formats a frame.
+
+    Args:
+        frame: a line per row; its column "records", if any, holds names with blanks between.
+        columns: see `Column`.
+        title: heading.
+        details: what is given below each row, as "header: cell; header: cell".
+        notes: sentences below the table.
+    """
+    rows = tuple(
+        Row(
+            cells=tuple(column.cell(line) for column in columns),
+            detail=_described(details, [column.cell(line) for column in details]),
+            state=_state(line),
+            records=tuple(text(line.get("records")).split()),
+        )
+        for line in frame.to_dict("records")
+    )
+    return Table(title, tuple(columns), rows, tuple(notes) if rows else ())
+
+
+def _described(columns: Sequence[Column], cells: Sequence[str]) -> str:
+    """Cells with their headers on one line; those that hold nothing are left out."""
+    return "; ".join(
+        f"{column.full_header}: {cell}" if column.header else cell
+        for column, cell in zip(columns, cells, strict=True)
+        if cell not in ("", NOTHING)
+    )
+
+
+def _state(line: Line) -> str:
+    if text(line.get("failures")):
+        return FAILED
+    return MISSING if line.get("replicates") == 0 else RAN
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """CSV with ten significant digits: all that an accuracy holds, and the same on any machine."""
+    return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+_MARKDOWN = str.maketrans(
+    {**{mark: f"\\{mark}" for mark in "\\|*`"}, "&": "&amp;", "<": "&lt;", ">": "&gt;"}
+)
+
+
+def escape_markdown(value: str) -> str:
+    r"""Text that Markdown shows as it is, on one line: no markup, no HTML, no link.
+
+    >>> print(escape_markdown("a|b <script> *c* [d](e)"))
+    a\|b &lt;script&gt; \*c\* [d\](e)
+    """
+    return " ".join(value.translate(_MARKDOWN).replace("](", "\\](").split())
+
+
+def markdown(table: Table, *, has_details: bool = True) -> str:
+    """A Markdown table, its notes, and, if asked for, the details as its last column."""
+    if not table.rows:
+        return f"{EMPTY}\n"
+    lines = [
+        [escape_markdown(column.full_header) for column in table.columns],
+        ["---:" if column.is_number else "---" for column in table.columns],
+        *([escape_markdown(cell) for cell in row.cells] for row in table.rows),
+    ]
+    if has_details:
+        last = ["details", "---", *(escape_markdown(row.detail) for row in table.rows)]
+        lines = [[*line, cell] for line, cell in zip(lines, last, strict=True)]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n\n".join([body, *map(escape_markdown, table.notes)]) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+}
+
+
+def escape_latex(value: str) -> str:
+    r"""Text that LaTeX prints as it is, on one line.
+
+    >>> escape_latex("50% of x_1 ±2")
+    '50\\% of x\\_1 $\\pm$2'
+    """
+    return "".join(_LATEX.get(mark, mark) for mark in " ".join(value.split()))
+
+
+def latex(table: Table, *, command: str) -> str:
+    """A LaTeX table (booktabs) with the title and notes as its caption.
+
+    Args:
+        table: any table.
+        command: the command that makes it, for a comment above.
+    """
+    alignment = "".join("r" if column.is_number else "l" for column in table.columns)
+    spans = group_spans(table.columns)
+    heads = [
+        " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in spans),
+        " & ".join(escape_latex(column.header) for column in table.columns),
+    ]
+    if not any(group for group, _ in spans):
+        del heads[0]
+    rows = [" & ".join(map(escape_latex, row.cells)) for row in table.rows]
+    caption = " ".join(escape_latex(part) for part in (f"{table.title}.", *table.notes))
+    lines = [
+        f"% {' '.join(command.split())}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        *(rf"{head} \\" for head in heads),
+        r"\midrule",
+        *(rf"{row} \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Returns (group, number of columns) of neighbouring columns with one group."""
+    spans: list[tuple[str, int]] = []
+    for column in columns:
+        if spans and column.group and spans[-1][0] == column.group:
+            spans[-1] = (column.group, spans[-1][1] + 1)
+        else:
+            spans.append((column.group, 1))
+    return spans
+
+
+def terminal(table: Table, *, width: int) -> str:
+    """Aligned text no wider than `width` columns; columns of low priority are dropped first.
+
+    Each row is followed by its details and by the cells of dropped columns, wrapped and indented.
+    Where not even the columns of priority 0 fit, the name of a row is on a separate line. The notes
+    are left to the caller, which prints those of several tables once.
+    """
+    width = max(width, MIN_WIDTH)
+    lines = [*_wrap(table.title, width), "=" * min(len(table.title), width)]
+    if not table.rows:
+        return "\n".join([*lines, EMPTY, ""])
+    rooms = [
+        max(len(column.group), len(column.header), *(len(row.cells[n]) for row in table.rows))
+        for n, column in enumerate(table.columns)
+    ]
+    shown = list(range(len(rooms)))
+
+    def total() -> int:
+        return sum(rooms[n] + len(_GAP) for n in shown) - len(_GAP)
+
+    while total() > width and (least := max(table.columns[n].priority for n in shown)):
+        shown = [n for n in shown if table.columns[n].priority < least]
+    dropped = [n for n in range(len(rooms)) if n not in shown]
+    has_name_line = total() > width
+    shown = shown[has_name_line:]
+
+    def join(cells: Sequence[str]) -> str:
+        padded = (
+            cells[n].rjust(rooms[n]) if table.columns[n].is_number else cells[n].ljust(rooms[n])
+            for n in shown
+        )
+        return _GAP.join(padded).rstrip()
+
+    heads = [[c.group for c in table.columns], [c.header for c in table.columns]]
+    lines += [head for head in map(join, heads) if head]
+    lines.append("-" * min(width, total()))
+    for row in table.rows:
+        lines += _wrap(row.cells[0], width) if has_name_line else []
+        lines.append(join(row.cells))
+        further = _described([table.columns[n] for n in dropped], [row.cells[n] for n in dropped])
+        lines += _wrap("; ".join(filter(None, [row.detail, further])), width, _INDENT)
+    return "\n".join(lines) + "\n"
+
+
+def wrapped(value: str, *, width: int) -> str:
+    """A paragraph no wider than `width` columns, with a newline at its end."""
+    return "\n".join(_wrap(value, max(width, MIN_WIDTH))) + "\n"
+
+
+def _wrap(value: str, width: int, indent: str = "") -> list[str]:
+    # Commands, flags and names of sources stay in one piece, so that they can be copied.
+    return textwrap.wrap(
+        value, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )

@@ -1,0 +1,389 @@
+"""A study as a few tidy frames: all that exhibits read of the records, computed once.
+
+A frame has a line per run, per run and fault rate, per attack, per layer or per replicate of
+Table 3. Its column `group` holds the key of the `Group` that the run belongs to, so that what may
+be pooled is a groupby away. Accuracies are fractions; values that were not measured are missing.
+"""
+
+import collections
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
+from ft_tf.report import display_names, paper
+from ft_tf.report.display_names import CLASSES, parts_of
+from ft_tf.report.groups import Group, failure_of, group_by_row
+from ft_tf.report.replicates import band, mean_interval, mean_of
+
+TARGETS = ("weights", "units")
+LAST_RATE = 0.9
+"""Largest fault rate of `normalized_auc`."""
+NOT_PRIVATE = "no guarantee"
+
+
+class Study:
+    """The records of a study, grouped, and as tidy frames.
+
+    Attributes:
+        records: all records, by name.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = tuple(sorted(records, key=lambda record: record.name))
+
+    @cached_property
+    def by_row(self) -> dict[str, tuple[Group, ...]]:
+        """Groups under the id of each row that they serve; variants in a fixed order."""
+        return group_by_row(self.records, paper.EXHIBITS)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Groups of trained runs, each once, in the order of the paper's rows."""
+        found: dict[str, Group] = {}
+        for groups in self.by_row.values():
+            for group in groups:
+                if not group.is_circles:
+                    found.setdefault(group.key, group)
+
+        def place(group: Group) -> tuple[int, str, str]:
+            first = min(group.rows, key=paper.place)
+            return paper.place(first), first, group.key
+
+        return tuple(sorted(found.values(), key=place))
+
+    @cached_property
+    def trained(self) -> tuple[Group, ...]:
+        """Those of `groups` that have finished runs."""
+        return finished(self.groups)
+
+    @cached_property
+    def variants(self) -> dict[tuple[str, str], str]:
+        """(row, key of a group) -> the settings in which it differs from the row's other groups."""
+        used = collections.defaultdict(set)  # architectures that were run for a net of an exhibit
+        for row, groups in self.by_row.items():
+            used[parts_of(row)[:2]] |= {group.config.get("architecture", "") for group in groups}
+        found = {}
+        for row, groups in self.by_row.items():
+            named = ["architecture"] if len(used[parts_of(row)[:2]]) > 1 else []
+            for group, text in zip(
+                groups, display_names.variants(groups, named=named), strict=True
+            ):
+                found[row, group.key] = text
+        return found
+
+    def groups_for(self, row: paper.PaperRow) -> tuple[Group, ...]:
+        """Groups for a row of the paper; rows of its figures are runs of the tables."""
+        groups = self.by_row.get(row.id, ())
+        if groups or not row.exhibit.startswith("figure"):
+            return groups
+        found: dict[str, Group] = {}
+        for candidate in paper.all_rows():
+            if candidate.exhibit in paper.TABLES and row.is_of(candidate):
+                for group in self.by_row.get(candidate.id, ()):
+                    found.setdefault(group.key, group)
+        return tuple(found.values())
+
+    @cached_property
+    def architectures(self) -> tuple[str, ...]:
+        """Architectures of all finished trained runs, in a fixed order."""
+        found = {group.config["architecture"] for group in self.trained}
+        known = [name for name in display_names.ARCHITECTURES if name in found]
+        return (*known, *sorted(found - set(known)))
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A line per trained run: every scalar figure, and its configuration as "config.*"."""
+        return pd.DataFrame(
+            [_run_line(group, record) for group in self.groups for record in group.records],
+            columns=None if self.groups else ["record", "group", "status", "dataset"],
+        )
+
+    @property
+    def finished_runs(self) -> pd.DataFrame:
+        """The lines of `runs` that finished."""
+        return self.runs[self.runs["status"].eq("finished")]
+
+    @cached_property
+    def campaigns(self) -> pd.DataFrame:
+        """A line per finished run, fault target and fault rate."""
+        lines = [
+            {"record": record.name, "group": group.key, "target": target, **line}
+            for group in self.trained
+            for record in group.finished
+            for target, campaign in record.faults.items()
+            for line in _campaign_lines(campaign)
+        ]
+        return pd.DataFrame(lines, columns=["record", "group", "target", *_CAMPAIGN])
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A line per group, fault target and rate that all its runs measured, with 95% bands.
+
+        Of several seeds the band is the Student-t interval of the mean over seeds (fault sets are
+        averaged within a seed); of one seed it is the campaign's interval over fault sets, which
+        says nothing about another seed. Bands of accuracies are cut to [0, 1].
+        """
+        lines = []
+        for group, (target, rate), runs in self.each(self.campaigns, "target", "rate", sort=True):
+            if len(runs) < len(group.finished):
+                continue
+            first, means = runs.iloc[0], runs["mean"].tolist()
+            unit = f"{first['unit'] or 'fault set'}s"
+            lost = [value for value in runs["lost"] if pd.notna(value)]
+            ends = {name: first[name] for name in ("lost_low", "lost_high")}
+            if len(lost) > 1:
+                found = mean_interval(lost)
+                both = (found.low, found.high) if found else (None, None)
+                ends = dict(zip(ends, both, strict=True))
+            lines.append(
+                {
+                    "group": group.key,
+                    "target": target,
+                    "rate": rate,
+                    "mean": mean_of(means),
+                    "replicates": len(means),
+                    **band(means, (first["low"], first["high"]), single_unit=unit),
+                    "faults": first["faults"],
+                    "lost": mean_of(lost),
+                    **ends,
+                }
+            )
+        return pd.DataFrame(lines, columns=_CURVE)
+
+    def fault_curve(self, group: Group, target: str) -> pd.DataFrame:
+        """The lines of `curves` of one group and target, by rate."""
+        curves = self.curves
+        return curves[(curves["group"] == group.key) & (curves["target"] == target)]
+
+    @cached_property
+    def attacks(self) -> pd.DataFrame:
+        """A line per finished run and attack, in the order of the record."""
+        lines = [
+            {"record": record.name, "group": group.key, **_attack_line(attack)}
+            for group in self.trained
+            for record in group.finished
+            for attack in record.robustness
+        ]
+        return pd.DataFrame(lines, columns=["record", "group", *_ATTACK])
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """A line per finished run, fault target and layer, the whole model first."""
+        columns = ["record", "group", "target", "layer", "share_of_sites", *_LAYER]
+        lines = [
+            (
+                *(record.name, group.key, target, layer, entry.sites / entries[0].sites),
+                *(getattr(entry, name) for name in _LAYER),
+            )
+            for group in self.trained
+            for record in group.finished
+            for target, entries in sorted(record.layer_faults.items(), reverse=True)
+            for layer, entry in zip(layer_names(entries), entries, strict=True)
+        ]
+        return pd.DataFrame(lines, columns=columns)
+
+    @cached_property
+    def circles(self) -> pd.DataFrame:
+        """A line per replicate of Table 3."""
+        columns = ["row", "group", "form", "train", "test", "generalization_error"]
+        lines = [
+            (row, group.key, group.form, *values)
+            for row, groups in self.by_row.items()
+            for group in groups
+            if group.is_circles and group.finished
+            for values in zip(*(getattr(group.samples, name) for name in columns[3:]), strict=True)
+        ]
+        return pd.DataFrame(lines, columns=columns)
+
+    def main_groups(self, architecture: str) -> list[Group]:
+        """Finished groups of an architecture that are neither ablation nor control."""
+        return [
+            group
+            for group in self.trained
+            if group.config["architecture"] == architecture and is_main(group)
+        ]
+
+    def printed_measures(
+        self, exhibit: str
+    ) -> tuple[dict[str, paper.PaperRow], list[tuple[paper.PaperRow, dict[str, Any]]]]:
+        """Rows of Figure 2 or 3 by the key of a group that they can belong to, and the others.
+
+        The others come with the cells of a line that says so.
+        """
+        found: dict[str, paper.PaperRow] = {}
+        others = []
+        for row in paper.rows(exhibit):
+            groups = self.groups_for(row)
+            found = {**{group.key: row for group in groups}, **found}
+            if not groups:
+                cells = {"data": row.dataset, "run": f"not run: {row.label}", "rows": row.id}
+                others.append((row, {**cells, "replicates": 0}))
+        return found, others
+
+    def each(
+        self, frame: pd.DataFrame, *columns: str, sort: bool = False
+    ) -> Iterator[tuple[Group, tuple[Any, ...], pd.DataFrame]]:
+        """Yields (group, values of `columns`, lines) of a frame of this study, by group."""
+        groups = {group.key: group for group in self.groups}
+        for (key, *values), lines in frame.groupby(["group", *columns], sort=sort, dropna=False):
+            yield groups[key], tuple(values), lines
+
+
+def finished(groups: Iterable[Group]) -> tuple[Group, ...]:
+    """Returns the groups with at least one finished run."""
+    return tuple(group for group in groups if group.finished)
+
+
+def is_main(group: Group) -> bool:
+    """Whether one of a group's rows is the paper's, or a run of ours with a row of its kind."""
+    return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
+
+
+def chance(dataset: str) -> float | None:
+    """Returns the accuracy of guessing, 1 / number of classes; None for an unknown data set.
+
+    >>> chance("cifar10")
+    0.1
+    """
+    return 1 / CLASSES[dataset] if dataset in CLASSES else None
+
+
+def normalized_auc(record: Run, target: str) -> float | None:
+    """Normalized accuracy under faults: share of accuracy above chance, averaged over 0 to 90%.
+
+    The area (trapezoids) under the curve of accuracy minus chance, over that without faults: 1 is
+    a model that no fault harms, 0 one that is at chance from the first fault on. A model that falls
+    to chance early has little, however small its drop from there to 90%. None where the rates do
+    not reach from 0 to 90%, or where the model is at chance without faults.
+    """
+    campaign, guess = record.faults.get(target), chance(record.config["dataset"])
+    if campaign is None or guess is None:
+        return None
+    points = sorted(zip(campaign.rates, campaign.mean, strict=True))
+    points = [(rate, mean) for rate, mean in points if rate <= LAST_RATE + 1e-9]
+    if len(points) < 2 or points[0][0] > 0 or points[-1][0] < LAST_RATE - 1e-9:
+        return None
+    rates, above = np.array(points).T
+    above = above - guess
+    if above[0] <= guess / 2:
+        return None
+    area = float((above[1:] + above[:-1]) @ np.diff(rates) / 2)
+    return area / float(rates[-1] * above[0])
+
+
+def accuracy_at(record: Run, target: str, rate: float) -> float | None:
+    """Returns the mean accuracy of one run at a fault rate; None where it was not measured."""
+    campaign = record.faults.get(target)
+    for place, measured in enumerate(campaign.rates if campaign else ()):
+        if math.isclose(measured, rate, abs_tol=1e-9):
+            return campaign.mean[place]
+    return None
+
+
+def _run_line(group: Group, record: Run) -> dict[str, Any]:
+    accuracy, parameters, privacy = record.accuracy, record.parameters, record.privacy
+    epsilon = privacy.epsilon_claimed if privacy else None
+    return {
+        "record": record.name,
+        "group": group.key,
+        "rows": " ".join(group.rows),
+        "status": record.status,
+        "failure": failure_of(record) if record.status == "failed" else "",
+        "data": group.data,
+        "dataset": record.config["dataset"],
+        "architecture": record.config["architecture"],
+        "algorithm": record.config["algorithm"]["name"],
+        "kind": display_names.kind(group),
+        "run": group.run,
+        "seed": record.config["seed"],
+        "fitted": group.is_fitted,
+        "smoke": group.is_smoke,
+        "epochs": record.training.epochs if record.training else None,
+        "steps": record.training.steps if record.training else None,
+        "train": accuracy.train if accuracy else None,
+        "test": accuracy.test if accuracy else None,
+        "generalization_error": accuracy.generalization_error if accuracy else None,
+        "standard_deviation": parameters.standard_deviation if parameters else None,
+        "equation_10": parameters.equation_10 if parameters else None,
+        **{f"{target}_normalized_auc": normalized_auc(record, target) for target in TARGETS},
+        "epsilon": epsilon if epsilon is not None and math.isfinite(epsilon) else None,
+        "private": "DP" if epsilon is not None else NOT_PRIVATE,
+        "advantage": record.membership.advantage if record.membership else None,
+        **{f"config.{key}": value for key, value in display_names.flatten(record.config).items()},
+    }
+
+
+_CAMPAIGN = (
+    "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit", "trials",
+    "images",
+)  # fmt: skip
+
+
+_CURVE = [
+    "group", "target", "rate", "mean", "low", "high", "replicates", "band", "faults", "lost",
+    "lost_low", "lost_high",
+]  # fmt: skip
+
+
+def _campaign_lines(campaign: Campaign) -> Iterator[dict[str, Any]]:
+    """A line per rate; accuracy lost is that of each trial against its own images without faults.
+
+    Of a record that does not have that, the reference is its accuracy on all test images.
+    """
+    clean = campaign.mean[campaign.rates.index(0.0)] if 0.0 in campaign.rates else None
+    for place, rate in enumerate(campaign.rates):
+        mean, low, high = campaign.mean[place], campaign.low[place], campaign.high[place]
+        if campaign.lost:
+            lost = [getattr(campaign.lost, name)[place] for name in ("mean", "low", "high")]
+        else:
+            ends = (mean, high, low)
+            lost = [None if clean is None or end is None else clean - end for end in ends]
+        yield {
+            "rate": rate,
+            "faults": campaign.faults[place],
+            "mean": mean,
+            "low": low,
+            "high": high,
+            **dict(zip(("lost", "lost_low", "lost_high"), lost, strict=True)),
+            "unit": campaign.unit,
+            "trials": campaign.trials,
+            "images": campaign.images,
+        }
+
+
+_ATTACK = (
+    "attack", "distance", "epsilon", "steps", "images", "clean_accuracy", "robust_accuracy",
+    "robust_low", "robust_high", "train_clean_accuracy", "train_robust_accuracy",
+    "robust_generalization_error", "warnings",
+)  # fmt: skip
+
+
+def _attack_line(attack: Attack) -> dict[str, Any]:
+    low, high = attack.robust_interval
+    distance = attack.parameters.get("distance", "l_inf")
+    derived = {"distance": distance, "robust_low": low, "robust_high": high}
+    return {name: derived[name] if name in derived else getattr(attack, name) for name in _ATTACK}
+
+
+_LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
+
+
+def layer_names(entries: Sequence[LayerFault]) -> list[str]:
+    """Returns names of a run's layers that are the same for all runs of an architecture.
+
+    Keras numbers layers through a whole process: the first Dense layer of a model may be "dense" or
+    "dense_7"; here it is "dense 1".
+    """
+    made: collections.Counter[str] = collections.Counter()
+    names = []
+    for entry in entries:
+        kind = re.sub(r"_\d+$", "", entry.layer).replace("2d", "")
+        made[kind] += 1
+        names.append(f"{kind} {made[kind]}" if kind in ("dense", "conv") else kind)
+    return names
