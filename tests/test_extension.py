@@ -197,6 +197,6 @@ def test_workers_know_the_registered_things(study, tmp_path):
     dataset = datasets.get("three_stripes").load()
     listed = [jobs.training_job(config, dataset, tmp_path) for config in configurations()[:1]]
     executor = executors.LocalProcesses(workers=1, threads=1)
-    (record,) = executors.execute(listed, executor, output_dir=tmp_path)
+    (record,) = schedule.execute(listed, executor=executor, output_dir=tmp_path)
     assert record.config == records.load(directory / listed[0].name).config
     assert record.data.classes == CLASSES
