@@ -183,8 +183,10 @@ def draw_faults(study: Study, architecture: str) -> Figure:
     guess = chance(next(iter(curves))[0].config["dataset"])
     for place, target in enumerate(TARGETS):
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
-        if is_log:
+        if is_log and axes[1][place].lines:
             _finish_log_panel(axes[1][place], target)
+        elif is_log:
+            axes[1][place].set_axis_off()
     plot_styles.legend_below(figure, [panel for row in axes for panel in row])
     return figure
 
