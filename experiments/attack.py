@@ -60,15 +60,15 @@ def main(argv: list[str]) -> None:
     )
     entry = evaluation.attack_entry(result)
     for kind in ("clean", "robust"):
-        low, high = entry[f"{kind}_interval"]
+        low, high = getattr(entry, f"{kind}_interval")
         _terminal.show(
-            f"{kind} accuracy {entry[f'{kind}_accuracy']:.2%}  "
-            f"[{low:.2%}, {high:.2%}] on {entry['images']} test images"
+            f"{kind} accuracy {getattr(entry, f'{kind}_accuracy'):.2%}  "
+            f"[{low:.2%}, {high:.2%}] on {entry.images} test images"
         )
-    for warning in entry["warnings"]:
+    for warning in entry.warnings:
         _app.warn(warning)
-    name = f"{FLAGS.attack}-{FLAGS.distance}-epsilon_{FLAGS.epsilon:.4g}-steps_{entry['steps']}"
-    name += f"-images_{entry['images']}-seed_{FLAGS.seed}"
+    name = f"{FLAGS.attack}-{FLAGS.distance}-epsilon_{FLAGS.epsilon:.4g}-steps_{entry.steps}"
+    name += f"-images_{entry.images}-seed_{FLAGS.seed}"
     place = f"{subject.results}{records.ATTACKS}/" if subject.run else subject.results
     records.write_text(Path(f"{place}{name}.json"), records.dumps(entry))
     _app.save_flags(Path(f"{place}{name}.flags"))

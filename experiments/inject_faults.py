@@ -279,7 +279,7 @@ def _write(path: Path, frame: pd.DataFrame) -> None:
 
 def _differ_in_seeds_only(subjects: list[Subject]) -> bool:
     def shape(subject: Subject) -> dict[str, Any]:
-        fields = {**subject.run.record["config"], "seed": None, "evaluation": None}
+        fields = {**subject.run.record.config, "seed": None, "evaluation": None}
         return {**fields, "algorithm": {**fields["algorithm"], "noise_seed": None}}
 
     seeds = {subject.run.config.seed for subject in subjects}

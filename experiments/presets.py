@@ -24,7 +24,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from ft_tf.records import Record
+from ft_tf.records import Record, Run
 from ft_tf.report import labels
 from ft_tf.study import config as c
 from ft_tf.study.circles import FORMS, CirclesConfig
@@ -504,23 +504,23 @@ def stopped_runs(records: Iterable[Record], at: Scale) -> list[c.RunConfig]:
     """
     runs = []
     for record in records:
-        counts = record["status"] == "finished" and not record["config"].get("fitted")
-        for row in record["rows"] if counts else ():
+        counts = isinstance(record, Run) and record.accuracy and not record.config.get("fitted")
+        for row in record.rows if counts else ():
             exhibit, _, algorithm, *epsilon = row.split("/")
             if algorithm != "dpsgd" or not epsilon:
                 continue
             run = _fashion_mnist(
                 int(exhibit.removeprefix("table_")),
                 c.Natural(),
-                record["config"]["architecture"],
+                record.config["architecture"],
                 f"natural_stopped/{epsilon[0]}",
                 at,
-                batch_size=record["config"]["batch_size"],
+                batch_size=record.config["batch_size"],
                 learning_rate=0.15,  # [T]
-                stop_at_test_accuracy=record["accuracy"]["test"],
+                stop_at_test_accuracy=record.accuracy.test,
             )
             run = dataclasses.replace(run, label=f"{run.label}-as_{epsilon[0]}")
-            runs.append(with_seed(run, record["config"]["seed"]))
+            runs.append(with_seed(run, record.config["seed"]))
     return runs
 
 

@@ -255,7 +255,7 @@ def main(argv: list[str]) -> int:
         tensorboard.write_curves(record, events)
     _terminal.show(study.summary(record))
     _terminal.show(f"record: {directory / 'record.json'}")
-    return 1 if record["status"] == "failed" else 0
+    return 1 if record.status == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -148,8 +148,10 @@ def _interval(
     tail = (1 - level) / 4
     fewest, most = stats.binom.ppf([tail, 1 - tail], len(others), rate).astype(int)
     seen = np.concatenate([[-np.inf], np.sort(others), [np.inf]])
-    low = int(np.sum(members <= seen[fewest])) if fewest else 0
-    high = int(np.sum(members < seen[most + 1])) if most < len(others) else len(members)
+    # Ties between members and others: those at the lower bracket are not counted, those at the
+    # upper one are, so that the ends stay in order when both brackets are one value.
+    low = int(np.sum(members < seen[fewest])) if fewest else 0
+    high = int(np.sum(members <= seen[most + 1])) if most < len(others) else len(members)
     of_each = [
         intervals.proportion(successes=found, trials=len(members), level=1 - 2 * tail)
         for found in (low, high)

@@ -1,12 +1,12 @@
 """Files of a run: read whole, written whole or not at all."""
 
+import contextlib
 import dataclasses
+import fcntl
 import glob
 import json
 import math
 import os
-import platform
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -61,17 +61,17 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The name tells which process writes, so that another one can tell whether it is alive.
-        prefix = f".{path.name}.{platform.node()}-"
-        _delete_orphans(path.parent, prefix)
-        descriptor, temporary = tempfile.mkstemp(prefix=f"{prefix}{os.getpid()}.", dir=path.parent)
+        _delete_orphans(path)
+        descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                # Held until the file has its name, however this process ends: see _delete_orphans.
+                fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -79,27 +79,20 @@ def write_text(path: Path, text: str) -> None:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
-def _delete_orphans(directory: Path, prefix: str) -> None:
-    """Deletes temporary files whose process, on this machine, is gone."""
-    for path in directory.glob(f"{glob.escape(prefix)}*"):
-        owner = re.match(r"(\d+)\.", path.name[len(prefix) :])
-        if owner and not _is_alive(int(owner[1])):
-            path.unlink(missing_ok=True)
+_PART = ".part"
 
 
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        return True
-    return True
+def _delete_orphans(path: Path) -> None:
+    """Deletes temporary files of `path` that no living process has locked."""
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.????????{_PART}"):
+        with contextlib.suppress(OSError), open(orphan, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            orphan.unlink()
 
 
 def dumps(value: Any) -> str:
     """Returns JSON as all files of a run have it: sorted keys, one trailing newline, no NaN."""
-    return json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return json.dumps(without_nan(to_dict(value)), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -124,7 +117,7 @@ def write(directory: Path, record: Record) -> Path:
     NaN and infinities are written as null.
 
     Raises:
-        RunError: there is a record already, or the record breaks the schema.
+        RunError: there is a record already, or this one breaks the schema.
     """
     path = directory / FILE_NAME
     if path.exists():

@@ -30,6 +30,7 @@ class Accuracy:
     test: Fraction  # R_test
     generalization_error: Change  # train - test (equation 2)
     test_interval: Interval | None = None  # 95% interval of `test`, over images
+    holdout: Fraction | None = None  # on training images that were held out, if any were
 
     def _problems(self) -> Problems:
         gap = self.generalization_error

@@ -15,18 +15,19 @@ Problems = Iterator[tuple[str, str]]
 """Pairs of a path below an object and what is wrong there."""
 
 _ROUNDING = 1e-9
+_ROUNDING_FLOAT32 = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Check: a number in [low, high]."""
+    """Check: a number in [low, high], to the rounding of sums in float32."""
 
     low: float
     high: float = math.inf
 
     def __call__(self, value: float) -> str | None:
         """Returns what is wrong."""
-        if self.low <= value <= self.high:
+        if self.low - _ROUNDING_FLOAT32 <= value <= self.high + _ROUNDING_FLOAT32:
             return None
         if self.high == math.inf:
             return f"must be at least {self.low:g}"

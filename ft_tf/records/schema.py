@@ -56,6 +56,7 @@ class Data:
     train_examples: Positive  # after the configured limit
     test_examples: Positive  # after the configured limit
     notes: tuple[str, ...]  # what a reader of results should know about it
+    classes: Positive | None = None  # their number; None in older records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Model:
 
     architecture: str  # its name
     parameters: Positive  # their number
+    weights_fingerprint: str | None = None  # hash of the weights; None in older records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,7 +107,7 @@ class BestCheckpoint(keras.callbacks.Callback):
 
 def measure(
     config: RunConfig, data: Dataset, model: keras.Model, directory: Path
-) -> dict[str, Any] | None:
+) -> records.BestCheckpoint | None:
     """Test and robust accuracy of the best checkpoint, on the images of the run's own attack.
 
     Args:
@@ -139,10 +139,10 @@ def measure(
         test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=measured.batch_size)
     finally:
         model.set_weights(last)
-    return {
-        "epoch": records.read_json(directory / _CHOICE)["epoch"],
-        "test_accuracy": test,
-        "robust_accuracy": result.robust_accuracy,
-        "attack_steps": measured.attack_steps,
-        "selected_on": f"PGD-{SELECTION_STEPS} on {SELECTION_IMAGES} other test images",
-    }
+    return records.BestCheckpoint(
+        epoch=records.read_json(directory / _CHOICE)["epoch"],
+        test_accuracy=test,
+        robust_accuracy=result.robust_accuracy,
+        attack_steps=measured.attack_steps,
+        selected_on=f"PGD-{SELECTION_STEPS} on {SELECTION_IMAGES} other test images",
+    )

@@ -7,7 +7,6 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def run_circles(
     output_dir: Path,
     *,
     report: Callable[[float], None] | None = None,
-) -> Record:
+) -> records.Circles:
     """Trains and tests every replicate of every row, or returns the record that is there.
 
     Interrupted, it goes on from the last finished chunk of replicates.
@@ -95,7 +94,7 @@ def run_circles(
     with runs.claimed(directory):
         points = _Points.of(config)
         fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
-        runs.bind(directory, records.without_nan({"config": fields, "data": points.description}))
+        runs.bind(directory, {"config": fields, "data": points.description})
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
@@ -114,33 +113,29 @@ def run_circles(
             chunks=_KeptChunks(directory / _CHUNKS),
             progress=report,
         )
-        records.write(
-            directory,
-            {
-                "schema_version": records.SCHEMA_VERSION,
-                "kind": "circles",
-                "name": directory.name,
-                "status": "finished",
-                "failure": None,
-                "rows": [row for row, _, _ in config.rows],
-                "config": fields,
-                "data": points.description,
-                "environment": environment(),
-                "deviations": list(config.deviations),
-                "timing": {"seconds": round(time.monotonic() - started, 1), "sessions": sessions},
-                "replicates": config.replicates,
-                "form": config.form,
-                "results": {
-                    row: {
-                        "noise": kind,
-                        "sigma": sigma,
-                        "train": result.train_accuracy[index].tolist(),
-                        "test": result.test_accuracy[index].tolist(),
-                    }
-                    for index, (row, kind, sigma) in enumerate(config.rows)
-                },
+        record = records.Circles(
+            name=directory.name,
+            status="finished",
+            failure=None,
+            rows=tuple(row for row, _, _ in config.rows),
+            config=fields,
+            data=points.description,
+            environment=environment(),
+            deviations=config.deviations,
+            timing=records.Timing(round(time.monotonic() - started, 1), sessions),
+            replicates=config.replicates,
+            form=config.form,
+            results={
+                row: records.CirclesResult(
+                    noise=kind,
+                    sigma=sigma,
+                    train=tuple(result.train_accuracy[index].tolist()),
+                    test=tuple(result.test_accuracy[index].tolist()),
+                )
+                for index, (row, kind, sigma) in enumerate(config.rows)
             },
         )
+        records.write(directory, record)
         shutil.rmtree(directory / _CHUNKS, ignore_errors=True)
         return records.load(directory)
 
@@ -216,7 +211,7 @@ class _Points:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
-    description: dict[str, Any]
+    description: records.Data
 
     @classmethod
     def of(cls, config: CirclesConfig) -> "_Points":
@@ -230,14 +225,14 @@ class _Points:
             name: np.stack([getattr(points, name) for points in sets])
             for name in ("x_train", "y_train", "x_test", "y_test")
         }
-        description = {
-            "name": "circles",
-            "source": sets[0].source,
-            "fingerprint": data.fingerprint(**arrays),
-            "train_examples": len(sets[0].x_train),
-            "test_examples": len(sets[0].x_test),
-            "notes": list(sets[0].notes),
-        }
+        description = records.Data(
+            name="circles",
+            source=sets[0].source,
+            fingerprint=data.fingerprint(**arrays),
+            train_examples=len(sets[0].x_train),
+            test_examples=len(sets[0].x_test),
+            notes=tuple(sets[0].notes),
+        )
         if config.form == "fixed_data":
             arrays = {name: array[0] for name, array in arrays.items()}
         return cls(**arrays, description=description)

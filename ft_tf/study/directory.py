@@ -76,9 +76,10 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
         records.write_text(path, records.dumps(identity))
         return
     found = records.read_json(path)
-    here = records.without_nan(identity)
+    here = records.without_nan(records.to_dict(identity))
     if found == here:
         return
+    found = found if isinstance(found, dict) else {}
     differences = sorted(
         f"{key}: {there!r} there, {wanted!r} here"
         for part in ("config", "data")
@@ -93,7 +94,7 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
 
 def _failed(directory: Path) -> bool:
     path = directory / records.FILE_NAME
-    return path.exists() and records.read_json(path).get("status") == "failed"
+    return path.exists() and records.load(path).status == "failed"
 
 
 def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ft_tf import attacks, faults, intervals, metrics
+from ft_tf import attacks, faults, intervals, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.faults.rows import interval_of
@@ -23,7 +23,7 @@ _NOTHING: dict[str, Any] = {
     "parameters": None,
     "faults": {},
     "layer_faults": {},
-    "robustness": [],
+    "robustness": (),
     "best_checkpoint": None,
     "membership": None,
 }
@@ -32,7 +32,7 @@ _NOTHING: dict[str, Any] = {
 def evaluate(
     config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path, *, failed: bool
 ) -> dict[str, Any]:
-    """The record's accuracy, parameters, faults and robustness; nothing for a failed training."""
+    """Returns fields of the record, accuracy to membership; they are empty if training failed."""
     if failed:
         return dict(_NOTHING)
     model = trainer.evaluation_model(config, trained.model)
@@ -59,37 +59,35 @@ def what_is_not_finite(model: keras.Model, data: Dataset, *, batch_size: int) ->
     return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
-def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, Any]:
+def accuracy(model: keras.Model, data: Dataset, *, batch_size: int) -> records.Accuracy:
     """R_train, R_test and their difference (equation 2), on the whole splits."""
     train = metrics.accuracy(model, data.x_train, data.y_train, batch_size=batch_size)
     test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=batch_size)
     interval = intervals.proportion(
         successes=round(test * len(data.x_test)), trials=len(data.x_test)
     )
-    return {
-        "train": train,
-        "test": test,
-        "generalization_error": metrics.generalization_error(
-            train_accuracy=train, test_accuracy=test
-        ),
-        "test_interval": [interval.low, interval.high],
-    }
+    gap = metrics.generalization_error(train_accuracy=train, test_accuracy=test)
+    return records.Accuracy(train, test, gap, (interval.low, interval.high))
 
 
 _RESCALED_IMAGES = 1000
 
 
-def parameters(model: keras.Model, data: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+def parameters(
+    model: keras.Model, data: Dataset, evaluation: Evaluation
+) -> records.ParameterSpread:
     """Spread of the parameters (equation 10), and what a rescaling makes of it where asked."""
-    spread = dataclasses.asdict(metrics.parameter_spread(model.get_weights()))
+    spread = metrics.parameter_spread(model.get_weights())
+    rescaled = None
     if evaluation.rescaling:
-        spread["rescaled"] = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
-    return spread
+        found = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
+        rescaled = records.Rescaled(**found)
+    return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
 def fault_campaign(
     model: keras.Model, data: Dataset, *, target: str, evaluation: Evaluation
-) -> dict[str, Any]:
+) -> records.Campaign:
     """Test accuracy against the rate of stuck-at-0 faults, with intervals over trials."""
     shared = {"target": target, "seed": evaluation.fault_seed}
     frame = faults.sweep(
@@ -107,28 +105,28 @@ def fault_campaign(
     levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
     drop = None
     if 0.5 in levels and 0.9 in levels:
-        drop = {"drop": levels[0.5] - levels[0.9], "at_50": levels[0.5], "at_90": levels[0.9]}
-    return {
-        "rates": summary["rate"].tolist(),
-        "faults": summary["faults"].tolist(),
-        "mean": summary["accuracy"].tolist(),
-        "standard_deviation": spread.tolist(),
-        "low": summary["low"].clip(0, 1).tolist(),
-        "high": summary["high"].clip(0, 1).tolist(),
-        "trials": evaluation.fault_trials,
-        "images": evaluation.fault_images or len(data.x_test),
-        "sites": faults.make_plan(model, target=target).sites,
-        "method": summary["method"].iloc[0],
-        "unit": summary["unit"].iloc[0],
-        "lost": lost(frame),
-        "level": float(summary["level"].iloc[0]),
-        "drop_50_to_90": drop,
-        "epsilon_ft": epsilon_ft(frame),
+        drop = records.Drop(levels[0.5] - levels[0.9], at_50=levels[0.5], at_90=levels[0.9])
+    return records.Campaign(
+        rates=tuple(summary["rate"]),
+        faults=tuple(summary["faults"]),
+        mean=tuple(summary["accuracy"]),
+        standard_deviation=tuple(spread),
+        low=tuple(summary["low"].clip(0, 1)),
+        high=tuple(summary["high"].clip(0, 1)),
+        trials=evaluation.fault_trials,
+        images=evaluation.fault_images or len(data.x_test),
+        sites=faults.make_plan(model, target=target).sites,
+        method=summary["method"].iloc[0],
+        unit=summary["unit"].iloc[0],
+        lost=lost(frame),
+        level=float(summary["level"].iloc[0]),
+        drop_50_to_90=drop,
+        epsilon_ft=epsilon_ft(frame),
         **shared,
-    }
+    )
 
 
-def lost(frame: pd.DataFrame) -> dict[str, list[float]]:
+def lost(frame: pd.DataFrame) -> records.Lost:
     """Accuracy lost at each rate: the mean over trials and its 95% interval (Student's t).
 
     Each trial is set against the fault-free accuracy on its own images, so that what is lost at the
@@ -139,42 +137,43 @@ def lost(frame: pd.DataFrame) -> dict[str, list[float]]:
     found = [
         interval_of(rate, group.tolist(), level=0.95, method="student") for rate, group in groups
     ]
-    return {
-        "mean": [float(group.mean()) for _, group in groups],
-        "low": [max(interval.low, -1.0) for interval in found],
-        "high": [min(interval.high, 1.0) for interval in found],
-    }
+    return records.Lost(
+        mean=tuple(float(group.mean()) for _, group in groups),
+        low=tuple(max(interval.low, -1.0) for interval in found),
+        high=tuple(min(interval.high, 1.0) for interval in found),
+    )
 
 
 _EPSILON_FT_RATES = (0.1, 0.5)
 
 
-def epsilon_ft(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def epsilon_ft(frame: pd.DataFrame) -> tuple[records.EpsilonFt, ...]:
     """Equation 1's epsilon_ft: quantiles over test images, averaged over the campaign's trials."""
     means = frame.groupby("rate").mean(numeric_only=True)
-    return [
-        {
-            "rate": rate,
-            "total_variation": {
+    return tuple(
+        records.EpsilonFt(
+            rate=rate,
+            total_variation={
                 "0.5": means.loc[rate, "total_variation_50"],
                 "0.95": means.loc[rate, "total_variation_95"],
             },
-            "half_margin": {
+            half_margin={
                 "0.5": means.loc[rate, "logit_change_50"],
                 "0.95": means.loc[rate, "logit_change_95"],
             },
-        }
+        )
         for rate in _EPSILON_FT_RATES
         if rate in means.index
-    ]
+    )
 
 
 def layer_faults(
     model: keras.Model, data: Dataset, evaluation: Evaluation
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, tuple[records.LayerFault, ...]]:
     """Accuracy with faults in one layer at a time, the whole model first, for each target."""
-    return {
-        target: faults.layer_vulnerability(
+    found = {}
+    for target in evaluation.fault_targets:
+        table = faults.layer_vulnerability(
             model,
             data.x_test,
             data.y_test,
@@ -184,14 +183,12 @@ def layer_faults(
             images_per_trial=evaluation.fault_images or None,
             batch_size=evaluation.batch_size,
             seed=evaluation.fault_seed,
-        )
-        .assign(rate=evaluation.layer_rate)
-        .to_dict("records")
-        for target in evaluation.fault_targets
-    }
+        ).assign(rate=evaluation.layer_rate)
+        found[target] = tuple(records.LayerFault(**line) for line in table.to_dict("records"))
+    return found
 
 
-def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dict[str, Any]]:
+def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> tuple[records.Attack, ...]:
     """Accuracy under each configured attack on the first test images.
 
     The first attack also takes as many training images, for the robust generalization error beside
@@ -212,13 +209,16 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> list[dic
         )
         if not number:
             train = _attacked(model, data.x_train, data.y_train, config, attack, False)
-            entry["train_clean_accuracy"] = train.clean_accuracy
-            entry["train_robust_accuracy"] = train.robust_accuracy
-            entry["robust_generalization_error"] = metrics.generalization_error(
-                train_accuracy=train.robust_accuracy, test_accuracy=entry["robust_accuracy"]
+            entry = dataclasses.replace(
+                entry,
+                train_clean_accuracy=train.clean_accuracy,
+                train_robust_accuracy=train.robust_accuracy,
+                robust_generalization_error=metrics.generalization_error(
+                    train_accuracy=train.robust_accuracy, test_accuracy=entry.robust_accuracy
+                ),
             )
         entries.append(entry)
-    return entries
+    return tuple(entries)
 
 
 def _attacked(
@@ -240,7 +240,7 @@ def _attacked(
 
 def membership_inference(
     model: keras.Model, data: Dataset, evaluation: Evaluation
-) -> dict[str, Any]:
+) -> records.Membership:
     """How well the losses of all training and test images tell one split from the other."""
     log_odds, right = [], []
     for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
@@ -250,34 +250,34 @@ def membership_inference(
     found = membership.loss_threshold_attack(
         member_log_odds=log_odds[0], other_log_odds=log_odds[1]
     )
-    return {
+    return records.Membership(
         **dataclasses.asdict(found),
-        "scale": "log-odds",
-        "advantage_of_correctness": membership.advantage_of_rule(
+        scale="log-odds",
+        advantage_of_correctness=membership.advantage_of_rule(
             on_members=right[0], on_others=right[1]
         ),
-    }
+    )
 
 
-def attack_entry(result: attacks.AttackResult) -> dict[str, Any]:
+def attack_entry(result: attacks.AttackResult) -> records.Attack:
     """An attack's outcome as records have it."""
-    return {
-        "attack": result.attack,
-        "epsilon": result.parameters["epsilon"],
-        "steps": result.parameters.get("num_steps", 1),
-        "images": len(result.success),
-        "clean_accuracy": result.clean_accuracy,
-        "clean_interval": [result.clean.low, result.clean.high],
-        "robust_accuracy": result.robust_accuracy,
-        "robust_interval": [result.robust.low, result.robust.high],
-        "parameters": result.parameters,
-        "warnings": list(result.warnings),
-    }
+    return records.Attack(
+        attack=result.attack,
+        epsilon=result.parameters["epsilon"],
+        steps=result.parameters.get("num_steps", 1),
+        images=len(result.success),
+        clean_accuracy=result.clean_accuracy,
+        clean_interval=(result.clean.low, result.clean.high),
+        robust_accuracy=result.robust_accuracy,
+        robust_interval=(result.robust.low, result.robust.high),
+        parameters=result.parameters,
+        warnings=tuple(result.warnings),
+    )
 
 
 def privacy(
     config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path
-) -> dict[str, Any] | None:
+) -> records.Privacy | None:
     """What a DP-SGD run may claim; None for the other algorithms.
 
     Unless the noise is seeded, a repeated step is a new release: every epoch that began and is not
@@ -301,7 +301,7 @@ def privacy(
         passes=passes,
         examples=examples,
     )
-    return to_record(
+    fields = to_record(
         cost,
         sampling=algorithm.sampling,
         noise_seed=algorithm.noise_seed,
@@ -309,3 +309,4 @@ def privacy(
         engine=algorithm.engine,
         fresh_weights=True,  # `trainer` builds every model anew, and restores its own checkpoints
     )
+    return records.parse(records.Privacy, fields, where=str(directory), what="privacy statement")

@@ -41,7 +41,7 @@ def run(
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     strategy: spread.Strategy = None,
-) -> records.Record:
+) -> records.Run:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
     Args:
@@ -80,39 +80,31 @@ def run(
             config, data, directory, strategy=strategy, verbose=verbose, callbacks=callbacks
         )
         classifier = trainer.evaluation_model(config, training.trainer.model)
-        record = {
-            "schema_version": records.SCHEMA_VERSION,
-            "kind": "run",
-            "name": directory.name,
-            "status": "failed" if training.failure else "finished",
-            "failure": training.failure,
-            "rows": list(config.rows),
-            "config": configs.to_dict(config),
-            "data": described,
-            "environment": {
-                **environment(),
-                **strategies.describe(strategy),
-                **_trained_elsewhere(directory),
-            },
-            "deviations": list(config.deviations),
-            "model": {
-                "architecture": config.architecture,
-                "parameters": classifier.count_params(),
-            },
-            "training": {
-                "epochs": len(training.history.get("epoch", [])),
-                "steps": int(training.trainer.optimizer.iterations),
-            },
-            "history": training.history,
-            **evaluation.evaluate(
-                config, data, training.trainer, directory, failed=bool(training.failure)
+        measured = evaluation.evaluate(
+            config, data, training.trainer, directory, failed=bool(training.failure)
+        )
+        privacy = evaluation.privacy(config, data, training.trainer, directory)
+        record = records.Run(
+            name=directory.name,
+            status="failed" if training.failure else "finished",
+            failure=training.failure,
+            rows=config.rows,
+            config=configs.to_dict(config),
+            data=described,
+            environment=environment(
+                **strategies.describe(strategy), trained_on=_trained_elsewhere(directory)
             ),
-            "privacy": evaluation.privacy(config, data, training.trainer, directory),
-        }
-        record["timing"] = {
-            "seconds": round(time.monotonic() - started, 1),
-            "sessions": training.sessions,
-        }
+            deviations=config.deviations,
+            model=records.Model(config.architecture, classifier.count_params()),
+            training=records.Training(
+                epochs=len(training.history.get("epoch", [])),
+                steps=int(training.trainer.optimizer.iterations),
+            ),
+            history=training.history,
+            privacy=privacy,
+            timing=records.Timing(round(time.monotonic() - started, 1), training.sessions),
+            **measured,
+        )
         _save_model(evaluation_model=classifier, directory=directory)
         records.write(directory, record)
         return records.load(directory)
@@ -145,27 +137,31 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
         )
 
 
-def environment() -> dict[str, Any]:
-    """What results depend on beside the configuration."""
-    found = accelerators()
-    return {
-        "python": platform.python_version(),
-        "processor": processor(),
-        **({"accelerators": found} if found else {}),
-        "threads": threads(),
-        "onednn": uses_onednn(),
-        "packages": package_versions(),
-    }
+def environment(**of_training: Any) -> records.Environment:
+    """Returns what results depend on besides the configuration.
+
+    Args:
+        of_training: fields that describe a training on other devices than the evaluation's.
+    """
+    return records.Environment(
+        python=platform.python_version(),
+        processor=processor(),
+        accelerators=tuple(accelerators()) or None,
+        threads=threads(),
+        onednn=uses_onednn(),
+        packages=package_versions(),
+        **of_training,
+    )
 
 
 def _device() -> str:
     return ", ".join(dict.fromkeys(accelerators())) or processor()
 
 
-def _trained_elsewhere(directory: Path) -> dict[str, list[str]]:
-    """What the environment of the evaluation does not say of that of the training."""
+def _trained_elsewhere(directory: Path) -> tuple[str, ...] | None:
+    """Devices of the training, unless they are that of the evaluation."""
     devices = runs.devices(directory)
-    return {"trained_on": devices} if devices not in ([], [_device()]) else {}
+    return tuple(devices) if devices not in ([], [_device()]) else None
 
 
 def limited(data: Dataset, config: RunConfig) -> Dataset:
@@ -181,15 +177,15 @@ def limited(data: Dataset, config: RunConfig) -> Dataset:
     )
 
 
-def _describe_data(data: Dataset) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "source": data.source,
-        "fingerprint": data.fingerprint,
-        "train_examples": len(data.x_train),
-        "test_examples": len(data.x_test),
-        "notes": list(data.notes),
-    }
+def _describe_data(data: Dataset) -> records.Data:
+    return records.Data(
+        name=data.name,
+        source=data.source,
+        fingerprint=data.fingerprint,
+        train_examples=len(data.x_train),
+        test_examples=len(data.x_test),
+        notes=tuple(data.notes),
+    )
 
 
 def _save_model(*, evaluation_model: keras.Model, directory: Path) -> None:
@@ -202,7 +198,7 @@ def _save_model(*, evaluation_model: keras.Model, directory: Path) -> None:
 class _Training:
     trainer: ResidentModel
     history: runs.History
-    failure: dict[str, Any] | None
+    failure: records.Failure | None
     sessions: int
 
 
@@ -301,7 +297,10 @@ def _train(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *curve, keeper, *callbacks],
         )  # fmt: skip
-    failure = guard.failure or _failure_of_the_end(config, data, model, history)
+    if guard.failure is None:
+        failure = _failure_of_the_end(config, data, model, history)
+    else:
+        failure = records.Failure(**guard.failure)
     if strategy is not None:
         model = spread.on_one_device(config, model)
     return _Training(model, history, failure, sessions)
@@ -309,7 +308,7 @@ def _train(
 
 def _failure_of_the_end(
     config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
-) -> dict[str, Any] | None:
+) -> records.Failure | None:
     """What the last step broke, when no loss came after it to show that."""
     reason = evaluation.what_is_not_finite(
         trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
@@ -317,7 +316,7 @@ def _failure_of_the_end(
     if reason is None:
         return None
     epochs = len(history.get("epoch", []))
-    return {"reason": reason, "epoch": epochs, "step": int(model.optimizer.iterations)}
+    return records.Failure(reason, epochs, int(model.optimizer.iterations))
 
 
 def count_session(directory: Path) -> int:

@@ -26,7 +26,7 @@ class FinishedRun:
     """
 
     directory: Path
-    record: records.Record
+    record: records.Run
     config: RunConfig
     model: keras.Model
     data: Dataset
@@ -43,9 +43,9 @@ def load_run(
         ModelError: the model file is damaged.
     """
     record = records.load(directory)
-    if record["kind"] != "run" or record["status"] != "finished":
+    if not isinstance(record, records.Run) or record.status != "finished":
         raise RunError(f"run={str(directory)!r} is no finished training: there is no model to test")
-    config = configs.from_dict(record["config"])
+    config = configs.from_dict(record.config)
     if not (directory / runs.MODEL).exists():
         raise RunError(
             f"run={str(directory)!r} has a record but no {runs.MODEL} (committed records come "
@@ -53,9 +53,9 @@ def load_run(
         )
     model = models.load(directory / runs.MODEL)
     data = load(config.dataset, data_dir=data_dir, download=download)
-    if data.fingerprint != record["data"]["fingerprint"]:
+    if data.fingerprint != record.data.fingerprint:
         raise DataError(
-            f"run={str(directory)!r} was trained on {record['data']['source']}, but "
+            f"run={str(directory)!r} was trained on {record.data.source}, but "
             f"{data.source} was found: give the --data_dir of the run"
         )
     return FinishedRun(directory, record, config, model, limited(data, config))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from ft_tf.records import Record
+from ft_tf.records import Circles, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +152,8 @@ def execute(jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> list[Record]
 def outcome(record: Record, *, was_done: bool) -> str:
     """A record in a few words, for the line of a finished job."""
     before = " (done before)" if was_done else ""
-    if record["status"] == "failed":
-        failure = record["failure"]
-        return f"FAILED at epoch {failure['epoch']}: {failure['reason']}{before}"
-    if record["kind"] == "circles":
-        return f"{record['replicates']} replicates{before}"
-    accuracy = record["accuracy"]
-    return f"train {accuracy['train']:.2%}, test {accuracy['test']:.2%}{before}"
+    if record.failure is not None:
+        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}{before}"
+    if isinstance(record, Circles):
+        return f"{record.replicates} replicates{before}"
+    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.records import Record
+from ft_tf.records import Run
 
 BINS = 50
 RATE_STEPS = 1000
@@ -65,7 +65,7 @@ class Summaries(keras.callbacks.Callback):
         self._writer.close()
 
 
-def write_curves(record: Record, directory: Path) -> None:
+def write_curves(record: Run, directory: Path) -> None:
     """Writes a record's fault curves, once: accuracy at step 1000 * rate.
 
     TensorBoard draws "mean", "low" and "high" (the ends of the 95% interval over trials) as three
@@ -77,12 +77,11 @@ def write_curves(record: Record, directory: Path) -> None:
     """
     for line in ("mean", "low", "high"):
         place = directory / "faults" / line
-        if place.exists() or not record["faults"]:
+        if place.exists() or not record.faults:
             continue
         writer = tf.summary.create_file_writer(str(place))
         with writer.as_default():
-            for target, campaign in record["faults"].items():
-                for rate, value in zip(campaign["rates"], campaign[line], strict=True):
-                    if value is not None:
-                        _scalar(f"faults/{target}", value, round(RATE_STEPS * rate))
+            for target, campaign in record.faults.items():
+                for rate, value in zip(campaign.rates, getattr(campaign, line), strict=True):
+                    _scalar(f"faults/{target}", value, round(RATE_STEPS * rate))
         writer.close()

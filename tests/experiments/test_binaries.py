@@ -116,12 +116,12 @@ def test_a_training_says_its_data_and_what_it_found(results, place):
     code, stdout, stderr = results["train"]
     assert (code, stderr) == (0, "")
     record = records.load(place / RUN)
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     sample = data.load("fashion_mnist", source="embedded-sample")
-    assert record["data"]["source"] == sample.source
-    assert record["data"]["fingerprint"] == sample.fingerprint
+    assert record.data.source == sample.source
+    assert record.data.fingerprint == sample.fingerprint
     assert f"from {sample.source}, sha256 {sample.fingerprint[:12]}" in stdout
-    assert f"test {100 * record['accuracy']['test']:.2f}%" in stdout
+    assert f"test {100 * record.accuracy.test:.2f}%" in stdout
     assert f"record: {RUN}/record.json" in stdout
 
 
@@ -140,23 +140,23 @@ def test_faults_leave_a_row_for_each_rate_and_trial(results, place):
     header, *rows = list(csv.reader(path.read_text().splitlines()))
     assert header == ["target", "rate", "trial", "seed", "faults", "accuracy"]
     assert len(rows) == 2 * 3
-    clean = records.load(place / RUN)["accuracy"]["test"]
+    clean = records.load(place / RUN).accuracy.test
     assert {float(row[5]) for row in rows if float(row[1]) == 0} == {clean}
     faults = {(row[0], float(row[1])): int(row[4]) for row in rows}
     assert faults == {("both", 0.0): 0, ("both", 0.5): 334_853 + 512}
 
 
 def test_attacks_join_the_record_and_norms_stay_apart(results, place):
-    robustness = records.load(place / RUN)["robustness"]
-    assert [entry["parameters"]["distance"] for entry in robustness] == ["l_2", "l_inf"]
+    robustness = records.load(place / RUN).robustness
+    assert [entry.parameters["distance"] for entry in robustness] == ["l_2", "l_inf"]
     for name, entry in zip(("round", "attack"), robustness, strict=True):
         code, stdout, _ = results[name]
         assert code == 0
-        assert (entry["attack"], entry["steps"], entry["images"]) == ("pgd", 3, 40)
-        assert entry["robust_accuracy"] <= entry["clean_accuracy"]
-        assert f"robust accuracy {entry['robust_accuracy']:.2%}" in stdout
+        assert (entry.attack, entry.steps, entry.images) == ("pgd", 3, 40)
+        assert entry.robust_accuracy <= entry.clean_accuracy
+        assert f"robust accuracy {entry.robust_accuracy:.2%}" in stdout
         written = re.search(r"written: (.*)", stdout)[1]
-        assert json.loads((place / written).read_text()) == entry
+        assert json.loads((place / written).read_text()) == records.to_dict(entry)
     assert "robustness" in json.loads((place / RUN / "record.json").read_text())
     assert json.loads((place / RUN / "record.json").read_text())["robustness"] == []
 
@@ -177,7 +177,7 @@ def test_a_training_that_turns_nan_ends_with_1(results, place):
         assert code == 1
         assert re.search(r"FAILED: .* at epoch 1, step \d", stdout)
     record = records.load(place / "runs" / NAME.replace("seed_0", "seed_1"))
-    assert (record["status"], record["accuracy"]) == ("failed", None)
+    assert (record.status, record.accuracy) == ("failed", None)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(interrupted, results,
     assert code == 0
     assert re.search(r"going on after epoch ([3-9]|[1-7]\d) of 80", stdout)
     record = records.load(place / "stopped" / RESUMED_NAME)
-    assert record["training"] == {"epochs": 80, "steps": 320}
-    assert record["timing"]["sessions"] == 2
-    assert record["privacy"]["steps"] in (320, 324)  # the lost epoch's steps count, if one was
+    assert record.training == records.Training(epochs=80, steps=320)
+    assert record.timing.sessions == 2
+    assert record.privacy.steps in (320, 324)  # the lost epoch's steps count, if one was
 
 
 def test_a_study_says_where_it_is(results):
@@ -243,4 +243,4 @@ def test_an_exhibit_whose_data_is_not_there_does_not_fail_the_rest(results, plac
         (line,) = [line for line in stdout.splitlines() if reason in line]
         assert line.count(command) == 1 and line.count("--download") == 1
         assert f"{text} not run: data not there" in stdout[stdout.index("[run 1") :]
-    assert [record["kind"] for record in records.load_all(place / "circles")] == ["circles"]
+    assert [record.kind for record in records.load_all(place / "circles")] == ["circles"]

@@ -54,14 +54,14 @@ def test_two_processes_leave_the_record_of_one(tmp_path):
     assert "record:" in said[0][0]
     assert "trained along; the chief writes" in said[1][0]
     (two,) = records.load_all(together)
-    assert [path.name for path in together.iterdir()] == [two["name"]]
-    assert two["timing"]["sessions"] == 1
-    assert two["environment"]["strategy"] == "multi_worker"
-    assert two["environment"]["replicas"] == 2
-    one = study.run(configs.from_dict(two["config"]), data.load("fashion_mnist"), alone)
-    assert two["training"] == one["training"] == {"epochs": 2, "steps": 10}
-    assert two["history"].keys() == one["history"].keys()
-    np.testing.assert_allclose(two["history"]["loss"], one["history"]["loss"], rtol=1e-4)
-    models = [finished.load_run(place / one["name"]).model for place in (alone, together)]
+    assert [path.name for path in together.iterdir()] == [two.name]
+    assert two.timing.sessions == 1
+    assert two.environment.strategy == "multi_worker"
+    assert two.environment.replicas == 2
+    one = study.run(configs.from_dict(two.config), data.load("fashion_mnist"), alone)
+    assert two.training == one.training == records.Training(epochs=2, steps=10)
+    assert two.history.keys() == one.history.keys()
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
+    models = [finished.load_run(place / one.name).model for place in (alone, together)]
     for a, b in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -104,8 +104,8 @@ def test_a_runs_results_stand_in_its_directory(used):
     frame = pd.read_csv(run / "faults-units-stuck_at_0-seed_0.csv")
     assert list(frame.columns) == ["target", "rate", "trial", "seed", "faults", "accuracy"]
     assert sorted(frame["faults"]) == [0, 0, 512, 512]
-    (entry,) = records.load(run)["robustness"]
-    assert entry["images"] == 20
+    (entry,) = records.load(run).robustness
+    assert entry.images == 20
     assert {path.suffix for path in (run / "attacks").iterdir()} == {".json", ".flags"}
 
 

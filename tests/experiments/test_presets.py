@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import example_records
 import pytest
 
 from experiments import presets
@@ -68,14 +69,11 @@ def test_noise_only_arms_have_the_noise_of_the_rows_beside_them():
 
 def test_natural_runs_stop_at_the_accuracy_of_the_private_run_of_their_seed():
     run = presets.with_seed(presets.table_8(presets.PAPER)[3], 2)
-    record = {
-        "status": "finished",
-        "rows": list(run.rows),
-        "config": c.to_dict(run),
-        "accuracy": {"test": 0.8436},
-    }
-    failed = {**record, "status": "failed"}
-    fitted = {**record, "config": {**record["config"], "fitted": True}}
+    settings = {"rows": list(run.rows), "config": c.to_dict(run)}
+    accuracy = {"train": 0.8436, "test": 0.8436, "generalization_error": 0.0}
+    record = example_records.run(**settings, accuracy=accuracy)
+    failed = example_records.failed(**settings)
+    fitted = dataclasses.replace(record, config={**record.config, "fitted": True})
     (stopped,) = presets.stopped_runs([record, failed, fitted], presets.PAPER)
     assert stopped.rows == ("table_8/fmnist_dnn/natural_stopped/2.97",)
     assert (stopped.stop_at_test_accuracy, stopped.seed) == (0.8436, 2)

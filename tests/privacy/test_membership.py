@@ -102,6 +102,14 @@ def test_the_interval_by_hand():
     assert many.true_positive_interval == pytest.approx(ends)
 
 
+def test_the_interval_says_nothing_where_all_values_are_tied():
+    """As of a constant classifier: its ends came out in the wrong order."""
+    found = loss_threshold_attack(
+        member_log_odds=np.zeros(100), other_log_odds=np.zeros(100), false_positive_rate=0.5
+    )
+    assert found.true_positive_interval == (0.0, 1.0)
+
+
 def test_false_positives_stay_within_what_is_allowed_also_among_ties():
     others = np.repeat([1.0, 2.0], 500)
     found = loss_threshold_attack(

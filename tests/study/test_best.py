@@ -51,9 +51,9 @@ def attacked(model, x, y, steps):
 
 def test_it_is_the_epoch_with_the_best_robust_accuracy_and_not_the_last(finished):
     _, record = finished
-    curve = record["history"]["robust_accuracy"]
+    curve = record.history["robust_accuracy"]
     assert len(curve) == 5
-    assert record["best_checkpoint"]["epoch"] == 1 + int(np.argmax(curve)) < 5
+    assert record.best_checkpoint.epoch == 1 + int(np.argmax(curve)) < 5
     assert curve[-1] < max(curve)
 
 
@@ -61,19 +61,19 @@ def test_last_and_best_are_both_on_the_record_and_are_the_models_of_their_epochs
     finished, data, tmp_path
 ):
     directory, record = finished
-    chosen = record["best_checkpoint"]
-    shorter = dataclasses.replace(CONFIG, epochs=chosen["epoch"])
+    chosen = record.best_checkpoint
+    shorter = dataclasses.replace(CONFIG, epochs=chosen.epoch)
     run(shorter, data, tmp_path)
     model = models.load(directory_of(shorter, data, tmp_path) / runs.MODEL)
     first, rest = (data.x_test[:40], data.y_test[:40]), (data.x_test[40:], data.y_test[40:])
-    assert chosen["test_accuracy"] == metrics.accuracy(model, data.x_test, data.y_test)
-    assert chosen["robust_accuracy"] == attacked(model, *first, steps=3)
-    assert max(record["history"]["robust_accuracy"]) == attacked(model, *rest, steps=10)
+    assert chosen.test_accuracy == metrics.accuracy(model, data.x_test, data.y_test)
+    assert chosen.robust_accuracy == attacked(model, *first, steps=3)
+    assert max(record.history["robust_accuracy"]) == attacked(model, *rest, steps=10)
     last = models.load(directory / runs.MODEL)
-    assert record["accuracy"]["test"] == metrics.accuracy(last, data.x_test, data.y_test)
-    assert record["robustness"][0]["robust_accuracy"] == attacked(last, *first, steps=3)
-    assert record["accuracy"]["test"] < chosen["test_accuracy"]
-    assert f"most robust checkpoint: epoch {chosen['epoch']}, test" in summary(record)
+    assert record.accuracy.test == metrics.accuracy(last, data.x_test, data.y_test)
+    assert record.robustness[0].robust_accuracy == attacked(last, *first, steps=3)
+    assert record.accuracy.test < chosen.test_accuracy
+    assert f"most robust checkpoint: epoch {chosen.epoch}, test" in summary(record)
 
 
 class StopBefore(keras.callbacks.Callback):
@@ -101,8 +101,8 @@ def test_too_few_images_to_choose_on_are_said(images, data, tmp_path, capsys):
     evaluation = dataclasses.replace(CONFIG.evaluation, attack_images=images, attacks=())
     config = dataclasses.replace(CONFIG, evaluation=evaluation, epochs=1)
     record = run(config, data, tmp_path, verbose=2)
-    assert record["best_checkpoint"] is None
-    assert "robust_accuracy" not in record["history"]
+    assert record.best_checkpoint is None
+    assert "robust_accuracy" not in record.history
     said = f"chosen on 500 test images beside attack_images={images}, and there are 540"
     assert said in capsys.readouterr().out
 
@@ -110,9 +110,9 @@ def test_too_few_images_to_choose_on_are_said(images, data, tmp_path, capsys):
 def test_a_training_that_diverges_is_a_failed_record(data, tmp_path):
     config = dataclasses.replace(CONFIG, learning_rate=1e30)
     record = run(config, data, tmp_path)
-    assert (record["status"], record["best_checkpoint"]) == ("failed", None)
-    assert record["history"]["robust_accuracy"] == [None]
-    assert record["failure"]["epoch"] == 1
+    assert (record.status, record.best_checkpoint) == ("failed", None)
+    assert record.history["robust_accuracy"] == (None,)
+    assert record.failure.epoch == 1
 
 
 def test_nothing_is_said_where_none_was_asked_for(data):

@@ -1,11 +1,13 @@
 """The summary of a run in the terminal: attacks can be told apart."""
 
+import example_records
+
 from ft_tf.study.describe import summary
 
 
 def attack(*, epsilon, steps, images, clean, robust, warnings=(), distance="l_inf"):
     return {
-        "attack": "pgd",
+        **example_records.ATTACK,
         "epsilon": epsilon,
         "steps": steps,
         "images": images,
@@ -17,14 +19,7 @@ def attack(*, epsilon, steps, images, clean, robust, warnings=(), distance="l_in
 
 
 def lines_of(*attacks):
-    record = {
-        "name": "mine",
-        "status": "finished",
-        "accuracy": {"train": 0.8, "test": 0.767, "generalization_error": 0.033},
-        "faults": {},
-        "robustness": list(attacks),
-        "privacy": None,
-    }
+    record = example_records.run(faults={}, robustness=list(attacks))
     return summary(record).splitlines()[2:]
 
 

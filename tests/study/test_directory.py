@@ -1,6 +1,6 @@
 import multiprocessing
-import stat
 
+import example_records
 import pytest
 
 from ft_tf import records
@@ -25,10 +25,10 @@ def test_a_directory_keeps_its_configuration(tmp_path):
 
 def test_a_failed_trainings_directory_may_be_deleted(tmp_path):
     runs.bind(tmp_path, identity())
-    records.write_text(tmp_path / records.FILE_NAME, records.dumps({"status": "finished"}))
+    (tmp_path / records.FILE_NAME).write_text(records.dumps(example_records.run()))
     with pytest.raises(RunError, match="choose another$"):
         runs.bind(tmp_path, identity(epochs=3))
-    records.write_text(tmp_path / records.FILE_NAME, records.dumps({"status": "failed"}))
+    (tmp_path / records.FILE_NAME).write_text(records.dumps(example_records.failed()))
     with pytest.raises(RunError, match="choose another, or delete this one, whose training failed"):
         runs.bind(tmp_path, identity(epochs=3))
 
@@ -82,16 +82,6 @@ def test_started_epochs_are_counted_across_processes(tmp_path):
     for epoch in (0, 1, 1, 2):
         runs.note_epoch_started(tmp_path, epoch)
     assert runs.epochs_started(tmp_path) == 4
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path):
-    path = tmp_path / "file.json"
-    records.write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        records.write_text(path, "new \ud800")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_devices_are_kept_in_order_and_each_stretch_once(tmp_path):

@@ -59,12 +59,12 @@ def test_a_run_learns_and_leaves_everything(finished, stripes):
     present = {path.name for path in directory.iterdir()}
     assert {"config.json", "history.csv", "checkpoints", "model.keras", "record.json"} <= present
     assert record == records.load(directory)
-    assert record["accuracy"]["train"] > 0.5
-    assert record["training"] == {"epochs": 3, "steps": 9}
-    assert record["history"]["epoch"] == [1, 2, 3]
-    assert record["faults"]["weights"]["faults"] == [0, 334853, 602735]
-    assert record["faults"]["units"]["faults"] == [0, 512, 922]
-    assert record["faults"]["weights"]["mean"][0] == record["accuracy"]["test"]
+    assert record.accuracy.train > 0.5
+    assert record.training == records.Training(epochs=3, steps=9)
+    assert record.history["epoch"] == (1, 2, 3)
+    assert record.faults["weights"].faults == (0, 334853, 602735)
+    assert record.faults["units"].faults == (0, 512, 922)
+    assert record.faults["weights"].mean[0] == record.accuracy.test
 
 
 def test_a_finished_run_is_not_run_again(finished, stripes):
@@ -86,8 +86,8 @@ def test_an_interrupted_run_ends_with_the_record_of_an_uninterrupted_one(config,
         run(config, stripes, tmp_path / "broken", callbacks=[StopBefore(2)])
     resumed = run(config, stripes, tmp_path / "broken")
     assert records.comparable(resumed) == records.comparable(whole)
-    assert (whole["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
-    assert whole["model"]["parameters"] == 669_706  # no counters of dropout or faults
+    assert (whole.timing.sessions, resumed.timing.sessions) == (1, 2)
+    assert whole.model.parameters == 669_706  # no counters of dropout or faults
 
 
 def test_a_record_says_where_a_training_went_on_from(stripes, tmp_path):
@@ -96,13 +96,13 @@ def test_a_record_says_where_a_training_went_on_from(stripes, tmp_path):
     trained_on = directory_of(CONFIG, stripes, tmp_path) / runs.TRAINED_ON
     here = trained_on.read_text(encoding="utf-8").strip()
     trained_on.write_text("NVIDIA A100\n", encoding="utf-8")
-    assert run(CONFIG, stripes, tmp_path)["environment"]["trained_on"] == ["NVIDIA A100", here]
+    assert run(CONFIG, stripes, tmp_path).environment.trained_on == ("NVIDIA A100", here)
 
 
 def test_a_record_of_one_device_names_it_once(finished):
     _, record = finished
-    assert record["environment"]["processor"]
-    assert "trained_on" not in record["environment"]
+    assert record.environment.processor
+    assert record.environment.trained_on is None
 
 
 def test_another_config_in_the_same_place_is_refused(finished, stripes):
@@ -116,9 +116,9 @@ def test_another_config_in_the_same_place_is_refused(finished, stripes):
 def test_a_loss_that_turns_nan_is_a_failed_record(config, stripes, tmp_path):
     config = dataclasses.replace(config, learning_rate=1e30)
     record = run(config, stripes, tmp_path)
-    assert record["status"] == "failed"
-    assert record["failure"]["epoch"] >= 1
-    assert record["accuracy"] is None
+    assert record.status == "failed"
+    assert record.failure.epoch >= 1
+    assert record.accuracy is None
     assert run(config, stripes, tmp_path) == record
 
 
@@ -130,9 +130,9 @@ def test_a_last_step_that_breaks_the_model_is_a_failed_record(
 ):
     config = dataclasses.replace(CONFIG, learning_rate=learning_rate, batch_size=60, epochs=1)
     record = run(config, stripes, tmp_path)
-    assert record["status"] == "failed"
-    assert reason in record["failure"]["reason"]
-    assert (record["failure"]["epoch"], record["failure"]["step"]) == (1, 1)
+    assert record.status == "failed"
+    assert reason in record.failure.reason
+    assert (record.failure.epoch, record.failure.step) == (1, 1)
 
 
 def test_a_batch_larger_than_the_data_is_refused(stripes, tmp_path):
@@ -167,13 +167,13 @@ def test_membership_with_a_single_test_image_is_refused_before_training(stripes,
 
 def test_a_private_run_states_what_it_earned(stripes, tmp_path):
     record = run(PRIVATE, stripes, tmp_path)
-    privacy = record["privacy"]
-    assert privacy["steps"] == 9
-    assert privacy["sampling_probability"] == pytest.approx(20 / 60)
-    assert privacy["noise_seed_fixed"] is True
-    assert privacy["noise_seed_published"] is (record["config"]["algorithm"]["noise_seed"] == 7)
-    assert "the seed stands in this record" in privacy["statement"]
-    assert "initial weights" not in privacy["statement"]  # the study draws them anew
+    privacy = record.privacy
+    assert privacy.steps == 9
+    assert privacy.sampling_probability == pytest.approx(20 / 60)
+    assert privacy.noise_seed_fixed is True
+    assert privacy.noise_seed_published is (record.config["algorithm"]["noise_seed"] == 7)
+    assert "the seed stands in this record" in privacy.statement
+    assert "initial weights" not in privacy.statement  # the study draws them anew
 
 
 def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
@@ -186,11 +186,11 @@ def test_the_reference_engine_trains_as_the_fast_one(stripes, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
         record = run(config, stripes, tmp_path)
-        assert (record["training"]["steps"], record["privacy"]["engine"]) == (9, algorithm.engine)
+        assert (record.training.steps, record.privacy.engine) == (9, algorithm.engine)
         weights = models.load(directory_of(config, stripes, tmp_path) / runs.MODEL).get_weights()
         found.append((record, weights))
     (fast, fast_weights), (reference, reference_weights) = found
-    assert reference["accuracy"]["train"] == pytest.approx(fast["accuracy"]["train"], abs=0.09)
+    assert reference.accuracy.train == pytest.approx(fast.accuracy.train, abs=0.09)
     for ours, theirs in zip(fast_weights, reference_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
@@ -211,8 +211,8 @@ def test_unseeded_noise_counts_the_steps_that_were_lost(stripes, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
     record = run(config, stripes, tmp_path)
-    assert record["training"]["steps"] == 9
-    assert record["privacy"]["steps"] == 12  # epoch 3 began twice
+    assert record.training.steps == 9
+    assert record.privacy.steps == 12  # epoch 3 began twice
 
 
 class StopAfterSteps(keras.callbacks.Callback):
@@ -227,10 +227,10 @@ def test_steps_of_a_training_that_ends_early_are_those_that_ran(noise_seed, stri
     algorithm = c.DPSGD(noise_multiplier=1.1, noise_seed=noise_seed)
     config = dataclasses.replace(PRIVATE, algorithm=algorithm, batch_size=1)
     record = run(config, stripes, tmp_path, callbacks=[StopAfterSteps()])
-    assert record["training"]["steps"] == 16  # those of one execution, of 60 in the epoch
-    privacy = record["privacy"]
-    assert (privacy["steps"], privacy["passes"]) == (16, 1)
-    assert privacy["epsilon_claimed"] > 0
+    assert record.training.steps == 16  # those of one execution, of 60 in the epoch
+    privacy = record.privacy
+    assert (privacy.steps, privacy.passes) == (16, 1)
+    assert privacy.epsilon_claimed > 0
 
 
 def test_a_job_says_first_what_was_done_before_it_began(stripes, tmp_path):
@@ -273,4 +273,4 @@ def test_a_run_killed_in_training_goes_on_to_the_same_record(stripes, tmp_path):
     resumed = run(LONG, stripes, tmp_path / "killed")
     whole = run(LONG, stripes, tmp_path / "whole")
     assert records.comparable(resumed) == records.comparable(whole)
-    assert resumed["training"]["steps"] == 180
+    assert resumed.training.steps == 180

@@ -68,7 +68,7 @@ def alone(sample, tmp_path_factory):
 
 def assert_same_records(found, alone):
     assert len(found) == len(alone[1]) == 12
-    assert [record["status"] for record in found].count("failed") == 1
+    assert [record.status for record in found].count("failed") == 1
     for record, expected in zip(found, alone[1], strict=True):
         assert records.comparable(record) == records.comparable(expected)
 
@@ -102,7 +102,7 @@ def assert_only_the_victim_ran_twice(output_dir, killer):
     for path in found:
         record = records.load(path)
         expected = 2 if path.parent == killer.directory else 1
-        assert record["timing"]["sessions"] == expected, record["name"]
+        assert record.timing.sessions == expected, record.name
         assert holder(path.parent) != os.getpid()
     assert holder(killer.directory) != killer.killed
 
@@ -128,7 +128,7 @@ def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
     lost = f"{killer.directory.name}: its worker was lost (signal 9); another one goes on with it"
     assert stream.getvalue().count(lost) == 1
     for number, record in enumerate(found, 1):
-        assert stream.getvalue().count(f"[run {number} of 12] {record['name']}:") == 1
+        assert stream.getvalue().count(f"[run {number} of 12] {record.name}:") == 1
 
 
 def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 
+import example_records
 import pytest
 
 from ft_tf.study import schedule
@@ -12,10 +13,11 @@ class Terminal(io.StringIO):
         return True
 
 
+RECORD = example_records.run(accuracy={"train": 0.5, "test": 0.25, "generalization_error": 0.25})
+
+
 def job(name, *, done=False, record=None, calls=None, cost=1.0):
-    record = record or {
-        "kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25},
-    }  # fmt: skip
+    record = record or RECORD
 
     def work(report):
         if calls is not None:
@@ -66,14 +68,9 @@ def test_what_was_done_before_is_said():
 
 
 def test_a_failed_training_does_not_stop_the_rest():
-    failed = {
-        "kind": "run",
-        "status": "failed",
-        "failure": {"reason": "loss=nan is not finite", "epoch": 3, "step": 7},
-    }
     stream = io.StringIO()
-    found = execute([job("a", record=failed), job("b")], stream=stream)
-    assert [record["status"] for record in found] == ["failed", "finished"]
+    found = execute([job("a", record=example_records.failed()), job("b")], stream=stream)
+    assert [record.status for record in found] == ["failed", "finished"]
     assert "FAILED at epoch 3: loss=nan is not finite" in stream.getvalue()
 
 
@@ -111,7 +108,7 @@ def long_job(clock, *, begun_at=0.0, minutes):
         for minute in range(1, minutes + 1):
             clock.seconds += 60.0
             report(begun_at + minute / 100)
-        return {"kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25}}
+        return RECORD
 
     return Job(name="long", cost=7.0, is_done=lambda: False, execute=work)
 
@@ -132,7 +129,7 @@ def test_what_was_never_heard_of_is_not_counted_as_done_here(clock):
 
     def evaluation(report):
         clock.seconds += 120.0
-        return {"kind": "run", "status": "finished", "accuracy": {"train": 0.5, "test": 0.25}}
+        return RECORD
 
     evaluated = Job(name="evaluated", cost=7.0, is_done=lambda: False, execute=evaluation)
     stream = io.StringIO()

@@ -24,20 +24,20 @@ def record(tmp_path_factory):
 
 def test_every_row_has_every_replicate_in_steps_of_one_point(record):
     _, found = record
-    assert found["replicates"] == 3
+    assert found.replicates == 3
     for row, kind, sigma in ROWS:
-        result = found["results"][row]
-        assert (result["noise"], result["sigma"]) == (kind, sigma)
+        result = found.results[row]
+        assert (result.noise, result.sigma) == (kind, sigma)
         for split, points in (("train", 30), ("test", 70)):
-            assert len(result[split]) == 3
-            for accuracy in result[split]:
+            assert len(getattr(result, split)) == 3
+            for accuracy in getattr(result, split):
                 assert accuracy * points == pytest.approx(round(accuracy * points), abs=1e-4)
 
 
 def test_training_fits_clean_points_better_than_noisy_ones(record):
-    results = record[1]["results"]
-    assert min(results[ROWS[0][0]]["train"]) > max(results[ROWS[1][0]]["train"]) - 0.1
-    assert sum(results[ROWS[0][0]]["train"]) > sum(results[ROWS[1][0]]["train"])
+    results = record[1].results
+    assert min(results[ROWS[0][0]].train) > max(results[ROWS[1][0]].train) - 0.1
+    assert sum(results[ROWS[0][0]].train) > sum(results[ROWS[1][0]].train)
 
 
 def test_it_is_done_once_and_belongs_to_its_config(record):
@@ -57,8 +57,8 @@ def test_redrawn_points_are_paired_across_rows_and_tested_on_many(tmp_path):
     rows = (ROWS[0], ("table_3/circles_mlp/additive_gaussian/0.01", "additive_gaussian", 0.0))
     config = circles.CirclesConfig(form="redrawn_data", rows=rows, replicates=2, epochs=50)
     found = circles.run_circles(config, tmp_path)
-    assert found["data"]["test_examples"] == 10_000
-    first, second = (found["results"][row]["test"] for row, _, _ in rows)
+    assert found.data.test_examples == 10_000
+    first, second = (found.results[row].test for row, _, _ in rows)
     assert first == second  # noise of scale 0 on the same points and weights
     assert first[0] != first[1]
 
@@ -91,7 +91,7 @@ def test_interrupted_it_goes_on_from_the_finished_chunks_to_the_same_record(whol
     resumed = circles.run_circles(MANY, tmp_path, report=shares.append)
     assert shares == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert records.comparable(resumed) == records.comparable(whole[0])
-    assert (whole[0]["timing"]["sessions"], resumed["timing"]["sessions"]) == (1, 2)
+    assert (whole[0].timing.sessions, resumed.timing.sessions) == (1, 2)
     assert not kept.exists()
 
 
@@ -100,10 +100,10 @@ def test_kept_chunks_are_what_is_used(whole, tmp_path):
     stored.mkdir(parents=True)
     invented = {split: np.full((3, REPLICATES_PER_CHUNK), 0.5) for split in ("train", "test")}
     np.savez(stored / "0.npz", **invented)
-    found = circles.run_circles(MANY, tmp_path)["results"][ROWS[0][0]]
-    assert found["test"][:REPLICATES_PER_CHUNK] == [0.5] * REPLICATES_PER_CHUNK
-    expected = whole[0]["results"][ROWS[0][0]]["test"]
-    assert found["test"][REPLICATES_PER_CHUNK:] == expected[REPLICATES_PER_CHUNK:]
+    found = circles.run_circles(MANY, tmp_path).results[ROWS[0][0]]
+    assert found.test[:REPLICATES_PER_CHUNK] == (0.5,) * REPLICATES_PER_CHUNK
+    expected = whole[0].results[ROWS[0][0]].test
+    assert found.test[REPLICATES_PER_CHUNK:] == expected[REPLICATES_PER_CHUNK:]
 
 
 @pytest.mark.parametrize(

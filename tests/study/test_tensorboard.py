@@ -47,7 +47,7 @@ def test_scalars_are_those_of_the_history(written):
     events = events_below(directory)
     for name in ("loss", "accuracy"):
         shown = [events[f"epoch/{name}", epoch] for epoch in (1, 2, 3)]
-        np.testing.assert_allclose(shown, record["history"][name], rtol=1e-6)
+        np.testing.assert_allclose(shown, record.history[name], rtol=1e-6)
     rates = [float(events["epoch/learning_rate", epoch]) for epoch in (1, 2, 3)]
     assert rates == pytest.approx([0.05, 0.05, 0.005])
 
@@ -57,9 +57,9 @@ def test_histograms_hold_every_weight(written):
     events = events_below(directory)
     last = [value for (tag, step), value in events.items() if "weights/" in tag and step == 3]
     assert len(last) == 6  # three Dense layers, kernels and biases
-    assert sum(value[:, 2].sum() for value in last) == record["model"]["parameters"]
+    assert sum(value[:, 2].sum() for value in last) == record.model.parameters
     lowest = min(value[:, 0].min() for value in last)
-    assert lowest == pytest.approx(record["parameters"]["bin_edges"][0], rel=1e-5)
+    assert lowest == pytest.approx(record.parameters.bin_edges[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("line", ["mean", "low", "high"])
@@ -68,7 +68,7 @@ def test_fault_curves_are_those_of_the_record(written, line, target):
     directory, record = written
     events = events_below(directory / "faults" / line)
     shown = [events[f"faults/{target}", step] for step in (0, 250, 500)]
-    np.testing.assert_allclose(shown, record["faults"][target][line], rtol=1e-6)
+    np.testing.assert_allclose(shown, getattr(record.faults[target], line), rtol=1e-6)
 
 
 def test_curves_are_written_once(written):
@@ -82,5 +82,5 @@ def test_a_failed_run_leaves_no_curves(stripes, tmp_path):
     events = tmp_path / "events"
     record = run(config, stripes, tmp_path, callbacks=[tensorboard.Summaries(events)])
     tensorboard.write_curves(record, events)
-    assert record["status"] == "failed"
+    assert record.status == "failed"
     assert not (events / "faults").exists()

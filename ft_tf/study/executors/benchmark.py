@@ -37,7 +37,7 @@ def benchmark_executors(
     """
     dataset, configs = _study(architecture, batch_size)
     times: dict[int, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
-    found: dict[int, list[records.Record]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as place:
         for number in range(rounds):
             for workers in WORKERS:
@@ -76,10 +76,10 @@ def _study(architecture: str, batch_size: int) -> tuple[data.Dataset, list[c.Run
     return dataset, [dataclasses.replace(base, seed=seed) for seed in range(RUNS)]
 
 
-def _timed(study: Sequence[Job], workers: int) -> tuple[float, float, list[records.Record]]:
+def _timed(study: Sequence[Job], workers: int) -> tuple[float, float, list[dict[str, Any]]]:
     """Seconds of the whole, seconds until the first run began, and what is comparable of each."""
     begun = 0.0
-    found: dict[int, records.Record] = {}
+    found: dict[int, dict[str, Any]] = {}
     started = time.perf_counter()
     pool = LocalProcesses(workers=workers, threads=1).open()
     for event in run_tasks(pool, [job.execute for job in study]):

@@ -145,7 +145,7 @@ def sweep(
     rates = distinct_rates(settings.rates)
     rule = StopRule(rates, half_width=half_width, level=level, method=method, most=len(numbers))
     directory = directory.absolute()
-    images = records.load(directory)["data"]["test_examples"]
+    images = records.load(directory).data.test_examples
     per_trial = images_of_trial(settings.images_per_trial, images, rule)
     settings = dataclasses.replace(settings, images_per_trial=per_trial)
     pool = executor.open(must_see=[directory / records.FILE_NAME])
