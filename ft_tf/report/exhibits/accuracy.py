@@ -222,6 +222,7 @@ def _deviations(unit: str, *values: float) -> str:
 class Accuracy(Exhibit):
     """A table of the paper with our runs, or our runs that belong to no table ("other")."""
 
+    kind = "accuracy"
     columns = (
         Column("paper_row", "row", format=text),
         Column("paper_train", "train", "paper", priority=2),
