@@ -25,7 +25,7 @@ import math
 from collections.abc import Iterable
 
 from ft_tf.records import Record, Run
-from ft_tf.report import labels
+from ft_tf.report import display_names
 from ft_tf.study import config as c
 from ft_tf.study.circles import FORMS, CirclesConfig
 
@@ -430,8 +430,8 @@ def _normalized_trades(architecture: str, at: Scale) -> c.RunConfig:
 def _unclipped(noise_multiplier: float) -> c.DPSGD:
     """Noise as wide as at clip norm 1, and gradients as they are."""
     return c.DPSGD(
-        l2_norm_clip=labels.UNCLIPPED,
-        noise_multiplier=noise_multiplier / labels.UNCLIPPED,
+        l2_norm_clip=display_names.UNCLIPPED,
+        noise_multiplier=noise_multiplier / display_names.UNCLIPPED,
         noise_seed=0,
     )
 

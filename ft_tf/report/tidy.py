@@ -111,10 +111,8 @@ class Study:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A line per trained run: every scalar figure, and its configuration as "config.*"."""
-        return pd.DataFrame(
-            [_run_line(group, record) for group in self.groups for record in group.records],
-            columns=None if self.groups else ["record", "group", "status", "dataset"],
-        )
+        lines = [_run_line(group, record) for group in self.groups for record in group.records]
+        return pd.DataFrame(lines, columns=None if lines else _RUN)
 
     @property
     def finished_runs(self) -> pd.DataFrame:
@@ -293,6 +291,14 @@ def accuracy_at(record: Run, target: str, rate: float) -> float | None:
         if math.isclose(measured, rate, abs_tol=1e-9):
             return campaign.mean[place]
     return None
+
+
+_RUN = [
+    "record", "group", "status", "dataset", "train", "test", "generalization_error",
+    "standard_deviation", "equation_10", *(f"{target}_normalized_auc" for target in TARGETS),
+    "epsilon", "private",
+]  # fmt: skip
+"""Columns of a study without runs."""
 
 
 def _run_line(group: Group, record: Run) -> dict[str, Any]:

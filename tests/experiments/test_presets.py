@@ -5,7 +5,7 @@ import example_records
 import pytest
 
 from experiments import presets
-from ft_tf.report import paper, spread
+from ft_tf.report import paper, replicates
 from ft_tf.study import config as c
 
 
@@ -189,7 +189,7 @@ def test_runs_of_the_scale_smoke_say_so_in_their_labels():
     runs = presets.runs_of(presets.TABLES, presets.SMOKE, seeds=1)
     runs += presets.arms_of(presets.TABLES, presets.SMOKE)
     assert all("smoke" in run.label.split("-") for run in runs)
-    assert presets.SMOKE.circles_replicates < spread.LEAST
+    assert presets.SMOKE.circles_replicates < replicates.LEAST
 
 
 def test_only_trades_on_cifar10_trains_in_mixed_precision():

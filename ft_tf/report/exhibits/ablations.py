@@ -58,7 +58,7 @@ class Ablations(Exhibit):
             for rate, priority in ((10, 4), (50, 0), (90, 3))
         ),
         *(
-            Column(f"{target}_normalized_auc", target, "normalized accuracy", priority=2)
+            Column(f"{target}_normalized_auc", target, "normalized", priority=2)
             for target in TARGETS
         ),
         Column("replicates", "n", format=count),

@@ -99,14 +99,14 @@ class FaultTolerance(Exhibit):
     columns = (
         Column("run", "run", format=text),
         Column("target", "stuck at 0", format=text),
-        Column("accuracy_at_0", "0%", "accuracy at faults of"),
-        Column("accuracy_at_10", "10%", "accuracy at faults of", priority=1),
-        Column("accuracy_at_50", "50%", "accuracy at faults of"),
-        Column("accuracy_at_90", "90%", "accuracy at faults of"),
-        Column("drop_50_to_90", "ours", "drop 50 to 90%"),
-        Column("paper_drop", "paper", "drop 50 to 90%"),
+        Column("accuracy_at_0", "0%", "at faults"),
+        Column("accuracy_at_10", "10%", "at faults", priority=1),
+        Column("accuracy_at_50", "50%", "at faults"),
+        Column("accuracy_at_90", "90%", "at faults"),
+        Column("drop_50_to_90", "ours", "drop"),
+        Column("paper_drop", "paper", "drop"),
         Column(("drop_low", "drop_high"), "of the drop", "95% interval", interval, 3),
-        Column("normalized_auc", "under faults", "normalized accuracy", priority=2),
+        Column("normalized_auc", "AUC", "normalized", priority=2),
         Column("replicates", "n", format=count),
     )
     details = (
