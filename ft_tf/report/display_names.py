@@ -33,7 +33,7 @@ ARCHITECTURES = {
 }
 DATASETS = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "circles": "circles"}
 CLASSES = {"fashion_mnist": 10, "cifar10": 10, "circles": 2}
-"""Number of classes of each data set, all of equal size."""
+"""Number of classes, of equal size, for records that do not have it."""
 _PREFIXES = {"fmnist": "fashion_mnist", "cifar10": "cifar10", "circles": "circles"}
 FORMS = {
     "fixed_data": "the paper's 100 points, new initial weights",
@@ -311,12 +311,9 @@ def _setting(key: str, value: str) -> str:
         return FORMS[value]
     if key == "augment":
         return "crops and flips" if value == "True" else "no augmentation"
-    if key == "label" and value:  # as in "table_4_6-paper"
-        table, _, scale = value.removesuffix("-fitted").partition("-")
-        numbers = table.removeprefix("table_").replace("_", " and ")
-        return f"{'Table ' * table.startswith('table_')}{numbers}" + (
-            f", {scale}" if scale not in ("", "paper") else ""
-        )
+    if key == "label" and value.startswith("table_"):  # as in "table_4_6-paper"
+        tables, _, scale = value.removeprefix("table_").partition("-")
+        return f"Table {tables.replace('_', ' and ')}, {scale or 'paper'}"
     return f"{key.removeprefix('algorithm.')} {value or 'none'}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ft_tf.errors import RunError
 from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
 from ft_tf.report import display_names, paper
 from ft_tf.report.display_names import CLASSES, parts_of
@@ -39,8 +40,19 @@ class Study:
 
     @cached_property
     def by_row(self) -> dict[str, tuple[Group, ...]]:
-        """Groups under the id of each row that they serve; variants in a fixed order."""
-        return group_by_row(self.records, paper.EXHIBITS)
+        """Groups under the id of each row that they serve; variants in a fixed order.
+
+        Raises:
+            RunError: a configuration lacks an option of its algorithm.
+        """
+        found = group_by_row(self.records, paper.EXHIBITS)
+        for group in (group for groups in found.values() for group in groups):
+            try:
+                _ = group.run, group.is_circles or display_names.kind(group)
+            except (KeyError, TypeError, ValueError) as error:
+                problem = f"config of its algorithm cannot be read ({error!r})"
+                raise RunError(f"record {group.records[0].name}: {problem}") from None
+        return found
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -99,10 +111,8 @@ class Study:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A line per trained run: every scalar figure, and its configuration as "config.*"."""
-        return pd.DataFrame(
-            [_run_line(group, record) for group in self.groups for record in group.records],
-            columns=None if self.groups else ["record", "group", "status", "dataset"],
-        )
+        lines = [_run_line(group, record) for group in self.groups for record in group.records]
+        return pd.DataFrame(lines, columns=None if lines else _RUN)
 
     @property
     def finished_runs(self) -> pd.DataFrame:
@@ -245,13 +255,10 @@ def is_main(group: Group) -> bool:
     return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
 
 
-def chance(dataset: str) -> float | None:
-    """Returns the accuracy of guessing, 1 / number of classes; None for an unknown data set.
-
-    >>> chance("cifar10")
-    0.1
-    """
-    return 1 / CLASSES[dataset] if dataset in CLASSES else None
+def chance(record: Record) -> float | None:
+    """Returns the accuracy of guessing, 1 / number of classes; None where that is not known."""
+    classes = record.data.classes or CLASSES.get(record.data.name)
+    return 1 / classes if classes else None
 
 
 def normalized_auc(record: Run, target: str) -> float | None:
@@ -262,7 +269,7 @@ def normalized_auc(record: Run, target: str) -> float | None:
     to chance early has little, however small its drop from there to 90%. None where the rates do
     not reach from 0 to 90%, or where the model is at chance without faults.
     """
-    campaign, guess = record.faults.get(target), chance(record.config["dataset"])
+    campaign, guess = record.faults.get(target), chance(record)
     if campaign is None or guess is None:
         return None
     points = sorted(zip(campaign.rates, campaign.mean, strict=True))
@@ -284,6 +291,14 @@ def accuracy_at(record: Run, target: str, rate: float) -> float | None:
         if math.isclose(measured, rate, abs_tol=1e-9):
             return campaign.mean[place]
     return None
+
+
+_RUN = [
+    "record", "group", "status", "dataset", "train", "test", "generalization_error",
+    "standard_deviation", "equation_10", *(f"{target}_normalized_auc" for target in TARGETS),
+    "epsilon", "private",
+]  # fmt: skip
+"""Columns of a study without runs."""
 
 
 def _run_line(group: Group, record: Run) -> dict[str, Any]:

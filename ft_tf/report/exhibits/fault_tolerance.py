@@ -78,7 +78,7 @@ class EpsilonFt(Exhibit):
 def is_at_chance(record: Run, target: str, rate: float = 0.5) -> bool:
     """Whether at a fault rate less than a tenth of the accuracy above chance is left."""
     clean, faulty = (accuracy_at(record, target, where) for where in (0.0, rate))
-    guess = chance(record.config["dataset"])
+    guess = chance(record)
     if clean is None or faulty is None or guess is None:
         return False
     return faulty - guess < _AT_CHANCE * (clean - guess)
@@ -99,14 +99,14 @@ class FaultTolerance(Exhibit):
     columns = (
         Column("run", "run", format=text),
         Column("target", "stuck at 0", format=text),
-        Column("accuracy_at_0", "0%", "accuracy at faults of"),
-        Column("accuracy_at_10", "10%", "accuracy at faults of", priority=1),
-        Column("accuracy_at_50", "50%", "accuracy at faults of"),
-        Column("accuracy_at_90", "90%", "accuracy at faults of"),
-        Column("drop_50_to_90", "ours", "drop 50 to 90%"),
-        Column("paper_drop", "paper", "drop 50 to 90%"),
+        Column("accuracy_at_0", "0%", "at faults"),
+        Column("accuracy_at_10", "10%", "at faults", priority=1),
+        Column("accuracy_at_50", "50%", "at faults"),
+        Column("accuracy_at_90", "90%", "at faults"),
+        Column("drop_50_to_90", "ours", "drop"),
+        Column("paper_drop", "paper", "drop"),
         Column(("drop_low", "drop_high"), "of the drop", "95% interval", interval, 3),
-        Column("normalized_auc", "under faults", "normalized accuracy", priority=2),
+        Column("normalized_auc", "AUC", "normalized", priority=2),
         Column("replicates", "n", format=count),
     )
     details = (
@@ -180,11 +180,13 @@ def draw_faults(study: Study, architecture: str) -> Figure:
         plot_styles.draw_curve(axes[0][place], curve, "mean", look, label)
         if is_log and len(low := low_rates(curve)):
             plot_styles.draw_curve(axes[1][place], low, "lost", look, label)
-    guess = chance(next(iter(curves))[0].config["dataset"])
+    guess = chance(next(iter(curves))[0].records[0])
     for place, target in enumerate(TARGETS):
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
-        if is_log:
+        if is_log and axes[1][place].lines:
             _finish_log_panel(axes[1][place], target)
+        elif is_log:
+            axes[1][place].set_axis_off()
     plot_styles.legend_below(figure, [panel for row in axes for panel in row])
     return figure
 
@@ -195,7 +197,7 @@ def low_rates(curve: pd.DataFrame) -> pd.DataFrame:
     A rate below one over the number of sites has no faulty site: a point that shows "nothing lost"
     there is no measurement.
     """
-    is_low = (curve["rate"] > 0) & (curve["rate"] <= _LOG_RATE) & (curve["faults"] > 0)
+    is_low = (curve["rate"] > 0) & (curve["rate"] <= _LOG_RATE) & (curve["faults"] >= 1)
     low = curve[is_low & curve["lost"].notna()]
     return low if len(low) >= _MIN_LOG_RATES else low.iloc[:0]
 

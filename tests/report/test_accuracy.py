@@ -3,13 +3,19 @@
 import math
 
 import pytest
+from factory import study_of
 
-from ft_tf.errors import ArgumentError
-from ft_tf.report import paper, render, tables, views
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.report import paper, table
+from ft_tf.report.exhibits import accuracy
 
 
 def lines_of(records, exhibit):
-    return tables.accuracy_frame(records, exhibit).to_dict("records")
+    return accuracy.accuracy_frame(study_of(*records), exhibit).to_dict("records")
+
+
+def table_of(records, exhibit):
+    return accuracy.Accuracy(exhibit, 0).table(study_of(*records))
 
 
 def line_of(records, row):
@@ -29,17 +35,17 @@ def test_three_seeds_by_hand(run):
     line = line_of(records, "table_5/fmnist_dnn/natural")
     assert line["train"] == pytest.approx(0.99)
     assert line["test"] == pytest.approx(0.90)
-    assert line["gap"] == pytest.approx(0.09)
+    assert line["generalization_error"] == pytest.approx(0.09)
     assert line["train_sd"] == pytest.approx(0.01)
     assert line["test_sd"] == pytest.approx(0, abs=1e-12)
-    assert line["gap_sd"] == pytest.approx(0.01)
+    assert line["generalization_error_sd"] == pytest.approx(0.01)
     half = 4.302652729911275 * 0.01 * math.sqrt(4 / 3)
-    assert line["gap_prediction_low"] == pytest.approx(0.09 - half)
-    assert line["gap_prediction_high"] == pytest.approx(0.09 + half)
-    assert line["paper_gap_inside"] is True  # 8.60
+    assert line["generalization_error_prediction_low"] == pytest.approx(0.09 - half)
+    assert line["generalization_error_prediction_high"] == pytest.approx(0.09 + half)
+    assert line["paper_generalization_error_inside"] is True  # 8.60
     assert line["train_difference"] == pytest.approx(0.99 - 0.9883)
     assert line["test_difference"] == pytest.approx(0.90 - 0.9023)
-    assert line["gap_difference"] == pytest.approx(0.09 - 0.0860)
+    assert line["generalization_error_difference"] == pytest.approx(0.09 - 0.0860)
     assert (line["replicates"], line["status"]) == (3, "ran")
 
 
@@ -55,23 +61,27 @@ def test_points_drawn_anew_are_predicted_for_a_test_of_the_papers_size(circles, 
     binomial = (0.7 * 0.3 + 0.75 * 0.25 + 0.8 * 0.2) / 3
     further = binomial * (1 / 70 - 1 / 10_000) if points else 0.0
     half = 4.302652729911275 * math.sqrt(0.05**2 * 4 / 3 + further)
-    assert line["gap_prediction_low"] == pytest.approx(0.25 - half)
-    assert line["gap_prediction_high"] == pytest.approx(0.25 + half)
-    frame = tables.accuracy_frame([record], "table_3")
-    for view in (views.accuracy, views.accuracy_brief):
-        told = any("tests on 70 points" in note for note in view(frame, title="t").notes)
-        assert told == bool(points)
+    assert line["generalization_error_prediction_low"] == pytest.approx(0.25 - half)
+    assert line["generalization_error_prediction_high"] == pytest.approx(0.25 + half)
+    notes = table_of([record], "table_3").notes
+    assert any("tests on 70 points" in note for note in notes) == bool(points)
 
 
 def test_a_gap_outside_the_interval_is_said(run):
-    records = [run(seed=s, train=0.50 + s / 1000, test=0.49) for s in range(3)]
-    assert line_of(records, "table_5/fmnist_dnn/natural")["paper_gap_inside"] is False
+    records = [run(seed=s, train=0.80 + s / 1000, test=0.79) for s in range(3)]
+    line = line_of(records, "table_5/fmnist_dnn/natural")
+    assert line["paper_generalization_error_inside"] is False
 
 
 def test_one_seed_has_no_interval(run):
     line = line_of([run()], "table_5/fmnist_dnn/natural")
-    assert line["gap"] == pytest.approx(0.07)
-    for name in ("gap_sd", "gap_prediction_low", "gap_prediction_high", "paper_gap_inside"):
+    assert line["generalization_error"] == pytest.approx(0.07)
+    for name in (
+        "generalization_error_sd",
+        "generalization_error_prediction_low",
+        "generalization_error_prediction_high",
+        "paper_generalization_error_inside",
+    ):
         assert is_missing(line[name])
 
 
@@ -87,11 +97,15 @@ def test_replicates_without_a_spread_predict_nothing(run, gaps, reason):
     """Nor do they say that the paper's gap lies outside, or, where it is the same, inside."""
     records = [run(seed=seed, train=0.7 + gap, test=0.7) for seed, gap in enumerate(gaps)]
     line = line_of(records, "table_5/fmnist_dnn/natural")
-    for name in ("gap_prediction_low", "gap_prediction_high", "paper_gap_inside"):
+    for name in (
+        "generalization_error_prediction_low",
+        "generalization_error_prediction_high",
+        "paper_generalization_error_inside",
+    ):
         assert is_missing(line[name])
     assert line["unjudged"] == reason
-    view = views.accuracy(tables.accuracy_frame(records, "table_5"), title="t")
-    is_said = "no prediction: all replicates equal: no spread to judge by" in view.details[0]
+    remarks = table_of(records, "table_5").rows[0].cells[-1]
+    is_said = "no prediction: all replicates equal: no spread to judge by" in remarks
     assert is_said == ("equal" in reason)
 
 
@@ -99,16 +113,15 @@ def test_the_scale_smoke_is_not_held_against_the_paper(run):
     records = [run(seed=s, train=0.95 + s / 100, label="table_5-smoke") for s in range(4)]
     line = line_of(records, "table_5/fmnist_dnn/natural")
     assert line["smoke"] is True
-    assert is_missing(line["paper_gap_inside"])
-    view = views.accuracy(tables.accuracy_frame(records, "table_5"), title="t")
-    assert "not counted: of the scale smoke" in view.details[0]
+    assert is_missing(line["paper_generalization_error_inside"])
+    assert "not counted: of the scale smoke" in table_of(records, "table_5").rows[0].cells[-1]
     assert line_of([run(label="smoke_free")], "table_5/fmnist_dnn/natural")["smoke"] is False
 
 
 def test_circles_pool_over_replicates(circles, circles_results):
     line = line_of([circles(results=circles_results)], "table_3/circles_mlp/natural")
-    assert line["gap"] == pytest.approx(0.25)
-    assert line["gap_sd"] == pytest.approx(0.02)
+    assert line["generalization_error"] == pytest.approx(0.25)
+    assert line["generalization_error_sd"] == pytest.approx(0.02)
     assert (line["replicates"], line["replication_unit"]) == (3, "replicate")
     assert line["data"] == "scikit-learn make_circles, 30 training points (note on circles)"
 
@@ -119,8 +132,8 @@ def test_rows_without_a_record_are_not_run_and_say_how_to(run):
     missing = lines["table_5/fmnist_cnn/trades"]
     assert missing["status"] == "not run"
     assert missing["command"] == "python -m experiments.reproduce --tables=5"
-    assert missing["paper_gap"] == pytest.approx(0.0886)
-    assert is_missing(missing["gap"])
+    assert missing["paper_generalization_error"] == pytest.approx(0.0886)
+    assert is_missing(missing["generalization_error"])
     cifar = lines_of([], "table_4")[0]
     assert "--tables=4 --data_dir=DIR --download" in cifar["command"]
 
@@ -129,7 +142,7 @@ def test_a_failed_run_is_shown_with_its_reason(failed_run):
     line = line_of([failed_run()], "table_5/fmnist_dnn/natural")
     assert line["status"] == "failed"
     assert line["failures"] == "seed 0: loss is NaN (epoch 3, step 71)"
-    assert is_missing(line["gap"])
+    assert is_missing(line["generalization_error"])
     assert line["replicates"] == 0
 
 
@@ -172,9 +185,9 @@ def test_where_two_architectures_are_one_net_of_the_paper_every_line_names_its_o
 def test_a_training_that_broke_down_is_told_in_the_table_and_in_the_readmes(run):
     record = run()
     record["history"] = {"epoch": [1.0, 2.0, 3.0], "train_accuracy": [0.8, 0.9, 0.1]}
-    frame = tables.accuracy_frame([record], "table_5")
-    for view in (views.accuracy, views.accuracy_brief):
-        assert "broke down in epoch 3" in render.markdown(view(frame, title="t"))
+    shown = table_of([record], "table_5")
+    for version in (shown, shown.brief()):
+        assert "broke down in epoch 3" in table.markdown(version)
 
 
 def test_a_dp_row_carries_its_own_epsilon_and_never_the_papers(run):
@@ -230,7 +243,7 @@ def test_rows_that_the_paper_lacks_follow_its_own(circles, circles_results):
     assert [line["row"] for line in lines[:7]] == [row.id for row in paper.rows("table_3")]
     assert lines[7]["row"] == "table_3/circles_mlp/jacobian/0.1"
     assert lines[7]["note"] == "not in the paper"
-    assert lines[7]["gap"] == pytest.approx(0.20)
+    assert lines[7]["generalization_error"] == pytest.approx(0.20)
 
 
 def test_figure_1_takes_the_runs_of_table_4(run):
@@ -245,15 +258,40 @@ def test_figure_1_takes_the_runs_of_table_4(run):
         for name, train in (("natural", 0.95), ("trades", 0.93))
     ]
     lines = lines_of(records, "figure_1")
-    assert [line["gap"] for line in lines] == pytest.approx([0.07, 0.05])
-    assert [line["paper_gap"] for line in lines] == [0.09, 0.17]
+    assert [line["generalization_error"] for line in lines] == pytest.approx([0.07, 0.05])
+    assert [line["paper_generalization_error"] for line in lines] == [0.09, 0.17]
 
 
 def test_runs_beside_the_papers_rows_are_listed(run):
     (line,) = lines_of([run(row=None, label="mine")], "other")
-    assert line["gap"] == pytest.approx(0.07)
+    assert line["generalization_error"] == pytest.approx(0.07)
 
 
 def test_unknown_exhibits_are_refused():
     with pytest.raises(ArgumentError, match="exhibit='table_2'"):
-        tables.accuracy_frame([], "table_2")
+        accuracy.accuracy_frame(study_of(), "table_2")
+
+
+def test_the_remarks_of_short_tables_have_their_words_explained(private_study, run):
+    cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
+    records = [
+        run(row="table_4/cifar10_cnn/natural", **cifar),
+        run(row="table_4/cifar10_cnn/trades", algorithm="trades", fitted=True, **cifar),
+    ]
+    shown = table_of(records, "table_4")
+    assert [row.cells[-1].split(";")[0] for row in shown.brief().rows] == [
+        "10 epochs",
+        "10 epochs (its authors' script: 76)",
+    ]
+    assert any("Fitted: a setting was chosen" in note for note in shown.notes)
+    assert not any("Own epsilon" in note for note in shown.notes)
+    private = table_of(private_study, "table_8")
+    assert any("Own epsilon: that of our run" in note for note in private.notes)
+    assert not any("Fitted:" in note for note in private.notes)
+
+
+def test_an_algorithm_with_broken_options_is_refused_by_the_name_of_its_record(run):
+    record = run(row="table_5/fmnist_dnn/trades", algorithm="trades")
+    del record["config"]["algorithm"]["beta"]
+    with pytest.raises(RunError, match=rf"{record['name']}.*config.*beta"):
+        lines_of([record], "table_5")

@@ -1,16 +1,18 @@
-"""Membership inference in the report: beside each DP run what its guarantee allows."""
+"""DP runs: bounds on the gap, and membership inference with what the guarantee allows."""
 
 import math
 
 import pytest
+from factory import study_of
 
-from ft_tf.report import membership, views
+from ft_tf.report.exhibits import membership, privacy_bounds
 
 DP_ROW = "table_8/fmnist_dnn/dpsgd/2.97"
+EXHIBIT = membership.MembershipInference()
 
 
 def lines_of(records):
-    return membership.membership_frame(records).to_dict("records")
+    return EXHIBIT.frame(study_of(*records)).to_dict("records")
 
 
 def test_means_and_interval_over_seeds_by_hand(paper_run):
@@ -25,7 +27,7 @@ def test_means_and_interval_over_seeds_by_hand(paper_run):
     assert line["true_positive_high"] == pytest.approx(0.003 + reach, abs=1e-8)
     assert line["true_positive_low"] == pytest.approx(0.003 - reach, abs=1e-8)
     assert line["band"] == "training seeds"
-    assert math.isnan(line["allowed"]) or line["allowed"] is None
+    assert line["allowed"] is None
 
 
 def test_two_seeds_have_no_interval(paper_run):
@@ -53,28 +55,28 @@ def test_ties_at_no_loss_are_not_taken_for_privacy(paper_run):
         == "training seeds: none, all replicates equal: no spread to judge by"
     )
     records[1]["membership"] |= {"true_positive_rate": 0.0, "true_positive_interval": [0.0, 6e-5]}
-    frame = membership.membership_frame(records)
+    frame = EXHIBIT.frame(study_of(*records))
     assert frame["true_positive_rate"].isna().all()
-    view = views.membership(frame)
-    assert "ties" in view.rows[0]
+    view = EXHIBIT.table(study_of(*records))
+    assert "ties" in view.rows[0].cells
     assert any('"Ties"' in note for note in view.notes)
 
 
 def test_an_interval_that_takes_the_threshold_as_known_is_said_to_be_narrow(paper_run):
     record = paper_run()
-    notes = [*views.membership(membership.membership_frame([record])).notes]
+    notes = [*EXHIBIT.table(study_of(record)).notes]
     assert not any("too narrow" in note for note in notes)
     del record["membership"]["scale"]
-    frame = membership.membership_frame([record])
+    frame = EXHIBIT.frame(study_of(record))
     assert frame["band"][0] == "training images alone, one model"
-    assert any("too narrow" in note for note in views.membership(frame).notes)
+    assert any("too narrow" in note for note in EXHIBIT.table(study_of(record)).notes)
 
 
 def test_a_rate_of_zero_by_log_odds_is_a_result(paper_run):
     record = paper_run()
-    record["membership"] |= {"true_positive_rate": 0.0}
-    view = views.membership(membership.membership_frame([record]))
-    assert "0.00" in view.rows[0]
+    record["membership"] |= {"true_positive_rate": 0.0, "true_positive_interval": [0.0, 1e-4]}
+    view = EXHIBIT.table(study_of(record))
+    assert "0.00" in view.rows[0].cells
     assert not any('"Ties"' in note for note in view.notes)
 
 
@@ -108,7 +110,27 @@ def test_shuffled_batches_claim_no_poisson_ceiling(paper_run):
 
 
 def test_the_table_says_that_correctness_is_equation_2(paper_run):
-    view = views.membership(membership.membership_frame([paper_run(train=0.95, test=0.88)]))
-    assert view.rows[0][2] == "7.00"  # the gap
+    view = EXHIBIT.table(study_of(paper_run(train=0.95, test=0.88)))
+    assert view.rows[0].cells[2] == "7.00"  # the gap
     assert "generalization error of equation 2" in view.notes[0]
     assert "0.1%" in view.notes[0]
+
+
+def test_bounds_of_dp_runs(run):
+    row = "table_8/fmnist_dnn/dpsgd/2.97"
+    records = [
+        run(row=row, algorithm="dpsgd", seed=seed, train=train, test=0.84)
+        for seed, train in enumerate((0.85, 0.87))
+    ]
+    records[1]["privacy"]["epsilon_paper"] = 6.0  # steps were lost and run again
+    (line,) = privacy_bounds.PrivacyBounds().frame(study_of(*records, run())).to_dict("records")
+    assert line["epsilon_paper"] == 6.0
+    assert line["generalization_error"] == pytest.approx(0.02)
+    assert line["gap_bound"] == 0.45
+
+
+def test_shuffled_runs_get_the_bound_without_amplification(run):
+    record = run(row="table_8/fmnist_dnn/dpsgd/2.97", algorithm="dpsgd")
+    record["privacy"] |= {"sampling": "shuffle", "gap_bound_shuffled": 0.9}
+    (line,) = privacy_bounds.PrivacyBounds().frame(study_of(record)).to_dict("records")
+    assert line["gap_bound"] == 0.9
