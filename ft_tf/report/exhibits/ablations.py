@@ -12,10 +12,11 @@ from ft_tf.report.display_names import CONTROLS, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import PrivateRow, match, private_rows
+from ft_tf.report.measures import accuracy_at, chance, normalized_auc
 from ft_tf.report.plot_styles import FAMILIES, Look
 from ft_tf.report.replicates import deviation, mean_of
 from ft_tf.report.table import count, text
-from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, finished, normalized_auc
+from ft_tf.report.tidy import TARGETS, Study, finished
 
 RATES = (0.1, 0.5, 0.9)
 _Drawn = list[tuple[Group, Look]]

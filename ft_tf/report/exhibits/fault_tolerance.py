@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ft_tf.errors import RunError
-from ft_tf.records import Run
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.exhibits import (
     Column,
@@ -22,12 +21,11 @@ from ft_tf.report.exhibits import (
     text,
 )  # fmt: skip
 from ft_tf.report.groups import Group
+from ft_tf.report.measures import chance, is_at_chance, normalized_auc
 from ft_tf.report.replicates import deviation, mean_interval, mean_of
 from ft_tf.report.table import interval, is_missing
-from ft_tf.report.tidy import TARGETS, accuracy_at, chance, normalized_auc
+from ft_tf.report.tidy import TARGETS
 
-_AT_CHANCE = 0.1
-"""A model is at chance where less than this share of its accuracy above chance is left."""
 _LOG_RATE = 0.05  # rates up to here are what the log axis is for
 _MIN_LOG_RATES = 3
 
@@ -73,15 +71,6 @@ class EpsilonFt(Exhibit):
         frame = pd.DataFrame(lines, columns=[*keys, "total_variation", "half_margin"])
         frame[frame.columns[-2:]] = frame[frame.columns[-2:]].astype(float)
         return frame.groupby(keys, sort=False).mean().reset_index().drop(columns="key")
-
-
-def is_at_chance(record: Run, target: str, rate: float = 0.5) -> bool:
-    """Whether at a fault rate less than a tenth of the accuracy above chance is left."""
-    clean, faulty = (accuracy_at(record, target, where) for where in (0.0, rate))
-    guess = chance(record)
-    if clean is None or faulty is None or guess is None:
-        return False
-    return faulty - guess < _AT_CHANCE * (clean - guess)
 
 
 def _warning(lost: float, seeds: int) -> str:
