@@ -5,7 +5,8 @@
     <!-- end -->
 
 A name is that of an exhibit, such as "table_8" or "claims", "findings" (a list), or
-"tradeoff_cifar10", the part of "tradeoff" on one data set. No number between the markers is typed by hand.
+"tradeoff_cifar10", the part of "tradeoff" on one data set. No number between the markers is typed
+by hand.
 """
 
 import dataclasses
@@ -62,9 +63,8 @@ def block(name: str, study: Study, *, base: str) -> str:
     known = {e.name: e for e in exhibits.of_study(study) if e.columns or e.kind == "layers"}
     exhibit = known.get("tradeoff" if name in _TRADEOFF else name)
     if exhibit is None:
-        raise ArgumentError(
-            f"marker table:{name} is not in the report; it has {', '.join((FINDINGS, *_TRADEOFF, *known))}"
-        )
+        names = ", ".join((FINDINGS, *_TRADEOFF, *known))
+        raise ArgumentError(f"marker table:{name} is not in the report; it has {names}")
     whole = exhibit.table(study)
     if name in _TRADEOFF:
         start = f"data: {_TRADEOFF[name]}, "
