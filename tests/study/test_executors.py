@@ -128,6 +128,7 @@ def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
     assert_only_the_victim_ran_twice(tmp_path, killer)
     lost = f"{killer.directory.name}: its worker was lost (signal 9); another one goes on"
     assert stream.getvalue().count(lost) == 1
+    assert re.search(rf"{killer.directory.name} +\d+%  elapsed", stream.getvalue())  # it was heard
     for number, record in enumerate(found, 1):
         assert stream.getvalue().count(f"[run {number} of 12] {record.name}:") == 1
 
@@ -241,6 +242,7 @@ def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_kille
     assert_same_records(found, alone)
     assert_only_the_victim_ran_twice(tmp_path, killer)
     assert f"{killer.directory.name}: its worker was lost" in stream.getvalue()
+    assert re.search(rf"{killer.directory.name} +\d+%  elapsed", stream.getvalue())  # it was heard
     assert len({holder(path.parent) for path in tmp_path.glob("*/record.json")}) == 3
     assert not list(tmp_path.glob(".witness*"))
 
