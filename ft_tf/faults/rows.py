@@ -29,6 +29,7 @@ chosen from measured times would make rows depend on the machine. Two hundred im
 (1/2)^2 / 200 to the variance of a trial, at most some 210 trials at half a point, and usually cost
 little more than drawing the faults; `intervals.allocate` gives the cheapest for given costs."""
 
+MAX_TRIALS = 2**32  # a trial's number is one word of its seed
 COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 
 Row = dict[str, Any]
@@ -44,28 +45,33 @@ def distinct_rates(rates: Sequence[float]) -> list[float]:
         raise ArgumentError(
             f"rates={rates!r} must be a list of numbers in [0, 1], such as [0, 0.1]"
         )
+    rates = list(rates)
     for rate in rates:
         check_fraction(rate=rate)
-    if not len(rates):
+    if not rates:
         raise ArgumentError("rates=[] must have at least one rate")
     return sorted({float(rate) for rate in rates})
 
 
-def trial_numbers(trials: int | Iterable[int]) -> list[int]:
+def trial_numbers(trials: int | Iterable[int]) -> Sequence[int]:
     """The numbers of a campaign's trials: 0 to trials - 1, or those given.
 
     Raises:
-        ArgumentError: a number below 0 or one that is given twice.
+        ArgumentError: none; a number that is no integer, below 0, too large or given twice.
     """
-    if isinstance(trials, Iterable):
-        numbers = [int(number) for number in trials]
+    if isinstance(trials, Iterable) and not isinstance(trials, str | bytes):
+        numbers: Sequence[int] = list(trials)
         for number in numbers:
             check_non_negative_integer(trial=number)
-        if len(set(numbers)) != len(numbers):
-            raise ArgumentError(f"trials={numbers} must not repeat a number")
-        return numbers
-    check_positive_integer(trials=trials)
-    return list(range(trials))
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise ArgumentError(f"trials={numbers} must have at least one number, and none twice")
+        largest = max(numbers)
+    else:
+        check_positive_integer(trials=trials)
+        numbers, largest = range(trials), trials - 1
+    if largest >= MAX_TRIALS:
+        raise ArgumentError(f"trials={trials} must be at most {MAX_TRIALS}")
+    return numbers
 
 
 class StopRule:

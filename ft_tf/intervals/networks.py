@@ -7,6 +7,7 @@ and each setting was trained with one or more seeds; a value is the effect of on
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy import optimize, stats
@@ -35,7 +36,7 @@ class Estimate:
     freedom: float
     level: float = 0.95
 
-    @property
+    @cached_property
     def _reach(self) -> float:
         if not self.freedom:
             return math.nan

@@ -100,7 +100,7 @@ def gap_bounds(cost: PrivacyCost) -> GapBounds:
     ):
         bound = None if epsilon is None else theorem_1(epsilon, delta=cost.delta)
         if bound is None:
-            reasons[name] = f"{source} is not available"
+            reasons[name] = f"{source} is not to be had"
         elif math.isinf(bound):
             reasons[name] = f"exp({epsilon:.4g}) is beyond every number that a float can hold"
         else:

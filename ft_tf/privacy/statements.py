@@ -31,6 +31,7 @@ def check_engine(
     sampling: str = "shuffle",
     noise_seed: int | None = None,
     weight_decay: float = 0.0,
+    target_epsilon: float | None = None,
     optimizer: str = "sgd",
 ) -> None:
     """Refuses an unknown engine of DP-SGD, and what engine="reference" cannot do.
@@ -40,6 +41,7 @@ def check_engine(
         sampling: how batches are drawn.
         noise_seed: of noise that is added; None where none is, or none is seeded.
         weight_decay: of the training.
+        target_epsilon: that the noise is calibrated for.
         optimizer: name of the optimizer.
 
     Raises:
@@ -58,8 +60,9 @@ def check_engine(
             f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws its "
             "own: use noise_seed=None or noise_multiplier=0"
         )
-    if weight_decay:
-        raise ArgumentError(f"weight_decay={weight_decay!r} needs engine='fast'")
+    for name, value in (("weight_decay", weight_decay), ("target_epsilon", target_epsilon)):
+        if value:
+            raise ArgumentError(f"{name}={value!r} needs engine='fast'")
     if optimizer.lower() != "sgd":
         raise ArgumentError(f"optimizer={optimizer!r} must be 'sgd' with engine='reference'")
 

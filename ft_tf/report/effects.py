@@ -212,9 +212,8 @@ def _estimated(kind: _Kind, pairs: Pairs) -> tuple[Claim, list[Estimate]]:
         p_equivalence=studied.p_equivalence(claim.smallest),
     )
     estimates = [network.estimate for network in borrowed]
-    return _beyond(
-        claim, estimates, intervals.mean_of_population(list(networks.values()))
-    ), estimates
+    population = intervals.mean_of_population(list(networks.values()))
+    return _beyond(claim, estimates, population), estimates
 
 
 def _beyond(claim: Claim, networks: Sequence[Estimate], population: Estimate) -> Claim:
@@ -265,12 +264,10 @@ def _note(kind: _Kind, pairs: Pairs, networks: dict[str, NetworkMean]) -> str:
             parts.append(f"not matched, at the end of training: {value:+.1f} points")
     if pairs.left_out:
         parts.append(f"{pairs.left_out} left out, {kind.left_out}")
-    single = sum(network.seeds == 1 for network in networks.values())
-    if single and single < len(networks):
-        parts.append(
-            f"{single} of {len(networks)} networks with one seed, whose spread is borrowed"
-        )
-    elif single:
+    borrowed = sum(network.is_borrowed for network in networks.values())
+    if borrowed:
+        parts.append(f"{borrowed} of {len(networks)} networks with one seed and borrowed spread")
+    elif networks and not any(network.freedom for network in networks.values()):
         parts.append("one seed: no interval")
     if any(pair.is_stopped_on_test for pair in counted):
         parts.append("partners were stopped on test images")

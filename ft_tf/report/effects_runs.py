@@ -109,7 +109,7 @@ class Trained:
     @property
     def chance(self) -> float:
         """Accuracy of guessing; records without a number of classes have ten."""
-        return 100 / (getattr(self.record.data, "classes", None) or 10)
+        return 100 / (self.record.data.classes or 10)
 
     @property
     def epsilon(self) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from canary import MODULE
 from published_files import (
     TINY_CIFAR10,
     TINY_FASHION_MNIST,
@@ -27,15 +28,6 @@ from ft_tf.data.idx import read_idx
 from ft_tf.data.sample import read_sample
 from ft_tf.errors import DataError
 from ft_tf.untrusted import parse_json, read_npz
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from canary import MODULE, Canary
-
-
-@pytest.fixture
-def canary(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    return Canary(tmp_path)
 
 
 @pytest.fixture(scope="module")

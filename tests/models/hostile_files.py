@@ -244,6 +244,16 @@ def huge_directory(version, path):
     path.write_bytes(content)
 
 
+def huge_zip64_directory(version, path):
+    """The same in a file that says to be over 4 GiB."""
+    good(version, path)
+    content = path.read_bytes()
+    end = content.rindex(b"PK\5\6")
+    record = b"PK\6\6" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, 3, 3, 1 << 30, 0)
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, end, 1)
+    path.write_bytes(content[:end] + record + locator + content[end:])
+
+
 def pickled(target):
     """Bytes that create a file when they are unpickled."""
 

@@ -46,6 +46,7 @@ class Settings:
         if self.delta is not None:
             checks.check_probability(delta=self.delta)
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
+        check_engine(self.engine)
         if self.physical_batch_size is None:
             object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
@@ -76,12 +77,11 @@ class Settings:
         Raises:
             ArgumentError: a setting needs the other engine.
         """
-        if self.engine == "reference" and self.target_epsilon:
-            raise ArgumentError(f"target_epsilon={self.target_epsilon} needs engine='fast'")
         check_engine(
             self.engine,
             sampling=self.sampling,
             noise_seed=noise_seed if self.noise_multiplier else None,
+            target_epsilon=self.target_epsilon,
             weight_decay=self.weight_decay,
         )
 

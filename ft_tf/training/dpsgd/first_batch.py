@@ -3,7 +3,6 @@
 What a plan cannot read off the layers is found by running the model once:
 
 - a layer that mixes examples: clipping would not bound what one of them does;
-
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
   gradient would be missing;
 - a layer whose rows are no examples (a model that folds positions into the batch axis);
