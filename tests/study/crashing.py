@@ -119,6 +119,7 @@ def run(arguments):
     from experiments import _app, _interrupts
 
     sys.argv = arguments
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     _interrupts.end_process()
     module = importlib.import_module(arguments[0])
     try:
