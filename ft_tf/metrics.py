@@ -10,8 +10,8 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_positive_integer
-from ft_tf.errors import ArgumentError
-from ft_tf.models import ending_of
+from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.models import check_input_shape, ending_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
 """Where a model keeps its compiled inference pass, as Keras keeps its own compiled functions."""
@@ -41,6 +41,11 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
         float32 [n, classes].
     """
     check_positive_integer(batch_size=batch_size)
+    check_input_shape(model, x)
+    if not len(x):
+        raise ArgumentError(f"x.shape={np.shape(x)} must have at least one example")
+    if not isinstance(getattr(model, "output_shape", ()), tuple):
+        raise ModelError(f"model={model.name} has several outputs, must give one [n, classes]")
     forward = _forward_pass(model)
     parts = [
         forward(tf.convert_to_tensor(x[start : start + batch_size])).numpy()
