@@ -9,48 +9,55 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_positive_integer
+from ft_tf.checks import check_fraction, check_positive_integer
 from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.models import check_input_shape, ending_of
+from ft_tf.examples import check_inputs, check_labels
+from ft_tf.models import check_built, check_input_shape, ending_of
+from ft_tf.models.usage import reads_models, version_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
 """Where a model keeps its compiled inference pass, as Keras keeps its own compiled functions."""
 
 
 def _forward_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model's compiled inference pass; one per model, so that repeated calls do not retrace."""
-    if vars(model).get(COMPILED_FORWARD) is None:
+    """The model's compiled inference pass, kept as long as the model's structure stays the same."""
+    version = version_of(model)
+    kept_version, forward = vars(model).get(COMPILED_FORWARD) or (None, None)
+    if kept_version != version:
 
         @tf.function(reduce_retracing=True)
         def forward(x: tf.Tensor) -> tf.Tensor:
             return tf.cast(model(x, training=False), tf.float32)
 
-        vars(model)[COMPILED_FORWARD] = forward  # past Keras's tracking: it is no part of the model
-    return vars(model)[COMPILED_FORWARD]
+        # Past Keras's tracking: it is no part of the model.
+        vars(model)[COMPILED_FORWARD] = (version, forward)
+    return forward
 
 
+@reads_models
 def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000) -> np.ndarray:
     """Logits of `model` on `x` in inference mode, batch by batch.
 
     Args:
         model: a Keras classifier that gives logits.
-        x: inputs [n, ...].
+        x: inputs [n, ...], or a structure of arrays.
         batch_size: results may differ in the last bits between batch sizes.
 
     Returns:
         float32 [n, classes].
     """
     check_positive_integer(batch_size=batch_size)
+    check_built(model)
+    x = check_inputs(x, model=model)
     check_input_shape(model, x)
-    if not len(x):
-        raise ArgumentError(f"x.shape={np.shape(x)} must have at least one example")
     if not isinstance(getattr(model, "output_shape", ()), tuple):
         raise ModelError(f"model={model.name} has several outputs, must give one [n, classes]")
     forward = _forward_pass(model)
-    parts = [
-        forward(tf.convert_to_tensor(x[start : start + batch_size])).numpy()
-        for start in range(0, len(x), batch_size)
-    ]
+    parts = []
+    for start in range(0, len(tf.nest.flatten(x)[0]), batch_size):
+        stop = start + batch_size
+        batch = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[start:stop]), x)  # noqa: B023
+        parts.append(forward(batch).numpy())
     return np.concatenate(parts)
 
 
@@ -76,9 +83,12 @@ def accuracy_from_logits(logits: np.ndarray, labels: np.ndarray) -> float:
     >>> accuracy_from_logits(np.array([[0.3], [-0.3]]), np.array([1, 0]))  # one logit: threshold 0
     1.0
     """
-    if len(logits) != len(labels):
-        raise ArgumentError(f"labels.shape={labels.shape} must match logits.shape={logits.shape}")
-    return float(np.mean(predicted_labels(logits) == labels))
+    predicted = predicted_labels(logits)
+    return float(np.mean(predicted == _checked(labels, logits)))
+
+
+def _checked(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    return check_labels(labels, classes=max(2, logits.shape[1]), examples=len(logits))
 
 
 def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -92,12 +102,13 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> error_log_odds(np.array([[50.0, 0.0], [-60.0, 0.0]]), np.array([0, 1]))
     array([-50., -60.])
     """
-    if logits.ndim != 2 or len(logits) != len(labels):
-        raise ArgumentError(f"labels.shape={labels.shape} must match logits.shape={logits.shape}")
+    if logits.ndim != 2:
+        raise ArgumentError(f"logits.shape={logits.shape} must be [n, classes]")
+    labels = _checked(labels, logits)
     values = logits.astype(np.float64)
     if values.shape[1] == 1:
         values = np.concatenate([np.zeros_like(values), values], axis=1)
-    at_label = np.arange(len(values)), np.asarray(labels, np.int64)
+    at_label = np.arange(len(values)), labels
     own = values[at_label]
     others = values.copy()
     others[at_label] = -np.inf
@@ -129,8 +140,9 @@ def generalization_error(*, train_accuracy: float, test_accuracy: float) -> floa
     """G_err = R_train - R_test (equation 2).
 
     Both parts are accuracies on a whole split, un-augmented, in inference mode, after the last
-    epoch; never the running accuracy of fit.
+    epoch; never the running accuracy of fit. Both are fractions in [0, 1].
     """
+    check_fraction(train_accuracy=train_accuracy, test_accuracy=test_accuracy)
     return train_accuracy - test_accuracy
 
 

@@ -112,7 +112,7 @@ def test_spread_is_computed_in_float64():
         (lambda: metrics.predicted_labels(np.zeros(3)), r"logits\.shape=\(3,\)"),
         (
             lambda: metrics.accuracy_from_logits(np.zeros((3, 2)), np.zeros(2)),
-            r"labels\.shape=\(2,\) must match",
+            r"y of shape \(2,\) must have one integer per image, shape \(3,\)",
         ),
         (
             lambda: metrics.predict_logits(threshold_model(), np.zeros((2, 1)), batch_size=0),

@@ -16,6 +16,12 @@ from ft_tf.attacks.named import ATTACKS, evaluate
 from ft_tf.attacks.result import AttackResult
 from ft_tf.attacks.square import square
 from ft_tf.attacks.validation import check_images, check_labels, check_logits_model
+from ft_tf.models.usage import reads_models
+
+# Faults that another thread puts into the model meanwhile are refused there, or the attack here.
+apgd, autoattack, evaluate, fab, fgsm, pgd, sanity_checks, square, transfer = map(
+    reads_models, (apgd, autoattack, evaluate, fab, fgsm, pgd, sanity_checks, square, transfer)
+)
 
 __all__ = [
     "ATTACKS",

@@ -30,6 +30,7 @@ from ft_tf.checks import (
 )
 from ft_tf.metrics import predict_logits, predicted_labels
 from ft_tf.models import check_input_shape
+from ft_tf.models.usage import version_of
 
 LEG = 10
 """PGD steps between two looks at which examples still stand, where it may stop early."""
@@ -274,7 +275,7 @@ def compiled(
     are seen and new Python code in a layer's call is not.
     """
     key = (*key, problem.distance, problem.x.shape[1:], problem.classes)
-    cache = _ascents.setdefault(problem.model, {})
+    cache = _ascents.setdefault(problem.model, {}).setdefault(version_of(problem.model), {})
     if key not in cache:
         cache[key] = build(weakref.ref(problem.model))  # the cache must not keep its own key alive
     return cache[key]

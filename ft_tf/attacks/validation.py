@@ -6,6 +6,8 @@ import numpy.typing as npt
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.examples import check_inputs
+from ft_tf.examples import check_labels as check_labels  # for those who look for it here
 from ft_tf.models import check_built, count_inputs, ending_of
 
 BOUNDS_TOLERANCE = 1e-6
@@ -99,11 +101,10 @@ def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[n
         ArgumentError: no examples, values that are not finite numbers or lie outside the bounds.
     """
     low, high = check_bounds(bounds)
-    try:
-        array = np.asarray(x)
-    except ValueError:  # arrays of different shapes
-        raise ArgumentError(f"x={type(x).__name__} must be one array [n, ...]") from None
-    if array.ndim < 2 or not array.size or array.dtype.kind not in "fiu":
+    array = check_inputs(x)
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(f"x={type(x).__name__} must be one array [n, ...]")
+    if array.ndim < 2 or not array.size or array.dtype.kind in "bSU":
         raise ArgumentError(
             f"x of shape {array.shape} and dtype {array.dtype} must be numbers [n, ...], n >= 1"
         )
@@ -116,24 +117,3 @@ def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[n
             "rescale the images or pass their bounds"
         )
     return np.clip(array, np.float32(low), np.float32(high))
-
-
-def check_labels(y: npt.ArrayLike, *, classes: int, examples: int) -> npt.NDArray[np.int64]:
-    """Returns `y` as int64 [n].
-
-    Raises:
-        ArgumentError: not one integer per example, or a label outside 0 ... classes - 1.
-    """
-    array = np.asarray(y)
-    if array.shape != (examples,):
-        raise ArgumentError(
-            f"y of shape {array.shape} must have one integer per image, shape ({examples},)"
-        )
-    if array.dtype.kind not in "iu":
-        raise ArgumentError(f"y of dtype {array.dtype} must be integers")
-    if array.min() < 0 or array.max() >= classes:
-        raise ArgumentError(
-            f"y has labels from {array.min()} to {array.max()}, must lie in [0, {classes - 1}] "
-            f"for a model of {classes} classes"
-        )
-    return array.astype(np.int64)

@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.search import without_compiled_ascents
 from ft_tf.errors import ModelError
@@ -18,6 +20,7 @@ from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.metrics import COMPILED_FORWARD
+from ft_tf.models.usage import variables_of
 
 _COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FORWARD)
 
@@ -29,22 +32,41 @@ def silenced_groups(plan: FaultPlan) -> tuple[SiteGroup, ...]:
     return tuple(group for group in plan.groups_of("units") if group.silencers)
 
 
+def values_of(model: keras.Model) -> dict[int, np.ndarray]:
+    """Copies of the values of a model's variables, by id."""
+    return {id(variable): variable.numpy().copy() for variable in variables_of(model)}
+
+
 class WeightFaults:
     """Faulty values in a model's variables, and the way back.
 
+    Make one inside `guarded(model)`: what the variables hold then is taken for clean.
+
     Args:
+        model: the model.
         plan: weight groups are all served.
         silenced: the unit groups to be served by zeros among the weights.
+        values: the clean values of all variables by id; by default those that they hold.
     """
 
-    def __init__(self, plan: FaultPlan, silenced: tuple[SiteGroup, ...]) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        plan: FaultPlan,
+        silenced: tuple[SiteGroup, ...],
+        values: dict[int, np.ndarray] | None = None,
+    ) -> None:
+        values = values_of(model) if values is None else values
+        self._model_name = model.name
         self._plan = plan
         self._silenced = silenced
         faulted = [group.variable for group in plan.groups_of("weights")]
         extra = [variable for group in silenced for variable in group.silencers]
         self._variables = list({id(v): v for v in [*faulted, *extra]}.values())
-        # Copies: nothing that happens to a variable reaches them.
-        self.clean = [tf.constant(variable.numpy()) for variable in self._variables]
+        self.clean = [tf.constant(values[id(variable)]) for variable in self._variables]
+        numbers = {id(variable) for variable in self._variables}
+        self._others = [v for v in variables_of(model) if id(v) not in numbers]
+        self._other_values = [values[id(variable)] for variable in self._others]
         self._faulty = {
             id(v): plan.fault.prepared(clean)
             for v, clean in zip(self._variables, self.clean, strict=True)
@@ -83,14 +105,48 @@ class WeightFaults:
                 "back, so that the change is lost; train or assign after leaving the block"
             )
 
+    def check_state(self) -> None:
+        """Raises ModelError if a pass in inference mode has changed variables without faults."""
+        changed = [variable.name for variable, _ in self._changed_others()]
+        if changed:
+            raise ModelError(
+                f"model={self._model_name!r} changes {', '.join(changed)} when it is called: its "
+                "answers depend on what was asked before, so that no fault can be measured; the "
+                "values came back"
+            )
+
+    def _changed_others(self) -> list[tuple[tf.Variable, np.ndarray]]:
+        return [
+            (variable, value)
+            for variable, value in zip(self._others, self._other_values, strict=True)
+            if variable.numpy().tobytes() != value.tobytes()
+        ]
+
+    def check_clean(self) -> None:
+        """Raises ModelError if the variables no longer hold what was taken for clean."""
+        stale = [
+            variable.name
+            for variable, value in zip(
+                (*self._variables, *self._others), (*self.clean, *self._other_values), strict=True
+            )
+            if variable.numpy().tobytes() != np.asarray(value).tobytes()
+        ]
+        if stale:
+            raise ModelError(
+                f"model={self._model_name!r} has other values in {', '.join(stale)} than when its "
+                "faults were prepared: prepare them again"
+            )
+
     @contextlib.contextmanager
     def restored_after(self) -> Iterator[None]:
-        """Whatever happens in the block, the variables hold the clean bytes after it."""
+        """After the block, however it ends, all variables of the model hold the clean bytes."""
         try:
             yield
         finally:
             with interrupts_held():
                 self.write(self.clean)
+                for variable, value in self._changed_others():
+                    variable.assign(value)
 
 
 class UnitHooks:
@@ -148,7 +204,7 @@ class Armament:
         self._model = model
         self._draws = Draws.tensors(masks)
         silenced = silenced_groups(plan)
-        self._weights = WeightFaults(plan, silenced)
+        self._weights = WeightFaults(model, plan, silenced)
         self._faulty = self._weights.values(self._draws)
         self._hooks = UnitHooks(plan, tuple(set(plan.groups_of("units")) - set(silenced)))
 
@@ -160,6 +216,7 @@ class Armament:
         computes with the model; other unit faults for those traced in the block.
         """
         with contextlib.ExitStack() as stack:
+            self._weights.check_clean()
             stack.enter_context(self._weights.restored_after())
             self._weights.write(self._faulty)
             if self._hooks:
@@ -167,8 +224,9 @@ class Armament:
             yield
 
     def check_untouched(self) -> None:
-        """Raises ModelError if the faulty variables were changed in the block."""
+        """Raises ModelError if a variable of the model was changed in the block."""
         self._weights.check_holding(self._faulty)
+        self._weights.check_state()
 
     @property
     def needs_new_functions(self) -> bool:

@@ -10,6 +10,7 @@ from ft_tf.faults.arming import Armament
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.sites import Select
+from ft_tf.models.usage import using
 
 
 class FaultInjection(keras.callbacks.Callback):
@@ -72,7 +73,8 @@ class FaultInjection(keras.callbacks.Callback):
         plan = make_plan(self.model, target=self._target, **self._plan_options)
         masks = plan.trial(seed=self._seed, trial=self.trial).masks(self._rate)
         self.faults = masks.count
-        self._step.arm(Armament(self.model, plan, masks))
+        with using(self.model, "arm"):
+            self._step.arm(Armament(self.model, plan, masks))
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Lets the next step run with faults."""
@@ -127,5 +129,5 @@ class _TestStep:
         admitted, self._admitted = self._admitted, False
         if not admitted:
             return self._clean(iterator)
-        with self._armament.live():
+        with using(self._model, "arm"), self._armament.live():
             return self._faulty(iterator)

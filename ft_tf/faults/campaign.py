@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.examples import check_inputs, check_labels
 from ft_tf.faults.guard import guarded
 from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
@@ -147,20 +149,28 @@ class Campaign:
     ) -> None:
         check_positive_integer(batch_size=batch_size)
         check_non_negative_integer(cache_bytes=cache_bytes)
-        lengths = {len(array) for array in tf.nest.flatten(x)}
-        if lengths != {len(y)} or not len(y):
-            raise ArgumentError(f"len(y)={len(y)} must be len(x)={sorted(lengths)} and at least 1")
-        if np.ndim(y) != 1:
-            raise ArgumentError(f"y.shape={np.shape(y)} must be [n], one integer label per input")
-        self.images = len(y)
+        x = check_inputs(x, model=model)
+        self.images = len(tf.nest.flatten(x)[0])
+        y = check_labels(y, classes=None, examples=self.images)  # before any work
         self._model = model
         self._plan = plan
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
-        self._program = TrialProgram(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
         self._repeated: dict[int, dict[str, Any]] = {}
-        with self.armed():
-            clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
+        with guarded(model):
+            self._program = TrialProgram(
+                model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes
+            )
+            with self._program.weights.restored_after():
+                clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
+                self._program.weights.check_state()
+        if self._program.draws:
+            warnings.warn(
+                f"model={model.name!r} answers the same images differently each time: what chance "
+                "changes counts as the faults' effect; switch its randomness off",
+                stacklevel=3,
+            )
+        y = check_labels(y, classes=max(2, clean.shape[1]), examples=self.images)
         self.measures = Measures(clean, y)
 
     @property
@@ -180,16 +190,23 @@ class Campaign:
 
     @contextlib.contextmanager
     def armed(self) -> Iterator[None]:
-        """Within the block trials may run, not training or saving; then it is clean again."""
-        with self._program.weights.restored_after(), guarded(self._model):
-            yield
+        """Within the block trials may run, not training or saving; then it is clean again.
+
+        Raises:
+            ModelError: the weights are no longer those that the campaign began with; the model is
+                armed already, or another thread computes with it.
+        """
+        with guarded(self._model):
+            self._program.weights.check_clean()
+            with self._program.weights.restored_after():
+                yield
 
     def rows(
         self,
         *,
         target: str,
         seed: int,
-        trials: list[int],
+        trials: Sequence[int],
         rates: list[float],
         images_per_trial: int | None = None,
         wants: Callable[[float], bool] = lambda rate: True,
@@ -240,7 +257,7 @@ def image_rows(*, seed: int, trial: int, images: int, count: int | None) -> np.n
 def drawn_ahead(
     plan: FaultPlan,
     seed: int,
-    trials: list[int],
+    trials: Sequence[int],
     rates: list[float],
     wants: Callable[[float], bool] = lambda rate: True,
 ) -> Iterable[tuple[int, float, FaultMasks]]:

@@ -13,24 +13,24 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults.interrupts import interrupts_held
+from ft_tf.models.usage import leaf_layers, using
+
+_RANDOM = ("Random", "Stateful", "Rng", "Multinomial", "TruncatedNormal", "Parameterized")
+"""How TensorFlow's operations that draw random numbers begin; stateless ones repeat theirs."""
 
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
 """(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
 
 
-def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model's layers in order, those of nested models in their place, each once."""
-    leaves: dict[int, keras.layers.Layer] = {}
-    for layer in model.layers:
-        inner = leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
-        for leaf in inner:
-            leaves.setdefault(id(leaf), leaf)
-    return list(leaves.values())
-
-
 @contextlib.contextmanager
 def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     """Passes every layer's output through `on_output` while the block runs."""
+    with using(model, "trace"), _hooks(model, on_output):
+        yield
+
+
+@contextlib.contextmanager
+def _hooks(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
     calls: dict[int, int] = {}
 
     @tf.autograph.experimental.do_not_convert
@@ -160,6 +160,16 @@ class ForwardPass:
                 types.add(operation.type)
                 waiting += [source.op for source in operation.inputs]
         return types
+
+    def draws(self) -> bool:
+        """Whether some operation draws random numbers, which differ from pass to pass."""
+        types = {operation.type for operation in self.graph.get_operations()}
+        for function in self.graph.as_graph_def().library.function:  # bodies of loops and branches
+            types |= {node.op for node in function.node_def}
+        return any(
+            name.startswith(_RANDOM) and not name.startswith("StatefulPartitioned")
+            for name in types
+        )
 
     def feeds_layer(self, call: Call) -> bool:
         """Whether a layer with weights computes on what `call` returned."""

@@ -1,13 +1,15 @@
-"""Refuses, while a model is armed, whatever would let its faults out of the block.
+"""Refuses, while a model is armed, whatever would let its faults out of the block, or others in.
 
 Faults sit in variables that other models may share: a trainer around the model, a model built from
 the same layers. So what is guarded are the variables and the layers that hold them, and Keras's
-models as a class look, before they train or save, whether they hold one.
+models as a class look, before they train or save, whether they hold one. Other threads may not
+evaluate it either, and one that does so already keeps the model from being armed.
 """
 
 import contextlib
+import inspect
+import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,35 +17,46 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
 from ft_tf.faults.interrupts import interrupts_held
+from ft_tf.models.usage import using, variables_of
 
 _ACTIONS = ("fit", "train_on_batch", "save", "save_weights", "export")
+_LOOPS = ("evaluate", "predict", "test_on_batch", "predict_on_batch")  # for other threads
+_LOOP_CODES = {
+    inspect.unwrap(getattr(keras.Model, name)).__code__: name for name in (*_ACTIONS[:2], *_LOOPS)
+}
 _OF_LAYERS = ("save_own_variables", "get_config")  # what every format that Keras writes asks for
 _CHECKPOINTED = "_trackable_children"  # what tf.train.Checkpoint and SavedModel walk over
 
 _lock = threading.RLock()
-_armed: Counter[int] = Counter()  # ids of the variables, which the blocks keep alive
+_armed: dict[int, int] = {}  # variable, which its block keeps alive, to thread
 _originals: dict[str, Callable[..., Any]] = {}
 
 
 @contextlib.contextmanager
 def guarded(model: keras.Model) -> Iterator[None]:
-    """While the block runs, training and saving are refused: faults must not get out.
+    """The model is this block's alone, to put faults in: they must not get out.
 
     Refused are, for every Keras model that holds one of the model's variables: fit, train_on_batch,
     a call with training=True, save, save_weights and export; for anything at all, a checkpoint or
-    SavedModel that reaches one of the variables. A compiled training step of one's own cannot be
-    seen from here.
+    SavedModel that reaches one of the variables. Refused in other threads are also evaluate,
+    predict, attacks, measurements and other faults. A compiled training step of one's own cannot
+    be seen from here, nor a plain call of the model in another thread.
+
+    Raises:
+        ModelError: the model is armed already, or another thread computes with it.
     """
-    variables = list({id(v): v for v in model.weights}.values())
+    variables = variables_of(model)
     holders = [layer for layer in (model, *forward.leaf_layers(model)) if layer.weights]
     refuse = _refusals(model)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(using(model, "arm"))
+        stack.enter_context(_registered(variables))
+        _check_no_loop_elsewhere(model, variables)
         for layer in holders:
             for name in _OF_LAYERS:
                 stack.enter_context(_attribute(layer, name, refuse("save")))
         for variable in variables:
             stack.enter_context(_attribute(variable, _CHECKPOINTED, refuse("write a checkpoint")))
-        stack.enter_context(_registered(variables))
         yield
 
 
@@ -77,19 +90,18 @@ def _attribute(holder: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _registered(variables: list[tf.Variable]) -> Iterator[None]:
-    """Keras's models look out for the variables; blocks may nest and overlap between threads."""
-    numbers = Counter(id(variable) for variable in variables)
+    """Keras's models look out for the variables; those of other models may be armed besides."""
+    thread = threading.get_ident()
     try:
         with _lock:
             if not _armed:
                 _look_before_acting()
-            _armed.update(numbers)
+            _armed.update({id(variable): thread for variable in variables})
         yield
     finally:
         with interrupts_held(), _lock:
-            _armed.subtract(numbers)
-            for number in [number for number, count in _armed.items() if count <= 0]:
-                del _armed[number]
+            for variable in variables:
+                _armed.pop(id(variable), None)
             if not _armed:
                 for name, original in _originals.items():
                     setattr(keras.Model, name, original)
@@ -97,7 +109,7 @@ def _registered(variables: list[tf.Variable]) -> Iterator[None]:
 
 
 def _look_before_acting() -> None:
-    for name in (*_ACTIONS, "__call__"):
+    for name in (*_ACTIONS, *_LOOPS, "__call__"):
         original = getattr(keras.Model, name)
         _originals[name] = original
         setattr(keras.Model, name, _looking(name, original))
@@ -106,10 +118,13 @@ def _look_before_acting() -> None:
 def _looking(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @tf.autograph.experimental.do_not_convert
     def check(model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls = name == "__call__"
-        acting = not calls or _is_training(args, kwargs)
-        if acting and any(id(variable) in _armed for variable in _variables(model)):
-            raise ModelError(_message(model, "training=True" if calls else name))
+        if name == "__call__" and not _is_training(args, kwargs):
+            return
+        threads = {_armed.get(id(variable)) for variable in variables_of(model)} - {None}
+        if name in _LOOPS:
+            threads -= {threading.get_ident()}
+        if threads:
+            raise ModelError(_message(model, "training=True" if name == "__call__" else name))
 
     # AutoGraph may convert this function and, through it, the layers' own `call`, which need it.
     def look(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
@@ -124,8 +139,19 @@ def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return isinstance(training, bool | int) and bool(training)
 
 
-def _variables(model: keras.Model) -> list[tf.Variable]:
-    try:
-        return model.weights
-    except ValueError:  # not built yet, though its layers may be
-        return [variable for layer in forward.leaf_layers(model) for variable in layer.weights]
+def _check_no_loop_elsewhere(model: keras.Model, variables: list[tf.Variable]) -> None:
+    """Raises ModelError if another thread is inside one of Keras's loops over these variables.
+
+    Keras does not say that it trains: its loops are looked for on the stacks of other threads.
+    """
+    numbers = {id(variable) for variable in variables}
+    for thread, frame in sys._current_frames().items():
+        while frame is not None and thread != threading.get_ident():
+            name = _LOOP_CODES.get(frame.f_code)
+            other = frame.f_locals.get("self") if name else None
+            if other is not None and any(id(v) in numbers for v in variables_of(other)):
+                raise ModelError(
+                    f"model={model.name!r} is in use by another thread ({name}): wait until it has "
+                    "finished, or give each thread a copy"
+                )
+            frame = frame.f_back

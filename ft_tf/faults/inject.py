@@ -73,15 +73,16 @@ def inject(
     Raises:
         ArgumentError: an argument is out of range.
         ModelError: something asked for cannot be faulted; or, on leaving the block, a faulty
-            variable was changed in it (by a compiled training step, say), which is lost.
+            variable was changed in it (by a compiled training step, say), which is lost; or the
+            model is armed already, or another thread computes with it.
     """
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
-    armament = Armament(model, plan, masks)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(guarded(model))
+        armament = Armament(model, plan, masks)
         if armament.needs_new_functions:
             stack.enter_context(without_compiled_functions(model))
         stack.enter_context(armament.live())
-        stack.enter_context(guarded(model))
         yield Injection(target, rate, seed, trial, masks.count, plan.sites)
         armament.check_untouched()

@@ -39,7 +39,7 @@ class Measures:
     def __init__(self, clean_logits: np.ndarray, labels: np.ndarray) -> None:
         self.clean_logits = clean_logits
         self._change = tolerance.OutputChange(clean_logits)
-        self._labels = np.asarray(labels).reshape(len(clean_logits))
+        self._labels = labels
         self._clean_classes = metrics.predicted_labels(clean_logits)
 
     @property

@@ -65,6 +65,10 @@ def make_plan(
         ModelError: something asked for cannot be faulted.
     """
     check_choice(ALLOCATIONS, allocation=allocation)
+    if select is not None and not isinstance(select, Select):
+        raise ArgumentError(
+            f"select={select!r} must be a Select, such as faults.Select(layers=...)"
+        )
     fault = StuckAt(0.0) if fault is None else fault
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")

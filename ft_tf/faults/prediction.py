@@ -1,5 +1,6 @@
 """First-order prediction of a fault's effect, beside what trials measure."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,9 @@ import pandas as pd
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_fraction, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
+from ft_tf.faults.guard import guarded
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
@@ -82,6 +85,7 @@ def first_order(
         ArgumentError: the fault is random, or target or allocation has no such formula.
         ModelError: something asked for cannot be faulted.
     """
+    x = check_inputs(x, model=model)
     plan = _predictable_plan(model, target, fault, allocation, select)
     one_image = _gradient_sums(model, plan)
     sums = [one_image(tf.convert_to_tensor(x[i : i + 1])) for i in range(len(x))]
@@ -135,11 +139,14 @@ def compare_with_trials(
         raise ArgumentError(f"trials={trials} must be at least 2 to see a spread")
     plan = _predictable_plan(model, target, fault, allocation, select)
     options = {"fault": fault, "allocation": allocation, "select": select}
+    x = check_inputs(x, model=model)
     predicted = first_order(model, x, target=target, **options)
-    program = TrialProgram(model, plan, x, batch_size=len(x), cache_bytes=1 << 30)
     sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}
-    with program.weights.restored_after():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(guarded(model))
+        program = TrialProgram(model, plan, x, batch_size=len(x), cache_bytes=1 << 30)
+        stack.enter_context(program.weights.restored_after())
         clean = program(plan.trial(seed=seed, trial=0).masks(0.0)).astype(np.float64)
         for number in range(trials):
             trial = plan.trial(seed=seed, trial=number)

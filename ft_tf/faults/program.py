@@ -11,7 +11,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.faults import forward, units
-from ft_tf.faults.arming import WeightFaults, silenced_groups
+from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
 from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
@@ -25,7 +25,8 @@ _Key = tuple[int, int]  # id of a layer, number of its call
 
 
 class TrialProgram:
-    """Evaluates a model under the faults of a plan; use it inside `weights.restored_after()`.
+    """Evaluates a model under the faults of a plan; make it inside `guarded(model)`, use it
+    inside `weights.restored_after()` too.
 
     Args:
         model: the model; the program writes into its variables.
@@ -36,6 +37,7 @@ class TrialProgram:
 
     Attributes:
         weights: what is written, and the way back.
+        draws: whether the model draws random numbers in inference mode.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TrialProgram:
         self._plan = dataclasses.replace(plan, groups=_moved_behind_pools(model, plan))
         self._x = tf.nest.map_structure(tf.convert_to_tensor, x)
         self._size = len(tf.nest.flatten(self._x)[0])
+        values = values_of(model)  # before the first pass, which may change them
         self._kept = self._keep_clean_activations(cache_bytes)
         kept_points = [
             group for group in self._plan.groups_of("units")
@@ -54,7 +57,7 @@ class TrialProgram:
         # Kept activations are computed with clean weights, so their units need a mask.
         silenced = tuple(g for g in silenced_groups(self._plan) if g not in kept_points)
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
-        self.weights = WeightFaults(self._plan, silenced)
+        self.weights = WeightFaults(model, self._plan, silenced, values)
         self._all_images = tf.function(self._trial, autograph=False)
         self._some_images = tf.function(self._trial, autograph=False)
 
@@ -62,7 +65,7 @@ class TrialProgram:
     def bytes_held(self) -> int:
         """What images and kept activations take."""
         tensors = [*tf.nest.flatten(self._x), *self._kept.values()]
-        return sum(int(tf.size(tensor)) * tensor.dtype.size for tensor in tensors)
+        return sum(map(_bytes, tensors))
 
     def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
@@ -72,7 +75,9 @@ class TrialProgram:
         return self._some_images(draws.faulty, draws.words, tf.constant(rows, tf.int32)).numpy()
 
     def _keep_clean_activations(self, cache_bytes: int) -> dict[_Key, tf.Tensor]:
-        wanted = sorted((id(c.layer), c.index) for c in clean_frontier(self._model, self._plan))
+        calls, flow = clean_frontier(self._model, self._plan)
+        wanted = sorted((id(call.layer), call.index) for call in calls)
+        self.draws = flow.draws()
         seen: dict[_Key, tf.Tensor] = {}
 
         def collect(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
@@ -90,7 +95,7 @@ class TrialProgram:
             for first in range(0, self._size if wanted else 0, self._batch_size):
                 x = tf.nest.map_structure(lambda t: t[first : first + self._batch_size], self._x)  # noqa: B023
                 parts.append(clean_pass(x))
-                size += sum(int(tf.size(t)) * t.dtype.size for t in parts[-1])
+                size += sum(map(_bytes, parts[-1]))
                 if size > cache_bytes:
                     return {}
         columns = [tf.concat(column, 0) for column in zip(*parts, strict=True)]
@@ -144,8 +149,18 @@ class TrialProgram:
             return tf.cast(forward.infer_logits(self._model, x), tf.float32)
 
 
-def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:
-    """The layer calls whose outputs no fault changes and on which faulty computation builds."""
+def _bytes(tensor: tf.Tensor) -> int:
+    return 0 if tensor.dtype == tf.string else int(tf.size(tensor)) * tensor.dtype.size
+
+
+def clean_frontier(
+    model: keras.Model, plan: FaultPlan
+) -> tuple[list[forward.Call], forward.ForwardPass]:
+    """The layer calls whose outputs no fault changes and on which faulty computation builds.
+
+    Returns:
+        These calls, and the forward pass that they are part of.
+    """
     marked: list[tf.Tensor] = []
 
     def mark(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
@@ -160,7 +175,7 @@ def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:
         inner for outer, inner in flow.graph.captures if any(outer is h for h in handles)
     ]
     tainted = flow.reached_from([*marked, *faulty_reads])
-    return [
+    frontier = [
         call
         for call in flow.calls
         if tf.is_tensor(call.outputs)
@@ -168,6 +183,7 @@ def clean_frontier(model: keras.Model, plan: FaultPlan) -> list[forward.Call]:
         and any(o.name in tainted for op in call.outputs.consumers() for o in op.outputs)
         and not flow.computed_by(call.outputs) <= _FREE
     ]
+    return frontier, flow
 
 
 def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup, ...]:

@@ -18,6 +18,7 @@ from ft_tf._compat import keras, require_keras2_model
 from ft_tf.checks import check_fraction
 from ft_tf.errors import ModelError
 from ft_tf.faults.inject import inject
+from ft_tf.models.usage import using
 
 POWERS = (-6, -4, -2, 0, 2, 4, 6)
 
@@ -66,8 +67,18 @@ def _is_relu(layer: keras.layers.Layer) -> bool:
 def rescaled(model: keras.Model, *, power: int) -> Iterator[None]:
     """Within the block the ReLU layer of `rescalable_layers` is times 2^power, the next divided.
 
-    The weights come back to the byte.
+    The weights come back to the byte. Faults may be put in within the block, not around it.
+
+    Raises:
+        ModelError: the model cannot be rescaled, is armed with faults, or another thread uses it.
     """
+    with using(model, "arm"):
+        pass  # not now
+    with using(model, "trace"):
+        yield from _rescaled(model, power)
+
+
+def _rescaled(model: keras.Model, power: int) -> Iterator[None]:
     first, second = rescalable_layers(model)
     kept = first.get_weights(), second.get_weights()
     factor = np.float32(2.0**power)

@@ -29,6 +29,7 @@ chosen from measured times would make rows depend on the machine. Two hundred im
 (1/2)^2 / 200 to the variance of a trial, at most some 210 trials at half a point, and usually cost
 little more than drawing the faults; `intervals.allocate` gives the cheapest for given costs."""
 
+MAX_TRIALS = 2**32  # a trial's number is one word of its seed
 COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 
 Row = dict[str, Any]
@@ -44,28 +45,40 @@ def distinct_rates(rates: Sequence[float]) -> list[float]:
         raise ArgumentError(
             f"rates={rates!r} must be a list of numbers in [0, 1], such as [0, 0.1]"
         )
+    rates = list(rates)
     for rate in rates:
         check_fraction(rate=rate)
-    if not len(rates):
+    if not rates:
         raise ArgumentError("rates=[] must have at least one rate")
     return sorted({float(rate) for rate in rates})
 
 
-def trial_numbers(trials: int | Iterable[int]) -> list[int]:
+def trial_numbers(trials: int | Iterable[int]) -> Sequence[int]:
     """The numbers of a campaign's trials: 0 to trials - 1, or those given.
 
     Raises:
-        ArgumentError: a number below 0 or one that is given twice.
+        ArgumentError: none; a number that is no integer, below 0, too large or given twice.
     """
-    if isinstance(trials, Iterable):
-        numbers = [int(number) for number in trials]
-        for number in numbers:
-            check_non_negative_integer(trial=number)
-        if len(set(numbers)) != len(numbers):
-            raise ArgumentError(f"trials={numbers} must not repeat a number")
-        return numbers
-    check_positive_integer(trials=trials)
-    return list(range(trials))
+    if not isinstance(trials, Iterable):
+        check_positive_integer(trials=trials)
+        _check_trial(trials - 1, trials)
+        return range(trials)
+    if isinstance(trials, str | bytes):
+        raise ArgumentError(f"trials={trials!r} must be an integer >= 1, or a list of numbers")
+    numbers = list(trials)
+    for number in numbers:
+        check_non_negative_integer(trial=number)
+        _check_trial(number, number)
+    if not numbers:
+        raise ArgumentError("trials=[] must have at least one number")
+    if len(set(numbers)) != len(numbers):
+        raise ArgumentError(f"trials={numbers} must not repeat a number")
+    return [int(number) for number in numbers]
+
+
+def _check_trial(largest: int, given: int) -> None:
+    if largest >= MAX_TRIALS:
+        raise ArgumentError(f"trials={given} must be at most {MAX_TRIALS}")
 
 
 class StopRule:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_non_negative, check_probability
+from ft_tf.checks import check_non_negative, check_non_negative_integer, check_probability
 from ft_tf.errors import ArgumentError
 
 
@@ -45,6 +45,7 @@ def proportion(
     (0.0, 0.3085)
     """
     check_probability(level=level)
+    check_non_negative_integer(successes=successes, trials=trials)
     if not 0 <= successes <= trials or trials < 1:
         raise ArgumentError(f"successes={successes} must lie in [0, trials={trials}], trials >= 1")
     tail = (1 - level) / 2

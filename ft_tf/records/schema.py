@@ -171,6 +171,9 @@ class Run(_Common):
     accuracy: Accuracy | None  # of the trained model
     parameters: ParameterSpread | None  # their spread
     faults: dict[Target, Campaign]  # by target
+    # by storage format, bit errors in the weights as it stores them, rates per bit: rate 0 is the
+    # stored model, and losses are from there; None where they were not measured
+    bit_errors: dict[str, Campaign] | None = None
     layer_faults: dict[Target, tuple[LayerFault, ...]]  # by target, faults in one layer at a time
     robustness: tuple[Attack, ...]  # the run's own attacks, then those in files below attacks/
     best_checkpoint: BestCheckpoint | None  # of a TRADES run with a curve
@@ -194,6 +197,9 @@ class Run(_Common):
         for target, campaign in self.faults.items():
             if campaign.target != target:
                 yield f"faults.{target}.target", f"must be {target}"
+        for storage, campaign in (self.bit_errors or {}).items():
+            if campaign.target != "weights":
+                yield f"bit_errors{step(storage)}.target", "must be weights"
         for target, layers in self.layer_faults.items():
             if layers and layers[0].layer != WHOLE_MODEL:
                 yield f"layer_faults.{target}[0].layer", f"must be {WHOLE_MODEL!r}"

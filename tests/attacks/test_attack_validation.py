@@ -96,9 +96,9 @@ def test_logits_that_only_look_positive_are_accepted():
     [
         (np.full((2, 3), 255.0), (0, 1), r"x lies in \[255, 255\], outside bounds=\(0, 1\)"),
         (np.full((2, 3), -0.01), (0, 1), "outside bounds"),
-        (np.full((2, 3), np.nan), (0, 1), "outside bounds"),
-        (np.full((2, 3), np.inf), (0, 1), "outside bounds"),
-        (np.zeros((0, 3)), (0, 1), "n >= 1"),
+        (np.full((2, 3), np.nan), (0, 1), "NaN or infinite"),
+        (np.full((2, 3), np.inf), (0, 1), "NaN or infinite"),
+        (np.zeros((0, 3)), (0, 1), "at least one example"),
         (np.zeros(3), (0, 1), r"shape \(3,\)"),
         (np.zeros((2, 3), complex), (0, 1), "complex"),
         (np.zeros((2, 3)), (0, 0), "lower number first"),

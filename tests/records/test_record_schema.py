@@ -121,6 +121,7 @@ def nested(depth):
         ("odd\nkey", 3, "['odd\\nkey'] is an unknown key"),
         ("faults.both", CAMPAIGN, "faults.both='both' must be weights or units"),
         ("faults", [], "faults=[] must be an object"),
+        ("bit_errors", {"int8": {**CAMPAIGN, "target": "units"}}, "bit_errors.int8.target must be"),
         ("accuracy", "good", "accuracy='good' must be an object"),
         ("faults.weights.low", None, "faults.weights.low=None must be a list"),
         ("faults.weights.mean.1", "0.5", "faults.weights.mean[1]='0.5' must be a number"),

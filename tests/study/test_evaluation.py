@@ -69,9 +69,9 @@ def test_fault_sets_on_a_subset_of_images_are_those_of_a_sweep(finished, stripes
 
 def test_bit_errors_are_those_of_a_sweep_for_each_format(finished, stripes):
     record, model = finished
-    assert list(record["bit_errors"]) == ["bfloat16", "int8_per_channel"]  # as JSON sorts them
+    assert list(record.bit_errors) == ["bfloat16", "int8_per_channel"]  # as JSON sorts them
     for storage, bits in (("int8_per_channel", 8), ("bfloat16", 16)):
-        campaign = record["bit_errors"][storage]
+        campaign = record.bit_errors[storage]
         frame = faults.sweep(
             model,
             stripes.x_test,
@@ -83,12 +83,12 @@ def test_bit_errors_are_those_of_a_sweep_for_each_format(finished, stripes):
             images_per_trial=12,
             fault=faults.BitErrors(storage),
         )
-        assert campaign["sites"] == bits * 669_706
-        assert campaign["rates"] == [0.0, 1e-4, 1e-2]
-        assert campaign["faults"] == [round(rate * campaign["sites"]) for rate in (0, 1e-4, 1e-2)]
+        assert campaign.sites == bits * 669_706
+        assert campaign.rates == (0.0, 1e-4, 1e-2)
+        assert campaign.faults == tuple(round(rate * campaign.sites) for rate in (0, 1e-4, 1e-2))
         means = frame.groupby("rate")[["accuracy", "accuracy_lost"]].mean()
-        np.testing.assert_allclose(campaign["mean"], means["accuracy"])
-        np.testing.assert_allclose(campaign["lost"]["mean"], means["accuracy_lost"])
+        np.testing.assert_allclose(campaign.mean, means["accuracy"])
+        np.testing.assert_allclose(campaign.lost.mean, means["accuracy_lost"])
 
 
 def test_a_configuration_without_bit_errors_reads_as_before_there_were_any():
