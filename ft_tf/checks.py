@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ft_tf.errors import ArgumentError
 
 
@@ -37,8 +39,6 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # of anybody's object; Python itself refuses integers of 4,301 digits
         text = f"<{type(value).__name__}>"
-    # Long arrays and frames have several lines.
-    text = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
@@ -52,7 +52,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value <= _LARGEST
+
+
+_LARGEST = 2**63 - 1  # of TensorFlow's and NumPy's integers
 
 
 def check_finite(**values: Any) -> None:
@@ -132,6 +135,52 @@ def check_choice(choices: Collection[Any], **values: Any) -> None:
         return isinstance(value, numbers_only) and not isinstance(value, bool) and value in listed
 
     _check(values, is_one, "one of " + ", ".join(map(str, listed)))
+
+
+def check_type(kind: type, **values: Any) -> None:
+    """Raises ArgumentError unless every value is an instance of `kind`."""
+    _check(values, lambda value: isinstance(value, kind), f"a {kind.__name__}")
+
+
+def check_types(kind: type, **values: Any) -> None:
+    """Raises ArgumentError unless every value is a list or tuple of instances of `kind`."""
+
+    def is_list(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
+
+    _check(values, is_list, f"a list of {kind.__name__}")
+
+
+def check_columns(columns: Collection[str], **frames: Any) -> None:
+    """Raises ArgumentError unless every value is a data frame with these columns."""
+    for name, frame in frames.items():
+        missing = [column for column in columns if column not in getattr(frame, "columns", ())]
+        if missing or not hasattr(frame, "attrs"):
+            raise ArgumentError(
+                f"{name}={shown(frame)} must be a data frame with the columns {', '.join(columns)}"
+            )
+
+
+def numbers_in(**lists: Any) -> np.ndarray:
+    """Returns a list of finite numbers, at least one, as float64 [n].
+
+    >>> numbers_in(values=[0.5, float("nan")])
+    Traceback (most recent call last):
+        ...
+    ft_tf.errors.ArgumentError: values=[0.5, nan] must be a list of finite numbers, at least one
+    """
+    ((name, values),) = lists.items()
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.zeros(0)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "fiub" or not np.isfinite(
+        array
+    ).all():
+        raise ArgumentError(
+            f"{name}={shown(values)} must be a list of finite numbers, at least one"
+        )
+    return array.astype(np.float64)
 
 
 def check_path(**values: Any) -> None:

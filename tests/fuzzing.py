@@ -14,7 +14,6 @@ import typing
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,6 +78,7 @@ NO_NUMBER = (
 )  # fmt: skip
 NO_TEXT = ("", "none such", LONG, 1, 1.0, (), ["a"], {}, np.zeros((2, 2)), Thing(), b"a")
 NO_PATH = ("a\0b", LONG, "d/" * 3000, "\ud800", 3, 1.5, [], Thing(), b"a")
+WORDS = ("1", LONG, (1.0,), [], {}, None, Thing(), np.zeros((3, 3)))
 NO_INTEGER = (*NO_NUMBER, 1.5, 0.5, np.float32(1))
 
 
@@ -220,12 +220,17 @@ KINDS = {
     "train_accuracy": fraction(0.9), "test_accuracy": fraction(0.8),
     "further_variance": non_negative(0.0, 1.0), "variance": non_negative(0.01),
     "pilot_variance": non_negative(0.01), "cost_per_trial": non_negative(1.0),
-    "cost_per_image": positive(0.1), "low": number(1.0), "high": number(9.0),
+    "cost_per_image": positive(0.1), "low": Kind((1.0, NAN), WORDS), "high": Kind((9.0, NAN), WORDS),
     "smallest": positive(5.0),
+    "fault_seed": seed(0), "fault_trials": count(2), "fault_images": seed(0), "attack_steps": count(2),
+    "apgd_steps": count(2), "attack_images": count(3), "layer_rate": fraction(0.0, 0.5),
+    "attack_epsilon": non_negative(0.1), "epochs": count(1), "learning_rate": positive(0.1),
+    "fault_aware_rate": fraction(0.1), "train_limit": seed(0), "test_limit": seed(0),
+    "holdout": seed(0), "stop_at_test_accuracy": fraction(0.0), "momentum": non_negative(0.0, 0.9),
     # integers
     "seed": seed(0, 7), "trial": seed(0, 3), "noise_seed": seed(1, 0),
     "trials": count(2, 1), "batch_size": count(5, 1000), "num_steps": count(2),
-    "steps": count(3, 10), "restarts": count(1, 2), "targets": count(2, 1), "queries": count(3),
+    "steps": count(3, 10), "sessions": count(1), "restarts": count(1, 2), "targets": count(2, 1), "queries": count(3),
     "examples": count(12), "passes": count(3), "runs": count(6, 4), "bins": count(5),
     "classes": integer(3, wrong=(1, 0, -1)), "images_per_trial": count(5), "images": count(12),
     "pilot_trials": integer(2, wrong=(1, 0, -1)), "successes": seed(1, 0),
@@ -267,7 +272,7 @@ def outcome_of(call, *, must_refuse, name=""):
         assert len(text) < 2000, f"a very long line: {text[:200]}"
         assert text.isprintable(), f"characters that no terminal shows: {text!r}"
         if type(error) is errors.ArgumentError:
-            assert name in text or "=" in text or "shape" in text, f"{name} is not named: {text}"
+            assert name in text or any(word in text for word in ("=", "shape", "dtype")), f"{name} is not named: {text}"
         OUTCOMES[f"refused, {type(error).__name__}"] += 1
         return "refused"
     assert not must_refuse, f"silent: {str(result)[:200]!r}"
@@ -279,13 +284,15 @@ def any_of(*right, wrong=NO_OBJECT):
     return Kind(right, wrong)
 
 
+FLOATS = tuple(v for v in NO_NUMBERS if not (isinstance(v, list) and INF in v))
 NETWORKS = any_of(Lazy(networks), wrong=(None, "x", 3, [], [3], Thing()))
 OVERRIDES = {
     **{f"intervals.{name}.{part}": NUMBERS for name in ("difference", "welch") for part in ("first", "second")},
     **{f"intervals.paired_proportions.{part}": BOOLS for part in ("first", "second")},
     **{f"faults.paired_difference.{part}": FRAME for part in ("first", "second")},
-    **{f"intervals.{name}.networks": NETWORKS for name in ("over_networks", "mean_of_population", "with_borrowed_spread")},
+    **{f"intervals.{name}.networks": NETWORKS for name in ("over_networks", "mean_of_population")},
     **{f"intervals.{name}.values": any_of([1.0, 3.0], wrong=NO_NUMBERS) for name in ("random_effects", "paule_mandel")},
+    "intervals.with_borrowed_spread.networks": any_of(Lazy(networks), wrong=(None, "x", 3, [3], Thing())),
     "intervals.has_spread.values": Kind(([0.2, 0.5],), (None, "x", 3, {}, Thing(), ["a"], [NAN], [[0.1, 0.2], [0.3]])),
     "intervals.network_mean.settings": any_of([{0: 1.0, 1: 3.0}], wrong=(None, "x", 3, [], [{}], [3], [{0: "a"}], [{0: NAN}], Thing())),
     "intervals.outcome.per_network": any_of((), wrong=(3, [3], "x", Thing())),
@@ -337,7 +344,7 @@ OVERRIDES = {
     "privacy.check_engine.sampling": choice("shuffle", "poisson"),
     "privacy.PrivacyEvent.sampling": choice("poisson", "shuffle", "unknown"),
     **{f"privacy.membership.advantage_of_rule.{name}": BOOLS for name in ("on_members", "on_others")},
-    **{f"privacy.membership.loss_threshold_attack.{name}": any_of(RNG.random(20), wrong=NO_NUMBERS) for name in ("member_log_odds", "other_log_odds")},
+    **{f"privacy.membership.loss_threshold_attack.{name}": any_of(RNG.random(20), wrong=FLOATS) for name in ("member_log_odds", "other_log_odds")},
     "training.DPSGDModel.noise_multiplier": non_negative(1.0, 0, wrong=(-1, 1e300, 1e-300)),
     "training.DPSGDModel.averaging": any_of(None, wrong=("x", 3, [], Thing())),
     "training.NaturalModel.input_noise": any_of(None, wrong=("x", 3, [], Thing())),
@@ -357,8 +364,44 @@ OVERRIDES = {
     "study.RunConfig.algorithm": any_of(ft_tf.study.Natural()),
     "study.RunConfig.momentum": non_negative(0.0, 0.9),
 }  # fmt: skip
+OVERRIDES |= {
+    "intervals.holm.p_values": any_of([0.01, NAN, 0.03], wrong=(None, "x", 3, ["a"], [1.5], [-1], [None], Thing())),
+    **{f"intervals.{name}.variances": any_of([0.0, 1.0], wrong=(*NO_NUMBERS, [-1.0, 1.0], [1.0])) for name in ("random_effects", "paule_mandel")},
+    "intervals.stein.accuracies": any_of([0.2, 0.5, 0.4], wrong=NO_NUMBERS),
+    "intervals.variance_components.accuracies": any_of([0.2, 0.5, 0.4], wrong=NO_NUMBERS),
+    "intervals.proportion.trials": count(2), "intervals.random_effects.values": any_of([1.0, 3.0], wrong=NO_NUMBERS),
+    "intervals.variance_components.images_per_trial": integer(2, wrong=(1, 0, -1)),
+    "privacy.theorem_1.epsilon": Kind((0.5, 0, INF), tuple(v for v in NO_NUMBER if v is not INF) + (-1,)),
+    "privacy.theorem_1.delta": fraction(1e-5, 0), "privacy.membership.allowed_true_positive_rate.delta": fraction(1e-5, 0),
+    "privacy.audit.one_run_p_value.delta": fraction(0.0), "privacy.audit.audit_one_run.delta": fraction(0.0),
+    "privacy.audit.audit_repeated.delta": fraction(0.0), "privacy.PrivacyEvent.steps": seed(3, 0), "privacy.PrivacyEvent.noise_multiplier": non_negative(1.0, 0),
+    **{f"privacy.{name}.noise_multiplier": non_negative(1.0, 0, wrong=(-1, 1e300, 1e-300)) for name in ("Phase", "privacy_cost", "PrivacyEvent")},
+    "privacy.Phase.steps": integer(3, 0, wrong=(-1, 10**12)), "privacy.privacy_cost.steps": integer(3, wrong=(-1, 10**12)),
+    "attacks.compare.epsilon": non_negative(0.1, wrong=(-1, 3)),
+    "faults.prediction_rates.model": any_of(Lazy(model), wrong=NO_MODEL[:7]),
+    **{f"faults.{name}.model": Kind((Lazy(model),), NO_MODEL[:7]) for name in ("find_sites", "inject", "make_plan", "wrap", "unwrap")},
+    **{f"faults.same_shape.{name}": Kind((Lazy(model),), NO_MODEL[:7]) for name in ("first", "second")},
+    "models.check_input_shape.model": Kind((Lazy(model),), (*NO_MODEL[:8], NO_MODEL[9])),
+    "models.check_input_shape.x": Kind((X, X[:0]), (None, "x", 3, 1.5, [], {}, Thing(), X[0], X[:, :2], X[..., None], X.astype(str), X.astype(object))),
+    "data.from_arrays.name": any_of("own", "my data", wrong=(None, 3, [], LONG, "", "a/b", "a\0b", Thing())),
+    **{f"data.from_arrays.y_{split}": Kind((Y,), tuple(v for v in NO_LABELS if not (isinstance(v, np.ndarray) and v.dtype.kind in "iu" and v.shape == (12,) and v.min() == 1))) for split in ("train", "test")},
+    "privacy.audit.make_canaries.labels": Kind((Y,), tuple(v for v in NO_LABELS if not (isinstance(v, np.ndarray) and v.dtype.kind in "iu" and v.shape == (12,) and v.min() > 0))),
+    "data.load.data_dir": any_of(None, wrong=NO_PATH), "data.load_npz.name": any_of(None, wrong=()),
+    "study.RunConfig.stop_at_holdout_accuracy": fraction(0.0), "study.Evaluation.attack_images": seed(3),
+    "faults.summarize.method": Kind(("student", "band"), NO_TEXT), "faults.rescaled.power": integer(2, -1, wrong=(1000, -1000)),
+    "faults.rescaled_spreads.x": Kind((X,), (*NO_ARRAY[:12], X * NAN)),
+    **{f"faults.{name}.trials": Kind((2, [0, 3]), (*NO_NUMBER, 1.5, 0, -1, 10**15, [1.5], [0, 0], [-1])) for name in ("sweep", "compare", "layer_vulnerability")},
+    "faults.compare_with_trials.trials": integer(2, wrong=(1, 0, -1)),
+    "attacks.check_labels.examples": integer(12, wrong=(3, 0)),
+    **{f"privacy.{name}.noise_seed": any_of(None, 3, wrong=("x", [], 1.5, Thing())) for name in ("check_engine", "statement", "to_record")},
+    "privacy.check_engine.optimizer": any_of("sgd", wrong=(None, 3, [], Thing())),
+    "privacy.to_record.bounds": any_of(None, wrong=("x", 3, [], Thing())),
+    "training.DPSGDModel.noise_seed": seed(1), "intervals.BettingInterval.resolution": integer(101, wrong=(0, -1)),
+}  # fmt: skip
 REQUIRED = {"privacy.PrivacyEvent.seeded": False, "intervals.mean.unit": "trial"}
 ALWAYS = {
+    "faults.prediction_rates": {"target": "weights"}, "data.check_same_length": {"x": X, "y": Y},
+    "data.check_labels": {"y": Y}, "data.check_pixels": {"x": IMAGES}, "data.fingerprint": {"x": X},
     # arguments that the usual call needs beside the required ones
     "training.DPSGDModel": {"noise_multiplier": 1.0}, "faults.BitFlip": {"storage": "int8"},
     "faults.BitErrors": {"storage": "int8"}, "attacks.evaluate": {"sanity": False, "steps": 2},

@@ -15,6 +15,7 @@ def count_inputs(model: keras.Model) -> int:
     >>> count_inputs(keras.Model((one, two), keras.layers.Concatenate()([one, two])))
     2
     """
+    require_keras2_model(model)
     return len(getattr(model, "inputs", None) or [model])
 
 
@@ -39,30 +40,31 @@ def check_input_shape(model: keras.Model, x: Any, *, name: str = "x") -> None:
             fixes.
     """
     check_built(model)
-    try:
-        expected = model.input_shape
-    except (AttributeError, RuntimeError):
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
         return  # a subclassed model, which takes what it takes
-    inputs = (
-        [expected] if isinstance(expected, tuple) else tf.nest.flatten_up_to(model.input, expected)
-    )
     # A list of numbers is one array, and a list of arrays is several.
-    parts = [x] if isinstance(expected, tuple) else tf.nest.flatten(x)
+    parts = [x] if len(inputs) == 1 else tf.nest.flatten(x)
     if len(parts) != len(inputs):
         raise ArgumentError(
             f"{name} has {len(parts)} arrays, model={model.name} takes {len(inputs)} inputs"
         )
     for part, wanted in zip(parts, inputs, strict=True):
-        _check_shape(model, part, wanted, name)
+        _check_part(model, part, wanted, name)
 
 
-def _check_shape(model: keras.Model, part: Any, wanted: tuple[int | None, ...], name: str) -> None:
+def _check_part(model: keras.Model, part: Any, wanted: Any, name: str) -> None:
     try:
-        shape = tf.TensorShape(part.shape if hasattr(part, "shape") else np.shape(part))
-    except ValueError:  # arrays of different shapes
+        part = part if hasattr(part, "shape") else np.asarray(part)
+        shape, dtype = tf.TensorShape(part.shape), tf.as_dtype(part.dtype)
+    except (TypeError, ValueError):  # arrays of different shapes, objects
         raise ArgumentError(f"{name}={type(part).__name__} must be one array [n, ...]") from None
-    if not shape.is_compatible_with(wanted):
-        sizes = ", ".join("n" if size is None else str(size) for size in wanted)
+    if not shape.is_compatible_with(wanted.shape):
+        sizes = ", ".join("n" if size is None else str(size) for size in wanted.shape)
         raise ArgumentError(
             f"{name}.shape={tuple(shape)} must be ({sizes}), as model={model.name} takes it"
+        )
+    if (dtype == tf.string) != (wanted.dtype == tf.string):
+        raise ArgumentError(
+            f"{name}.dtype={dtype.name} must be {wanted.dtype.name}, as model={model.name} takes it"
         )

@@ -10,6 +10,7 @@ from ft_tf.checks import (
     check_non_negative_integer,
     check_positive_integer,
     check_range,
+    check_types,
 )
 
 LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
@@ -88,6 +89,8 @@ def merged(phases: Iterable[Phase]) -> tuple[Phase, ...]:
     (Phase(noise_multiplier=1.0, sampling_probability=0.5, steps=7),
      Phase(noise_multiplier=2.0, sampling_probability=0.5, steps=1))
     """
+    phases = list(phases) if isinstance(phases, Iterable) else phases
+    check_types(Phase, phases=phases)
     steps: dict[tuple[float, float], int] = {}
     for phase in phases:
         if phase.steps:

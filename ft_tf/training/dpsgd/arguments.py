@@ -11,6 +11,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
 from ft_tf.privacy import check_engine, noise_multiplier_for, steps_per_pass
 from ft_tf.privacy.phases import check_noise_multiplier
+from ft_tf.privacy.statements import ENGINES
 from ft_tf.training.compiled_loss import check_label_spec
 from ft_tf.training.dpsgd.batches import Layout
 
@@ -47,6 +48,7 @@ class Settings:
         if self.delta is not None:
             checks.check_probability(delta=self.delta)
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
+        checks.check_choice(ENGINES, engine=self.engine)
         if self.physical_batch_size is None:
             object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
