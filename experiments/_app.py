@@ -4,6 +4,7 @@ Import this module before anything of ft_tf, so that --verbose reaches TensorFlo
 """
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -59,8 +60,13 @@ def _missing_flagfile(error: flags.Error) -> str | None:
 
 def fail(message: str) -> NoReturn:
     """Prints one line on stderr and ends the process."""
-    print(_terminal.styled("error:", "error", stream=sys.stderr), message, file=sys.stderr)
+    _complain(f"{_terminal.styled('error:', 'error', stream=sys.stderr)} {message}")
     sys.exit(USAGE_ERROR)
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):  # stderr may be full as well: the exit code tells
+        print(line, file=sys.stderr)
 
 
 def warn(message: str) -> None:
@@ -173,26 +179,26 @@ def run(
 
     try:
         _interrupts.raise_exception()
-        app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
+        if sys.stdout is None:
+            fail("standard output is closed: redirect it, to /dev/null if nobody reads it")
+        try:
+            app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
+        finally:
+            sys.stdout.flush()  # at the interpreter's end a failure would be a traceback
     except KeyboardInterrupt as error:
         then = "goes on from here" if resumes else "begins anew"
-        print(f"interrupted; the same command {then}", file=sys.stderr)
+        _complain(f"interrupted; the same command {then}")
         sys.exit(_interrupts.code(error))
     except BrokenPipeError:
         _drop_stdout()
         sys.exit(0)
-    finally:
-        _flush_stdout()
-
-
-def _flush_stdout() -> None:
-    """Writes what is left now: at the interpreter's end a reader that is gone would be an error."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
         _drop_stdout()
+        fail(f"{error.filename or 'output'} cannot be written ({error.strerror}): make room")
 
 
 def _drop_stdout() -> None:
+    """Sends what is left to print to nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

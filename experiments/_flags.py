@@ -1,6 +1,7 @@
 """Flags made from the dataclass that they fill: name, type, default and help exist once, there."""
 
 import dataclasses
+import inspect
 import re
 import types
 import typing
@@ -95,9 +96,9 @@ def attribute_docs(spec: type) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for base in reversed(spec.__mro__):
-        _, _, section = (base.__doc__ or "").partition("Attributes:\n")
+        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
         section = section.split("\n\n")[0]
-        for name, text in re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE):
+        for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
             found[name] = " ".join(text.split())
     return found
 

@@ -10,6 +10,19 @@ _STYLES = {"error": "1;31", "warning": "33"}
 _WIDTH_IN_A_PIPE = 100
 
 
+def occupy_closed() -> None:
+    """Opens /dev/null in place of closed standard streams (`2>&-`).
+
+    Otherwise the next files that are opened get their numbers, and with them what libraries print.
+    `sys.stdout` stays None: `_app.run` refuses that.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115 (for the whole process)
+
+
 def has_colour(stream: TextIO) -> bool:
     """Whether colour may be written: to a terminal, unless NO_COLOR is set or TERM is dumb."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

@@ -51,7 +51,7 @@ _BENCHMARKS = {
     "faults": {},
     "executors": {},
 }
-"""Each is experiments.benchmarks.NAME.benchmark_NAME; and its default options."""
+"""Default options of experiments.benchmarks.NAME.run."""
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -94,8 +94,7 @@ def main(argv: list[str]) -> None:
     module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")
     if FLAGS.contenders is not None:
         options = {**options, "contenders": module.contenders_named(FLAGS.contenders)}
-    measure = getattr(module, f"benchmark_{argv[1]}")
-    rows = measure(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
+    rows = module.run(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 

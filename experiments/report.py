@@ -1,9 +1,11 @@
-"""Builds tables and figures again from the records below a directory.
+"""Builds tables, figures and pages again from the records below a directory.
 
 python -m experiments.report --output_dir=DIR [--tables=3,5] [--readme=README.md]
 """
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -11,7 +13,7 @@ from absl import flags
 from experiments import _app
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError
-from ft_tf.report import paper, precision
+from ft_tf.report import paper, plot_styles
 
 FLAGS = flags.FLAGS
 
@@ -27,19 +29,27 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
     )
+    flags.DEFINE_enum(
+        "format", "text", ["text", "latex"], "Tables are printed as aligned text or as LaTeX."
+    )
+    flags.DEFINE_list(
+        "figure_formats",
+        ["png"],
+        f"Files written of each figure, of {', '.join(plot_styles.FORMATS)}; PNG always.",
+    )
     flags.DEFINE_string(
         "readme",
         None,
         "A Markdown page whose result tables, between <!-- table:NAME --> and <!-- end -->, are "
-        "built anew as well.",
+        "built again as well.",
     )
 
 
 def _exhibits(numbers: list[str]) -> list[str] | None:
     exhibits = [f"table_{number.strip()}" for number in numbers]
     for number, exhibit in zip(numbers, exhibits, strict=True):
-        if exhibit not in paper.EXHIBITS:
-            known = ", ".join(e.removeprefix("table_") for e in paper.EXHIBITS if "table" in e)
+        if exhibit not in paper.TABLES:
+            known = ", ".join(table.removeprefix("table_") for table in paper.TABLES)
             raise ArgumentError(f"--tables={number} is not in the paper; its tables are {known}")
     return exhibits or None
 
@@ -56,13 +66,15 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(
             f"--output_dir={output_dir} holds no record.json: run experiments.reproduce first"
         )
-    files = report.build(output_dir)
+    files = report.build(output_dir, figure_formats=FLAGS.figure_formats)
     if FLAGS.readme:
         files.append(report.fill_readme(Path(FLAGS.readme), output_dir))
+    if FLAGS.format == "latex":
+        command = shlex.join(["python", "-m", "experiments.report", *sys.argv[1:]])
+        print(report.render_latex(found, exhibits, command=command))
+        return
     width = shutil.get_terminal_size(fallback=(100, 24)).columns
     print(report.render_terminal(found, exhibits, width))
-    for compared in precision.compare_precisions(found):
-        print(compared)
     for path in files:
         print(path)
 

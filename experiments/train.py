@@ -16,11 +16,11 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _flags, _stack, _terminal
+from experiments import _app, _flags, _stack, _summary, _tensorboard, _terminal
 from ft_tf import checks, study
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.study import algorithms, datasets, distributed, tensorboard
+from ft_tf.study import algorithms, datasets, distributed
 from ft_tf.study.algorithms import Algorithm
 from ft_tf.study.config import ATTACKS, Evaluation, RunConfig
 from ft_tf.training import bfloat16, strategies
@@ -173,12 +173,12 @@ def main(argv: list[str]) -> int:
         dataset,
         output_dir,
         verbose=_stack.keras_verbosity(),
-        callbacks=[keep_flags, *([tensorboard.Summaries(events)] if events else [])],
+        callbacks=[keep_flags, *([_tensorboard.Summaries(events)] if events else [])],
         strategy=strategy,
     )
     if events:
-        tensorboard.write_curves(record, events)
-    _terminal.show(study.summary(record))
+        _tensorboard.write_curves(record, events)
+    _terminal.show(_summary.summary(record))
     _terminal.show(f"record: {directory / 'record.json'}")
     return 1 if record.status == "failed" else 0
 

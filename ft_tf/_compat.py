@@ -150,11 +150,14 @@ def set_threads(threads: int) -> None:
     Raises:
         StackError: TensorFlow has already started with another number.
     """
-    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+    present = tf.config.threading.get_intra_op_parallelism_threads()
+    if present == threads:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError:
+        if not present and threads == len(os.sched_getaffinity(0)):
+            return  # which is what TensorFlow has chosen by itself
         raise StackError(
             f"threads={threads} cannot be set: TensorFlow is already running; set it first"
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _DEPTH, _CONTAINERS = 200, 500_000
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _EXPANSION, _SMALL = 20, 1 << 20
 
 
@@ -28,15 +29,16 @@ def parse_json(text: bytes) -> Any:
         ...
     ValueError: nested 100,000 levels deep; at most 200
     """
-    brackets = re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text, flags=re.DOTALL))
+    without_texts = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text, flags=re.DOTALL)
+    brackets = without_texts.translate(None, _NO_BRACKETS)
+    if len(brackets) > 2 * _CONTAINERS:
+        raise ValueError(f"made of more than {_CONTAINERS:,} lists and objects")
     depth = deepest = 0
     for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     if deepest > _DEPTH:
         raise ValueError(f"nested {deepest:,} levels deep; at most {_DEPTH}")
-    if len(brackets) > 2 * _CONTAINERS:
-        raise ValueError(f"made of more than {_CONTAINERS:,} lists and objects")
     return json.loads(text)
 
 

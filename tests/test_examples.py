@@ -131,12 +131,12 @@ def test_several_inputs_are_a_structure_of_arrays():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"trials": "3"}, "trials='3' must be an integer >= 1, or a list"),
+        ({"trials": "3"}, "trials='3' must be an integer >= 1"),
         ({"trials": [1.5]}, "trial=1.5 must be an integer"),
         ({"trials": []}, r"trials=\[\] must have at least one"),
         ({"trials": [True]}, "trial=True"),
         ({"trials": 10**12}, "trials=1000000000000 must be at most 4294967296"),
-        ({"trials": [2**32]}, "trials=4294967296"),
+        ({"trials": [2**32]}, r"trials=\[4294967296\]"),
         ({"select": 3}, "select=3 must be a Select"),
         ({"rates": np.array([])}, r"rates=\[\]"),
     ],

@@ -189,7 +189,7 @@ def _prepared(
     return takes, failed
 
 
-def benchmark_dpsgd(
+def run(
     *,
     architecture: str,
     batch_size: int = 250,

@@ -1,6 +1,7 @@
 """Measures what a second local worker gains: the same runs by one process, then by two, in turn."""
 
 import dataclasses
+import functools
 import statistics
 import tempfile
 import time
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks import timer
 from ft_tf import architectures, data, records
 from ft_tf.study import config as c
 from ft_tf.study import jobs
@@ -35,24 +37,25 @@ def benchmark_executors(
         (over one worker) and same_records (whether the records are those of one worker).
     """
     dataset, configs = _study(architecture, batch_size)
-    times: dict[int, list[tuple[float, float]]] = {workers: [] for workers in WORKERS}
+    starts: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     found: dict[int, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        for number in range(rounds):
-            for workers in WORKERS:
-                output_dir = Path(place) / f"{number}-{workers}"
-                study = [jobs.training_job(config, dataset, output_dir) for config in configs]
-                whole, start, found[workers] = _timed(study, workers, output_dir)
-                times[workers].append((whole, start))
-    seconds = {n: statistics.median(whole for whole, _ in times[n]) for n in WORKERS}
+
+    def measure(workers: int) -> float:
+        with tempfile.TemporaryDirectory() as place:
+            study = [jobs.training_job(config, dataset, Path(place)) for config in configs]
+            seconds, start, found[workers] = _timed(study, workers, Path(place))
+        starts[workers].append(start)
+        return seconds
+
+    samples = timer.in_turn({n: functools.partial(measure, n) for n in WORKERS}, rounds)
     return [
         {
             "workers": workers,
             "threads": 1,
             "runs": RUNS,
-            "seconds": seconds[workers],
-            "start_seconds": statistics.median(start for _, start in times[workers]),
-            "speed_up": seconds[WORKERS[0]] / seconds[workers],
+            "seconds": samples[workers].median,
+            "start_seconds": statistics.median(starts[workers]),
+            "speed_up": samples[WORKERS[0]].median / samples[workers].median,
             "same_records": found[workers] == found[WORKERS[0]],
         }
         for workers in WORKERS
@@ -77,10 +80,10 @@ def _study(architecture: str, batch_size: int) -> tuple[data.Dataset, list[c.Run
 
 def _timed(
     study: Sequence[Job], workers: int, place: Path
-) -> tuple[float, float, list[records.Record]]:
+) -> tuple[float, float, list[dict[str, Any]]]:
     """Seconds of the whole, seconds until the first run began, and what is comparable of each."""
     begun: list[float] = []
-    found: dict[int, records.Record] = {}
+    found: dict[int, dict[str, Any]] = {}
     started = time.perf_counter()
     pool = LocalProcesses(workers=workers, threads=1).open(place)
 

@@ -25,7 +25,7 @@ _LONG_TRIAL = 2.0  # seconds; longer trials are timed one at a time
 _CIFAR_EXAMPLES = 10_000  # nine convolutions: an epoch of all 50,000 would take minutes
 
 
-def benchmark_faults(
+def run(
     *,
     architecture: str = "fmnist_dnn",
     batch_size: int = 1000,
@@ -56,7 +56,7 @@ def benchmark_faults(
         clean_accuracy, loop_seconds, trial_seconds, ratio, loop_trials, loop_interval_seconds,
         images_per_trial, trials, half_width (reached), interval_seconds, interval_ratio; and
         cheapest_images, cheapest_seconds: what `intervals.allocate` would choose with hindsight
-        for the times measured, and what it would take after the pilot.
+        for the times measured, and the seconds that it would take after the pilot.
     """
     check_positive_integer(batch_size=batch_size, rounds=rounds)
     model = architectures.build(architecture)

@@ -61,7 +61,7 @@ def _peak_of_child(contender: str, architecture: str, batch_size: int, examples:
     return int(done.stdout.split()[-1])
 
 
-def benchmark_memory(
+def run(
     *, architecture: str, batch_size: int | None = None, rounds: int = 3
 ) -> list[dict[str, Any]]:
     """Measures the peak memory of plain and private training on random arrays.

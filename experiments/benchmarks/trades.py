@@ -127,7 +127,7 @@ def _parts(architecture: str, batch_size: int, precision: str) -> list[_Part]:
     ]
 
 
-def benchmark_trades(
+def run(
     *,
     architecture: str,
     batch_size: int = 128,

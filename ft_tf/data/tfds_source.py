@@ -211,14 +211,15 @@ def _features(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
 
 
 def _feature(described: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
-    name = described.get("pythonClassName", described.get("type"))
+    older = "type" in described
+    name = described["type"] if older else described.get("pythonClassName")
     if name not in _CONNECTORS:
         raise DataError(
             f"{path}: names the class {name!r}; of features, only images, labels and texts of TFDS "
             "are read: prepare the data set again"
         )
     kind = _CONNECTORS[name]
-    options = described["content"] if "type" in described else described[kind]
+    options = described["content" if older else kind]
     if not isinstance(options, dict):
         raise TypeError(f"{kind} is {options!r}")
     return kind, options

@@ -180,7 +180,7 @@ def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any)
     """
     defaults = {"fault": None, "allocation": "model", "select": None}
     plan = _predictable_plan(model, **{**defaults, **options})
-    wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *rates}
+    wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *distinct_rates(rates)}
     return sorted(rate for rate in wanted if rate * plan.sites >= 1)
 
 

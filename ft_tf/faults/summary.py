@@ -21,8 +21,8 @@ from ft_tf.checks import (
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
-from ft_tf.faults.plan import make_plan
 from ft_tf.faults.pairs import FRAME
+from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
 from ft_tf.faults.sites import Select
 

@@ -254,7 +254,6 @@ def wrap(
 
 def unwrap(model: keras.Model) -> keras.Model:
     """Returns a plain copy of a wrapped model, with the same weights."""
-
     check_built(model)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy import optimize, stats
@@ -45,7 +46,7 @@ class Estimate:
     freedom: float
     level: float = 0.95
 
-    @property
+    @cached_property
     def _reach(self) -> float:
         if not self.freedom:
             return math.nan

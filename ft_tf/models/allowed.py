@@ -107,8 +107,6 @@ def _modules() -> dict[str, frozenset[str]]:
         table[f"{root}.src.applications.inception_resnet_v2"] = frozenset({"CustomScaleLayer"})
     for module, names in _OPS.items():
         table[f"keras.src.ops.{module}"] = _words(names)
-    # A default of Keras 2's own ConvNeXt.
-    table["tensorflow.python.ops.init_ops_v2"] = frozenset({"Constant"})
     return table
 
 

@@ -61,9 +61,11 @@ def read(path: Path) -> Contents:
     Raises:
         RefusedError: it is missing, damaged, no model, or holds what Keras does not write.
     """
-    if path.is_dir():
-        raise RefusedError("it is a directory; a SavedModel holds code: save it as a .keras file")
     try:
+        if path.is_dir():
+            raise RefusedError(
+                "it is a directory; a SavedModel holds code: save it as a .keras file"
+            )
         if path.exists() and not path.is_file():
             raise RefusedError("it is not a regular file")
         with path.open("rb") as file:
@@ -96,15 +98,14 @@ def _read_zip(file: BinaryIO) -> Contents:
 
 def _directory_size(file: BinaryIO) -> int:
     """Bytes of a zip file's directory by its own account, which `zipfile` reads whole."""
-    file.seek(max(0, file.seek(0, io.SEEK_END) - (1 << 16) - 22 - 20))
+    file.seek(max(0, file.seek(0, io.SEEK_END) - (1 << 16) - 22 - 20 - 56))
     tail = file.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or len(tail) < end + 22:
         raise RefusedError("the file is damaged (it has no directory)")
     size = struct.unpack_from("<L", tail, end + 12)[0]
-    if tail[end - 20 : end - 16] == b"PK\6\7":  # a zip64 file
-        file.seek(struct.unpack_from("<Q", tail, end - 12)[0])
-        size = struct.unpack_from("<Q", file.read(56), 40)[0]
+    if tail[end - 20 : end - 16] == b"PK\6\7" and end >= 76:  # zip64: read where `zipfile` does
+        size = max(size % 0xFFFFFFFF, struct.unpack_from("<Q", tail, end - 76 + 40)[0])
     return size
 
 

@@ -105,6 +105,11 @@ class Judge:
                 yield f"{layer} calls tf.{function}, which is not among the functions that compute"
                 return
             inner = {key: item for key, item in inner.items() if key != "function"}
+        layers = inner.get("layers") if isinstance(inner, dict) else inner
+        self._layers += len(layers) if isinstance(layers, list) else 0
+        if self._layers > _MOST_LAYERS:
+            yield f"it has more than {_MOST_LAYERS:,} layers"
+            return
         for key, item in value.items():
             if key in _NAMES:
                 continue
@@ -113,8 +118,8 @@ class Judge:
                 yield from self._value(item, key, layer, free=True)
             else:
                 yield from self._value(item, key, layer, free=registered or kind == "function")
-        if isinstance(inner, dict) and isinstance(inner.get("layers"), list):
-            yield from self._graph(inner["layers"], layer)
+        if isinstance(layers, list):
+            yield from self._graph(layers, layer)
 
     def _unknown(self, value: dict[str, Any], layer: str) -> str:
         kind, module = value["class_name"], value.get("module")
@@ -154,10 +159,6 @@ class Judge:
 
     def _graph(self, layers: list[Any], model: str) -> Iterator[str]:
         """Judges how layers are connected: on tensors, and without a circle."""
-        self._layers += len(layers)
-        if self._layers > _MOST_LAYERS:
-            yield f"it has more than {_MOST_LAYERS:,} layers"
-            return
         named = {layer["name"]: layer for layer in layers if _is_connected(layer)}
         calls = {}
         for name, layer in named.items():

@@ -1,6 +1,6 @@
 """All knowledge of dp-accounting and of its releases (0.4.3 on Python 3.11, 0.6 from 3.12 on).
 
-It stands here and not in `ft_tf._compat`, which imports TensorFlow: the accountants do without.
+It is not in `ft_tf._compat`, which imports TensorFlow: the accountants do not need it.
 dp-accounting is imported at first use, since it takes more than a second.
 """
 

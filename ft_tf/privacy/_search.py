@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-def boundary(
+def bisect(
     holds: Callable[[float], bool], *, fails_at: float, holds_at: float, tolerance: float
 ) -> float:
     """Returns the point nearest to the edge at which a monotone condition is known to hold.
@@ -14,7 +14,7 @@ def boundary(
         holds_at: the other end, on either side.
         tolerance: largest distance between the answer and a point where the condition fails.
 
-    >>> round(boundary(lambda x: x * x >= 2, fails_at=0, holds_at=2, tolerance=1e-9), 6)
+    >>> round(bisect(lambda x: x * x >= 2, fails_at=0, holds_at=2, tolerance=1e-9), 6)
     1.414214
     """
     while abs(holds_at - fails_at) > tolerance:

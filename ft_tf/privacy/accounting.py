@@ -1,4 +1,4 @@
-"""What a run of DP-SGD costs: the paper's epsilon beside tighter and more honest ones."""
+"""The privacy cost of a run of DP-SGD: the paper's epsilon, and tighter and more honest ones."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ _RESOLVED_DELTA = 1e-11
 
 @dataclasses.dataclass(frozen=True)
 class PrivacyCost:
-    """Every epsilon of one run at one delta; a figure that cannot be had is None.
+    """Every epsilon of one run at one delta; values that could not be computed are None.
 
     The first three assume Poisson sampling and neighbours that differ by one added or removed
     example. All are upper bounds on one and the same quantity, so the smallest holds.
@@ -34,14 +34,14 @@ class PrivacyCost:
     | `epsilon_shuffled` | shuffled fixed batches: one plain Gaussian per pass, no sampling    |
 
     Attributes:
-        phases: what was executed, equal phases joined.
+        phases: the executed steps, equal phases joined.
         delta: in (0, 1).
         epsilon_paper: the paper's figure.
         order_paper: the RDP order that attains it.
         epsilon_rdp: today's RDP figure.
         order_rdp: the RDP order that attains it.
         epsilon_pld: the tight figure.
-        epsilon_shuffled: what the same steps earn when the data are shuffled into fixed batches.
+        epsilon_shuffled: of the same steps when the data are shuffled into fixed batches.
             Neighbours there differ by one example's contribution left out of its batch.
         mu_shuffled: the shuffled run is as private as N(0, 1) against N(mu_shuffled, 1).
         passes: passes over the data that `epsilon_shuffled` counts.
@@ -64,7 +64,7 @@ class PrivacyCost:
 
     @property
     def private(self) -> bool:
-        """Whether every executed step added noise."""
+        """True if every executed step added noise."""
         return all(phase.noise_multiplier > 0 for phase in self.phases)
 
     @property
@@ -164,7 +164,7 @@ def epsilon_of(phases: Sequence[Phase], *, delta: float, accountant: str) -> flo
 
     Raises:
         ArgumentError: the accountant is unknown, or delta out of range.
-        ft_tf.privacy.pld.GridError: the privacy loss distribution cannot be had.
+        ft_tf.privacy.pld.GridError: the privacy loss distribution cannot be computed.
     """
     check_choice(ACCOUNTANTS, accountant=accountant)
     check_probability(delta=delta)

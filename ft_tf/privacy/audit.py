@@ -1,4 +1,4 @@
-"""Audits: statistical lower bounds on epsilon from what a training run gives away.
+"""Audits: statistical lower bounds on epsilon from the outputs of training runs.
 
 An accountant proves an upper bound for an algorithm; an audit measures a lower bound for the code
 that claims to be it. A lower bound above the claimed epsilon means that the code does not
@@ -29,7 +29,7 @@ from ft_tf.checks import (
 )
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals import Interval, proportion
-from ft_tf.privacy._search import boundary
+from ft_tf.privacy._search import bisect
 from ft_tf.privacy.canaries import draw_inclusion, make_canaries
 
 __all__ = [
@@ -46,7 +46,7 @@ _MOST_EPSILON = 50.0
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
         epsilon_lower_bound: the run is not (epsilon, delta)-private for any smaller epsilon, with
@@ -66,7 +66,7 @@ class Audit:
     details: dict[str, float]
 
     def contradicts(self, claimed_epsilon: float) -> bool:
-        """Whether the bound lies above a claimed epsilon: the claim is refuted at `level`."""
+        """Returns True if the bound exceeds a claimed epsilon, which is refuted at `level`."""
         return self.epsilon_lower_bound > claimed_epsilon
 
 
@@ -261,7 +261,7 @@ def one_run_p_value(
 def _one_run_bound(
     canaries: int, guesses: int, right: int, delta: float, significance: float
 ) -> float:
-    def stands(epsilon: float) -> bool:
+    def holds(epsilon: float) -> bool:
         return (
             one_run_p_value(
                 canaries=canaries, guesses=guesses, right=right, epsilon=epsilon, delta=delta
@@ -269,8 +269,8 @@ def _one_run_bound(
             > significance
         )
 
-    if stands(0.0):
+    if holds(0.0):
         return 0.0
     # The largest epsilon known to be rejected, rounded down by the search's tolerance.
-    edge = boundary(stands, fails_at=0.0, holds_at=_MOST_EPSILON, tolerance=1e-6)
+    edge = bisect(holds, fails_at=0.0, holds_at=_MOST_EPSILON, tolerance=1e-6)
     return max(0.0, edge - 1e-6)

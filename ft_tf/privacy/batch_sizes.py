@@ -1,9 +1,9 @@
-"""What the sizes of a caller's batches say about how they were drawn.
+"""Checks of a caller's batches by their sizes: the sampling that these do not contradict.
 
-A tf.data input cannot be asked how it samples, but its batches can be counted. Fixed batches are
-told from Poisson samples by their sizes: those of Poisson samples are Binomial(n, q). What sizes
-cannot show (that the draws are independent, that a pass gives every example once) stays the
-caller's word, and the statement says so.
+A tf.data input cannot be asked how it samples, but its batches can be counted. Their sizes
+distinguish fixed batches from Poisson samples, whose sizes are Binomial(n, q). Properties that
+sizes cannot show (independent draws, every example once in a pass) are taken on trust, and the
+statement says so.
 """
 
 import collections
@@ -16,20 +16,20 @@ import numpy as np
 from scipy import special
 
 _LEVEL = 1e-4
-"""Chance at which the sizes of real Poisson samples are taken for something else, each of two ways.
+"""Probability, in each of two tests, of rejecting the sizes of real Poisson samples.
 
-That costs a claim. The other mistake would make a false one, and gets rarer with every batch.
+That error costs a claim. The other error would make a false one; it gets rarer with every batch.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """How batches may be accounted for.
+    """The sampling that may be claimed for batches.
 
     Attributes:
         sampling: "poisson", "shuffle" (a pass gives every example at most once, in full batches),
             or "unknown".
-        reason: why it is not the sampling that was told; empty where it is.
+        reason: why it is not the stated sampling; empty if it is.
     """
 
     sampling: str
@@ -39,34 +39,34 @@ class Finding:
 def examine(
     passes: Sequence[Sequence[int]],
     *,
-    told: str,
+    stated: str,
     num_examples: int,
     batch_size: int,
     whole_passes: bool,
     complete: bool,
 ) -> Finding:
-    """Compares the sizes of executed batches with what the caller said of them.
+    """Compares the sizes of executed batches with the stated sampling.
 
     Args:
         passes: sizes of the batches that were executed, for each time that the input was begun.
-        told: "poisson" or "shuffle".
+        stated: "poisson" or "shuffle".
         num_examples: how many examples the batches are said to be drawn from.
         batch_size: the expected size.
         whole_passes: whether each entry of `passes` goes to the end of the input.
         complete: whether the last one does too; False after an interruption.
 
     >>> what = dict(num_examples=100, batch_size=40, whole_passes=True, complete=True)
-    >>> examine([[40, 40, 20]], told="shuffle", **what)
+    >>> examine([[40, 40, 20]], stated="shuffle", **what)
     Finding(sampling='shuffle', reason='')
-    >>> examine([[40, 40, 20]], told="poisson", **what).sampling
+    >>> examine([[40, 40, 20]], stated="poisson", **what).sampling
     'shuffle'
-    >>> examine([[41, 36, 45]], told="poisson", **what).sampling
+    >>> examine([[41, 36, 45]], stated="poisson", **what).sampling
     'poisson'
     """
     passes = [sizes for sizes in passes if sizes]
     sizes = list(itertools.chain.from_iterable(passes))
     if not sizes:
-        return Finding(told)
+        return Finding(stated)
     if max(sizes) > num_examples:
         return Finding(
             "unknown", f"a batch had {max(sizes)} examples, and num_examples={num_examples}"
@@ -76,8 +76,8 @@ def examine(
         if problem:
             return Finding("unknown", problem)
         one_size = f"its batches have one size, {batch_size}, and are no Poisson samples"
-        return Finding("shuffle", "" if told == "shuffle" else one_size)
-    if told == "shuffle":
+        return Finding("shuffle", "" if stated == "shuffle" else one_size)
+    if stated == "shuffle":
         return Finding(
             "unknown",
             f"its batches had {min(sizes)} to {max(sizes)} examples: shuffled ones are full, "
@@ -88,7 +88,7 @@ def examine(
 
 
 def _is_cut(sizes: Sequence[int], batch_size: int) -> bool:
-    """Whether data cut into batches have these sizes: all full, the last one perhaps smaller."""
+    """Returns True for the sizes of data cut into full batches, the last one perhaps smaller."""
     return all(size == batch_size for size in sizes[:-1]) and 0 < sizes[-1] <= batch_size
 
 
@@ -99,7 +99,7 @@ def _problem_of_passes(
     whole_passes: bool,
     complete: bool,
 ) -> str:
-    """Why fixed batches cannot be counted as passes over so many examples, or ""."""
+    """Returns the reason why fixed batches are no passes over `num_examples` examples, or ""."""
     if not whole_passes:
         return (
             f"its batches have one size, {batch_size}, so that what counts is how often each "
@@ -117,7 +117,7 @@ def _problem_of_passes(
 
 
 def _problem_of_samples(sizes: Sequence[int], num_examples: int, batch_size: int) -> str:
-    """Why sizes are not those of Poisson samples, or "", by two tests at `_LEVEL` each."""
+    """Returns the reason why sizes are not those of Poisson samples, or "": two tests."""
     probability = batch_size / num_examples
     total, draws = sum(sizes), num_examples * len(sizes)
     below = special.bdtr(total, draws, probability)
@@ -137,7 +137,7 @@ def _problem_of_samples(sizes: Sequence[int], num_examples: int, batch_size: int
 
 
 def _chance_of_repeats(count: int, batches: int, num_examples: int, probability: float) -> float:
-    """Bounds the chance that so many of the batches have one and the same size."""
+    """Bounds the probability that this many batches have one and the same size."""
     mean = num_examples * probability
     reach = 40 * math.sqrt(mean) + 40  # beyond it no size has a chance that counts
     possible = np.arange(max(0, math.floor(mean - reach)), min(num_examples, mean + reach) + 1)

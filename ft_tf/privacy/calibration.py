@@ -11,8 +11,8 @@ from ft_tf.privacy.accounting import ACCOUNTANTS, epsilon_of
 from ft_tf.privacy.phases import Phase
 from ft_tf.privacy.pld import GridError
 
-_TOLERANCE = 8e-4
-"""Of the noise multiplier, relative; 0.1% is promised."""
+_TOLERANCE = 2e-4
+"""Of the noise multiplier, relative: epsilon then stays within 0.1% of the target."""
 
 _LARGE = 50.0
 
@@ -27,7 +27,7 @@ def noise_multiplier_for(
     steps: int,
     accountant: str = "pld",
 ) -> float:
-    """Smallest noise multiplier whose epsilon does not exceed the target, to 0.1%.
+    """Returns the smallest noise multiplier whose epsilon does not exceed the target, to 0.02%.
 
     The epsilon at the returned value is at most `target_epsilon`; at 0.999 of it, it is more.
 
@@ -41,7 +41,7 @@ def noise_multiplier_for(
 
     Raises:
         ArgumentError: an argument is out of range, or no noise multiplier between 0.01 and 1e6
-            meets the target exactly; the message names the epsilons that can be had.
+            meets the target exactly; the message names the epsilons that are possible.
 
     >>> sigma = noise_multiplier_for(
     ...     target_epsilon=2.97, delta=1e-5, sampling_probability=1 / 240, steps=14_400,
@@ -98,7 +98,7 @@ class _Gap:
 
 
 def _root(gap: _Gap, start: float, step: float) -> float:
-    """Where `gap` crosses 0, to a quarter of the tolerance, looking outward from `start`."""
+    """Returns the zero of `gap`, to a quarter of the tolerance, searching outward from `start`."""
     low = high = start
     while gap(high) > 0:
         low, high, step = high, high + step, 2 * step

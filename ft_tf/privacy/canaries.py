@@ -1,4 +1,4 @@
-"""Canaries: examples made so that their presence in a training set can be told from the model."""
+"""Canaries: examples whose presence in a training set the trained model reveals."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def make_canaries(
         images: float32 [n, h, w, c] in [0, 1]: data that the training set does not hold otherwise.
         labels: int64 [n], of at least two classes.
         count: how many; at most n for "mislabelled", h w c for "pixel".
-        seed: what they are drawn from.
+        seed: fixes them.
         kind: one of KINDS.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From what a trainer executed to what may be claimed for it."""
+"""The steps that a trainer executed, and the privacy that may be claimed for them."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ class PrivacyEvent:
         pass_offset: of "shuffle": steps of the first pass that had been taken before these.
         from_dataset: whether the batches came from a tf.data input, sampled by the caller.
         counted_passes: of such an input with "shuffle": how often it was begun.
-        reason: why `sampling` is not what the caller said of such an input, or "".
+        reason: why `sampling` is not the sampling that the caller stated, or "".
     """
 
     noise_multiplier: float
@@ -68,7 +68,7 @@ class PrivacyEvent:
 
     @property
     def accounted(self) -> bool:
-        """Whether an accountant has what it needs."""
+        """True if an accountant can account for these steps."""
         return self.num_examples is not None and self.sampling != "unknown"
 
     @property
@@ -91,7 +91,7 @@ class PrivacyEvent:
         return math.ceil((self.pass_offset + self.steps) / self.steps_per_pass)
 
     def continues(self, before: "PrivacyEvent") -> bool:
-        """Whether the first pass of shuffled data is the one in which `before` ended."""
+        """Returns True if the first pass of shuffled data is the one in which `before` ended."""
         alike = ("noise_multiplier", "sampling", "num_examples", "batch_size")
         if not self.pass_offset or any(getattr(self, n) != getattr(before, n) for n in alike):
             return False
@@ -100,10 +100,10 @@ class PrivacyEvent:
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What a trainer's steps cost in privacy, and what may be said of them.
+    """The privacy cost of a trainer's steps.
 
     Attributes:
-        events: what was executed.
+        events: the executed steps.
         cost: every epsilon of the steps that can be accounted for; see `PrivacyCost`.
         sampling: "poisson", "shuffle", or "unaccounted" where the sampling of some steps is not
             known: `cost` then falls short.
@@ -141,8 +141,8 @@ class Account:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        """What the statement is to say beside the figures."""
-        # The reasons of what was shuffled explain nothing about a run that is unaccounted.
+        """The arguments of the statement."""
+        # The reasons of shuffled events explain nothing about an unaccounted run.
         relevant = [
             e for e in self.events if (e.sampling == "unknown") != (self.epsilon is not None)
         ]
@@ -156,11 +156,11 @@ class Account:
 
     @functools.cached_property
     def statement(self) -> str:
-        """What is guaranteed, to whom, and what would break it, in words."""
+        """The guarantee as text: to whom it applies, and what would break it."""
         return statement(self.cost, **self._facts)
 
     def to_record(self) -> dict[str, Any]:
-        """Everything known, as `privacy.to_record` gives it."""
+        """Returns the values of `privacy.to_record`."""
         return to_record(self.cost, **self._facts)
 
 
@@ -171,7 +171,7 @@ def account_for(
 
     Args:
         events: `DPSGDModel.privacy_events()`; those of several trainers may be joined if they
-            worked on the same model one after another.
+            trained the same model one after another.
         delta: in (0, 1), well below one over the number of examples.
         target_epsilon: that the noise was calibrated to, for the statement.
 

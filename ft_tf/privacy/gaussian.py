@@ -1,4 +1,4 @@
-"""Closed forms for the Gaussian mechanism: what a run earns that is not sampled at random.
+"""Closed forms for the Gaussian mechanism: the cost of a run without random sampling.
 
 A composition of Gaussian mechanisms with noise multipliers s_1, ..., s_k is one Gaussian mechanism:
 N(0, 1) against N(mu, 1) with mu = sqrt(sum 1 / s_i^2) when an example is added or removed. When one
@@ -10,7 +10,7 @@ import math
 from scipy import special
 
 from ft_tf.checks import check_non_negative, check_probability
-from ft_tf.privacy._search import boundary
+from ft_tf.privacy._search import bisect
 
 
 def gaussian_delta(mu: float, *, epsilon: float) -> float:
@@ -41,7 +41,7 @@ def gaussian_epsilon(mu: float, *, delta: float) -> float:
         return 0.0
     # At this epsilon the first term alone is at most delta, by the Chernoff bound of Phi.
     enough = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))
-    return boundary(
+    return bisect(
         lambda epsilon: gaussian_delta(mu, epsilon=epsilon) <= delta,
         fails_at=0.0,
         holds_at=enough,

@@ -1,4 +1,4 @@
-"""Membership inference by a threshold on the loss: what a model gives away about its own data.
+"""Membership inference by a threshold on the loss.
 
 The attacker of Yeom et al. 2018 (section 3) sees an example's loss and says "member" where it is
 low. Its advantage is the true positive rate minus the false positive rate. The rule "member where

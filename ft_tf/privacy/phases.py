@@ -1,4 +1,4 @@
-"""What was run, as the accountants see it: phases of equal steps."""
+"""The executed steps as the accountants see them: phases of equal steps."""
 
 import dataclasses
 import math

@@ -27,7 +27,7 @@ _POINTS = {"add_or_remove": 50_000, "replace_one": 100_000}
 paper's setting the relative error of epsilon is below 4e-4."""
 
 _POINTS_PER_ROOT_STEP = 400
-"""Rounding adds up to interval^2 / 4 of variance a step: this keeps it small beside the loss."""
+"""Rounding adds up to interval^2 / 4 of variance a step: small compared with the loss."""
 
 _MOST_POINTS = 1 << 18
 _WIDEST_INTERVAL = 50.0
@@ -60,7 +60,7 @@ class PrivacyLoss:
         """Composes the run.
 
         Args:
-            phases: what was run; every noise multiplier is > 0.
+            phases: the executed steps; every noise multiplier is > 0.
             adjacency: neighbours differ by one example that is there or not ("add_or_remove"), or
                 by one example that is another one ("replace_one").
 

@@ -39,7 +39,7 @@ def rdp_of_phases(phases: Iterable[Phase], orders: Sequence[float]) -> np.ndarra
     """Rényi divergence of a whole run at each order: the sum over phases and steps.
 
     Args:
-        phases: what was run; every noise multiplier is > 0.
+        phases: the executed steps; every noise multiplier is > 0.
         orders: orders > 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Privacy on a record: JSON values, with a reason for every figure that is missing."""
+"""Privacy on a record: JSON values, with a reason for every missing value."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ def to_record(
     from_dataset: bool = False,
     dataset_reason: str = "",
 ) -> dict[str, Any]:
-    """Everything known about a run's privacy, in values that strict JSON can hold.
+    """Returns everything known about a run's privacy, in values that strict JSON can hold.
 
     Args:
         cost: the accounted run.
-        bounds: its gap bounds; worked out here (half a second) when left out.
+        bounds: its gap bounds; computed here (half a second) by default.
         sampling: as for `statement`; with "unaccounted" every figure is null.
-        noise_seed: as for `statement`. What is returned holds whether there was one, not the seed.
-        seed_is_published: as for `statement`: whether the seed stands elsewhere in the record.
+        noise_seed: as for `statement`. The result has whether there was one, not the seed.
+        seed_is_published: as for `statement`: whether the seed is elsewhere in the record.
         engine: as for `statement`.
         target_epsilon: as for `statement`.
         fresh_weights: as for `statement`.
@@ -36,10 +36,10 @@ def to_record(
         dataset_reason: as for `statement`.
 
     Returns:
-        A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. A figure
-        that cannot be had is None, and `reasons` says why under the same key. `epsilon_claimed`
-        and `gap_bound_claimed` are the ones that hold for the run's own sampling: a shuffled run
-        claims `epsilon_shuffled`, never a figure that assumes Poisson batches.
+        A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. Values that
+        could not be computed are None, with the reason in `reasons` under the same key.
+        `epsilon_claimed` and `gap_bound_claimed` hold for the sampling of the run: a shuffled run
+        claims `epsilon_shuffled`, never a value that assumes Poisson batches.
     """
     words = statement(
         cost,

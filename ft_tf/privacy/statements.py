@@ -1,4 +1,4 @@
-"""The privacy of a run in words, with everything that the words rest on."""
+"""The privacy statement of a run, with all its assumptions."""
 
 from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type
 from ft_tf.errors import ArgumentError
@@ -19,7 +19,7 @@ _INITIAL_WEIGHTS = (
 )
 
 OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
-"""What no epsilon of a single run covers."""
+"""The part of a statement on what no epsilon of a single run covers."""
 
 OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
 """The same where the run is known to have begun from fresh random weights."""
@@ -31,6 +31,7 @@ def check_engine(
     sampling: str = "shuffle",
     noise_seed: int | None = None,
     weight_decay: float = 0.0,
+    target_epsilon: float | None = None,
     optimizer: str = "sgd",
 ) -> None:
     """Refuses an unknown engine of DP-SGD, and what engine="reference" cannot do.
@@ -40,6 +41,7 @@ def check_engine(
         sampling: how batches are drawn.
         noise_seed: of noise that is added; None where none is, or none is seeded.
         weight_decay: of the training.
+        target_epsilon: that the noise is calibrated for.
         optimizer: name of the optimizer.
 
     Raises:
@@ -63,8 +65,9 @@ def check_engine(
             f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws its "
             "own: use noise_seed=None or noise_multiplier=0"
         )
-    if weight_decay:
-        raise ArgumentError(f"weight_decay={weight_decay!r} needs engine='fast'")
+    for name, value in (("weight_decay", weight_decay), ("target_epsilon", target_epsilon)):
+        if value:
+            raise ArgumentError(f"{name}={value!r} needs engine='fast'")
     if optimizer.lower() != "sgd":
         raise ArgumentError(f"optimizer={optimizer!r} must be 'sgd' with engine='reference'")
 
@@ -81,22 +84,22 @@ def statement(
     from_dataset: bool = False,
     dataset_reason: str = "",
 ) -> str:
-    """Says what a run guarantees, to whom, and what would break it.
+    """Returns the guarantee of a run as text: to whom it applies, and what would break it.
 
     Args:
         cost: the accounted run; its phases are all steps executed, lost ones included.
         sampling: how batches were drawn: "poisson", "shuffle" (fixed batches, reshuffled each
             pass), or "unaccounted" (a pipeline whose sampling is not known).
         noise_seed: seed of sampling and noise, None where they came from the operating system.
-        seed_is_published: whether the seed stands beside the statement, as in a record that holds
-            its configuration: the figures are then those of a run with a secret seed.
+        seed_is_published: whether the seed is published with the statement, as in a record with
+            the configuration: the epsilons are then those of a run with a secret seed.
         engine: "fast" or "reference" (DPKerasSGDOptimizer, which cannot draw Poisson batches).
         target_epsilon: that the noise was calibrated to, if it was.
         fresh_weights: whether the run is known to have begun from fresh random weights; if not,
             the statement says that it does not cover initial weights which come from the data.
-        from_dataset: whether a tf.data input gave the batches: the statement then says what is
-            taken on trust.
-        dataset_reason: why `sampling` is not what was said of that input, if it is not.
+        from_dataset: whether a tf.data input gave the batches: the statement then names the
+            assumptions that are taken on trust.
+        dataset_reason: why `sampling` is not the sampling that was stated of that input, if so.
 
     Returns:
         A paragraph of plain sentences.
@@ -138,7 +141,7 @@ _PUBLISHED = (
 
 
 def _on_trust(sampling: str, reason: str) -> list[str]:
-    """What the figures assume of a tf.data input."""
+    """Returns the assumptions about a tf.data input."""
     if sampling == "poisson":
         return [
             "The batches came from a tf.data input: that they were drawn so, and from as many "

@@ -179,7 +179,6 @@ class Run(_Common):
     best_checkpoint: BestCheckpoint | None  # of a TRADES run with a curve
     membership: Membership | None  # membership inference
     privacy: Privacy | None  # of a DP-SGD run
-    bit_errors: dict[str, Campaign] | None = None  # of the stored weights, by storage format
     averaged: Averaged | None = None  # of a DP-SGD run that averages its iterates
 
     def _problems(self) -> Problems:

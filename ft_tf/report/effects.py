@@ -15,6 +15,7 @@ from ft_tf import intervals
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
 from ft_tf.report import effects_premise
+from ft_tf.report.effects_agreement import agreement, agreement_by_data
 from ft_tf.report.effects_pairs import (
     Measure,
     Pair,
@@ -29,7 +30,13 @@ from ft_tf.report.effects_pairs import (
     networks_of,
     with_input_noise,
 )
+from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
+
+__all__ = [
+    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame", "headline",
+    "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
+]  # fmt: skip
 
 LEVEL = 0.05
 LOST, GAP, TAU = 5.0, 1.0, 0.1
@@ -205,9 +212,8 @@ def _estimated(kind: _Kind, pairs: Pairs) -> tuple[Claim, list[Estimate]]:
         p_equivalence=studied.p_equivalence(claim.smallest),
     )
     estimates = [network.estimate for network in borrowed]
-    return _beyond(
-        claim, estimates, intervals.mean_of_population(list(networks.values()))
-    ), estimates
+    population = intervals.mean_of_population(list(networks.values()))
+    return _beyond(claim, estimates, population), estimates
 
 
 def _beyond(claim: Claim, networks: Sequence[Estimate], population: Estimate) -> Claim:
@@ -258,12 +264,10 @@ def _note(kind: _Kind, pairs: Pairs, networks: dict[str, NetworkMean]) -> str:
             parts.append(f"not matched, at the end of training: {value:+.1f} points")
     if pairs.left_out:
         parts.append(f"{pairs.left_out} left out, {kind.left_out}")
-    single = sum(network.seeds == 1 for network in networks.values())
-    if single and single < len(networks):
-        parts.append(
-            f"{single} of {len(networks)} networks with one seed, whose spread is borrowed"
-        )
-    elif single:
+    borrowed = sum(network.is_borrowed for network in networks.values())
+    if borrowed:
+        parts.append(f"{borrowed} of {len(networks)} networks with one seed and borrowed spread")
+    elif networks and not any(network.freedom for network in networks.values()):
         parts.append("one seed: no interval")
     if any(pair.is_stopped_on_test for pair in counted):
         parts.append("partners were stopped on test images")
@@ -319,7 +323,8 @@ def headline(claims: Iterable[Claim]) -> str:
     if faults := by_id.get("dp_tolerance"):
         sentences.append(
             "At equal accuracy, 10% stuck-at-0 weights cost DP-SGD "
-            f"{_more(faults)} points {_ends(faults)} than natural training."
+            f"{abs(faults.estimate):.1f} points {_ends(faults)} "
+            f"{'more' if faults.estimate > 0 else 'less'} than natural training."
         )
     names = {"dp_gap": "DP-SGD", "robust_overfit": "TRADES"}
     gaps = [
@@ -339,10 +344,6 @@ def headline(claims: Iterable[Claim]) -> str:
         )
         sentences[-1] += f": tau {premise.estimate:+.2f} {_ends(premise, 2)}."
     return " ".join(sentences) or "No claim has an interval yet: each needs matched seeds."
-
-
-def _more(claim: Claim) -> str:
-    return f"{abs(claim.estimate):.1f} {'more' if claim.estimate > 0 else 'fewer'}"
 
 
 def _ends(claim: Claim, digits: int = 1) -> str:

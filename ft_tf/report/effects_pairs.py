@@ -59,21 +59,24 @@ Measure = Callable[[Trained], float | None]
 def at_equal_accuracy(runs: Sequence[Trained], name: str, measure: Measure) -> Pairs:
     """Runs of an algorithm minus natural training stopped at their test accuracy.
 
-    Context: minus fully trained natural networks. Controls: see `PRIVACY`.
+    Context: minus fully trained natural networks. Controls: see `PRIVACY`. Where a setting has
+    partners that stopped on held-out images, those that stopped on test images are left out.
     """
-    found, left_out = [], 0
+    matched, context, left_out = [], [], 0
     for run in _of(runs, name):
         is_control = name == "dpsgd" and not run.epsilon <= PRIVACY
-        role = "control" if is_control else "counted"
         stopped = [other for other in _same(runs, run) if other.is_stopped]
         nearest = min(stopped, key=lambda other: abs(other.test - run.test), default=None)
         if nearest and abs(nearest.test - run.test) <= EQUAL + _ROUNDING:
-            found += _pair(run, nearest, measure, role)
-        elif role == "counted":
-            left_out += 1
-        if role == "counted":
-            found += _as_trained(runs, run, measure, "natural", "context")
-    return Pairs(tuple(found), left_out)
+            pairs = _pair(run, nearest, measure, "control" if is_control else "counted")
+            matched += [(run.recipe, pair) for pair in pairs]
+        else:
+            left_out += not is_control
+        if not is_control:
+            context += _as_trained(runs, run, measure, "natural", "context")
+    valid = {recipe for recipe, pair in matched if not pair.is_stopped_on_test}
+    kept = (p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid))
+    return Pairs((*kept, *context), left_out)
 
 
 def at_equal_training(runs: Sequence[Trained]) -> Pairs:

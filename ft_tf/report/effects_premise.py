@@ -50,16 +50,8 @@ def models(runs: Iterable[Trained], *, private: bool = True) -> pd.DataFrame:
             continue
         line = (run.network, run.setting, run.seed, run.algorithm["name"], label(run), run.epsilon)
         values = (run.train, run.test, run.gap, lost, run.record.name)
-        found.setdefault(_identity(run), dict(zip(MODEL_COLUMNS, line + values, strict=True)))
+        found.setdefault(run.training, dict(zip(MODEL_COLUMNS, line + values, strict=True)))
     return pd.DataFrame(list(found.values()), columns=list(MODEL_COLUMNS))
-
-
-def _identity(run: Trained) -> str:
-    if not run.is_stopped:
-        return run.record.name
-    left_out = ("rows", "label", "evaluation", "stop_at_test_accuracy")
-    config = {key: value for key, value in run.record.config.items() if key not in left_out}
-    return json.dumps([config, run.record.training.steps], sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +111,15 @@ class Correlation:
 def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Correlation:
     """Kendall's tau-b of gap and points lost over `models`, within networks.
 
-    Networks of fewer than three configurations are left out. Bootstrap draws take configurations
-    with all their seeds, within each network; copies of one model are tied and compare as nothing.
+    Networks of fewer than three configurations, or without any difference, are left out. Bootstrap
+    draws take configurations with all their seeds, within each network; copies of one model are
+    tied and compare as nothing.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     networks, drawn, partials, count = [], [], [], 0
     for name, mine in frame.groupby("network"):
         clusters = [part.index.to_numpy() for _, part in mine.groupby("setting")]
-        if len(clusters) < 3:
+        if len(clusters) < 3 or min(mine["gap"].nunique(), mine["lost"].nunique()) < 2:
             continue
         signs = {column: _signs(mine[column]) for column in ("gap", "lost", "test")}
         place = {index: row for row, index in enumerate(mine.index)}

@@ -14,7 +14,10 @@ RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
 _AT_CHANCE = 0.1
 _LAST_RATE = 0.9
-_NOT_A_SETTING = ("rows", "label", "evaluation", "deviations", "stop_at_test_accuracy")
+_NOT_A_SETTING = (
+    "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
+    "stop_at_holdout_accuracy",
+)  # fmt: skip
 _ONE_TABLE = {"table_6": "table_4"}
 
 
@@ -54,15 +57,28 @@ class Trained:
     def conditions(self) -> tuple[Any, ...]:
         """What two runs must share to be compared."""
         config = self.record.config
-        limits = config.get("train_limit", 0), config.get("augment", False)
-        return self.table, self.record.data.fingerprint, self.network, self.seed, *limits
+        data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
+        return self.table, self.record.data.fingerprint, self.network, self.seed, *data
 
     @cached_property
     def setting(self) -> str:
         """Configuration without seeds, and without options that are off: those may be new ones."""
-        config = {k: v for k, v in self.record.config.items() if k not in _NOT_A_SETTING}
         rows = self.record.rows if self.is_stopped else ()
-        return json.dumps([_without_seeds(config), rows], sort_keys=True)
+        return json.dumps([_options(self.record.config, seeds=False), rows], sort_keys=True)
+
+    @cached_property
+    def recipe(self) -> str:
+        """Its setting whatever number of training images was held out."""
+        config = {key: value for key, value in self.record.config.items() if key != "holdout"}
+        return json.dumps(_options(config, seeds=False), sort_keys=True)
+
+    @cached_property
+    def training(self) -> str:
+        """Equal for runs that must give the same weights: a second one is no further training."""
+        options = _options(self.record.config, seeds=True)
+        if options["algorithm"]["name"] == "dpsgd" and "noise_seed" not in options["algorithm"]:
+            options["name"] = self.record.name
+        return json.dumps([options, self.record.training.steps], sort_keys=True)
 
     @property
     def is_stopped(self) -> bool:
@@ -93,7 +109,7 @@ class Trained:
     @property
     def chance(self) -> float:
         """Accuracy of guessing; records without a number of classes have ten."""
-        return 100 / (getattr(self.record.data, "classes", None) or 10)
+        return 100 / (self.record.data.classes or 10)
 
     @property
     def epsilon(self) -> float:
@@ -126,16 +142,15 @@ class Trained:
 
     def normalized_area(self, target: str = "weights") -> float | None:
         """Area under accuracy minus chance from 0 to 90% faults, in percent of that without."""
-        campaign = self.record.faults.get(target)
-        if campaign is None or self.test < 1.5 * self.chance:
+        campaign, above = self.record.faults.get(target), self.test - self.chance
+        rates = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9] if campaign else []
+        is_whole = len(rates) > 1 and rates[0] == 0 and rates[-1] > _LAST_RATE - 1e-9
+        if not is_whole or above < 0.5 * self.chance:
             return None
-        ends = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9]
-        if len(ends) < 2 or ends[0] > 0 or ends[-1] < _LAST_RATE - 1e-9:
-            return None
-        above = [100 * mean - self.chance for mean in campaign.mean[: len(ends)]]
-        pieces = zip(itertools.pairwise(ends), itertools.pairwise(above), strict=True)
+        left = [above - (self.lost(rate, target) or 0.0) for rate in rates]
+        pieces = zip(itertools.pairwise(rates), itertools.pairwise(left), strict=True)
         area = sum((b - a) * (y + z) / 2 for (a, b), (y, z) in pieces)
-        return 100 * area / (ends[-1] * above[0])
+        return 100 * area / (rates[-1] * above)
 
     @property
     def drop(self) -> float | None:
@@ -164,26 +179,31 @@ class Trained:
         return None
 
 
-def _without_seeds(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {k: _without_seeds(v) for k, v in value.items() if v and not k.endswith("seed")}
+def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
+    return {
+        key: _options(value, seeds=seeds) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_A_SETTING
+        and ((value or value == 0) and seeds if key.endswith("seed") else value)
+    }
 
 
 def trained(records: Iterable[Record]) -> list[Trained]:
-    """Finished runs, by name; of copies of a deterministic run the first."""
-    found: dict[str, Trained] = {}
+    """Finished runs, by name; of copies of a run for one row the first."""
+    found: dict[Any, Trained] = {}
     for record in sorted(records, key=lambda record: record.name):
         if isinstance(record, Run) and record.accuracy is not None:
             run = Trained(record)
-            is_random = run.algorithm["name"] == "dpsgd" and run.algorithm.get("noise_seed") is None
-            key = record.name if is_random else json.dumps(record.config, sort_keys=True)
-            found.setdefault(key, run)
+            found.setdefault((run.training, record.rows), run)
     return list(found.values())
 
 
 def label(run: Trained) -> str:
-    """Short name of a run's setting within its network."""
+    """Short name of a run's setting within its network.
+
+    Of DP-SGD a clip norm of 1, a learning rate of 0.15 (those of the tutorial whose epsilons the
+    paper prints) and plain SGD go without saying.
+    """
     options, config = run.algorithm, run.record.config
     if options["name"] == "trades":
         radius = options["epsilon"]
@@ -196,12 +216,19 @@ def label(run: Trained) -> str:
     elif options["name"] == "dpsgd":
         alone = run.part.removeprefix("dpsgd_").replace("_", " ")  # "clip only", "noise only"
         named = {
-            alone if run.part != "dpsgd" else f"epsilon {run.epsilon:.3g}": True,
-            f"sigma {options['noise_multiplier'] * options['l2_norm_clip']:g}": alone != "dpsgd",
+            alone if run.part != "dpsgd" else f"epsilon {_short(run.epsilon)}": True,
+            f"sigma C {options['noise_multiplier'] * options['l2_norm_clip']:g}": (
+                alone == "noise only"
+            ),
             f"C {options['l2_norm_clip']:g}": run.part == "dpsgd" and options["l2_norm_clip"] != 1,
+            f"rate {config['learning_rate']:g}": config["learning_rate"] != 0.15,
             str(config.get("optimizer")): config.get("optimizer", "sgd") != "sgd",
             f"weight decay {config.get('weight_decay', 0):g}": config.get("weight_decay"),
         }
     else:
         named = {run.part or options["name"]: True}
     return ", ".join(text for text, is_named in named.items() if is_named)
+
+
+def _short(epsilon: float) -> str:
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"

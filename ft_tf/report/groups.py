@@ -43,22 +43,16 @@ class Samples:
 class Group:
     """Replicates of one variant of one row.
 
-    Attributes:
-        row: id of the paper's row, of a row that we added to an exhibit, or "other/..." of a run
-            that belongs to none. Of a group that serves several, the one it was looked up by.
-        rows: all rows that it serves.
-        key: canonical text of what the replicates share.
-        finished: records of finished runs, by name.
-        failed: records of failed runs, by name.
-        repeats: how many further copies of the same run, seed included, were left out.
+    `row` is the id of the paper's row, of a row that we added to an exhibit, or "other/..." of a
+    run that belongs to none. Of a group that serves several it is the one it was looked up by.
     """
 
     row: str
-    rows: tuple[str, ...]
-    key: str
-    finished: tuple[Record, ...]
-    failed: tuple[Record, ...]
-    repeats: int = 0
+    rows: tuple[str, ...]  # all rows that it serves
+    key: str  # canonical text of what the replicates share
+    finished: tuple[Record, ...]  # by name
+    failed: tuple[Record, ...]  # by name
+    repeats: int = 0  # further copies of the same run, seed included, that were left out
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
@@ -146,10 +140,8 @@ class Group:
         """The data source with its size and remarks, so that a sample is not taken for the set."""
         data = self.records[0].data
         item = "points" if self.is_circles else "images"
-        size = data.train_examples
-        counted = f", {size:,} training {item}" if isinstance(size, int) else ""
         remarks = f" ({'; '.join(data.notes)})" if data.notes else ""
-        return f"{data.source or data.name or 'unknown source'}{counted}{remarks}"
+        return f"{data.source}, {data.train_examples:,} training {item}{remarks}"
 
     @cached_property
     def data(self) -> str:
@@ -227,10 +219,9 @@ def failure_of(record: Record) -> str:
 
 def _breakdown(record: Record) -> float | None:
     history = record.history if isinstance(record, Run) else {}
+    epochs = zip(history.get("epoch", ()), history.get("train_accuracy", ()), strict=False)
     best = 0.0
-    for epoch, accuracy in zip(
-        history.get("epoch", ()), history.get("train_accuracy", ()), strict=False
-    ):
+    for epoch, accuracy in epochs:
         if accuracy is not None and accuracy < best / 2:
             return epoch
         best = max(best, accuracy or 0.0)
@@ -286,23 +277,19 @@ def group_by_row(
 
 def rows_of(record: Record, exhibits: Collection[str]) -> list[str]:
     """Returns ids of the rows that a record serves."""
-    named = list(record.rows)
-    if isinstance(record, Circles) and record.results:  # without: failed before the first result
-        named = list(record.results)
-    known = [row for row in dict.fromkeys(named) if parts_of(row)[0] in exhibits]
-    return known or [f"{OTHER}/{_stem(record)}"]
-
-
-def _stem(record: Record) -> str:
-    """The run's name without its seed, which ends it."""
-    name, _, seed = record.name.rpartition("seed_")
-    return name.rstrip("-_") if name and seed.isdigit() else record.name
+    known = [row for row in dict.fromkeys(record.rows) if parts_of(row)[0] in exhibits]
+    if known:
+        return known
+    stem, _, seed = record.name.rpartition("seed_")
+    return [f"{OTHER}/{stem.rstrip('-_') if stem and seed.isdigit() else record.name}"]
 
 
 def _key(record: Record) -> str:
     config = without_seeds(record.config)
     if any(parts_of(row)[2] == STOPPED for row in record.rows):
-        config["stop_at_test_accuracy"] = _AT_PARTNERS_ACCURACY
+        for field in ("stop_at_test_accuracy", "stop_at_holdout_accuracy"):
+            if config.get(field):
+                config[field] = _AT_PARTNERS_ACCURACY
     shared = {
         "config": config,
         "fingerprint": record.data.fingerprint,

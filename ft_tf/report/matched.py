@@ -39,29 +39,17 @@ NATURAL_TABLES = {"table_4": "table_4", "table_5": "table_5", "table_6": "table_
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One figure of two groups.
+    """One figure of two groups; interval and p-value are None where the replicates allow none."""
 
-    Attributes:
-        first: mean of the first group.
-        second: mean of the second group.
-        difference: first minus second.
-        low: lower end of the 95% interval of the difference; None where the replicates allow none.
-        high: upper end.
-        p_value: two-sided; None likewise.
-        counts: replicates on both sides; of a paired comparison the pairs.
-        method: name of the test.
-        why_undecided: why there is no p-value; "" where there is one.
-    """
-
-    first: float
-    second: float
-    difference: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    counts: tuple[int, int]
-    method: str
-    why_undecided: str = ""
+    first: float  # mean of the first group
+    second: float  # mean of the second group
+    difference: float  # first minus second
+    low: float | None  # lower end of the 95% interval of the difference
+    high: float | None  # upper end
+    p_value: float | None  # two-sided
+    counts: tuple[int, int]  # replicates on both sides; of a paired comparison the pairs
+    method: str  # name of the test
+    why_undecided: str = ""  # why there is no p-value
 
 
 def unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:
@@ -130,11 +118,7 @@ def are_equal(first: float, second: float) -> bool:
 def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:
     """Returns the runs of another row of the same table on the same data and architecture.
 
-    Args:
-        study: any study.
-        row: row of `group`.
-        group: any group.
-        algorithm: end of the other row's id, such as "natural" or "natural_stopped/2.97".
+    `algorithm` ends the other row's id, such as "natural" or "natural_stopped/2.97".
     """
     exhibit, architecture, *_ = parts_of(row)
     for candidate in finished(study.by_row.get(f"{exhibit}/{architecture}/{algorithm}", ())):
@@ -145,25 +129,15 @@ def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:
 
 @dataclasses.dataclass(frozen=True)
 class PrivateRow:
-    """A DP row of the paper as it was run, with its matched groups; None where one was not run.
+    """A DP row of the paper as it was run, with its matched groups; None where one was not run."""
 
-    Attributes:
-        row: its id.
-        private: its runs.
-        stopped: natural runs stopped at its test accuracy, seed by seed.
-        noise_only: the same noise without clipping.
-        clip_only: clipped gradients without noise.
-        natural: the natural row of the same table.
-        tikhonov: the Tikhonov row of the same table.
-    """
-
-    row: str
-    private: Group
-    stopped: Group | None
-    noise_only: Group | None
-    clip_only: Group | None
-    natural: Group | None
-    tikhonov: Group | None
+    row: str  # its id
+    private: Group  # its runs
+    stopped: Group | None  # natural runs stopped at its test accuracy, seed by seed
+    noise_only: Group | None  # the same noise without clipping
+    clip_only: Group | None  # clipped gradients without noise
+    natural: Group | None  # the natural row of the same table
+    tikhonov: Group | None  # the Tikhonov row of the same table
 
     @property
     def noise_multiplier(self) -> float:
@@ -195,9 +169,7 @@ def private_rows(study: Study) -> list[PrivateRow]:
 def robust_pairs(study: Study, beside: str = NATURAL) -> list[tuple[str, Group, Group]]:
     """(row, TRADES group, group it is compared to) on the same data with the same architecture.
 
-    Args:
-        study: any study.
-        beside: algorithm of the other group, "natural" or "tikhonov".
+    The other group is of the algorithm `beside`, "natural" or "tikhonov".
     """
     found, seen = [], set()
     for row, groups in study.by_row.items():

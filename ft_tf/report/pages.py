@@ -79,19 +79,12 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A whole report.
-
-    Attributes:
-        study: the records and their frames.
-        sections: all exhibits, in the order of the pages.
-        skipped: why a figure was not drawn.
-        answer: opens the pages.
-    """
+    """A whole report."""
 
     study: Study
-    sections: tuple[Section, ...]
-    skipped: tuple[str, ...]
-    answer: Answer
+    sections: tuple[Section, ...]  # all exhibits, in the order of the pages
+    skipped: tuple[str, ...]  # why a figure was not drawn
+    answer: Answer  # opens the pages
 
     @property
     def data_notes(self) -> list[tuple[str, str]]:

@@ -29,34 +29,21 @@ class PaperExhibit:
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """One printed row; accuracies are fractions, and what the paper does not print is None.
+    """One printed row; accuracies are fractions, and None or "" is not printed."""
 
-    Attributes:
-        id: stable name of the row.
-        exhibit: id of the table or figure.
-        dataset: data set, "" where the paper does not say which.
-        architecture: architecture, "" where the paper does not say which.
-        algorithm: training algorithm.
-        parameter: meaning of `value`: "sigma", "epsilon_adv", "epsilon_dp", or the measure
-            "parameter_std" or "accuracy_drop_50_to_90_percent_faults" of Figures 2 and 3.
-        value: that value as printed, "" where the paper gives none.
-        train: accuracy on the training split.
-        test: accuracy on the test split.
-        generalization_error: their difference, as printed.
-        note: a remark on the row.
-    """
-
-    id: str
-    exhibit: str
+    id: str  # stable name of the row
+    exhibit: str  # id of the table or figure
     dataset: str
     architecture: str
     algorithm: str
+    # meaning of `value`: "sigma", "epsilon_adv", "epsilon_dp", or the measure "parameter_std" or
+    # "accuracy_drop_50_to_90_percent_faults" of Figures 2 and 3
     parameter: str
-    value: str
-    train: float | None
-    test: float | None
-    generalization_error: float | None
-    note: str
+    value: str  # as printed
+    train: float | None  # accuracy on the training split
+    test: float | None  # accuracy on the test split
+    generalization_error: float | None  # their difference, as printed
+    note: str  # a remark on the row
 
     @property
     def measure(self) -> float | None:

@@ -125,16 +125,7 @@ def panels(
 def draw_curve(
     axes: Axes, curve: pd.DataFrame, y: str, look: Look, label: str, *, has_band: bool = True
 ) -> None:
-    """Draws accuracies of `Study.fault_curve` against the share of faulty sites, in percent.
-
-    Args:
-        axes: a panel.
-        curve: lines of one group and target.
-        y: "mean" (accuracy) or "lost".
-        look: how.
-        label: for the legend.
-        has_band: whether the 95% band is shaded.
-    """
+    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent."""
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
@@ -144,13 +135,8 @@ def draw_curve(
 
 
 def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
-    """Title, axis names and the chance level of a panel of fault curves."""
+    """Title, axis names and, where it is known, a line at the chance level of fault curves."""
     axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
-    draw_chance(axes, chance)
-
-
-def draw_chance(axes: Axes, chance: float | None) -> None:
-    """A dotted line at the accuracy of guessing, where that is known."""
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 
@@ -171,17 +157,10 @@ def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> N
 
 
 def render(draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> dict[str, bytes]:
-    """Draws under the report's style, whatever the user's matplotlibrc says.
+    """Returns the figure that `draw` makes as format -> content of a file.
 
-    The same figure gives the same bytes: files carry no metadata. The colours of a PNG are cut to
-    a palette.
-
-    Args:
-        draw: makes the figure.
-        formats: of `FORMATS`.
-
-    Returns:
-        format -> content of the file.
+    The report's style is used, whatever the user's matplotlibrc says. The same figure gives the
+    same bytes: files carry no metadata. The colours of a PNG are cut to a palette.
     """
     style = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
     found = {}

@@ -86,24 +86,16 @@ def count(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a table, or a part of the details below each row.
+    """A column of a table, or a part of the details below each row."""
 
-    Attributes:
-        key: column of the frame, or several where a cell is made from several, as an interval is.
-        header: its name for people.
-        group: what it and its neighbours have in common, such as "paper".
-        format: makes the cell's text from the values of `key`.
-        priority: 0 is always shown; of the others the greatest is dropped first where room is
-            scarce. The README shows columns below `BRIEF`.
-        is_text: aligned to the left; so is every column whose format is `text`.
-    """
-
-    key: str | tuple[str, ...]
-    header: str
-    group: str = ""
-    format: Callable[..., str] = percent
+    key: str | tuple[str, ...]  # of the frame; several where a cell is made from several
+    header: str  # its name for people
+    group: str = ""  # what it and its neighbours have in common, such as "paper"
+    format: Callable[..., str] = percent  # makes the cell's text from the values of `key`
+    # 0 is always shown; of the others the greatest is dropped first where room is scarce. The
+    # README shows columns below `BRIEF`.
     priority: int = 0
-    is_text: bool = False
+    is_text: bool = False  # aligned to the left; so is every column whose format is `text`
 
     @property
     def is_number(self) -> bool:

@@ -7,23 +7,21 @@ be pooled is a groupby away. Accuracies are fractions; values that were not meas
 
 import collections
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
+from ft_tf.errors import RunError
+from ft_tf.records import Attack, Campaign, Record, Run
 from ft_tf.report import display_names, paper
-from ft_tf.report.display_names import CLASSES, parts_of
+from ft_tf.report.display_names import parts_of
 from ft_tf.report.groups import Group, failure_of, group_by_row
+from ft_tf.report.measures import layer_names, normalized_auc
 from ft_tf.report.replicates import band, mean_interval, mean_of
 
 TARGETS = ("weights", "units")
-LAST_RATE = 0.9
-"""Largest fault rate of `normalized_auc`."""
 NOT_PRIVATE = "no guarantee"
 
 
@@ -39,8 +37,19 @@ class Study:
 
     @cached_property
     def by_row(self) -> dict[str, tuple[Group, ...]]:
-        """Groups under the id of each row that they serve; variants in a fixed order."""
-        return group_by_row(self.records, paper.EXHIBITS)
+        """Groups under the id of each row that they serve; variants in a fixed order.
+
+        Raises:
+            RunError: a configuration lacks an option of its algorithm.
+        """
+        found = group_by_row(self.records, paper.EXHIBITS)
+        for group in (group for groups in found.values() for group in groups):
+            try:
+                _ = group.run, group.is_circles or display_names.kind(group)
+            except (KeyError, TypeError, ValueError) as error:
+                problem = f"config of its algorithm cannot be read ({error!r})"
+                raise RunError(f"record {group.records[0].name}: {problem}") from None
+        return found
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -99,10 +108,8 @@ class Study:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A line per trained run: every scalar figure, and its configuration as "config.*"."""
-        return pd.DataFrame(
-            [_run_line(group, record) for group in self.groups for record in group.records],
-            columns=None if self.groups else ["record", "group", "status", "dataset"],
-        )
+        lines = [_run_line(group, record) for group in self.groups for record in group.records]
+        return pd.DataFrame(lines, columns=None if lines else _RUN)
 
     @property
     def finished_runs(self) -> pd.DataFrame:
@@ -245,45 +252,12 @@ def is_main(group: Group) -> bool:
     return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
 
 
-def chance(dataset: str) -> float | None:
-    """Returns the accuracy of guessing, 1 / number of classes; None for an unknown data set.
-
-    >>> chance("cifar10")
-    0.1
-    """
-    return 1 / CLASSES[dataset] if dataset in CLASSES else None
-
-
-def normalized_auc(record: Run, target: str) -> float | None:
-    """Normalized accuracy under faults: share of accuracy above chance, averaged over 0 to 90%.
-
-    The area (trapezoids) under the curve of accuracy minus chance, over that without faults: 1 is
-    a model that no fault harms, 0 one that is at chance from the first fault on. A model that falls
-    to chance early has little, however small its drop from there to 90%. None where the rates do
-    not reach from 0 to 90%, or where the model is at chance without faults.
-    """
-    campaign, guess = record.faults.get(target), chance(record.config["dataset"])
-    if campaign is None or guess is None:
-        return None
-    points = sorted(zip(campaign.rates, campaign.mean, strict=True))
-    points = [(rate, mean) for rate, mean in points if rate <= LAST_RATE + 1e-9]
-    if len(points) < 2 or points[0][0] > 0 or points[-1][0] < LAST_RATE - 1e-9:
-        return None
-    rates, above = np.array(points).T
-    above = above - guess
-    if above[0] <= guess / 2:
-        return None
-    area = float((above[1:] + above[:-1]) @ np.diff(rates) / 2)
-    return area / float(rates[-1] * above[0])
-
-
-def accuracy_at(record: Run, target: str, rate: float) -> float | None:
-    """Returns the mean accuracy of one run at a fault rate; None where it was not measured."""
-    campaign = record.faults.get(target)
-    for place, measured in enumerate(campaign.rates if campaign else ()):
-        if math.isclose(measured, rate, abs_tol=1e-9):
-            return campaign.mean[place]
-    return None
+_RUN = [
+    "record", "group", "status", "dataset", "train", "test", "generalization_error",
+    "standard_deviation", "equation_10", *(f"{target}_normalized_auc" for target in TARGETS),
+    "epsilon", "private",
+]  # fmt: skip
+"""Columns of a study without runs."""
 
 
 def _run_line(group: Group, record: Run) -> dict[str, Any]:
@@ -372,18 +346,3 @@ def _attack_line(attack: Attack) -> dict[str, Any]:
 
 
 _LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
-
-
-def layer_names(entries: Sequence[LayerFault]) -> list[str]:
-    """Returns names of a run's layers that are the same for all runs of an architecture.
-
-    Keras numbers layers through a whole process: the first Dense layer of a model may be "dense" or
-    "dense_7"; here it is "dense 1".
-    """
-    made: collections.Counter[str] = collections.Counter()
-    names = []
-    for entry in entries:
-        kind = re.sub(r"_\d+$", "", entry.layer).replace("2d", "")
-        made[kind] += 1
-        names.append(f"{kind} {made[kind]}" if kind in ("dense", "conv") else kind)
-    return names

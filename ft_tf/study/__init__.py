@@ -11,7 +11,6 @@ _MODULES = {
                    "Natural", "Tikhonov", "Trades"),
     "config": ("Evaluation", "RunConfig"),
     "datasets": ("DataSource", "register", "register_file"),
-    "describe": ("summary",),
     "execution": ("check_fits", "directory_of", "limited", "run"),
     "trained_models": ("load_run",),
 }  # fmt: skip

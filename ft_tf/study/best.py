@@ -16,6 +16,7 @@ from ft_tf.data import Dataset
 from ft_tf.errors import ModelError
 from ft_tf.study.config import RunConfig
 from ft_tf.training.callbacks import Classifier
+from ft_tf.untrusted import read_npz
 
 SELECTION_IMAGES = 500
 SELECTION_STEPS = 10
@@ -122,8 +123,7 @@ def measure(
     if not applies_to(config, data):
         return None
     measured = config.evaluation
-    with np.load(directory / _WEIGHTS) as archive:
-        best = [archive[name] for name in archive.files]
+    best = list(read_npz(directory / _WEIGHTS).values())
     last = model.get_weights()
     try:
         model.set_weights(best)

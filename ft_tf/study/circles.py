@@ -4,7 +4,6 @@ import dataclasses
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from ft_tf import checks, data, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError
 from ft_tf.records import Record
+from ft_tf.study import algorithms
 from ft_tf.study import directory as runs
 from ft_tf.study.execution import count_session, environment
 from ft_tf.study.schedule import Job
-from ft_tf.training import input_noise as noise
 from ft_tf.training import small_networks as circles
+from ft_tf.untrusted import read_npz
 
 FORMS = ("fixed_data", "redrawn_data")
 NOISES = (
@@ -152,9 +152,9 @@ class _KeptChunks(dict[int, tuple[np.ndarray, np.ndarray]]):
         self._directory = directory
         for path in directory.glob("*.npz"):
             try:
-                with np.load(path) as arrays:
-                    super().__setitem__(int(path.stem), (arrays["train"], arrays["test"]))
-            except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile):
+                arrays = read_npz(path, ("train", "test"))
+                super().__setitem__(int(path.stem), (arrays["train"], arrays["test"]))
+            except (ValueError, OSError):
                 continue  # damaged: it is trained again
 
     def __setitem__(self, start: int, accuracies: tuple[np.ndarray, np.ndarray]) -> None:
@@ -190,18 +190,9 @@ _COST = 0.3
 
 
 def _row(kind: str, value: float) -> circles.CirclesRow:
-    makers = {
-        "natural": lambda: circles.CirclesRow(),
-        "additive_gaussian": lambda: circles.CirclesRow(input_noise=noise.AdditiveGaussian(value)),
-        "multiplicative_gaussian": lambda: circles.CirclesRow(
-            input_noise=noise.MultiplicativeGaussian(value)
-        ),
-        "jacobian_penalty": lambda: circles.CirclesRow(
-            jacobian_penalty=noise.AdditiveGaussian(value)
-        ),
-        "tikhonov": lambda: circles.CirclesRow(l2=value),
-    }
-    return makers[kind]()
+    algorithm = algorithms.get(kind)
+    options = [field.name for field in dataclasses.fields(algorithm)]
+    return circles.CirclesRow(**algorithm(**dict.fromkeys(options, value)).natural_arguments())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

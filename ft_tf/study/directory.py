@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_tf import records
-from ft_tf.errors import InUseError, RunError
+from ft_tf.errors import FtTfError, InUseError, RunError
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -20,6 +21,8 @@ MODEL = "model.keras"
 CHECKPOINTS = "checkpoints"
 EPOCHS_STARTED = "epochs_started.log"
 TRAINED_ON = "trained_on.log"
+
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 History = dict[str, list[float]]
 
@@ -33,7 +36,7 @@ def claimed(directory: Path) -> Iterator[None]:
 
     Raises:
         InUseError: another process holds it.
-        RunError: it cannot be written.
+        RunError: it cannot be written, or the disk becomes full while it is held.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,6 +60,15 @@ def claimed(directory: Path) -> Iterator[None]:
         lock.write(f"pid {os.getpid()} on {platform.node()}\n")
         lock.flush()
         yield
+    except Exception as error:
+        # Python, HDF5 and TensorFlow each have their own exception for a full disk.
+        full = [reason for reason in _FULL if reason in str(error)]
+        if not full or isinstance(error, FtTfError):
+            raise
+        raise RunError(
+            f"output_dir={str(directory)!r} cannot be written ({full[0]}): make room there; the "
+            "same command goes on from here"
+        ) from None
     finally:
         lock.close()
 

@@ -27,7 +27,6 @@ from ft_tf.training import strategies
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.callbacks import EpochAccuracy, NonFiniteLoss, StopAtAccuracy
 
-
 AVERAGED_MODEL = "model_averaged.keras"
 
 

@@ -1,11 +1,10 @@
-"""What all trained models share: data that stays in memory, and randomness that is replayable.
+"""The base of all trainers: data that stays in memory, and replayable randomness.
 
-`ResidentModel.fit` on arrays puts the arrays on the device once, and again where they changed in
-between. What goes through Keras's loop is an index batch per step; the compiled step gathers the
-examples itself. The order of an epoch is a function of (seed, step at which the epoch starts), so a
-run that resumes from a checkpoint of weights and optimizer sees the batches that it would have
-seen. Under a tf.distribute strategy the batches are the same, and every replica gets its part of
-each (see `replicas`).
+`ResidentModel.fit` on arrays puts the arrays on the device once, and again if they changed in
+between. Keras's loop gets an index batch per step; the compiled step gathers the examples itself.
+The order of an epoch is a function of (seed, step at which the epoch starts), so a run that resumes
+from a checkpoint of weights and optimizer sees the same batches. Under a tf.distribute strategy the
+batches are the same too, and every replica gets a part of each (see `replicas`).
 """
 
 import contextlib
@@ -35,10 +34,10 @@ def _without_autotuning() -> tf.data.Options:
 
 
 def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
-    """Whether a tensor made of an array still has its bytes: the array may be changed in place."""
+    """Returns True if a tensor made of an array still has its bytes, which may change in place."""
     kind = np.dtype(held.dtype.as_numpy_dtype)
     if kind.hasobject:
-        return False  # strings: what stands in such an array is no text
+        return False  # strings: such an array holds pointers
     # A tensor on the CPU lends its memory, of NumPy's own types; from another device it is copied.
     lends = "device:CPU:" in held.device and kind.isbuiltin == 1
     values = np.asarray(memoryview(held)) if lends else held.numpy()
@@ -51,7 +50,7 @@ def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
 
 
 def _from_logit(metric: Any) -> Any:
-    """A metric as `compile` takes it; "accuracy" with its threshold at 0."""
+    """Returns a metric for `compile`; "accuracy" with its threshold at 0."""
     if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
         return keras.metrics.BinaryAccuracy(metric, threshold=0.0)
     return metric
@@ -98,7 +97,7 @@ class ResidentModel(keras.Model):
         self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """The trained model's logits."""
+        """Returns the trained model's logits."""
         return self.model(inputs, training=training)
 
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
@@ -136,9 +135,9 @@ class ResidentModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement gradient_step")
 
     def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
-        """int64 [2] seed of one use of randomness at one step, for tf.random.stateless_*.
+        """Returns the int64 [2] seed of one use of randomness at a step, for tf.random.stateless_*.
 
-        Replicas of a distribution strategy have seeds of their own; the first one's is that of
+        Replicas of a distribution strategy have different seeds; the first one's is that of
         training without a strategy.
         """
         replica = tf.distribute.get_replica_context()
@@ -151,7 +150,7 @@ class ResidentModel(keras.Model):
     def index_batches(
         self, size: int, batch_size: int, first_step: int
     ) -> tuple[tf.data.Dataset, int]:
-        """Index batches of consecutive epochs from `first_step` on, and the steps of one epoch.
+        """Returns index batches of consecutive epochs from `first_step` on, and steps per epoch.
 
         Each epoch is a permutation of all `size` examples, cut into batches; the last one may be
         smaller.
@@ -183,7 +182,7 @@ class ResidentModel(keras.Model):
 
         Raises:
             ArgumentError: arrays of different lengths, a batch larger than the data, no labels, or
-                a Keras argument that cannot be honoured on resident data.
+                a Keras argument that has no effect on resident data.
         """
         self.check_compiled()
         checks.check_positive_integer(epochs=epochs)
@@ -265,7 +264,7 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"optimizer=None: {type(self).__name__} needs compile first")
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses arrays that `fit` cannot train on; subclasses add their own checks.
+        """Rejects arrays that `fit` cannot train on; subclasses add their own checks.
 
         Raises:
             ArgumentError: the arrays cannot be used.
@@ -275,14 +274,14 @@ class ResidentModel(keras.Model):
         self.check_labels(y)
 
     def check_labels(self, y: np.ndarray) -> None:
-        """Refuses labels that cannot be trained on or evaluated; subclasses say which.
+        """Rejects labels that cannot be trained on or evaluated; subclasses say which.
 
         Raises:
             ArgumentError: the labels cannot be used.
         """
 
     def check_dataset(self, dataset: tf.data.Dataset) -> None:
-        """Refuses a tf.data input, as far as the shapes of its elements tell.
+        """Rejects a tf.data input, as far as the shapes of its elements tell.
 
         Raises:
             ArgumentError: the model does not take them.
@@ -330,7 +329,7 @@ class ResidentModel(keras.Model):
                 self.train_function = self.test_function = self.predict_function = None
 
     def _holds(self, x: np.ndarray, y: np.ndarray) -> bool:
-        """Whether these arrays, as they are now, were checked and put on the device before."""
+        """Returns True if these arrays, unchanged, were checked and put on the device before."""
         if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
             return False
         return all(map(_same_bytes, self._examples, (x, y)))
@@ -353,8 +352,7 @@ class ResidentModel(keras.Model):
             x, y = (tf.gather(part, data) for part in self._examples)
         # At the end of an input of unknown length there is no batch, and must be no step.
         with tf.control_dependencies(tf.nest.flatten((x, y))):
-            # Read here and now: the variable itself would be read anew at each use, even after the
-            # update.
+            # Read now: the variable itself would be read at each use, even after the update.
             step = tf.cast(self.optimizer.iterations.read_value(), tf.int64)
             logits = self.gradient_step(x, y, step)
         self.compiled_metrics.update_state(y, logits)

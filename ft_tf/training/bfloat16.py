@@ -1,4 +1,4 @@
-"""Whether bfloat16 is multiplied in hardware here; where it is not, mixed precision is slow."""
+"""Hardware support of bfloat16: without it mixed precision is slow."""
 
 import functools
 import pathlib
@@ -14,7 +14,7 @@ _FAST_CAPABILITY = (8, 0)
 
 
 def processor_flags(cpu_info: str) -> frozenset[str]:
-    r"""The instruction sets that the text of /proc/cpuinfo lists.
+    r"""Returns the instruction sets in the text of /proc/cpuinfo.
 
     >>> sorted(processor_flags("model name\t: X\nflags\t\t: fpu avx512f avx512_bf16\n"))
     ['avx512_bf16', 'avx512f', 'fpu']
@@ -29,12 +29,12 @@ def processor_flags(cpu_info: str) -> frozenset[str]:
 
 @functools.cache
 def bfloat16_is_fast() -> bool | None:
-    """Whether the device that TensorFlow trains on multiplies bfloat16 in hardware.
+    """Returns True if the device that TensorFlow trains on multiplies bfloat16 in hardware.
 
     A GPU answers by its compute capability (8.0 and later), a processor by its flags on Linux.
 
     Returns:
-        True or False; None where the system does not tell (no Linux, no details of the GPU).
+        True or False; None if it is unknown (no Linux, no details of the GPU).
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

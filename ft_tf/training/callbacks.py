@@ -1,4 +1,4 @@
-"""Keras callbacks: accuracy after every epoch as it should be measured, and early ends."""
+"""Keras callbacks: accuracy of the whole splits after every epoch, and early stopping."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ft_tf import checks, metrics
 from ft_tf._compat import keras
 
 Classifier = Callable[[], keras.Model]
-"""Gives the model to measure, with its weights of now: what is trained may compute in bfloat16."""
+"""Returns the model to evaluate, with its current weights: the trained one may use bfloat16."""
 
 
 def _measured(callback: keras.callbacks.Callback, classifier: Classifier | None) -> keras.Model:
@@ -22,14 +22,14 @@ def _measured(callback: keras.callbacks.Callback, classifier: Classifier | None)
 class EpochAccuracy(keras.callbacks.Callback):
     """Adds train_accuracy and test_accuracy to each epoch's logs (Figure 1's curves).
 
-    Both are measured after the epoch, in inference mode, on the arrays as they are: unlike the
-    running accuracy of `fit`, which averages over a model in change.
+    Both are computed after the epoch, in inference mode, on the arrays without augmentation; the
+    running accuracy of `fit` averages over changing weights.
 
     Args:
         train: (x, y) of the training split.
         test: (x, y) of the test split.
         batch_size: examples per forward pass.
-        classifier: what is measured; the model that is trained where left out.
+        classifier: returns the model to evaluate; the trained model by default.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class EpochAccuracy(keras.callbacks.Callback):
         self._batch_size = batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, and puts the figures where later callbacks and History find them."""
+        """Evaluates, and adds the accuracies to the logs of later callbacks and History."""
         model = _measured(self, self._classifier)
         for name, (x, y) in self._splits.items():
             value = metrics.accuracy(model, x, y, batch_size=self._batch_size)
@@ -55,17 +55,17 @@ class EpochAccuracy(keras.callbacks.Callback):
 
 
 class StopAtAccuracy(keras.callbacks.Callback):
-    """Ends training as soon as the accuracy on the given examples reaches a level.
+    """Stops training as soon as the accuracy on the given examples reaches a level.
 
-    It looks after each of the first steps, when accuracy rises by points at a time, and less often
-    later: after step n again n / 32 steps further on, 16 at most. Steps that one call of the
-    compiled program runs together are not parted: compile with steps_per_execution=1.
+    It evaluates after each of the first steps, when accuracy rises by points at a time, and less
+    often later: after step n again n / 32 steps further on, 16 at most. Compile with
+    steps_per_execution=1, since steps of one execution cannot be separated.
 
     Args:
         examples: (x, y), all of which are evaluated each time, in inference mode.
         accuracy: the level, a fraction.
         batch_size: examples per forward pass.
-        classifier: what is measured; the model that is trained where left out.
+        classifier: returns the model to evaluate; the trained model by default.
     """
 
     def __init__(
@@ -82,32 +82,32 @@ class StopAtAccuracy(keras.callbacks.Callback):
         self._examples = examples
         self._accuracy = accuracy
         self._batch_size = batch_size
-        self._next_look = 1
+        self._next_evaluation = 1
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Goes on looking where an interrupted training would have looked."""
+        """Continues with the evaluations that an interrupted training would have made."""
         del logs
-        self._plan_look()
+        self._plan_evaluation()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures where a look is due, and stops where the level is reached."""
+        """Evaluates if an evaluation is due, and stops if the level is reached."""
         del batch, logs
-        if int(self.model.optimizer.iterations) < self._next_look:
+        if int(self.model.optimizer.iterations) < self._next_evaluation:
             return
-        self._plan_look()
+        self._plan_evaluation()
         model = _measured(self, self._classifier)
         found = metrics.accuracy(model, *self._examples, batch_size=self._batch_size)
         if found >= self._accuracy:
             self.model.stop_training = True
 
-    def _plan_look(self) -> None:
-        """Sets the first step to look after that is still to come."""
+    def _plan_evaluation(self) -> None:
+        """Sets the next step to evaluate after."""
         taken = int(self.model.optimizer.iterations)
-        while self._next_look <= taken:
-            self._next_look += max(1, min(_STEPS_BETWEEN_LOOKS, self._next_look // 32))
+        while self._next_evaluation <= taken:
+            self._next_evaluation += max(1, min(_MOST_STEPS_BETWEEN, self._next_evaluation // 32))
 
 
-_STEPS_BETWEEN_LOOKS = 16
+_MOST_STEPS_BETWEEN = 16
 
 
 class NonFiniteLoss(keras.callbacks.Callback):
@@ -124,11 +124,11 @@ class NonFiniteLoss(keras.callbacks.Callback):
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers where training is."""
+        """Stores the number of the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the running mean of the loss, which a single bad step spoils for good."""
+        """Checks the running mean of the loss, which stays non-finite after a single bad step."""
         loss = (logs or {}).get("loss")
         if self.failure is None and loss is not None and not math.isfinite(loss):
             self.failure = {

@@ -1,4 +1,4 @@
-"""Settings that a compiled step has read: they cannot change under it."""
+"""Settings that a compiled step has read, and that must not change afterwards."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from ft_tf.errors import ArgumentError
 class Fixed:
     """An attribute that is set once, in `__init__`; later assignments are refused.
 
-    A training step is traced into a graph, and keeps the numbers that it saw then: a new value
-    would be shown and not used.
+    A training step is traced into a graph with the values at that time: a new value would be shown
+    and not used.
 
     >>> class Trainer:
     ...     beta = Fixed()
@@ -26,7 +26,7 @@ class Fixed:
     """
 
     def __init__(self, *, of: str | None = None) -> None:
-        """Of the attribute `of`, which holds several settings, it shows the one of its own name."""
+        """Makes an attribute, or a view of the same attribute of the object in attribute `of`."""
         self._of = of
 
     def __set_name__(self, owner: type, name: str) -> None:

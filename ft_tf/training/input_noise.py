@@ -1,4 +1,4 @@
-"""Gaussian noise on the inputs of training, the paper's second regulariser (section 4.1)."""
+"""Gaussian noise on the training inputs, the paper's second regulariser (section 4.1)."""
 
 import dataclasses
 
@@ -20,11 +20,11 @@ class AdditiveGaussian:
         checks.check_non_negative(sigma=self.sigma)
 
     def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Noisy inputs: a function of `seed` (two integers) alone."""
+        """Returns noisy inputs, a function of `x` and `seed` (two integers) alone."""
         return x + self.sigma * tf.random.stateless_normal(tf.shape(x), seed, dtype=x.dtype)
 
     def variance(self, x: tf.Tensor) -> tf.Tensor:
-        """Variance of the noise on each entry of `x`."""
+        """Returns the variance of the noise on each entry of `x`."""
         return tf.fill(tf.shape(x), tf.constant(self.sigma**2, x.dtype))
 
 
@@ -42,11 +42,11 @@ class MultiplicativeGaussian:
         checks.check_non_negative(sigma=self.sigma)
 
     def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Noisy inputs: a function of `seed` (two integers) alone."""
+        """Returns noisy inputs, a function of `x` and `seed` (two integers) alone."""
         return x * (1 + self.sigma * tf.random.stateless_normal(tf.shape(x), seed, dtype=x.dtype))
 
     def variance(self, x: tf.Tensor) -> tf.Tensor:
-        """Variance of the noise on each entry of `x`."""
+        """Returns the variance of the noise on each entry of `x`."""
         return self.sigma**2 * tf.square(x)
 
 

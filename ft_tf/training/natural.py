@@ -1,4 +1,4 @@
-"""Natural training, with what may be added to it: Tikhonov, input noise, a Jacobian penalty."""
+"""Natural training, with optional Tikhonov penalty, input noise and Jacobian penalty."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,9 +25,9 @@ Augmentation = Callable[..., tf.Tensor]
 
 
 class SupervisedModel(ResidentModel):
-    """What natural and TRADES training share: the loss, augmentation, and the update.
+    """The base of natural and TRADES training: the loss, augmentation, and the update.
 
-    compile() without a loss takes the cross-entropy from logits; any Keras loss may stand there.
+    compile() without a loss takes the cross-entropy from logits; any Keras loss may be given.
     """
 
     weight_decay = Fixed()
@@ -61,16 +61,16 @@ class SupervisedModel(ResidentModel):
         super().compile(optimizer, loss, **kwargs)
 
     def check_dataset(self, dataset: tf.data.Dataset) -> None:
-        """Refuses labels that the loss cannot take, before training."""
+        """Rejects labels that the loss cannot take, before training."""
         super().check_dataset(dataset)
         check_label_spec(self.loss, self.model, dataset)
 
     def check_labels(self, y: np.ndarray) -> None:
-        """Refuses labels that the loss has no output for."""
+        """Rejects labels that the loss has no output for."""
         check_labels_of(self.loss, self.model, y)
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The batch as training sees it: augmented where asked, a function of (seed, step)."""
+        """Returns the augmented batch, a function of (x, seed, step)."""
         if self.augmentation is None:
             return x
         return self.augmentation(x, seed=self.stream_seed(AUGMENTATION_STREAM, step))
@@ -83,21 +83,21 @@ class SupervisedModel(ResidentModel):
         *,
         regularizers: list[tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """The compiled loss plus penalties and the model's own regularisers; tracked as `loss`.
+        """Returns the compiled loss plus penalties and the model's regularisers; tracked as `loss`.
 
         Args:
             y: labels [n, ...].
             logits: the model's outputs in training mode.
             penalties: scalars to be added.
-            regularizers: `model.losses` as they stood after the pass that gave the logits; needed
-                where another pass came between, which puts its own in their place.
+            regularizers: `model.losses` after the pass that gave the logits; needed if another
+                pass came between, which replaces them.
         """
         if regularizers is None:
             regularizers = self.model.losses
         return self.compiled_loss(y, logits, regularization_losses=[*penalties, *regularizers])
 
     def update(self, tape: tf.GradientTape, loss: tf.Tensor, examples: tf.Tensor) -> None:
-        """One optimizer step on the mean loss of so many examples.
+        """Takes one optimizer step on the mean loss of `examples` examples.
 
         Weight decay adds weight_decay * w to the gradient of each weight. That is the coupled decay
         of torch.optim.SGD, biases and scales included: it goes through momentum, unlike the decay
@@ -123,7 +123,7 @@ class NaturalModel(SupervisedModel):
 
         mean loss(f(x'), y) + l2 * sum over kernels |W|^2 + Jacobian penalty,   x' = noise(x),
 
-    with fresh noise at each step, and none outside training.
+    with noise resampled at every step, and none outside training.
 
     Args:
         model: a Keras 2 classifier that gives logits.
@@ -137,7 +137,7 @@ class NaturalModel(SupervisedModel):
         seed: fixes data order, augmentation and noise.
 
     Raises:
-        ArgumentError: a negative coefficient, or something that is no noise.
+        ArgumentError: a negative coefficient, or an object that is not a noise.
         ModelError: not a Keras 2 model.
     """
 
@@ -168,7 +168,7 @@ class NaturalModel(SupervisedModel):
         self.jacobian_penalty = jacobian_penalty
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """One step of descent on the loss of the class's docstring; gives the logits."""
+        """Takes one step on the loss of the class's docstring; returns the logits."""
         x = self.augment(x, step)
         if self.input_noise is not None:
             x = self.input_noise(x, self.stream_seed(NOISE_STREAM, step))

@@ -1,4 +1,4 @@
-"""What kind of passes a model has: whether they depend on mode or batch, and what compiles them."""
+"""Properties of a model's passes: purity (no dependence on mode or batch), and gain from XLA."""
 
 from ft_tf._compat import keras, tf
 
@@ -26,10 +26,10 @@ _GRAPH_MODELS = keras.Sequential.__mro__[:2]  # Sequential and Functional, which
 
 
 def passes_are_pure(model: keras.layers.Layer) -> bool:
-    """True when every layer is known to give the same in training and inference, alone or batched.
+    """Returns True if every layer depends neither on the mode nor on the rest of the batch.
 
-    A layer that is not known (a subclass, a Lambda, a model with its own call) counts as impure:
-    that costs time and never correctness.
+    An unknown layer (a subclass, a Lambda, a model with its own call) counts as impure, which costs
+    time and never correctness.
     """
     if type(model) not in _GRAPH_MODELS:
         return type(model) in _PURE_LAYERS
@@ -37,10 +37,10 @@ def passes_are_pure(model: keras.layers.Layer) -> bool:
 
 
 def gains_from_xla(model: keras.layers.Layer) -> bool:
-    """True when XLA makes an attack on this model faster: a network of Dense layers, on CPU.
+    """Returns True if XLA makes an attack on this model faster: a network of Dense layers, on CPU.
 
-    Its matrix products are small, and what lies between them costs as much: XLA fuses that. It
-    makes convolutions on a processor several times slower.
+    Its matrix products are small, and the operations between them, which XLA fuses, cost as much.
+    XLA makes convolutions on a processor several times slower.
     """
     if tf.config.get_visible_devices("GPU"):
         return False

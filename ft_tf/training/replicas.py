@@ -1,4 +1,4 @@
-"""One training on several devices: equal parts of each batch, and gradients weighted by them.
+"""Training on several devices: equal parts of each batch, and gradients weighted by them.
 
 Under a tf.distribute strategy the batches are those of one device, in the same order; each replica
 gets an even part of each. Replicas average over their own parts and TensorFlow sums the gradients,
@@ -13,12 +13,12 @@ from ft_tf.errors import ArgumentError
 
 
 def is_spread(model: keras.Model) -> bool:
-    """Whether a model was made within the scope of a strategy with several replicas."""
+    """Returns True if a model was made within the scope of a strategy with several replicas."""
     return model.distribute_strategy.num_replicas_in_sync > 1
 
 
 def part_weight(examples: tf.Tensor) -> tf.Tensor:
-    """By what a replica's mean gradient is multiplied: its examples over their mean number.
+    """Returns the weight of a replica's mean gradient: its examples over their mean number.
 
     Args:
         examples: number of examples of this replica.
@@ -41,7 +41,7 @@ def share_out(
     batch_size: int,
     strategy: tf.distribute.Strategy,
 ) -> tf.distribute.DistributedDataset:
-    """The examples of index batches, an even part of each batch for each replica, in order.
+    """Returns the examples of index batches, an even part of each for each replica, in order.
 
     Args:
         batches: batches of indices, the same in every process of the strategy.

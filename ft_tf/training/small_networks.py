@@ -1,8 +1,8 @@
-"""The circles study (Table 3): hundreds of small networks trained together as one program.
+"""Hundreds of small networks trained together as one program, for the circles study (Table 3).
 
 Each network is Dense(hidden, relu) -> Dense(1) on points of the plane, trained with Adam on the
-binary cross-entropy of one full batch an epoch: what Keras's fit does in half a minute a network.
-Networks lie side by side in the last axis of every array, so that each operation runs over all
+binary cross-entropy of one full batch an epoch, for which Keras's fit needs half a minute a
+network. The last axis of every array is that of the networks, so that each operation runs over all
 of them, and the epochs are a loop inside one compiled program.
 """
 
@@ -20,7 +20,7 @@ from ft_tf.training.input_noise import InputNoise
 from ft_tf.training.small_networks_program import Coefficients, evaluate_networks, train_networks
 
 REPLICATES_PER_CHUNK = 8
-"""Replicates whose networks run side by side: their state stays in a core's cache.
+"""Replicates whose networks run together: their state stays in a core's cache.
 
 A chunk draws its noise together, so another number here gives other noise.
 """
@@ -30,10 +30,10 @@ Array = npt.NDArray[np.floating]
 
 @dataclasses.dataclass(frozen=True)
 class CirclesRow:
-    """How one row of the study trains its networks; all off: natural training.
+    """The training of one row of the study; natural training by default.
 
     Attributes:
-        input_noise: fresh at every epoch, on the training points only.
+        input_noise: resampled at every epoch, on the training points only.
         jacobian_penalty: the noise whose second-order equivalent is added to the loss
             (`penalties.jacobian_penalty`).
         l2: coefficient of sum |W|^2 over both kernels (keras.regularizers.L2).
@@ -103,8 +103,8 @@ def train_circles(
     """Trains `replicates` networks for every row, each from its own initial weights.
 
     Adam has Keras's formula and defaults (beta 0.9 and 0.999, epsilon 1e-7). Points [n, 2] are the
-    same for all replicates; points [replicates, n, 2] are each replicate's own (data drawn again),
-    the same for all rows either way. The result does not depend on `threads`. The program is
+    same for all replicates; points [replicates, n, 2] are each replicate's own, the same for all
+    rows either way. The result does not depend on `threads`. The program is
     compiled for n training points in a time proportional to n (ten seconds for 30).
 
     Args:
@@ -119,9 +119,9 @@ def train_circles(
         learning_rate: Adam's.
         seed: fixes initial weights and noise.
         threads: chunks of networks trained at once; by default one for each core.
-        chunks: accuracies (train, test) of finished chunks by their first replicate. What is there
-            is not trained again, what is trained is added: kept on disk, an interrupted study goes
-            on from it. It must stem from the same arguments, `threads` apart.
+        chunks: accuracies (train, test) of finished chunks by their first replicate. These are not
+            trained again, and new ones are added: kept on disk, it lets an interrupted study
+            resume. It must stem from the same arguments, `threads` apart.
         progress: called with the finished share, before the first chunk and after every one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The compiled program of `circles`: forward, backward and Adam over networks side by side.
+"""The compiled program of `small_networks`: forward, backward and Adam over all networks.
 
 Arrays end in the axis of networks. The kernel [2, hidden] of a network is `weights`, its bias
 `offsets`, the second layer's kernel `heads` and bias `thresholds`.
@@ -49,7 +49,7 @@ class Sums(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Coefficients:
-    """What each network is trained with, float32 [g] each; replicates of a row are neighbours.
+    """The coefficients of each network, float32 [g] each; replicates of a row are neighbours.
 
     Attributes:
         replicates: of each row; networks at this distance have the same draws of noise.
@@ -138,7 +138,7 @@ def _evaluation_program(networks: Networks, x: tf.Tensor) -> tf.Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _training_program(used: tuple[str, ...], replicates: int) -> Any:
-    """The compiled loop over epochs, without the terms of coefficients that are not in `used`."""
+    """Returns the compiled loop over epochs, without the terms of coefficients not in `used`."""
 
     @tf.function(jit_compile=True)
     def program(

@@ -1,4 +1,4 @@
-"""The strategies of tf.distribute that a training can run under, by name."""
+"""The strategies of tf.distribute for training, by name."""
 
 import contextlib
 import dataclasses
@@ -20,11 +20,11 @@ _EXAMPLE = (
 
 @dataclasses.dataclass(frozen=True)
 class Peers:
-    """The processes of a multi_worker training, as this one knows them.
+    """The processes of a multi_worker training.
 
     Attributes:
-        count: how many.
-        index: number of this one; 0 is the chief, which writes the run's directory.
+        count: their number.
+        index: number of this process; 0 is the chief, which writes the run's directory.
     """
 
     count: int
@@ -42,8 +42,8 @@ def peers(tf_config: str | None) -> Peers:
     """
     if not tf_config:
         raise ArgumentError(
-            "strategy='multi_worker' needs TF_CONFIG in the environment of every process, with an "
-            f"index of its own: {_EXAMPLE}"
+            "strategy='multi_worker' needs TF_CONFIG in the environment of every process, with a "
+            f"different index each: {_EXAMPLE}"
         )
     try:
         fields = parse_json(tf_config.encode())
@@ -67,7 +67,7 @@ def peers(tf_config: str | None) -> Peers:
 
 
 def this_process() -> Peers:
-    """What TF_CONFIG in the environment says.
+    """Returns the processes that TF_CONFIG in the environment names.
 
     Raises:
         ArgumentError: as `peers`.
@@ -76,10 +76,10 @@ def this_process() -> Peers:
 
 
 def make(name: str) -> tf.distribute.Strategy | None:
-    """The strategy of that name, None for "none"; call it before TensorFlow computes anything.
+    """Returns the strategy of that name, None for "none"; call it before TensorFlow computes.
 
-    "mirrored" takes all GPUs of this machine, or all logical processors' devices where it has none.
-    "multi_worker" waits until the processes that TF_CONFIG names have all come.
+    "mirrored" takes all GPUs of this machine, or all logical CPU devices without a GPU.
+    "multi_worker" waits until all processes that TF_CONFIG names have started.
 
     Raises:
         ArgumentError: an unknown name, or a TF_CONFIG that cannot be used.
@@ -97,19 +97,19 @@ def make(name: str) -> tf.distribute.Strategy | None:
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process is the one that writes the run's directory."""
+    """Returns True in the process that writes the run's directory."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
     return this_process().index == 0
 
 
 def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager[Any]:
-    """The strategy's scope; nothing without one."""
+    """Returns the strategy's scope, or an empty context without one."""
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def name_of(strategy: tf.distribute.Strategy | None) -> str:
-    """The name by which `make` made it."""
+    """Returns the name of a strategy that `make` made."""
     if strategy is None:
         return "none"
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -117,7 +117,7 @@ def name_of(strategy: tf.distribute.Strategy | None) -> str:
 
 
 def describe(strategy: tf.distribute.Strategy | None) -> dict[str, Any]:
-    """What a record's environment says of a strategy: nothing without one."""
+    """Returns the entries of a strategy in a record's environment: none without one."""
     if strategy is None:
         return {}
     return {"strategy": name_of(strategy), "replicas": strategy.num_replicas_in_sync}

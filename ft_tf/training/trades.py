@@ -31,7 +31,7 @@ _PARTS = ("natural_loss", "kl")
 
 @dataclasses.dataclass(frozen=True)
 class NormalizedMnistExample:
-    """A setting of TRADES in pixels; `normalized_mnist_example` says where it comes from.
+    """A setting of TRADES in pixels; see `normalized_mnist_example` for its source.
 
     Attributes:
         normalization: (mean, std): the model sees (x - mean) / std; architectures.build takes it.
@@ -52,14 +52,14 @@ class NormalizedMnistExample:
     bounds: tuple[float, float]
 
     def trades_arguments(self) -> dict[str, Any]:
-        """The keyword arguments that make a TradesModel train so."""
+        """Returns the keyword arguments of `TradesModel`."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["normalization"]
         return values | {"inputs_within_bounds": False}
 
 
 def normalized_mnist_example() -> NormalizedMnistExample:
-    """The TRADES authors' MNIST example, translated from its normalised inputs to pixels.
+    """Returns the TRADES authors' MNIST example, translated from normalised inputs to pixels.
 
     The example feeds z = (x - 0.1307) / 0.3081 to the network and runs the attack on z: epsilon
     0.1, 10 steps of 0.02, start noise 0.001, z' clamped to [0, 1]; beta is 1. With
@@ -95,14 +95,14 @@ class TradesModel(SupervisedModel):
          activations as they are in the pass of f(x) for the first term.
       3. an optimizer step on the loss.
 
-    Where no layer depends on its batch or on the mode, f(x) is computed once and serves the attack
-    and both terms of the loss. Otherwise (batch normalisation, dropout, layers that are not known)
-    the passes are those of the original: the attack first, then f(x) for the first term, f(x'),
-    and f(x) again for the KL, each of the three in training mode. Batch-norm statistics move with
-    each of the three, and never with the attack's.
+    If no layer depends on its batch or on the mode, f(x) is computed once for the attack and both
+    terms of the loss. Otherwise (batch normalisation, dropout, unknown layers) the passes are those
+    of the original: the attack first, then f(x) for the first term, f(x'), and f(x) again for the
+    KL, each of the three in training mode. Batch-norm statistics are updated by each of the three,
+    and never by the attack.
 
-    In mixed precision the attack's first gradient is taken in float32: that of the low precision is
-    rounding, and the attack would be another one (see `attacks.precision`).
+    In mixed precision the attack's first gradient is computed in float32: in low precision it is
+    mere rounding (see `attacks.precision`).
 
     beta = 0 leaves natural training, with the same randomness: there is no attack. epsilon = 0
     gives x' = x.
@@ -116,8 +116,8 @@ class TradesModel(SupervisedModel):
         distance: "l_inf" or "l_2".
         seed: fixes data order, augmentation and the attack's start.
         bounds: lowest and highest input.
-        inputs_within_bounds: whether `fit` refuses arrays with images outside the bounds. Where
-            it does not, the attack clamps them to the box, even out of their ball.
+        inputs_within_bounds: whether `fit` rejects arrays with images outside the bounds. If not,
+            the attack clamps them to the box, even out of their ball.
         start_noise: standard deviation of the noise that the attack starts with.
         augmentation: callable(images, seed=...), before the attack.
         weight_decay: added to gradients as weight_decay * w, for every trainable weight.
@@ -175,12 +175,12 @@ class TradesModel(SupervisedModel):
         self.kl = keras.metrics.Mean(name="kl")
 
     def attack(self, x: tf.Tensor, natural_logits: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The points x' that step number `step` trains on; a function of (seed, step)."""
+        """Returns the points x' that step number `step` trains on; a function of (seed, step)."""
         dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
         noise = self.start_noise * tf.random.stateless_normal(
             tf.shape(x), self.stream_seed(ATTACK_STREAM, step), dtype=dtype
         )
-        # Without noise the KL's gradient is 0, and only the very same pass gives it as 0.
+        # Without noise the KL's gradient is 0, which only the very same pass computes exactly.
         fast = self.start_noise > 0
 
         def ascend(x: tf.Tensor, natural_logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -205,16 +205,16 @@ class TradesModel(SupervisedModel):
         return self.model(x, training=False)
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """One TRADES step; gives the natural logits."""
+        """Takes one TRADES step; returns the natural logits."""
         x = self.augment(x, step)
         pure = passes_are_pure(self.model)
         adversarial = None
         if self.beta and not pure:
-            # Before any pass in training mode moves the statistics that inference reads.
+            # Before a pass in training mode updates the statistics that inference reads.
             adversarial = self.attack(x, self.model(x, training=False), step)
         with tf.GradientTape() as tape:
             logits = self.model(x, training=True)
-            regularizers = list(self.model.losses)  # each further pass puts its own in their place
+            regularizers = list(self.model.losses)  # the next pass replaces them
             penalties = []
             if self.beta:
                 if adversarial is None:
@@ -232,28 +232,28 @@ class TradesModel(SupervisedModel):
         return logits
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Refuses arrays that TRADES cannot train on.
+        """Rejects arrays that TRADES cannot train on.
 
         Raises:
             ArgumentError: images outside the bounds or not finite, or labels out of range.
-            ModelError: a model that does not give one row of logits per image.
+            ModelError: the model does not give one row of logits per image.
         """
         if not self.model.built:
             self.model(tf.convert_to_tensor(x[:1]), training=False)
         super().check_arrays(x, y)
-        # float32's range stands for no bounds: what is not finite is refused all the same.
+        # No bounds: use the range of float32, so that non-finite values are still rejected.
         widest = float(np.finfo(np.float32).max) / 4
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
         check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """As Keras's; the parts of the training loss are no measure of validation data."""
+        """As Keras's, without the parts of the training loss, which validation does not compute."""
         results = super().test_step(data)
         return {name: value for name, value in results.items() if name not in _PARTS}
 
 
 def mean_divergence(natural_logits: tf.Tensor, adversarial_logits: tf.Tensor) -> tf.Tensor:
-    """Mean KL of the batch, float32 at least."""
+    """Returns the mean KL of the batch, float32 at least."""
     dtype = tf.float64 if natural_logits.dtype == tf.float64 else tf.float32
     return tf.reduce_mean(
         kl_divergence(tf.cast(natural_logits, dtype), tf.cast(adversarial_logits, dtype))

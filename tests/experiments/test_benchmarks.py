@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.benchmarks import memory, timer
-from experiments.benchmarks.dpsgd import CONTENDERS, benchmark_dpsgd
-from experiments.benchmarks.faults import HALF_WIDTH, benchmark_faults, interval_figures
+from experiments.benchmarks import dpsgd, faults, memory, timer, trades
+from experiments.benchmarks.faults import HALF_WIDTH, interval_figures
 from experiments.benchmarks.operations import operations_of
-from experiments.benchmarks.trades import benchmark_trades
 from ft_tf import architectures
 from ft_tf.errors import ArgumentError, RunError
 
@@ -47,13 +45,13 @@ def test_operations_of_a_dense_network():
 
 @pytest.mark.slow
 def test_rows_of_dpsgd():
-    rows = benchmark_dpsgd(
+    rows = dpsgd.run(
         architecture="fmnist_dnn",
         batch_size=4,
         steps=2,
         rounds=2,
         seconds=0.1,
-        contenders=CONTENDERS[:6],
+        contenders=dpsgd.CONTENDERS[:6],
     )
     names = ["plain", "fit", "plain_l2", "tikhonov", "fast", "reference"]
     assert [row["contender"] for row in rows] == names
@@ -83,7 +81,7 @@ def test_peak_memory_includes_freed_memory():
 
 @pytest.mark.slow
 def test_memory_is_that_of_one_training_each():
-    rows = memory.benchmark_memory(architecture="fmnist_dnn", batch_size=64, rounds=1)
+    rows = memory.run(architecture="fmnist_dnn", batch_size=64, rounds=1)
     assert [(row["contender"], row["batch_size"]) for row in rows] == [("plain", 64), ("fast", 64)]
     plain, fast = rows
     assert plain["above_plain_mb"] == 0
@@ -100,7 +98,7 @@ def test_a_training_that_fails_is_named():
 
 @pytest.mark.slow
 def test_rows_of_trades_and_the_arithmetic_of_a_step_of_ten_attack_steps():
-    found = benchmark_trades(architecture="fmnist_dnn", batch_size=4, seconds=0.01, rounds=2)
+    found = trades.run(architecture="fmnist_dnn", batch_size=4, seconds=0.01, rounds=2)
     rows = {row["part"]: row for row in found}
     assert list(rows) == [
         "plain step", "TRADES step", "TRADES fit", "natural pass", "attack step", "outer passes",
@@ -151,9 +149,9 @@ def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: benchmark_trades(architecture="fmnist_dnn", batch_size=0), "batch_size=0"),
-        (lambda: benchmark_trades(architecture="fmnist_dnn", seconds=0.0), "seconds=0.0"),
-        (lambda: benchmark_faults(rounds=0), "rounds=0"),
+        (lambda: trades.run(architecture="fmnist_dnn", batch_size=0), "batch_size=0"),
+        (lambda: trades.run(architecture="fmnist_dnn", seconds=0.0), "seconds=0.0"),
+        (lambda: faults.run(rounds=0), "rounds=0"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -87,6 +87,39 @@ def test_a_reader_that_has_gone_is_no_error(arguments, tmp_path):
     assert (process.returncode, stderr) == (0, "")
 
 
+CLOSED = "error: standard output is closed: redirect it, to /dev/null if nobody reads it\n"
+FULL = "error: output cannot be written (No space left on device): make room\n"
+EPSILON = "compute_epsilon --noise_multiplier=1.1 --epochs=1"
+WRONG = "compute_epsilon --noise_multiplier=-1"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "stdout", "stderr"),
+    [
+        (f"{EPSILON} >&-", 2, "", CLOSED),
+        (f"{EPSILON} >/dev/full", 2, "", FULL),
+        (f"{EPSILON} 2>&-", 0, "epsilon", ""),
+        (f"{EPSILON} 2>/dev/full", 0, "epsilon", ""),
+        (f"{EPSILON} >&- 2>&- <&-", 2, "", ""),
+        (f"{EPSILON} >/dev/full 2>/dev/full", 2, "", ""),
+        (f"{WRONG} 2>&-", 2, "", ""),
+        ("compute_epsilon --help >/dev/full", 2, "", FULL),
+        ("train --epochs=0 2>&-", 2, "", ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line_or_a_code(
+    command, code, stdout, stderr, tmp_path
+):
+    done = subprocess.run(
+        ["bash", "-c", f"exec {sys.executable} -m experiments.{command}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(forked.ROOT)},
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, stderr)
+    assert stdout in done.stdout and bool(stdout) == bool(done.stdout)
+    assert not list(tmp_path.iterdir())
+
+
 STUDY = """
 import os, sys, time
 from pathlib import Path

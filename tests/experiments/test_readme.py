@@ -42,7 +42,7 @@ def is_cheap(block):
 
 @pytest.fixture(scope="module")
 def users_directory(tmp_path_factory):
-    """A directory with the model file that the README speaks of: of Keras 3, with a softmax."""
+    """A directory with the README's files: a Keras 3 model with a softmax, and images."""
     directory = tmp_path_factory.mktemp("readme")
     layers = keras_3.layers
     model = keras_3.Sequential(
@@ -54,6 +54,9 @@ def users_directory(tmp_path_factory):
         ]
     )
     model.save(directory / "my_model.keras")
+    rng = np.random.default_rng(0)
+    x, y = rng.random((300, 8, 8), dtype=np.float32), np.arange(300) % 3
+    np.savez(directory / "mine.npz", x_train=x, y_train=y, x_test=x[:60], y_test=y[:60])
     return directory
 
 

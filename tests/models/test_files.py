@@ -10,7 +10,7 @@ import pytest
 
 import ft_tf
 from ft_tf import faults
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 
 KERAS = {"2": keras, "3": keras_3}
@@ -206,3 +206,92 @@ def test_a_name_without_the_suffix_is_not_guessed_at(tmp_path):
     shutil.move(tmp_path / "model.keras", tmp_path / "model.zip")
     with pytest.raises(ModelError, match=r"it is not a \.keras file"):
         ft_tf.load_model(tmp_path / "model.zip")
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_an_hdf5_file_loads(version, tmp_path):
+    path = tmp_path / "model.h5"
+    original = classifier(version)
+    original.save(path)
+    np.testing.assert_allclose(ft_tf.load_model(path)(X), np.asarray(original(X)), atol=1e-6)
+
+
+def test_functions_of_tensorflow_that_only_compute_load(tmp_path):
+    start = keras.Input((6,))
+    moved = tf.nn.relu(tf.reshape(start + 1.0, [-1, 2, 3])) * 2.0
+    joined = tf.concat([moved[:, :1], 1.0 - tf.math.softplus(moved)], axis=1)
+    model = keras.Model(start, keras.layers.Dense(3)(keras.layers.Flatten()(joined)))
+    for name in ("model.keras", "model.h5"):
+        model.save(tmp_path / name)
+        np.testing.assert_array_equal(ft_tf.load_model(tmp_path / name)(X), model(X))
+
+
+def layers_of_all_kinds(layers):
+    image = (8, 8, 3)
+    return {
+        "preprocessing": (image, [
+            layers.Rescaling(1 / 255), layers.Normalization(mean=[0.1] * 3, variance=[1.0] * 3),
+            layers.Resizing(10, 10), layers.CenterCrop(6, 6),
+        ]),
+        "convolutions": (image, [
+            layers.SeparableConv2D(4, 2, padding="same", depthwise_regularizer="l2"),
+            layers.BatchNormalization(), layers.ReLU(max_value=6.0),
+            layers.DepthwiseConv2D(2, depthwise_constraint="max_norm"),
+            layers.LeakyReLU(), layers.GlobalAveragePooling2D(),
+        ]),
+        "recurrent": ((5, 4), [layers.LSTM(3, return_sequences=True), layers.GRU(3)]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", KERAS)
+@pytest.mark.parametrize("kind", layers_of_all_kinds(keras.layers))
+def test_layers_of_all_kinds_load(kind, version, tmp_path):
+    module = KERAS[version]
+    shape, layers = layers_of_all_kinds(module.layers)[kind]
+    if version == "3" and kind == "preprocessing":
+        layers = layers[:2]  # the others have no counterpart in Keras 2
+    model = module.Sequential([module.Input(shape), *layers])
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).random((2, *shape), np.float32)
+    loaded = ft_tf.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(x), np.asarray(model(x)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_vocabulary_in_the_file_loads(tmp_path):
+    start = keras.Input((1,), dtype="string")
+    found = keras.layers.StringLookup(vocabulary=["a/b", "c"], output_mode="one_hot")(start)
+    model = keras.Model(start, keras.layers.Dense(2)(found))
+    model.save(tmp_path / "model.keras")
+    x = tf.constant([["c"], ["a/b"], ["d"]])
+    np.testing.assert_array_equal(ft_tf.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_a_compiled_model_inside_a_model_loads(tmp_path):
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    inner.compile("adam", "mse")
+    start = keras.Input((6,))
+    model = keras.Model(start, keras.layers.Add()([inner(start), inner(start * 2.0)]))
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ft_tf.load_model(tmp_path / "model.keras")(X), model(X))
+
+
+def test_a_registered_layer_that_is_refused_is_told_the_true_reason(tmp_path):
+    """It may load, and has no counterpart in Keras 2; a name that is not registered is shown."""
+
+    @KERAS["3"].saving.register_keras_serializable("hostile_test")
+    class Doubling(KERAS["3"].layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    path = tmp_path / "model.keras"
+    module = KERAS["3"]
+    module.Sequential([module.Input((6,)), Doubling(name="twice")]).save(path)
+    with pytest.raises(ModelError, match=r"layer 'twice' \(Doubling\) is a class of its own"):
+        ft_tf.load_model(path)
+    rewritten(
+        path,
+        lambda config: config["config"]["layers"][1].update(registered_name="other>Doubling"),
+    )
+    wanted = r"not registered here as 'other>Doubling': register it with keras\.saving\.|of the mod"
+    with pytest.raises(ModelError, match=wanted):
+        ft_tf.load_model(path)

@@ -7,7 +7,7 @@ from scipy import stats
 from ft_tf.privacy import batch_sizes
 from ft_tf.privacy.batch_sizes import examine
 
-WHAT = {"told": "poisson", "whole_passes": False, "complete": True}
+WHAT = {"stated": "poisson", "whole_passes": False, "complete": True}
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_batches_of_all_examples_are_passes():
     assert found.sampling == "shuffle"  # of which epsilon is the same: q is 1
 
 
-def test_told_shuffled_but_uneven():
-    found = examine([[30, 28, 30]], num_examples=100, batch_size=30, **WHAT | {"told": "shuffle"})
+def test_stated_shuffled_but_uneven():
+    found = examine([[30, 28, 30]], num_examples=100, batch_size=30, **WHAT | {"stated": "shuffle"})
     assert found.sampling == "unknown"
     assert "28 to 30 examples" in found.reason
 
 
 def test_a_pass_that_was_cut_short_is_not_held_against_the_number_of_examples():
-    cut = {"num_examples": 100, "batch_size": 20, "told": "shuffle", "whole_passes": True}
+    cut = {"num_examples": 100, "batch_size": 20, "stated": "shuffle", "whole_passes": True}
     passes = [[20] * 5, [20] * 2]
     assert examine(passes, complete=False, **cut).sampling == "shuffle"
     assert examine(passes, complete=True, **cut).sampling == "unknown"

@@ -1,8 +1,11 @@
-"""Plausible records; nothing here is trained."""
+"""Plausible records as JSON values, which tests may change; nothing here is trained."""
 
 import copy
 import hashlib
 import math
+
+from ft_tf import records
+from ft_tf.report.tidy import Study
 
 SIGMAS = {"natural": 0.06, "tikhonov": 0.024, "trades": 0.11, "dpsgd": 0.045}
 OPTIONS = {
@@ -52,36 +55,60 @@ LAYERS = {
 PRIVACY = {
     "noise_multiplier": 1.1,
     "sampling": "poisson",
+    "sampling_probability": 0.04,
     "steps": 240,
+    "passes": 10,
     "private": True,
     "epsilon_claimed": 4.5,
+    "gap_bound_claimed": 0.45,
     "epsilon_paper": 5.25,
+    "order_paper": 6.0,
     "epsilon_rdp": 4.75,
+    "order_rdp": 6.0,
     "epsilon_pld": 4.5,
     "epsilon_shuffled": 54.0,
     "epsilon_replace_one": 6.0,
     "theorem_1_as_printed": 189.6,
     "theorem_1_replace_one": None,
     "gap_bound": 0.45,
+    "gap_bound_shuffled": 0.9,
     "reasons": {"theorem_1_replace_one": "dp-accounting 0.4.3 refuses it"},
     "delta": 1e-5,
+    "noise_seed_fixed": True,
+    "noise_seed_published": True,
+    "engine": "fast",
+    "phases": [],
+    "bound_says_something": {},
+    "gap_bound_method": "total variation",
+    "warnings": [],
     "statement": "DP-SGD with Poisson sampling:\nepsilon 5.25 at delta 1e-05 <own>.",
 }
 
 
-def campaign(rates, start, shift):
+def typed(fields):
+    """The dataclass of a record's JSON values; every rule of the schema is checked."""
+    return records.from_dict(copy.deepcopy(fields), where=fields["name"])
+
+
+def study_of(*fields):
+    """A study of records given as JSON values."""
+    return Study(map(typed, fields))
+
+
+def campaign(target, rates, start, shift):
     means = [start - shift * rate**2 for rate in rates]
     return {
+        "target": target,
         "rates": list(rates),
-        "faults": [round(1000 * rate) for rate in rates],
+        "faults": [1e5 * rate for rate in rates],
         "mean": means,
         "standard_deviation": [0.01] * len(rates),
-        "low": [mean - 0.01 for mean in means],
-        "high": [mean + 0.01 for mean in means],
+        "low": [max(0.0, mean - 0.01) for mean in means],
+        "high": [min(1.0, mean + 0.01) for mean in means],
         "trials": 5,
         "images": 1000,
         "seed": 0,
-        "sites": 1000,
+        "sites": 100_000,
         "method": "Student t, mean",
         "unit": "fault set",
         "level": 0.95,
@@ -172,8 +199,8 @@ def make_paper_run(*, shift=0.7, numbered_from=0, **arguments):
     }
     return record | {
         "faults": {
-            "weights": campaign(LOG_RATES, test, shift),
-            "units": campaign(LOG_RATES, test, 0.8 * shift),
+            "weights": campaign("weights", LOG_RATES, test, shift),
+            "units": campaign("units", LOG_RATES, test, 0.8 * shift),
         },
         "layer_faults": layer_faults(architecture, test, shift, numbered_from=numbered_from),
         "robustness": [pgd, apgd],
@@ -277,7 +304,7 @@ def make_run(
             "train": train,
             "test": test,
             "generalization_error": train - test,
-            "test_interval": [test - 0.02, test + 0.02],
+            "test_interval": [test - 0.02, min(1.0, test + 0.02)],
         },
         "parameters": {
             "standard_deviation": sigma,
@@ -286,8 +313,8 @@ def make_run(
             "bin_counts": counts,
         },
         "faults": {
-            "weights": campaign([0.0, 0.1, 0.3, 0.5, 0.7, 0.9], test, 0.7),
-            "units": campaign([0.0, 0.1, 0.3, 0.5, 0.7, 0.9], test, 0.5),
+            "weights": campaign("weights", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9], test, 0.7),
+            "units": campaign("units", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9], test, 0.5),
         },
         "robustness": [
             {
@@ -300,7 +327,6 @@ def make_run(
                 "robust_interval": [test / 4 - 0.02, test / 4 + 0.02],
                 "parameters": {},
                 "warnings": [],
-                "train_robust_accuracy": None,
             }
         ],
         "layer_faults": {},
@@ -321,24 +347,35 @@ def make_failed(**arguments):
         "accuracy": None,
         "parameters": None,
         "faults": {},
+        "layer_faults": {},
         "robustness": [],
     }
 
 
+BEST = {
+    "epoch": 7,
+    "test_accuracy": 0.86,
+    "robust_accuracy": 0.5,
+    "attack_steps": 50,
+    "selected_on": "other test images",
+}
+
+
 def make_circles(*, results, form="fixed_data", name="circles-fixed", **changes):
+    replicates = len(next(iter(results.values()))["train"])
     record = {
         key: value
         for key, value in make_run(dataset="circles", row=None).items()
         if key not in OF_A_RUN
     }
-    config = {"dataset": "circles", "replicates": 3, "form": form, "seed": 0}
+    config = {"dataset": "circles", "replicates": replicates, "form": form, "seed": 0}
     record |= {
         "kind": "circles",
         "name": name,
         "rows": list(results),
         "config": config,
         "deviations": [],
-        "replicates": 3,
+        "replicates": replicates,
         "form": form,
         "results": results,
     }

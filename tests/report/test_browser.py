@@ -5,6 +5,7 @@ Needs Debian's chromium (apt-get install chromium).
 
 import chromium
 import pytest
+from factory import typed
 
 from ft_tf import records, report
 
@@ -28,7 +29,7 @@ def browser():
 def page_file(tmp_path_factory, whole_study):
     directory = tmp_path_factory.mktemp("report")
     for record in whole_study:
-        records.write(directory / record["name"], record)
+        records.write(directory / record["name"], typed(record))
     report.build(directory)
     return directory / "report.html"
 

@@ -1,12 +1,16 @@
 """Single layers: means over seeds by hand, and names that survive Keras's counting."""
 
-import pytest
+from types import SimpleNamespace
 
-from ft_tf.report import layers, views
+import pytest
+from factory import study_of
+
+from ft_tf.report import measures
+from ft_tf.report.exhibits import layers
 
 
 def lines_of(records):
-    return layers.layer_frame(records).to_dict("records")
+    return layers.layer_frame(study_of(*records), "fmnist_dnn").to_dict("records")
 
 
 def test_layers_of_seeds_are_pooled_though_keras_numbers_on(paper_run):
@@ -42,7 +46,7 @@ def test_units_have_no_output_layer(paper_run):
 
 def test_names_of_one_kind_are_counted_and_others_kept():
     names = ("whole model", "conv2d_3", "conv2d_4", "dense_9", "logits", "conv_1")
-    assert layers.layer_names([{"layer": name} for name in names]) == [
+    assert measures.layer_names([SimpleNamespace(layer=name) for name in names]) == [
         "whole model", "conv 1", "conv 2", "dense 1", "logits", "conv 3",
     ]  # fmt: skip
 
@@ -54,11 +58,11 @@ def test_runs_without_layers_have_no_lines(run):
 def test_the_view_has_a_row_per_run_and_target_and_the_whole_model_first(paper_run):
     records = [paper_run(seed=seed, test=0.9 + seed / 100) for seed in range(3)]
     records.append(paper_run(row="table_5/fmnist_dnn/tikhonov", algorithm="tikhonov"))
-    frame = layers.layer_frame(records)
-    view = views.layers(frame, architecture="fmnist_dnn")
-    assert [row[1] for row in view.rows] == ["weights", "units"] * 2
+    (exhibit,) = layers.Layers().parts(study_of(*records))
+    view = exhibit.table(study_of(*records))
+    assert [row.cells[1] for row in view.rows] == ["weights", "units"] * 2
     headers = [column.header for column in view.columns]
     assert headers == ["run", "stuck at 0", "whole model", "dense 1", "dense 2", "logits", "n"]
-    assert view.rows[0][2].startswith("73.50 ±")  # 91 - 17.5
-    assert view.rows[1][5] == "-"  # units have no output layer
-    assert view.rows[0][-1] == "3"
+    assert view.rows[0].cells[2].startswith("73.50 ±")  # 91 - 17.5
+    assert view.rows[1].cells[5] == "-"  # units have no output layer
+    assert view.rows[0].cells[-1] == "3"

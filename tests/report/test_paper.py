@@ -21,8 +21,9 @@ def test_every_line_of_the_csv_is_reachable_by_its_id():
     for line, row in zip(LINES, paper.all_rows(), strict=True):
         assert paper.row(row.id) is row
         assert paper.is_row(row.id)
-        for name in ("train_accuracy", "test_accuracy", "generalization_error"):
-            value = getattr(row, name)
+        columns = {"train_accuracy": row.train, "test_accuracy": row.test}
+        columns["generalization_error"] = row.generalization_error
+        for name, value in columns.items():
             assert (value is None) == (line[name] == "")
             if value is not None:
                 assert 100 * value == pytest.approx(float(line[name]), abs=1e-9)
@@ -48,14 +49,14 @@ def test_every_line_of_the_csv_is_reachable_by_its_id():
 )
 def test_ids_that_records_carry(id, train, test, gap):
     row = paper.row(id)
-    printed = (row.train_accuracy, row.test_accuracy, row.generalization_error)
+    printed = (row.train, row.test, row.generalization_error)
     assert printed == pytest.approx((train / 100, test / 100, gap / 100), abs=1e-12)
 
 
 def test_printed_gaps_are_the_printed_differences():
     for row in paper.all_rows():
-        if row.train_accuracy is not None:
-            difference = row.train_accuracy - row.test_accuracy
+        if row.train is not None:
+            difference = row.train - row.test
             assert row.generalization_error == pytest.approx(difference, abs=1.01e-4), row.id
 
 

@@ -6,12 +6,12 @@ import conftest
 import numpy as np
 import pytest
 
+from experiments._summary import summary
 from ft_tf import attacks, metrics, models, records
 from ft_tf._compat import keras
 from ft_tf.study import algorithms, best
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
-from ft_tf.study.describe import summary
 from ft_tf.study.execution import directory_of, run
 
 CONFIG = c.RunConfig(

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from experiments._summary import summary
 from ft_tf import attacks, faults, metrics, models, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
-from ft_tf.study.describe import summary
 from ft_tf.study.evaluation import fault_campaign
 from ft_tf.study.execution import directory_of, run
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from experiments import _tensorboard as tensorboard
 from ft_tf._compat import tf
 from ft_tf.study import config as c
-from ft_tf.study import tensorboard
 from ft_tf.study.execution import run
 
 CONFIG = c.RunConfig(

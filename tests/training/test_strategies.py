@@ -60,7 +60,7 @@ def test_differential_privacy_is_refused_within_a_strategy():
     inputs = keras.Input((2,))
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-        with pytest.raises(ArgumentError, match="every replica would add noise of its own"):
+        with pytest.raises(ArgumentError, match="every replica would add separate noise"):
             DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
 
 

@@ -38,44 +38,27 @@ T = TypeVar("T", bound="Exhibit")
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """A figure of an exhibit.
+    """A figure of an exhibit."""
 
-    Attributes:
-        name: of the file, without ending.
-        caption: what it shows, also for those who cannot see it.
-        draw: makes it; raises RunError where there is nothing to draw.
-    """
-
-    name: str
-    caption: str
-    draw: Callable[[], Figure]
+    name: str  # of the file, without ending
+    caption: str  # what it shows, also for those who cannot see it
+    draw: Callable[[], Figure]  # makes it; raises RunError where there is nothing to draw
 
 
 class Exhibit:
-    """A table, and the figures that belong to it. Subclasses override what they need.
+    """A table, and the figures that belong to it. Subclasses override what they need."""
 
-    Attributes:
-        name: names its files and its anchor on the page.
-        title: heading.
-        columns: of the table; empty for figures alone, and for data that is only written as CSV.
-        details: what is given below each row.
-        note: sentence below the table; our exhibits have theirs in templates/notes/KIND.j2.
-        kind: names that template; the name of the exhibit unless several share it.
-        order: place on the page.
-        is_long: folded on the HTML page where it has many rows; report.md leaves out its details.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[Column] = ()
-    details: Sequence[Column] = (
+    name: str  # names its files and its anchor on the page
+    title: str  # heading
+    columns: Sequence[Column] = ()  # empty for figures alone, and for data only written as CSV
+    details: Sequence[Column] = (  # given below each row
         Column("data", "data", format=text),
         Column("rows", "rows", format=text),
     )
-    note: str = ""
-    kind: str = ""
-    order: int = 100
-    is_long: bool = True
+    note: str = ""  # below the table; our exhibits have theirs in templates/notes/KIND.j2
+    kind: str = ""  # names that template; "" for the name of the exhibit
+    order: int = 100  # place on the page
+    is_long: bool = True  # folded on the HTML page; report.md leaves out its details
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""
@@ -145,7 +128,7 @@ EXHIBITS: dict[str, Exhibit] = {}
 
 
 def register(exhibit: T) -> T:
-    """Adds an exhibit to every report of this process; a second one of a name replaces the first."""
+    """Adds an exhibit to every report of this process; of two with one name the later counts."""
     EXHIBITS[exhibit.name] = exhibit
     return exhibit
 

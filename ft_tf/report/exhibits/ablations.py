@@ -12,10 +12,11 @@ from ft_tf.report.display_names import CONTROLS, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.matched import PrivateRow, match, private_rows
+from ft_tf.report.measures import accuracy_at, chance, normalized_auc
 from ft_tf.report.plot_styles import FAMILIES, Look
 from ft_tf.report.replicates import deviation, mean_of
 from ft_tf.report.table import count, text
-from ft_tf.report.tidy import TARGETS, Study, accuracy_at, chance, finished, normalized_auc
+from ft_tf.report.tidy import TARGETS, Study, finished
 
 RATES = (0.1, 0.5, 0.9)
 _Drawn = list[tuple[Group, Look]]
@@ -58,7 +59,7 @@ class Ablations(Exhibit):
             for rate, priority in ((10, 4), (50, 0), (90, 3))
         ),
         *(
-            Column(f"{target}_normalized_auc", target, "normalized accuracy", priority=2)
+            Column(f"{target}_normalized_auc", target, "normalized", priority=2)
             for target in TARGETS
         ),
         Column("replicates", "n", format=count),
@@ -154,7 +155,7 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
                 has_band = "apart" not in title
                 if len(curve):
                     plot_styles.draw_curve(panel, curve, "mean", look, look.name, has_band=has_band)
-            guess = chance(drawn[0][0].config["dataset"])
+            guess = chance(drawn[0][0].records[0])
             plot_styles.finish_fault_panel(panel, f"{target}", guess)
             panel.set_title(f"{title}: {target}")
         panel_row[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.03))

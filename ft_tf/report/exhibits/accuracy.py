@@ -134,20 +134,15 @@ def own_epsilon(group: Group) -> dict[str, Any]:
     algorithm, stated = group.config.get("algorithm") or {}, group.privacy
     if "noise_multiplier" not in algorithm:
         return {}
-    sampling = stated.sampling if stated and stated.sampling else algorithm.get("sampling")
-    name = "epsilon_shuffled" if sampling == "shuffle" else "epsilon_paper"
-    epsilon = getattr(stated, name, None)
-    accounting = _SAMPLING.get(sampling, sampling)
-    if epsilon is None:
-        reasons = (stated.reasons if stated else None) or {}
-        accounting = reasons.get(name) or "no figure on record"
-    return {
-        "noise_multiplier": algorithm["noise_multiplier"],
-        "epsilon": epsilon,
-        "epsilon_accounting": accounting,
-        "epsilon_tight": stated.epsilon_pld if stated and sampling == "poisson" else None,
-        "delta": stated.delta if stated else algorithm.get("delta"),
-    }
+    cells = {"noise_multiplier": algorithm["noise_multiplier"], "delta": algorithm.get("delta")}
+    if stated is None:
+        return {**cells, "epsilon_accounting": "no figure on record"}
+    name = "epsilon_shuffled" if stated.sampling == "shuffle" else "epsilon_paper"
+    epsilon, reason = getattr(stated, name), stated.reasons.get(name, "no figure on record")
+    accounting = _SAMPLING.get(stated.sampling, stated.sampling) if epsilon is not None else reason
+    tight = stated.epsilon_pld if stated.sampling == "poisson" else None
+    figures = {"epsilon": epsilon, "epsilon_tight": tight, "delta": stated.delta}
+    return {**cells, **figures, "epsilon_accounting": accounting}
 
 
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
@@ -227,6 +222,7 @@ def _deviations(unit: str, *values: float) -> str:
 class Accuracy(Exhibit):
     """A table of the paper with our runs, or our runs that belong to no table ("other")."""
 
+    kind = "accuracy"
     columns = (
         Column("paper_row", "row", format=text),
         Column("paper_train", "train", "paper", priority=2),

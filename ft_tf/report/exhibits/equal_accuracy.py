@@ -8,8 +8,9 @@ import pandas as pd
 from ft_tf.records import Run
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.matched import PrivateRow, are_equal, by_seed, paired, private_rows
+from ft_tf.report.measures import accuracy_at, normalized_auc
 from ft_tf.report.table import count, signed_plus_minus, text
-from ft_tf.report.tidy import TARGETS, Study, accuracy_at, normalized_auc
+from ft_tf.report.tidy import TARGETS, Study
 
 RATES = (0.1, 0.5, 0.9)
 _PARTS = {"private": "first", "stopped": "second", "difference": "difference",

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ft_tf.errors import RunError
-from ft_tf.records import Run
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.exhibits import (
     Column,
@@ -22,12 +21,11 @@ from ft_tf.report.exhibits import (
     text,
 )  # fmt: skip
 from ft_tf.report.groups import Group
+from ft_tf.report.measures import chance, is_at_chance, normalized_auc
 from ft_tf.report.replicates import deviation, mean_interval, mean_of
 from ft_tf.report.table import interval, is_missing
-from ft_tf.report.tidy import TARGETS, accuracy_at, chance, normalized_auc
+from ft_tf.report.tidy import TARGETS
 
-_AT_CHANCE = 0.1
-"""A model is at chance where less than this share of its accuracy above chance is left."""
 _LOG_RATE = 0.05  # rates up to here are what the log axis is for
 _MIN_LOG_RATES = 3
 
@@ -75,15 +73,6 @@ class EpsilonFt(Exhibit):
         return frame.groupby(keys, sort=False).mean().reset_index().drop(columns="key")
 
 
-def is_at_chance(record: Run, target: str, rate: float = 0.5) -> bool:
-    """Whether at a fault rate less than a tenth of the accuracy above chance is left."""
-    clean, faulty = (accuracy_at(record, target, where) for where in (0.0, rate))
-    guess = chance(record.config["dataset"])
-    if clean is None or faulty is None or guess is None:
-        return False
-    return faulty - guess < _AT_CHANCE * (clean - guess)
-
-
 def _warning(lost: float, seeds: int) -> str:
     if is_missing(lost) or not lost:
         return ""
@@ -99,14 +88,14 @@ class FaultTolerance(Exhibit):
     columns = (
         Column("run", "run", format=text),
         Column("target", "stuck at 0", format=text),
-        Column("accuracy_at_0", "0%", "accuracy at faults of"),
-        Column("accuracy_at_10", "10%", "accuracy at faults of", priority=1),
-        Column("accuracy_at_50", "50%", "accuracy at faults of"),
-        Column("accuracy_at_90", "90%", "accuracy at faults of"),
-        Column("drop_50_to_90", "ours", "drop 50 to 90%"),
-        Column("paper_drop", "paper", "drop 50 to 90%"),
+        Column("accuracy_at_0", "0%", "at faults"),
+        Column("accuracy_at_10", "10%", "at faults", priority=1),
+        Column("accuracy_at_50", "50%", "at faults"),
+        Column("accuracy_at_90", "90%", "at faults"),
+        Column("drop_50_to_90", "ours", "drop"),
+        Column("paper_drop", "paper", "drop"),
         Column(("drop_low", "drop_high"), "of the drop", "95% interval", interval, 3),
-        Column("normalized_auc", "under faults", "normalized accuracy", priority=2),
+        Column("normalized_auc", "AUC", "normalized", priority=2),
         Column("replicates", "n", format=count),
     )
     details = (
@@ -180,11 +169,13 @@ def draw_faults(study: Study, architecture: str) -> Figure:
         plot_styles.draw_curve(axes[0][place], curve, "mean", look, label)
         if is_log and len(low := low_rates(curve)):
             plot_styles.draw_curve(axes[1][place], low, "lost", look, label)
-    guess = chance(next(iter(curves))[0].config["dataset"])
+    guess = chance(next(iter(curves))[0].records[0])
     for place, target in enumerate(TARGETS):
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
-        if is_log:
+        if is_log and axes[1][place].lines:
             _finish_log_panel(axes[1][place], target)
+        elif is_log:
+            axes[1][place].set_axis_off()
     plot_styles.legend_below(figure, [panel for row in axes for panel in row])
     return figure
 
@@ -195,7 +186,7 @@ def low_rates(curve: pd.DataFrame) -> pd.DataFrame:
     A rate below one over the number of sites has no faulty site: a point that shows "nothing lost"
     there is no measurement.
     """
-    is_low = (curve["rate"] > 0) & (curve["rate"] <= _LOG_RATE) & (curve["faults"] > 0)
+    is_low = (curve["rate"] > 0) & (curve["rate"] <= _LOG_RATE) & (curve["faults"] >= 1)
     low = curve[is_low & curve["lost"].notna()]
     return low if len(low) >= _MIN_LOG_RATES else low.iloc[:0]
 

@@ -107,7 +107,7 @@ class Layers(Exhibit):
             Column("run", "run", format=text),
             Column("target", "stuck at 0", format=text),
             *(
-                Column(layer, layer, "accuracy with faults in", _cell, place)
+                Column(layer, layer, "faults in", _cell, place)
                 for place, layer in enumerate(dict.fromkeys(frame["layer"]))
             ),
             Column("replicates", "n", format=count),

@@ -41,7 +41,7 @@ class Orderings(Exhibit):
     columns = (
         Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "", _pair,
                is_text=True),
-        Column(("exhibit", "form"), "data", "", _data, is_text=True),
+        Column(("exhibit", "form"), "data", "", _data, 1, is_text=True),
         Column("paper_difference", "paper", "difference", points),
         Column("difference", "ours", "difference", points),
         Column("p_holm", "p (Holm)", format=number_2),

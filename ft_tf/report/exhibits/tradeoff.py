@@ -61,29 +61,23 @@ def strongest(study: Study, group: Group) -> pd.DataFrame:
     )
 
 
-def run_frame(study: Study) -> pd.DataFrame:
-    """A line per finished run: what the trade-off figure shows.
+class TradeoffRuns(Exhibit):
+    """The trade-off run by run; only as CSV.
 
     `robust` is the accuracy under the strongest of the attacks on the run's group, see `strongest`;
     `epsilon` is the one that the run claims, missing where there is no finite one.
     """
-    attacked = pd.concat([strongest(study, group) for group in study.trained] or [pd.DataFrame()])
-    runs = study.finished_runs
-    if not len(runs):
-        return pd.DataFrame(columns=["dataset", "weights_normalized_auc"])
-    found = runs.merge(attacked, on="record", how="left")
-    columns = ["data", "dataset", "architecture", "kind", "run", "seed", *_FIGURES, "attacks",
-               "attack_epsilon", "attack_images", "private", "record"]  # fmt: skip
-    return found.reindex(columns=columns)
-
-
-class TradeoffRuns(Exhibit):
-    """The trade-off run by run; only as CSV."""
 
     name = "tradeoff_runs"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return run_frame(study)
+        attacked = [strongest(study, group) for group in study.trained]
+        columns = ["data", "dataset", "architecture", "kind", "run", "seed", *_FIGURES, "attacks",
+                   "attack_epsilon", "attack_images", "private", "record"]  # fmt: skip
+        if not attacked:
+            return pd.DataFrame(columns=columns)
+        found = study.finished_runs.merge(pd.concat(attacked), on="record", how="left")
+        return found.reindex(columns=columns)
 
 
 class Tradeoff(Exhibit):
@@ -95,8 +89,8 @@ class Tradeoff(Exhibit):
         Column("run", "run", format=text),
         Column("test", "test", "accuracy"),
         Column("generalization_error", "gap"),
-        Column("weights_normalized_auc", "weights", "normalized accuracy under faulty"),
-        Column("units_normalized_auc", "units", "normalized accuracy under faulty", priority=1),
+        Column("weights_normalized_auc", "weights", "normalized"),
+        Column("units_normalized_auc", "units", "normalized", priority=1),
         Column("robust", "accuracy", "attacked"),
         Column("attacked", "n", "attacked", lambda n: count(n or None), 2),
         Column("epsilon", "epsilon", "claimed", number_3),
@@ -142,7 +136,7 @@ def draw_tradeoff(study: Study) -> Figure:
 
     Up: normalized accuracy under weight faults. Colours are families of algorithms.
     """
-    frame = run_frame(study)
+    frame = TradeoffRuns().frame(study)
     frame = frame[frame["weights_normalized_auc"].notna()]
     if not len(frame):
         raise RunError("no trade-off figure: no finished run has fault curves")

@@ -12,7 +12,6 @@ from ft_tf.report.exhibits import Exhibit, Plot, Study, per_architecture, regist
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import mean_of
-from ft_tf.report.tidy import chance
 
 _SERIES = ("train_accuracy", "test_accuracy", "accuracy")
 
@@ -40,11 +39,10 @@ def draw_curves(study: Study, architecture: str) -> Figure:
     looks = plot_styles.looks(list(histories))
     where = display_names.describe_architecture(architecture)
     title = f"{where}: accuracy, train solid, test dashed; star: best under attack"
-    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=3.6, width=7.0)
+    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=5.0, width=7.0)
     for group, history in histories.items():
         _draw(axes[0], group, history, looks[group.key])
     axes[0].set(xlabel="epoch", ylabel="accuracy, %")
-    plot_styles.draw_chance(axes[0], chance(next(iter(histories)).config["dataset"]))
     plot_styles.legend_below(figure, axes, columns=2)
     return figure
 

@@ -26,10 +26,10 @@ class Natural(Algorithm):
         """Returns the trainer."""
         from ft_tf.training.natural import NaturalModel
 
-        return NaturalModel(model, **self._arguments(), **shared_arguments(config))
+        return NaturalModel(model, **self.natural_arguments(), **shared_arguments(config))
 
-    def _arguments(self) -> dict[str, Any]:
-        """Arguments of the trainer that are the algorithm's own."""
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns the arguments that natural training with penalties and noise takes from it."""
         return {}
 
 
@@ -60,7 +60,8 @@ class Tikhonov(Natural):
         """The coefficient."""
         return (f"l2 {self.l2:g}",)
 
-    def _arguments(self) -> dict[str, Any]:
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns its own part."""
         return {"l2": self.l2}
 
 
@@ -98,10 +99,11 @@ class AdditiveGaussian(_GaussianNoise):
     name: ClassVar[str] = "additive_gaussian"
     label: ClassVar[str] = "additive noise"
 
-    def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import input_noise as noise
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns its own part."""
+        from ft_tf.training import input_noise
 
-        return {"input_noise": noise.AdditiveGaussian(self.sigma)}
+        return {"input_noise": input_noise.AdditiveGaussian(self.sigma)}
 
 
 @register
@@ -112,10 +114,11 @@ class MultiplicativeGaussian(_GaussianNoise):
     name: ClassVar[str] = "multiplicative_gaussian"
     label: ClassVar[str] = "multiplicative noise"
 
-    def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import input_noise as noise
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns its own part."""
+        from ft_tf.training import input_noise
 
-        return {"input_noise": noise.MultiplicativeGaussian(self.sigma)}
+        return {"input_noise": input_noise.MultiplicativeGaussian(self.sigma)}
 
 
 @register
@@ -130,7 +133,8 @@ class JacobianPenalty(_GaussianNoise):
         """With a backward pass for every class."""
         return 3.0 * (1.0 + classes)
 
-    def _arguments(self) -> dict[str, Any]:
-        from ft_tf.training import input_noise as noise
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns its own part."""
+        from ft_tf.training import input_noise
 
-        return {"jacobian_penalty": noise.AdditiveGaussian(self.sigma)}
+        return {"jacobian_penalty": input_noise.AdditiveGaussian(self.sigma)}

@@ -2,20 +2,21 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import platform
-import secrets
 import signal
+import tempfile
 import threading
 import time
 from concurrent import futures
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import ft_tf
-from ft_tf import checks, records
+from ft_tf import checks
 from ft_tf._compat import package_versions, set_threads
 from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study.executors.tasks import Pool, Task, perform
@@ -125,8 +126,7 @@ class _RayPool:
         self.size = cluster.workers or fitting
         self._ray, self._disconnects = ray, disconnects
         self._witness = witness(place)
-        self._is_temporary = self._witness != place.absolute()
-        self._conditions = Conditions(cluster.threads, self._witness)
+        self._conditions = Conditions(cluster.threads, Path(self._witness.name))
         self._shares = ray.remote(_Shares).options(num_cpus=0, max_restarts=-1).remote()
         # Ray's own retries would not wait for the lock of the lost worker, nor be counted.
         self._run = ray.remote(_run).options(
@@ -162,8 +162,7 @@ class _RayPool:
         for reference in self._tasks.values():
             self._cancel(reference)
         self._ray.kill(self._shares)
-        if self._is_temporary:
-            self._witness.unlink(missing_ok=True)
+        self._witness.close()
         if self._disconnects:
             self._ray.shutdown()
 
@@ -193,17 +192,26 @@ def _run(conditions: "Conditions", shares: Any, number: int, task: Task, *, agai
     return perform(task, report, again=again)
 
 
-def witness(place: Path) -> Path:
-    """Returns `place` if it is a file, otherwise a new file in that directory.
+def witness(place: Path) -> IO[bytes]:
+    """Opens `place` if it is a file, otherwise a file in that directory, which goes when closed.
 
     Raises:
         RunError: the directory cannot be written.
     """
     place = place.absolute()
-    if place.is_dir():
-        place = place / f".witness-{secrets.token_hex(8)}"
-        records.write_text(place, secrets.token_hex(8))
-    return place
+    if place.is_file():
+        return open(place, "rb")
+    for left in place.glob(".witness-*"):
+        with contextlib.suppress(OSError), open(left, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            left.unlink()
+    try:
+        opened = tempfile.NamedTemporaryFile(prefix=".witness-", dir=place)  # noqa: SIM115
+        os.chmod(opened.name, 0o644)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+    except OSError as error:
+        raise RunError(f"output_dir={str(place)!r} cannot be written ({error.strerror})") from None
+    return opened
 
 
 class Conditions:

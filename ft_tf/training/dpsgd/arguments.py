@@ -11,7 +11,6 @@ from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
 from ft_tf.privacy import check_engine, noise_multiplier_for, steps_per_pass
 from ft_tf.privacy.phases import check_noise_multiplier
-from ft_tf.privacy.statements import ENGINES
 from ft_tf.training.compiled_loss import check_label_spec
 from ft_tf.training.dpsgd.batches import Layout
 
@@ -48,7 +47,7 @@ class Settings:
         if self.delta is not None:
             checks.check_probability(delta=self.delta)
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
-        checks.check_choice(ENGINES, engine=self.engine)
+        check_engine(self.engine)
         if self.physical_batch_size is None:
             object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
@@ -74,17 +73,16 @@ class Settings:
             )
 
     def check_engine(self, *, noise_seed: int | None) -> None:
-        """Rejects what the chosen engine cannot do.
+        """Rejects settings that the chosen engine does not support.
 
         Raises:
-            ArgumentError: names it.
+            ArgumentError: a setting needs the other engine.
         """
-        if self.engine == "reference" and self.target_epsilon:
-            raise ArgumentError(f"target_epsilon={self.target_epsilon} needs engine='fast'")
         check_engine(
             self.engine,
             sampling=self.sampling,
             noise_seed=noise_seed if self.noise_multiplier else None,
+            target_epsilon=self.target_epsilon,
             weight_decay=self.weight_decay,
         )
 

@@ -76,6 +76,7 @@ class RunningAverage(tf.Module):
 
     The number of iterates in the average follows from the optimizer's step count, so that a run
     that resumes with restored weights, optimizer and average continues as if it had not stopped.
+    Frozen weights are averaged too, since they may be unfrozen.
     """
 
     def __init__(self, averaging: Averaging, model: keras.Model) -> None:
@@ -85,12 +86,15 @@ class RunningAverage(tf.Module):
                 f"averaging={averaging!r} must be ExponentialAverage(...) or TailAverage(...)"
             )
         self.averaging = averaging
-        self._model = [model]  # in a list: not tracked, the trainer tracks it already
+        weights = [weight for weight in model.weights if weight.dtype.is_floating]
         self.first_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="first_step")
-        self.variables_of_average = [
+        self.averages = [
             tf.Variable(tf.cast(weight, tf.float32), trainable=False, name="average")
-            for weight in model.trainable_variables
+            for weight in weights
         ]
+        # A function, since the weights themselves would become variables of this module.
+        self._pairs = lambda: zip(weights, self.averages, strict=True)
+        self._model = lambda: model
 
     def begin(self, first_step: int) -> None:
         """Starts the average at the iterate after step `first_step` of the optimizer."""
@@ -99,23 +103,15 @@ class RunningAverage(tf.Module):
     def update(self, step: tf.Tensor) -> None:
         """Includes the weights after `step` steps of the optimizer; runs in graph mode."""
         count = tf.cast(tf.cast(step, tf.int64) - self.first_step, tf.float64)
-        # Until the first iterate that counts, and there, the average is the iterate.
+        # Up to the first iterate of the average, the average is the iterate.
         rate = tf.cast(self.averaging.rate(tf.maximum(count, 1.0)), tf.float32)
-        for average, weight in zip(
-            self.variables_of_average, self._model[0].trainable_variables, strict=True
-        ):
+        for weight, average in self._pairs():
             average.assign_add(rate * (tf.cast(weight, tf.float32) - average))
 
     def weights(self) -> list[np.ndarray]:
-        """Returns the averaged weights in the order of `model.get_weights()`.
-
-        Weights that are not trained are those of the model.
-        """
-        model = self._model[0]
+        """Returns the averaged weights in the order of `model.get_weights()`."""
         averages = {
             id(weight): average.numpy().astype(weight.dtype.as_numpy_dtype)
-            for weight, average in zip(
-                model.trainable_variables, self.variables_of_average, strict=True
-            )
+            for weight, average in self._pairs()
         }
-        return [averages.get(id(weight), weight.numpy()) for weight in model.weights]
+        return [averages.get(id(weight), weight.numpy()) for weight in self._model().weights]

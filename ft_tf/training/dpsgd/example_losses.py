@@ -1,4 +1,4 @@
-"""A compiled loss, example by example."""
+"""The compiled loss without its reduction: one loss per example."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,13 @@ _OPEN_AXIS = 3
 
 
 def per_example_loss(loss: keras.losses.Loss) -> PerExampleLoss:
-    """`loss` without its reduction: float32 [batch].
+    """Returns `loss` without its reduction: float32 [batch].
 
-    Labels and outputs of ranks that differ are matched as Keras's `compile` does. Losses of
-    several positions or outputs of one example are averaged: over the positions that count, where
-    the model marks others as padding (a Keras mask). That is Keras's loss of a batch of one.
+    Labels and outputs of different ranks are matched as Keras's `compile` does. Losses of several
+    positions or outputs of one example are averaged, without positions that the model marks as
+    padding (a Keras mask). That is Keras's loss of a batch of one.
 
-    For each new shape of labels and outputs the loss is first tried on numbers made up, to see
+    For each new shape of labels and outputs the loss is first tried on made-up numbers, to check
     that it does not mix examples: `check_loss_is_per_example` does so on given ones.
 
     Raises:
@@ -50,7 +50,7 @@ def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> 
     example is left out.
 
     Args:
-        loss: as `resolve_loss` gives it.
+        loss: from `resolve_loss`.
         y: labels of a few examples [n, ...], n >= 2.
         outputs: the model's outputs on them [n, ...].
 
@@ -58,7 +58,7 @@ def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> 
         ArgumentError: the losses differ.
     """
     y, outputs = tf.convert_to_tensor(y), tf.convert_to_tensor(outputs)
-    # Both are slices, which lose what Keras keeps on a tensor: the mask, the logits of a softmax.
+    # Both are slices: these lose the attributes that Keras adds, mask and logits of a softmax.
     together = _per_example(loss, y, outputs[0:]).numpy()[1:]
     without = _per_example(loss, y[1:], outputs[1:]).numpy()
     finite = together[np.isfinite(together)]
@@ -102,10 +102,10 @@ def _per_example(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> t
 
 
 def _try_on_made_up_numbers(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> None:
-    """Checks a loss for labels and outputs of these shapes; nothing where it takes no such numbers.
+    """Checks a loss for labels and outputs of these shapes, if it takes such numbers.
 
-    Labels are 0 and 1, which are classes and values alike; outputs lie between, which
-    are logits and probabilities alike.
+    Labels are 0 and 1, both classes and values; outputs lie between, both logits and
+    probabilities.
     """
     if y.shape.rank is None or outputs.shape.rank is None or y.dtype == tf.string:
         return
@@ -120,7 +120,7 @@ def _try_on_made_up_numbers(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.T
         except ArgumentError:
             raise
         except Exception:
-            return  # what is wrong with the loss, if anything, its call on the real labels tells
+            return  # the call on the real labels raises if the loss itself is wrong
 
 
 def _made_up_shape(part: tf.Tensor) -> list[int]:
@@ -132,6 +132,6 @@ def _shape(part: tf.Tensor) -> str:
 
 
 def finite_or_all(losses: tf.Tensor) -> tf.Tensor:
-    """The finite losses; all of them where none is, so that a training gone wrong shows."""
+    """Returns the finite losses, or all if none is finite, so that a failed training shows."""
     finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
     return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)

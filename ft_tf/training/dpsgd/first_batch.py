@@ -3,14 +3,13 @@
 What a plan cannot read off the layers is found by running the model once:
 
 - a layer that mixes examples: clipping would not bound what one of them does;
-
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
   gradient would be missing;
 - a layer whose rows are no examples (a model that folds positions into the batch axis);
 - per-example gradients that are not those of plain backpropagation. They are compared where a layer
   is not Keras's own, or a rule not this package's.
 
-The model runs in inference mode in a graph of its own: no random number is drawn, no weight moves.
+The model runs in inference mode in a separate graph: no random number is drawn, no weight moves.
 """
 
 import contextlib
@@ -38,7 +37,7 @@ _LOW_PRECISION_OUTPUT_TOLERANCE = 1e-2
 
 
 class Tolerance(NamedTuple):
-    """What two ways to compute one gradient may differ by.
+    """The tolerated difference of two ways to compute one gradient.
 
     Attributes:
         relative: share of the weight's own gradient.
@@ -74,7 +73,7 @@ def check_examples_are_independent(model: keras.Model, x: Any) -> None:
     together = outputs_of(slice(count))
     alone = np.concatenate([outputs_of(slice(row, row + 1)) for row in range(count)])
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
-        return  # nothing can be told from such examples
+        return  # such examples show nothing
     tolerance = (
         _LOW_PRECISION_OUTPUT_TOLERANCE if low_precision_layers(model) else _OUTPUT_TOLERANCE
     )
@@ -90,7 +89,7 @@ def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:
 
     Args:
         plan: of the model.
-        loss: gives one loss per example.
+        loss: returns one loss per example.
         x: a nest of arrays or tensors [batch, ...].
         y: array or tensor of labels [batch, ...].
 
@@ -104,7 +103,7 @@ def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:
 
 
 def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> None:
-    """Tries the loss on the first EXAMPLES of x and y: labels made up do not suit every loss.
+    """Tries the loss on the first EXAMPLES of x and y: made-up labels do not suit every loss.
 
     Raises:
         ArgumentError: it mixes examples.
@@ -115,14 +114,14 @@ def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> N
 
 
 def _is_known(layer: keras.layers.Layer, rule: Rule | None) -> bool:
-    """Whether a layer is served by a rule of this package, or is Keras's own in all its parts."""
+    """Returns True for a layer with a rule of this package, or Keras's own in all its parts."""
     if rule is not None:
         return rule.__module__.startswith(rules.__name__)
     return all(type(part).__module__.startswith("tf_keras.") for part in layer._flatten_layers())
 
 
 def _check_reads_and_rows(plan: Plan, x: Any) -> None:
-    """Refuses weights that are read outside their layers, and rows that are no examples."""
+    """Rejects weights that are read outside their layers, and rows that are no examples."""
     strays: set[str] = set()
     rows: list[keras.layers.Layer] = []  # the layer of each tensor that `graph` counts
 
@@ -157,7 +156,7 @@ def _check_reads_and_rows(plan: Plan, x: Any) -> None:
 
 @contextlib.contextmanager
 def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterator[None]:
-    """Puts into `strays` the trained weights that are read while no call of their layer runs."""
+    """Adds to `strays` the trained weights that are read while no call of their layer runs."""
     owners = {
         id(weight.handle): (layer, f"{weight.name!r} of layer {layer.name!r}")
         for layer in plan.layers
@@ -206,7 +205,7 @@ def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> 
     tolerance = _BFLOAT16 if low_precision_layers(plan.model) else _FLOAT32
     plain_norms = np.sqrt([sum(np.sum(np.square(part)) for part in parts) for parts in plain])
     if not (np.isfinite(norms).all() and np.isfinite(plain_norms).all()):
-        return  # nothing can be told from such examples
+        return  # such examples show nothing
     whole = plain_norms.sum()
     for variable, mine, *theirs in zip(variables, ours, *plain, strict=True):
         expected = np.sum(theirs, axis=0)
@@ -233,5 +232,5 @@ def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:
     return (
         f"layer {layer.name!r} ({type(layer).__name__}) gets other per-example gradients of "
         f"{variable.name!r} than plain backpropagation: its rule is wrong, or its call uses "
-        "what is no argument of it (such as a tensor kept in an attribute)"
+        "a tensor that is no argument (kept in an attribute, say)"
     )

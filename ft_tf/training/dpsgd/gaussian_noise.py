@@ -1,14 +1,14 @@
-"""Gaussian noise as a function of (secret, step), cheap enough not to be felt.
+"""Gaussian noise as a function of (secret, step), drawn while the forward pass runs.
 
 The bits come from NumPy's SFC64, seeded for each step from the secret and the step; the Box-Muller
 transform turns pairs of 32-bit uniforms into pairs of normals by vectorised float32 functions.
-That takes a fifth of the processor time of TensorFlow's generators, and holds no interpreter lock
-while it runs, so it goes on beside the forward pass. The largest value that it can give is
-sqrt(66 ln 2) = 6.8 standard deviations.
+That takes a fifth of the processor time of TensorFlow's generators, and holds no interpreter lock,
+so it runs in parallel with the forward pass. The largest possible value is sqrt(66 ln 2) = 6.8
+standard deviations.
 
-Neither this generator nor TensorFlow's is a cryptographic one, and float32 noise is open to
-attacks on its last bits (Mironov 2012). Who must withstand an adversary that sees every bit of
-every iterate needs another generator.
+Neither this generator nor TensorFlow's is cryptographically secure, and float32 noise is open to
+attacks on its last bits (Mironov 2012). Against an adversary who observes every iterate bit for
+bit, use a cryptographically secure generator.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _NOISE, _SAMPLING = range(2)
 
 @dataclasses.dataclass(frozen=True)
 class Secret:
-    """What fixes noise and sampling: drawn from the operating system, or from a noise seed.
+    """The entropy of noise and sampling: from the operating system, or a noise seed.
 
     Attributes:
         entropy: a number of 128 bits, or the noise seed.
@@ -40,7 +40,7 @@ class Secret:
 
     @classmethod
     def of(cls, noise_seed: int | None) -> "Secret":
-        """The secret of `noise_seed`, or a fresh one from the operating system's entropy."""
+        """Returns the secret of `noise_seed`, or a new one from the operating system's entropy."""
         if noise_seed is None:
             return cls(int.from_bytes(os.urandom(_SECRET_BYTES), "little"), False)
         is_long = type(noise_seed) is int and 0 < noise_seed >> 63 < 2**65
@@ -49,12 +49,12 @@ class Secret:
         return cls(int(noise_seed), True)
 
     def noise_generator(self, step: int) -> np.random.Generator:
-        """The generator of the noise of one step."""
+        """Returns the generator of the noise of one step."""
         sequence = np.random.SeedSequence(self.entropy, spawn_key=(_NOISE, step))
         return np.random.Generator(np.random.SFC64(sequence))
 
     def sampling_key(self) -> int:
-        """int64 key of the counter-based generator that draws batches."""
+        """Returns the int64 key of the counter-based generator that draws batches."""
         sequence = np.random.SeedSequence(self.entropy, spawn_key=(_SAMPLING,))
         return int(sequence.generate_state(1, np.uint64).view(np.int64)[0])
 
@@ -62,7 +62,7 @@ class Secret:
 def gaussian(
     generator: np.random.Generator, size: int, *, standard_deviation: float = 1.0
 ) -> np.ndarray:
-    """float32 [size]: independent N(0, standard_deviation^2).
+    """Returns float32 [size]: independent N(0, standard_deviation^2).
 
     >>> values = gaussian(np.random.default_rng(1), 100_000, standard_deviation=2.0)
     >>> round(float(values.mean()), 1), round(float(values.std()), 1)
@@ -91,7 +91,7 @@ def gaussian(
 
 
 def _aligned(size: int) -> np.ndarray:
-    """Uninitialised float32 [size] where TensorFlow can use it without a copy."""
+    """Returns uninitialised float32 [size], aligned so that TensorFlow makes no copy."""
     spare = np.empty(size + _ALIGNMENT // 4, np.float32)
     offset = -spare.ctypes.data % _ALIGNMENT // 4
     return spare[offset : offset + size]
@@ -100,7 +100,7 @@ def _aligned(size: int) -> np.ndarray:
 def noise_like(
     variables: Sequence[tf.Variable], secret: Secret, step: tf.Tensor, *, standard_deviation: float
 ) -> list[tf.Tensor]:
-    """float32 noise in the shape of each variable, a function of (secret, step); in graph mode."""
+    """Returns float32 noise in the shape of each variable, a function of (secret, step)."""
     sizes = [variable.shape.num_elements() for variable in variables]
     ends = np.cumsum(sizes)
 
@@ -112,7 +112,7 @@ def noise_like(
         )
         return np.split(values, ends[:-1])
 
-    # Stateless: it depends on nothing but the step, so it may run beside the forward pass.
+    # Stateless: it depends on the step alone, so it may run in parallel with the forward pass.
     parts = tf.numpy_function(draw, [step], [tf.float32] * len(sizes), stateful=False)
     return [
         tf.reshape(part, variable.shape) for part, variable in zip(parts, variables, strict=True)

@@ -118,7 +118,7 @@ class BatchCounter(keras.callbacks.Callback):
         tf.numpy_function(self._append, [count], [])
 
     def finding(
-        self, *, told: str, num_examples: int | None, batch_size: int, complete: bool
+        self, *, stated: str, num_examples: int | None, batch_size: int, complete: bool
     ) -> Finding:
         """Returns the sampling that may be claimed for the batches; see `examine`.
 
@@ -128,7 +128,7 @@ class BatchCounter(keras.callbacks.Callback):
             return Finding("unknown")
         return examine(
             self.passes,
-            told=told,
+            stated=stated,
             num_examples=num_examples,
             batch_size=batch_size,
             whole_passes=self.whole_passes,
@@ -147,6 +147,6 @@ class BatchCounter(keras.callbacks.Callback):
 
 
 def warning_of(finding: Finding, *, num_examples: int) -> str:
-    """Returns a warning about batches that contradict what was said of them."""
+    """Returns a warning about batches that contradict `sampling` or `num_examples`."""
     claimed = "the epsilon of shuffled batches" if finding.sampling == "shuffle" else "no epsilon"
     return f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can be claimed"

@@ -148,7 +148,7 @@ its batches allow |
 
     @property
     def private(self) -> bool:
-        """Whether any noise is added: a clip-only run (sigma 0) has no guarantee."""
+        """True if noise is added: a clip-only run (sigma 0) has no guarantee."""
         return self.noise_multiplier != 0
 
     def privacy_events(self) -> tuple[PrivacyEvent, ...]:
@@ -259,7 +259,7 @@ its batches allow |
             return history
         finally:
             finding = self._counter.finding(
-                told=self.sampling,
+                stated=self.sampling,
                 num_examples=num_examples,
                 batch_size=batch_size,
                 complete=complete,

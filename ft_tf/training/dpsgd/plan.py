@@ -1,6 +1,6 @@
-"""What the engine will do with each layer of a model, settled before training.
+"""The plan of the engine: a rule for each layer of a model, chosen before training.
 
-All that cannot be served is collected and raised as one ModelError.
+All reasons why a model cannot be trained are collected and raised as one ModelError.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from ft_tf._compat import keras, require_keras2_model, tf
 from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd.rules import Rule, rule_for
 
-_MIXES_EXAMPLES = "it mixes the examples of a batch, so an example has no gradient of its own"
+_MIXES_EXAMPLES = "it mixes the examples of a batch, so that examples have no separate gradients"
 _REFUSED = {
     "BatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
     "SyncBatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
@@ -26,7 +26,7 @@ _DROPOUTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the per-example gradients of a model are computed.
+    """The computation of a model's per-example gradients.
 
     Attributes:
         model: the model.
@@ -42,11 +42,11 @@ class Plan:
 
     @property
     def holds(self) -> bool:
-        """Whether what was frozen when the plan was made is what is frozen now."""
+        """True if the same weights and layers are frozen as when the plan was made."""
         return self.trainability == trainability_of(self.model)
 
     def check_holds(self) -> None:
-        """Refuses to train by a plan that no longer holds.
+        """Rejects a plan that no longer holds.
 
         Raises:
             ModelError: layers were frozen or unfrozen since.
@@ -58,12 +58,12 @@ class Plan:
             )
 
     def rule(self, layer: keras.layers.Layer) -> Rule | None:
-        """The rule of one of `layers`."""
+        """Returns the rule of one of `layers`."""
         return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]
 
 
 def is_graph_of_layers(model: keras.layers.Layer) -> bool:
-    """Whether `model` is a Sequential or functional model and not a subclass of its own call."""
+    """Returns True for a Sequential or functional model, unless a subclass overrides `call`."""
     if not isinstance(model, keras.Model):
         return False
     functional = type(keras.Model(inputs=(i := keras.Input((1,))), outputs=i))
@@ -74,7 +74,7 @@ def is_graph_of_layers(model: keras.layers.Layer) -> bool:
 
 
 def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model and of the models nested in it, each once, nested models opened."""
+    """Yields the layers of a model and of the models nested in it, each once."""
     seen: set[int] = set()
     stack = [model]
     while stack:
@@ -89,7 +89,7 @@ def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _reason_against(part: keras.layers.Layer) -> str | None:
-    """Why a layer cannot be served while it is trainable, if so."""
+    """Returns the reason why a layer cannot be trained, or None."""
     kinds = (base.__name__ for base in type(part).__mro__)
     return next((_REFUSED[kind] for kind in kinds if kind in _REFUSED and part.trainable), None)
 
@@ -106,7 +106,7 @@ def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
             yield f"{where} carries its state from batch to batch: set stateful=False"
         yield from _problems_of_penalties(part, where)
     if getattr(getattr(layer, "activation", None), "trainable_weights", None):
-        yield f"{name} has an activation with weights: make the activation a layer of its own"
+        yield f"{name} has an activation with weights: make the activation a separate layer"
     if layer.compute_dtype == "float16":
         yield f"{name} computes in float16, which needs loss scaling: use mixed_bfloat16"
 
@@ -119,7 +119,7 @@ def _problems_of_penalties(part: keras.layers.Layer, where: str) -> Iterator[str
 
 
 def _draws_randomness(layer: keras.layers.Layer) -> bool:
-    """Whether recomputing the layer would draw other random numbers, as far as its parts tell."""
+    """Returns True if computing the layer again would draw other random numbers."""
     return any(map(_is_random, layer._flatten_layers()))
 
 
@@ -146,31 +146,31 @@ def _problems_of_model(model: keras.Model) -> Iterator[str]:
         raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
     if not is_graph_of_layers(model):
         raise ModelError(
-            f"model={model.name} ({type(model).__name__}) has a call of its own: DP-SGD needs a "
+            f"model={model.name} ({type(model).__name__}) overrides call: DP-SGD needs a "
             "Sequential or functional model"
         )
     if tf.nest.is_nested(model.output):
         yield f"model {model.name!r} has several outputs or a nest, and the loss needs one tensor"
     for part in model._flatten_layers():
         if is_graph_of_layers(part) and getattr(part, "_callable_losses", None):
-            yield f"model {part.name!r} has a loss of its own (add_loss): remove it"
+            yield f"model {part.name!r} has a loss (add_loss): remove it"
 
 
 def trainability_of(model: keras.Model) -> frozenset[int]:
-    """What decides whether a plan still holds: the trained weights, and layers that may not be."""
+    """Returns the ids of the trained weights, and of trainable layers that cannot be trained."""
     refused = [part for part in model._flatten_layers() if _reason_against(part)]
     return frozenset(map(id, [*model.trainable_weights, *refused]))
 
 
 def check_no_added_losses(model: keras.Model) -> None:
-    """Refuses what `add_loss` added in the last call of `model`: it would train without clipping.
+    """Rejects losses that the last call of `model` added: they would train without clipping.
 
     Raises:
         ModelError: there is such a loss.
     """
     if model.losses:
         raise ModelError(
-            f"model={model.name} adds losses of its own (add_loss or a regularizer), which DP-SGD "
+            f"model={model.name} adds losses (add_loss or a regularizer), which DP-SGD "
             "would leave out: make them part of the compiled loss, or remove them"
         )
 
@@ -181,7 +181,7 @@ def make_plan(model: keras.Model) -> Plan:
     Warns, by name, of each layer that takes the exact slower path.
 
     Raises:
-        ModelError: the model cannot be served; the message lists everything that is in the way.
+        ModelError: the model cannot be trained; the message lists all reasons.
     """
     require_keras2_model(model)
     problems = list(_problems_of_model(model))
@@ -220,5 +220,5 @@ def make_plan(model: keras.Model) -> Plan:
 
 
 def trainable_variables(plan: Plan) -> list[tf.Variable]:
-    """The variables that are trained, in the order of the plan's layers."""
+    """Returns the trained variables, in the order of the plan's layers."""
     return [weight for layer in plan.layers for weight in layer.trainable_weights]

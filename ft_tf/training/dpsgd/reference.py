@@ -24,7 +24,8 @@ def reference_optimizer(
     optimizer = keras.optimizers.get(optimizer)
     kinds = (keras.optimizers.SGD, keras.optimizers.legacy.SGD)
     if type(optimizer) not in kinds:
-        check_engine("reference", optimizer=type(optimizer).__name__)
+        kind = type(optimizer)
+        check_engine("reference", optimizer=f"{kind.__module__}.{kind.__name__}")
     config = optimizer.get_config()
     extra = {"weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "decay", "use_ema"}
     used = sorted(name for name in extra if config.get(name))

@@ -126,6 +126,18 @@ def test_a_run_that_resumes_from_a_checkpoint_has_the_average_of_one_that_did_no
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_layers_that_are_frozen_or_unfrozen_between_fits_stay_in_the_average():
+    private, iterates = trainer(training.ExponentialAverage(0.9)), Iterates()
+    for first, second in ((True, False), (False, True)):
+        private.model.layers[0].trainable, private.model.layers[-1].trainable = first, second
+        private.compile(private.optimizer, private.loss, steps_per_execution=1)
+        private.fit(*data(), batch_size=BATCH, epochs=1, verbose=0, callbacks=[iterates])
+    weights = 0.9 ** np.arange(len(iterates.found))[::-1]
+    parts = [np.array(part, np.float64) for part in zip(*iterates.found, strict=True)]
+    check_equal(private, [np.average(part, axis=0, weights=weights) for part in parts])
+    assert len(private.trainable_weights) == len(private.model.trainable_weights)
+
+
 def test_the_averaged_model_is_a_copy():
     private, _ = fitted(training.TailAverage(0.5))
     x, _ = data()

@@ -1,15 +1,15 @@
-"""The registry: which rule gives a layer's per-example gradients.
+"""The registry of rules for per-example gradients, by layer class.
 
 A rule is one function
 
     rule(layer, inputs, gradients) -> PerExampleGradients
 
-where `inputs` is what the layer was called on [batch, ...] and `gradients` is the gradient of the
-summed per-example losses with respect to the layer's output (for Dense, Conv2D and DepthwiseConv2D,
-but not for their subclasses: before the activation). Because no example's loss depends on another
-example, row i of `gradients` belongs to example i alone.
+where `inputs` is the argument of the layer's call [batch, ...] and `gradients` is the gradient of
+the summed per-example losses with respect to the layer's output (for Dense, Conv2D and
+DepthwiseConv2D, but not for their subclasses: before the activation). Because no example's loss
+depends on another example, row i of `gradients` belongs to example i alone.
 
-A user's own layer becomes fast with a rule of its own. This one serves a layer that computes
+A user's layer becomes fast with a rule. This one serves a layer that computes
 inputs * scale with a weight `scale` [features] on inputs [batch, features]:
 
 >>> class Scale(keras.layers.Layer):
@@ -38,8 +38,8 @@ class PerExampleGradients:
 
     Attributes:
         squared_norms: float32 [batch]: squared l2 norm over all trainable weights of the layer.
-        weighted_sum: takes weights w, float32 [batch], and gives sum_i w_i g_i in float32, one
-            tensor per entry of `layer.trainable_weights`, in that order.
+        weighted_sum: returns sum_i w_i g_i in float32 for weights w, float32 [batch]: one tensor
+            per entry of `layer.trainable_weights`, in that order.
     """
 
     squared_norms: tf.Tensor
@@ -47,7 +47,7 @@ class PerExampleGradients:
 
 
 Rule = Callable[[keras.layers.Layer, Any, tf.Tensor], PerExampleGradients]
-"""`rule(layer, inputs, gradients)`; see the head of this module."""
+"""`rule(layer, inputs, gradients)`; see the docstring of this module."""
 
 Applies = Callable[[keras.layers.Layer], bool]
 
@@ -63,13 +63,13 @@ def register_rule(
 ) -> None:
     """Makes `rule` the rule of layers of exactly `layer_type`.
 
-    A subclass may compute something else, so it needs a registration of its own.
+    A subclass may compute something else, so it needs a separate registration.
 
     Args:
         layer_type: the Keras layer class.
-        rule: gives the per-example gradients; see the head of this module.
-        applies: says of one layer whether the rule serves its configuration; where it does not,
-            the exact slower path is taken.
+        rule: returns the per-example gradients; see the docstring of this module.
+        applies: returns True for a layer whose configuration the rule serves; the others take the
+            exact slower path.
 
     Raises:
         ArgumentError: `layer_type` is not a Keras layer class.
@@ -80,18 +80,18 @@ def register_rule(
 
 
 def rule_for(layer: keras.layers.Layer) -> Rule | None:
-    """The rule that serves `layer`, or None: then the exact slower path does."""
+    """Returns the rule of `layer`, or None for the exact slower path."""
     rule, applies = _rules.get(type(layer), (None, _always))
     return rule if rule is not None and applies(layer) else None
 
 
 def example_axes(tensor: tf.Tensor) -> list[int]:
-    """All axes of a [batch, ...] tensor but the first."""
+    """Returns all axes of a [batch, ...] tensor but the first."""
     return list(range(1, tensor.shape.rank))
 
 
 def sum_of_squares(tensor: tf.Tensor) -> tf.Tensor:
-    """float32 [batch]: sum of squares of each example's entries of a [batch, ...] tensor."""
+    """Returns the sum of squares of each example's entries, float32 [batch]."""
     tensor = tf.cast(tensor, tf.float32)
     columns = tensor.shape[1:].num_elements()
     if columns is not None:
@@ -101,19 +101,19 @@ def sum_of_squares(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def weigh(weights: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-    """Each example of a [batch, ...] tensor times its weight [batch]."""
+    """Returns each example of a [batch, ...] tensor times its weight [batch]."""
     return tensor * tf.reshape(weights, [-1] + [1] * (tensor.shape.rank - 1))
 
 
 def contract(weights: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-    """sum_i weights[i] tensor[i] of a [batch, ...] tensor, by one matrix product."""
+    """Returns sum_i weights[i] tensor[i] of a [batch, ...] tensor, by one matrix product."""
     shape = tensor.shape[1:]
     columns = tf.reshape(tensor, [tf.shape(tensor)[0], shape.num_elements()])
     return tf.reshape(tf.matmul(weights[None, :], columns), shape)
 
 
 def from_materialized(gradients: Sequence[tf.Tensor]) -> PerExampleGradients:
-    """PerExampleGradients from gradients that are written out.
+    """Returns PerExampleGradients of gradients that are written out.
 
     Args:
         gradients: [batch, *weight.shape] for each trainable weight of the layer, in order.

@@ -1,0 +1,238 @@
+"""Hostile model files: each gets one line, and nothing is run, written, read or imported."""
+
+import json
+import types
+from pathlib import Path
+
+import h5py
+import hostile_files as hostile
+import numpy as np
+import pytest
+from canary import MODULE
+from hostile_files import KERAS, OP_MODULE, function, with_hidden, with_layer, with_operation
+
+import ft_tf
+from ft_tf._compat import keras
+from ft_tf.errors import ModelError
+
+
+def refused(canary, path, match):
+    with canary.refuses(ModelError, match):
+        ft_tf.load_model(path)
+
+
+def operations(canary):
+    """Functions of TensorFlow that Keras 2 called while it read the file."""
+    secret, written = str(canary.secret), canary.written()
+    node = ["start", 0, 0, {"contents": "x"}]
+    return {
+        "write": with_operation("io.write_file", written, contents="x"),
+        "write from an input": with_operation("io.write_file", written, node=node),
+        "copy": with_operation("io.gfile.copy", secret, dst=written),
+        "rename": with_operation("io.gfile.rename", secret, dst=written),
+        "remove": with_operation("io.gfile.remove", secret),
+        "remove all": with_operation("io.gfile.rmtree", str(canary.directory / "empty")),
+        "make": with_operation("io.gfile.makedirs", written),
+        "read": with_operation("io.read_file", secret),
+        "print": with_operation("print", "x", output_stream=f"file://{written}"),
+        "raw": with_operation("raw_ops.WriteFile", written, contents="x"),
+        "python": with_operation("numpy_function", MODULE),
+        "load": with_operation("saved_model.load", written),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("case", operations(types.SimpleNamespace(
+    secret="", written=str, directory=Path()
+)))  # fmt: skip
+def test_functions_of_tensorflow_that_do_more_than_compute(case, suffix, canary):
+    change = operations(canary)[case]
+    path = canary.directory / f"model{suffix}"
+    if suffix == ".keras":
+        hostile.configured("2", path, change)
+    else:
+        hostile.good("2", path)
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            change(config)
+            file.attrs["model_config"] = json.dumps(config).encode()
+    refused(canary, path, r"layer 'evil' \(TFOpLambda\) calls tf\.[\w.]+, which is not among")
+
+
+def lambda_value():
+    return {"class_name": "__lambda__", "config": {"value": ["4wEA", None, None]}}
+
+
+BY_NAME = {
+    "lambda": (with_hidden(activation=lambda_value()), "hidden.*holds Python code"),
+    "lambda layer": (with_layer("Lambda", function=lambda_value()), "hidden.*holds Python code"),
+    "foreign function": (
+        with_hidden(activation=function("act", MODULE)), f"needs 'act' of the module '{MODULE}'",
+    ),
+    "foreign class": (with_layer("Act", MODULE), f"needs 'Act' of the module '{MODULE}'"),
+    "foreign regularizer": (
+        with_hidden(kernel_regularizer={"class_name": "Act", "module": MODULE, "config": {}}),
+        f"needs 'Act' of the module '{MODULE}'",
+    ),
+    "get_file": (
+        with_hidden(activation=function("get_file", "keras.utils")), "needs 'get_file' of",
+    ),
+    "get_file as relu": (
+        with_hidden(activation=function("relu", "keras.utils", "get_file")), "needs 'relu' of",
+    ),
+    "module of a module": (with_layer("system", "keras.src.layers.os"), "needs 'system' of"),
+    "module in a name": (with_layer("os.system", "keras.layers"), "needs 'os.system' of"),
+    "any class of Keras": (
+        with_layer("BackupAndRestore", "keras.callbacks", backup_dir="written"), "needs 'BackupAnd",
+    ),
+    "any function of layers": (with_layer("deserialize"), "needs 'deserialize' of"),
+    "another registered name": (
+        lambda config: hostile.hidden(config).update(registered_name=f"{MODULE}>Act"),
+        "needs 'Dense' of",
+    ),
+    "a type": (
+        with_hidden(units={
+            "class_name": "__typespec__", "spec_name": "Act", "module": MODULE,
+            "registered_name": None, "config": [],
+        }),
+        "needs '__typespec__' of",
+    ),
+    "text as activation": (with_hidden(activation="deserialize"), "activation='deserialize'"),
+    "text as size": (with_hidden(units="10"), "units='10', where no text is expected"),
+    "PyTorch": (with_layer("TorchModuleWrapper", module="gASV"), "pickled PyTorch module"),
+    "JAX": (with_layer("JaxLayer", call_fn="x"), "holds JAX code"),
+    "SavedModel": (with_layer("TFSMLayer", filepath="/x"), "reads a SavedModel"),
+    "raw operation": (
+        with_layer("TensorFlowOpLayer", node_def="x", constants={}), "raw bytes",
+    ),
+    "constants alone": (
+        lambda config: hostile.hidden(config).update(
+            inbound_nodes=[["_CONSTANT_VALUE", -1, [[1.0] * 6], {}]]
+        ),
+        "called on constants alone",
+    ),
+    "no model": (lambda config: config.pop("class_name"), "names no model"),
+    "not a model": (lambda config: config.update(hostile.hidden(config)), "."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", KERAS)
+@pytest.mark.parametrize("case", BY_NAME)
+def test_names_of_what_is_no_part_of_a_model(case, version, canary):
+    change, reason = BY_NAME[case]
+    path = canary.directory / "model.keras"
+    hostile.configured(version, path, change)
+    refused(canary, path, reason)
+
+
+def test_an_older_format_has_the_same_rules(canary):
+    """Keras 2 takes a layer without a module for one of a format that has no safe mode."""
+    path = canary.directory / "model.keras"
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="hidden")])
+    model.save(path)
+    parts = hostile.parts_of(path)
+    config = json.loads(parts["config.json"])
+    layer = hostile.hidden(config)
+    for key in ("module", "registered_name", "build_config"):
+        layer.pop(key, None)
+    written = canary.written()
+    code = keras.src.utils.generic_utils.func_dump(eval(f"lambda x: open({written!r}, 'w') and x"))
+    layer.update(class_name="Lambda", config={"name": "hidden", "function": code})
+    hostile.write_parts(path, parts | {"config.json": json.dumps(config).encode()})
+    refused(canary, path, r"layer 'hidden' \(Lambda\) holds Python code")
+
+
+@pytest.mark.parametrize("version", KERAS)
+@pytest.mark.parametrize("layer", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_a_vocabulary_in_another_file(layer, version, canary):
+    path = canary.directory / "model.keras"
+    change = with_layer(layer, vocabulary=str(canary.secret), max_tokens=None)
+    hostile.configured(version, path, change)
+    refused(canary, path, rf"layer 'hidden' \({layer}\) reads its vocabulary from '.*secret.txt'")
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_a_vocabulary_unpacked_to_disk(version, canary):
+    path = canary.directory / "model.keras"
+    hostile.replaced(version, path, **{"assets/hidden/vocabulary__txt": b"a\nb\n"})
+    refused(canary, path, "holds 'assets/hidden/vocabulary.txt', a vocabulary that `adapt` learned")
+
+
+def giants(version):
+    ops = {"ragged": False} if version == "2" else {}
+    shape = "batch_input_shape" if version == "2" else "batch_shape"
+
+    def input_of(*sizes):
+        return lambda config: config["config"]["layers"][0]["config"].update(
+            {shape: [None, *sizes], **ops}
+        )
+
+    def chain(config):
+        """Each width alone is stored; their product is not."""
+        with_hidden(units=100_000)(config)
+        config["config"]["layers"][2]["config"]["units"] = 100_000
+        for layer in config["config"]["layers"]:
+            layer.pop("build_config", None)
+
+    return {
+        "units": (with_hidden(units=10**12), "units=1000000000000, and the file holds"),
+        "fractional units": (with_hidden(units=1e12), r"units=1000000000000\.0, and the file"),
+        "embedding": (
+            with_layer("Embedding", input_dim=10**12, output_dim=8), "input_dim=1000000000000",
+        ),
+        "input": (input_of(1 << 20, 1 << 20), r"shape=\[None, 1048576, 1048576\], more than"),
+        "padding": (
+            with_layer("ZeroPadding1D", padding=1 << 40), "padding=1099511627776, which is too",
+        ),
+        "repeats": (with_layer("RepeatVector", n=1 << 30), r"\(None, 1073741824, 6\)"),
+        "chain": (chain, r"more weights than the .* \(one has the shape \(100000, 100000\)\)"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", KERAS)
+@pytest.mark.parametrize("case", giants("2"))
+def test_shapes_that_would_fill_the_memory(case, version, canary):
+    change, reason = giants(version)[case]
+    path = canary.directory / "model.keras"
+    hostile.configured(version, path, change)
+    if case == "chain":
+        parts = hostile.parts_of(path)
+
+        def grow(file):
+            file.create_dataset("grown", data=np.zeros(1_000_000, np.float32))
+
+        other = canary.directory / "other.keras"
+        hostile.weights(version, other, grow)
+        weights = hostile.parts_of(other)["model.weights.h5"]
+        hostile.write_parts(path, parts | {"model.weights.h5": weights})
+        other.unlink()
+    with canary.refuses(ModelError, reason):
+        ft_tf.load_model(path)
+
+
+@pytest.mark.parametrize("version", KERAS)
+def test_layers_that_wait_for_each_other(version, canary):
+    """Keras 2 waits with them, for ever."""
+
+    def change(config):
+        _, layer, end = config["config"]["layers"]
+        layer["inbound_nodes"] = json.loads(json.dumps(end["inbound_nodes"]).replace(
+            '"hidden"', '"end"'
+        ))  # fmt: skip
+
+    path = canary.directory / "model.keras"
+    hostile.configured(version, path, change)
+    refused(canary, path, "wait for each other")
+
+
+def test_operations_are_judged_under_any_name_of_their_module(canary):
+    """Versions of Keras 2 differ in where they say that the layer is."""
+    for module in (OP_MODULE, "keras.src.layers.core.tf_op_layer", "keras.layers"):
+
+        def change(config, module=module):
+            with_operation("io.write_file", canary.written(), contents="x")(config)
+            config["config"]["layers"][-1]["module"] = module
+
+        path = canary.directory / "model.keras"
+        hostile.configured("2", path, change)
+        refused(canary, path, "calls tf.io.write_file|needs 'TFOpLambda'|needs the class")

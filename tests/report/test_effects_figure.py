@@ -1,0 +1,67 @@
+"""Panels of claims show the numbers of the claims."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from ft_tf import records
+from ft_tf.report import effects, effects_figure
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return records.load_all(RESULTS)
+
+
+@pytest.fixture(scope="module")
+def claims(study):
+    return {claim.id: claim for claim in effects.claims(study)}
+
+
+@pytest.fixture
+def axes():
+    return Figure().subplots()
+
+
+def points(axes):
+    """(x, y) of every marker that is drawn."""
+    return [tuple(map(float, xy)) for line in axes.lines if line.get_marker() != "None"
+            for xy in line.get_xydata()]  # fmt: skip
+
+
+def test_a_forest_has_a_line_per_row_and_the_mean_last(axes, claims):
+    claim = claims["dp_tolerance"]
+    effects_figure.forest(axes, claim)
+    rows = [row for row in claim.rows if row.role != "context"]
+    expected = [*(row.estimate for row in rows), claim.estimate]
+    assert [x for x, _ in points(axes)] == pytest.approx(expected)
+    assert axes.get_yticklabels()[-1].get_text() == "mean over networks"
+    assert claim.word in axes.get_title()
+
+
+def test_gaps_are_drawn_at_the_end_and_at_equal_learning(axes, claims):
+    effects_figure.gap_panel(axes, claims.values())
+    drawn = {x for x, _ in points(axes)}
+    for id in ("dp_gap", "robust_overfit"):
+        for row in (row for row in claims[id].rows if row.role == "network"):
+            assert row.estimate in drawn
+    assert min(drawn) < -15  # CIFAR-10 at the end of training
+
+
+def test_the_premise_has_a_point_per_model_and_tau_in_its_title(axes, study, claims):
+    models = effects.premise(study)
+    effects_figure.premise_panel(axes, models, claims["premise"])
+    assert len(points(axes)) == len(models) == claims["premise"].trainings
+    assert f"tau {claims['premise'].estimate:+.2f}" in axes.get_title()
+
+
+def test_the_walk_is_drawn_for_private_runs(axes, study):
+    walk = effects.noise_walk(study)
+    effects_figure.walk_panel(axes, walk)
+    drawn = np.concatenate([found.get_offsets() for found in axes.collections])
+    assert len(drawn) == (walk.walk > 0).sum()
+    assert sorted(drawn[:, 1]) == pytest.approx(sorted((walk.test - walk.lost)[walk.walk > 0]))

@@ -1,0 +1,314 @@
+"""Matched runs and tests between groups: who is paired with whom, against scipy and by hand."""
+
+import itertools
+import math
+
+import pytest
+from factory import study_of, typed
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ft_tf.report import matched, table
+from ft_tf.report.exhibits import ablations, equal_accuracy, equal_training
+
+
+def detail_of(records):
+    return equal_accuracy.EqualAccuracy().table(study_of(*records)).rows[0].detail
+
+
+def test_two_groups_are_compared_by_welch():
+    first, second = [0.1, 0.12, 0.16], [0.05, 0.06, 0.061, 0.09]
+    found = matched.unpaired(first, second)
+    expected = stats.ttest_ind(first, second, equal_var=False)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.counts == (3, 4)
+
+
+@pytest.mark.parametrize("few", [[0.30], [0.30, 0.32]])
+@pytest.mark.parametrize("swap", [False, True])
+def test_both_sides_take_three_seeds(swap, few):
+    """Of one seed the spread is not known, and need not be that of the other side."""
+    several = [0.18, 0.20, 0.22]
+    found = matched.unpaired(*((several, few) if swap else (few, several)))
+    assert abs(found.difference) == pytest.approx(sum(few) / len(few) - 0.2)
+    assert (found.p_value, found.low, found.high) == (None, None, None)
+    assert found.why_undecided == "fewer than 3 replicates"
+
+
+def test_one_against_one_cannot_be_decided():
+    for found in (matched.unpaired([0.3], [0.1]), matched.paired([(0.3, 0.1)])):
+        assert found.p_value is None
+        assert found.difference == pytest.approx(0.2)
+        assert (found.low, found.high) == (None, None)
+
+
+def test_pairs_are_compared_by_their_differences():
+    pairs = [(0.8, 0.7), (0.9, 0.75), (0.7, 0.65)]
+    found = matched.paired(pairs)
+    first, second = zip(*pairs, strict=True)
+    assert found.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        matched.unpaired([0.1] * 3, [0.1] * 3),
+        matched.unpaired([0.2] * 3, [0.1] * 3),
+        matched.unpaired([0.2] * 3, [0.1] * 200),
+        matched.paired([(0.2, 0.1)] * 3),
+        matched.paired([(0.3, 0.2), (0.4, 0.3), (0.1 + 0.2, 0.2)]),  # equal but for rounding
+    ],
+)
+def test_values_without_any_spread_decide_nothing(found):
+    """Equal replicates of a small test set do not make a difference certain, nor its absence."""
+    assert (found.p_value, found.low, found.high) == (None, None, None)
+    assert found.why_undecided == "all replicates equal: no spread to judge by"
+
+
+def test_two_replicates_that_both_gain_one_test_point_decide_nothing():
+    """Of 70 test points one each: t was 1e14, p 5e-15."""
+    found = matched.paired([(51 / 70, 50 / 70), (49 / 70, 48 / 70)])
+    assert found.difference == pytest.approx(1 / 70)
+    assert found.p_value is None
+    assert "no spread" in found.why_undecided
+
+
+def test_a_verdict_takes_three_replicates():
+    few = "fewer than 3 replicates"
+    assert matched.paired([(0.2, 0.1), (0.4, 0.1)]).why_undecided == few
+    assert matched.unpaired([0.2, 0.3], [0.1, 0.2]).why_undecided == few
+    assert matched.unpaired([0.1], [0.1, 0.2]).why_undecided == few
+    # Two values that nearly agree are no spread, however many equal ones stand against them.
+    assert matched.unpaired([0.2, 0.2001], [0.1] * 9).why_undecided == few
+
+
+def test_one_side_with_a_spread_is_enough():
+    """A constant of four against a mean: t = 0.1 / (0.02 / sqrt(3)) with the mean's 2 degrees."""
+    found = matched.unpaired([0.28, 0.30, 0.32], [0.20] * 4)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(0.1 / (0.02 / math.sqrt(3)), 2))
+    assert found.why_undecided == ""
+
+
+def test_seeds_are_paired_only_with_themselves(run):
+    records = [run(seed=seed, test=0.8 + seed / 100) for seed in (0, 2, 3)]
+    records += [
+        run(row="table_5/fmnist_dnn/tikhonov", algorithm="tikhonov", seed=seed, test=0.7)
+        for seed in (3, 1, 0)
+    ]
+    grouped = study_of(*records).by_row
+    (natural,), (tikhonov,) = (grouped[f"table_5/fmnist_dnn/{n}"] for n in ("natural", "tikhonov"))
+    pairs = matched.by_seed(natural, tikhonov, lambda record: record.accuracy.test)
+    assert [a for a, _ in sorted(pairs)] == pytest.approx([0.8, 0.83])
+    assert [b for _, b in pairs] == [0.7, 0.7]
+
+
+HISTORY = {
+    "epoch": [1, 2, 3, 4],
+    "train_accuracy": [0.80, 0.90, 0.95, 0.99],
+    "test_accuracy": [0.79, 0.86, 0.87, 0.88],
+}
+
+
+def trades(run, **changes):
+    return run(row="table_5/fmnist_dnn/trades", algorithm="trades", **changes)
+
+
+def test_the_gap_is_interpolated_to_the_level(run):
+    """After the first epoch above 91%, which ends at 95%, it is 8 points: of a better fit."""
+    record = run(history=HISTORY)
+    assert matched.error_at(typed(record), 0.90) == (2, pytest.approx(0.04))
+    assert matched.error_at(typed(record), 0.91) == pytest.approx((2.2, 0.04 + 0.2 * 0.04))
+    assert matched.error_at(typed(record), 0.999) is None
+    assert matched.error_at(typed(record), 0.80) == (1, pytest.approx(0.01))
+    assert matched.error_at(typed(record), 0.79) is None  # passed before anything was measured
+    assert matched.error_at(typed(run(history={"epoch": [1], "accuracy": [0.9]})), 0.5) is None
+
+
+def test_epochs_that_were_not_measured_are_stepped_over(run):
+    history = {
+        "epoch": [1, 2, 3],
+        "train_accuracy": [0.8, None, 1.0],
+        "test_accuracy": [0.8, None, 0.9],
+    }
+    assert matched.error_at(typed(run(history=history)), 0.9) == pytest.approx((2, 0.05))
+
+
+def test_a_level_that_is_passed_twice_counts_at_first(run):
+    history = {
+        "epoch": [1, 2, 3, 4],
+        "train_accuracy": [0.8, 0.9, 0.7, 0.95],
+        "test_accuracy": [0.8, 0.88, 0.7, 0.9],
+    }
+    assert matched.error_at(typed(run(history=history)), 0.85) == pytest.approx((1.5, 0.01))
+
+
+def test_a_short_robust_training_stands_beside_the_natural_one_at_its_level(run):
+    records = [
+        trades(run, train=0.91, test=0.86, history={}),
+        run(train=0.99, test=0.88, history=HISTORY),
+    ]
+    records[0]["best_checkpoint"] = {
+        "epoch": 3,
+        "test_accuracy": 0.85,
+        "robust_accuracy": 0.6,
+        "attack_steps": 50,
+        "selected_on": "other images",
+    }
+    (line,) = equal_training.EqualTraining().frame(study_of(*records)).to_dict("records")
+    assert line["generalization_error"] == pytest.approx(0.05)
+    assert line["natural_generalization_error"] == pytest.approx(0.11)
+    assert line["natural_epoch"] == pytest.approx(2.2)
+    assert line["natural_generalization_error_there"] == pytest.approx(0.048)
+    assert line["difference_there"] == pytest.approx(0.002)
+    assert (line["best_epoch"], line["best_robust"], line["best_attack"]) == (3, 0.6, "PGD-50")
+
+
+def test_table_6_is_compared_to_the_natural_row_of_table_4(run):
+    cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
+    records = [
+        run(row="table_6/cifar10_cnn/trades/2_255", algorithm="trades", **cifar),
+        run(row="table_4/cifar10_cnn/natural", **cifar),
+        run(row="table_4/cifar10_cnn/natural", **cifar, label="augmented"),
+    ]
+    records[2]["config"]["augment"] = True
+    ((row, robust, natural),) = matched.robust_pairs(study_of(*records))
+    assert row == "table_6/cifar10_cnn/trades/2_255"
+    assert natural.names == records[1]["name"]
+    assert robust.names == records[0]["name"]
+
+
+DP = "table_8/fmnist_dnn/dpsgd/0.49"
+STOPPED = "table_8/fmnist_dnn/natural_stopped/0.49"
+
+
+def stopped(paper_run, *, seed, test, shift=0.6, architecture="fmnist_dnn"):
+    record = paper_run(
+        row=STOPPED, seed=seed, test=test, shift=shift, architecture=architecture, label="as_0.49"
+    )
+    record["config"]["stop_at_test_accuracy"] = test - 0.001 * (1 + seed)
+    return record
+
+
+def private(paper_run, *, seed, test, shift=0.4):
+    return paper_run(
+        row=DP,
+        algorithm="dpsgd",
+        options={"noise_multiplier": 5.0},
+        seed=seed,
+        test=test,
+        shift=shift,
+    )
+
+
+def test_seeds_that_stopped_at_their_partners_accuracy_are_one_group(paper_run):
+    records = [stopped(paper_run, seed=seed, test=0.79 + seed / 100) for seed in range(3)]
+    (group,) = study_of(*records).by_row[STOPPED]
+    assert len(group.samples) == 3
+    elsewhere = [stopped(paper_run, seed=seed, test=0.79) for seed in range(2)]
+    for record in elsewhere:
+        record["rows"] = []
+    assert len({g.key for gs in study_of(*elsewhere).by_row.values() for g in gs}) == 2
+
+
+def test_differences_are_paired_by_seed(paper_run):
+    """Differences at 50%: (0.79 - 0.1) - (0.80 - 0.15) = 0.04, likewise 0.07 and 0.10: s = 0.03."""
+    records = [
+        private(paper_run, seed=0, test=0.79),
+        private(paper_run, seed=1, test=0.82),
+        private(paper_run, seed=2, test=0.85),
+        private(paper_run, seed=7, test=0.5),  # no partner of its seed
+        stopped(paper_run, seed=2, test=0.80),
+        stopped(paper_run, seed=1, test=0.80),
+        stopped(paper_run, seed=0, test=0.80),
+    ]
+    line = equal_accuracy.EqualAccuracy().frame(study_of(*records)).to_dict("records")[0]
+    assert (line["target"], line["replicates"]) == ("weights", 3)
+    assert line["at_50_difference"] == pytest.approx(0.07)
+    assert line["at_50_low"] == pytest.approx(0.07 - 4.3026527 * 0.03 / 3**0.5, abs=1e-7)
+    assert line["test_private"] == pytest.approx(0.82)
+    assert line["test_difference"] == pytest.approx(0.02)
+    # kept: 1 - shift * (mean of rate^2 over 0 to 0.9, by trapezoids) / (test - 0.1)
+    rates = records[0]["faults"]["weights"]["rates"]
+    area = sum((b - a) * (a * a + b * b) / 2 for a, b in itertools.pairwise(rates))
+    kept = [1 - 0.4 * area / 0.9 / (test - 0.1) for test in (0.79, 0.82, 0.85)]
+    assert line["normalized_auc_private"] == pytest.approx(sum(kept) / 3)
+
+
+def test_one_pair_has_no_interval_and_unequal_accuracy_is_said(paper_run):
+    records = [private(paper_run, seed=0, test=0.79), stopped(paper_run, seed=0, test=0.85)]
+    frame = equal_accuracy.EqualAccuracy().frame(study_of(*records))
+    line = frame.to_dict("records")[0]
+    assert line["at_50_low"] is None or line["at_50_low"] != line["at_50_low"]
+    assert "NOT EQUAL" in detail_of(records)
+    near = [private(paper_run, seed=0, test=0.79), stopped(paper_run, seed=0, test=0.795)]
+    assert "NOT EQUAL" not in detail_of(near)
+
+
+@pytest.mark.parametrize("changes", [{"architecture": "fmnist_cnn_1"}, {"train_examples": 60_000}])
+def test_partners_share_data_and_architecture(paper_run, changes):
+    other = paper_run(row=STOPPED, seed=0, test=0.8, **changes)
+    records = [private(paper_run, seed=0, test=0.8), other]
+    assert not len(equal_accuracy.EqualAccuracy().frame(study_of(*records)))
+
+
+def test_ablations_follow_their_row(private_study):
+    frame = ablations.Ablations().frame(study_of(*private_study))
+    assert frame["part"].tolist() == [
+        "natural",
+        "Tikhonov",
+        "control: dropout",
+        "control: faults in training",
+        "clipping alone",
+        "DP-SGD, noise multiplier 5",
+        "its noise alone",
+        "natural, stopped at its accuracy",
+        "DP-SGD, noise multiplier 1.1",
+        "natural, stopped at its accuracy",
+    ]
+    rows = frame["row"].tolist()
+    assert rows[5:8] == [DP, "table_8/fmnist_dnn/dpsgd_noise_only/0.49", STOPPED]
+    line = frame.to_dict("records")[5]
+    assert line["weights_50"] == pytest.approx(line["test"] - 0.4 * 0.25)
+    assert line["replicates"] == 3
+    assert set(frame["records"].str.split().str.len()) == {3}
+
+
+def test_an_ablation_whose_training_broke_down_says_so(private_study):
+    noise_only = next(run for run in private_study if "dpsgd_noise_only" in run["rows"][0])
+    noise_only["history"] = {"epoch": [1.0, 2.0], "train_accuracy": [0.9, 0.1]}
+    frame = ablations.Ablations().frame(study_of(*private_study))
+    told = frame["breakdowns"].tolist()
+    assert [bool(text) for text in told] == [part == "its noise alone" for part in frame["part"]]
+    assert "1 of 3 trainings broke down in epoch 2" in table.markdown(
+        ablations.Ablations().table(study_of(*private_study))
+    )
+
+
+def test_without_ablations_there_is_no_block(paper_run):
+    records = [private(paper_run, seed=0, test=0.8), paper_run(row="table_8/fmnist_dnn/natural")]
+    assert not len(ablations.Ablations().frame(study_of(*records)))
+
+
+def test_a_fitted_variant_of_a_row_has_no_partners(paper_run):
+    """The stopped runs have the accuracy of the row itself, not of what was fitted to the paper."""
+    row, fitted = (private(paper_run, seed=0, test=test) for test in (0.72, 0.79))
+    fitted["config"] |= {"fitted": True, "learning_rate": 0.05}
+    (entry,) = matched.private_rows(study_of(row, fitted, stopped(paper_run, seed=0, test=0.72)))
+    assert [record.config["fitted"] for record in entry.private.finished] == [False]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_closed_testing_with_bonferroni(p_values):
+    """Adjusted p of i: the largest Bonferroni p of any set of hypotheses that contains i."""
+    places = range(len(p_values))
+    for i in places:
+        worst = max(
+            min(1.0, len(chosen) * min(p_values[j] for j in chosen))
+            for size in range(1, len(p_values) + 1)
+            for chosen in itertools.combinations(places, size)
+            if i in chosen
+        )
+        assert matched.holm(p_values)[i] == pytest.approx(worst)

@@ -1,0 +1,250 @@
+"""The files of a report: complete, linked, self-contained, the same bytes each time."""
+
+import html.parser
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from factory import study_of, typed
+
+from ft_tf import records, report
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.report import pages, paper
+from ft_tf.report.pages import Answer
+
+UNDRAWN = {"history": {}, "parameters": None, "faults": {}}  # only the gap figure is left
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects what a page holds; `open` is empty at the end of a well-formed page."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.images, self.ids, self.links, self.text = [], [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if "href" in attrs else []
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, (tag, self.open)
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def write_study(directory, study):
+    for index, record in enumerate(study):
+        records.write(directory / f"{index}-{record['name']}", typed(record))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, whole_study):
+    directory = tmp_path_factory.mktemp("built")
+    write_study(directory, whole_study)
+    return directory, report.build(directory)
+
+
+def parsed(text):
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    return checker
+
+
+def test_all_files_are_written(built):
+    directory, files = built
+    names = [path.relative_to(directory).as_posix() for path in files]
+    assert names[:2] == ["report.md", "report.html"]
+    assert len(set(names)) == len(names)
+    for exhibit in paper.EXHIBITS:
+        assert f"tables/{exhibit}.csv" in names and f"tables/{exhibit}.md" in names
+    assert {"figures/faults_fmnist_dnn.png", "figures/gaps_table_3.png"} <= set(names)
+    assert {"tables/fault_curves.csv", "tables/ablations.md"} <= set(names)
+    assert all(path.stat().st_size for path in files)
+    assert [path for path in directory.rglob(".*") if path.name != ".lock"] == []
+
+
+def test_the_markdown_page_leads_to_every_file_and_holds_provenance(built):
+    directory, files = built
+    text = (directory / "report.md").read_text()
+    targets = set(re.findall(r"\]\(((?:tables|figures)/[^)]+)\)", text))
+    written = {path.relative_to(directory).as_posix() for path in files}
+    assert targets == written - {"report.md", "report.html"}
+    assert "note on fashion_mnist" in text
+    assert "epsilon 5.25 at delta 1e-05 &lt;own&gt;." in text
+    assert "loss is NaN (epoch 3, step 71)" in text
+    assert str(directory) not in text
+    assert "\n\n\n" not in text
+
+
+def test_the_html_page_is_one_file_without_scripts(built):
+    directory, _ = built
+    text = (directory / "report.html").read_text()
+    checker = parsed(text)
+    assert checker.open == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert "script" not in checker.tags and "link" not in checker.tags
+    assert "{{" not in text and "{%" not in text
+    assert len(checker.images) == len(list((directory / "figures").iterdir()))
+    assert all(image["src"].startswith("data:image/png;base64,") for image in checker.images)
+    assert all(image["alt"] for image in checker.images)
+    assert {link.removeprefix("#") for link in checker.links} <= set(checker.ids)
+    assert len(checker.ids) == len(set(checker.ids))
+    count = sum(name.startswith("record-") for name in checker.ids)
+    assert count == len(records.load_all(directory))
+    assert "epsilon 5.25 at delta 1e-05 <own>." in "".join(checker.text)
+    assert "<own>" not in text
+    assert str(directory) not in text
+
+
+HOSTILE = "<script>alert('x')</script> <img src=x> & \"q\" {{ 7 * 7 }}"
+
+
+def test_texts_of_records_are_shown_and_not_interpreted(tmp_path, run):
+    record = run(label=HOSTILE, deviations=(HOSTILE,), source=HOSTILE, name="one", **UNDRAWN)
+    records.write(tmp_path / "one", typed(record))
+    files = report.build(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    checker = parsed(page)
+    for path in files:
+        if path.suffix in (".md", ".html"):
+            text = path.read_text()
+            assert "<script" not in text and "<img src=x" not in text, path
+    assert "{{ 7 \\* 7 }}" in (tmp_path / "tables" / "table_5.md").read_text()
+    shown = "".join(checker.text)
+    start = shown.index('{\n  "', shown.index("Records"))
+    decoded = json.JSONDecoder().raw_decode(shown[start:])[0]
+    assert decoded == records.to_dict(records.load(tmp_path / "one"))
+    assert HOSTILE in shown
+
+
+def test_an_answer_opens_both_pages(run):
+    answer = Answer(markdown="**Found.**", html="<p class='answer'>Found.</p>", text="Found.")
+    composed = pages.compose(study_of(run(**UNDRAWN)), answer=answer)
+    page, text = pages.html(composed), pages.markdown(composed)
+    assert page.index("<p class='answer'>") < page.index("<nav")
+    assert text.index("**Found.**") < text.index("## ")
+
+
+def test_the_same_records_give_the_same_bytes_wherever_they_are(tmp_path, study):
+    few = [record for record in study if "table_8" in str(record["rows"])]
+    few[0]["history"] = {}  # one figure less to draw
+    write_study(tmp_path / "a", few)
+    write_study(tmp_path / "b" / "deeper", few[::-1])
+    contents = []
+    for directory in (tmp_path / "a", tmp_path / "b"):
+        files = report.build(directory)
+        contents.append({p.relative_to(directory): p.read_bytes() for p in files})
+    assert contents[0] == contents[1]
+
+
+def test_a_second_report_is_the_same_and_leaves_records_alone(tmp_path, run):
+    path = records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    first = {file: file.read_bytes() for file in report.build(tmp_path)}
+    assert {file: file.read_bytes() for file in report.build(tmp_path)} == first
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_without_records_every_row_is_listed_as_not_run(tmp_path):
+    report.build(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("not run; run it with") == 33  # 31 rows of tables, 2 of Figure 1
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_table_without_rows_says_so(tmp_path, run):
+    """A header, a rule and notes on nothing looked like a table that failed."""
+    records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    report.build(tmp_path)
+    names = ("membership", "ablations", "equal_accuracy", "equal_training", "privacy_bounds")
+    for name in names:
+        title, empty, text = (tmp_path / "tables" / f"{name}.md").read_text().split("\n", 2)
+        assert title.startswith("# ") and not empty
+        assert text == "Nothing on record yet.\n"
+        frame = pd.read_csv(tmp_path / "tables" / f"{name}.csv")
+        assert "replicates" in frame.columns and not len(frame)
+
+
+def test_figures_are_written_in_the_requested_formats(tmp_path, run):
+    records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    report.build(tmp_path, figure_formats=("png", "pdf"))
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["gaps_table_5.pdf", "gaps_table_5.png"]
+    with pytest.raises(ArgumentError, match="figure_formats=gif must be of png, pdf, svg"):
+        report.build(tmp_path, figure_formats=("gif",))
+
+
+def test_an_invalid_record_stops_the_report(tmp_path):
+    (tmp_path / "record.json").write_text('{"schema_version": 1}')
+    with pytest.raises(RunError, match=r"record\.json"):
+        report.build(tmp_path)
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, run):
+    records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(RunError, match=r"figures.*cannot be written"):
+        report.build(tmp_path)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.report", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_binary_prints_tables_and_files(tmp_path, run):
+    records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    process = start(f"--output_dir={tmp_path}", "--tables=5")
+    printed, complaints = process.communicate(timeout=240)
+    assert process.returncode == 0, complaints
+    assert "Table 5: Robust and regularized training" in printed
+    assert "Table 8" not in printed
+    assert f"{tmp_path}/report.html" in printed.splitlines()
+
+
+def test_the_binary_prints_latex_with_its_command(tmp_path, run):
+    records.write(tmp_path / "one", typed(run(**UNDRAWN)))
+    process = start(f"--output_dir={tmp_path}", "--tables=5", "--format=latex")
+    printed, complaints = process.communicate(timeout=240)
+    assert process.returncode == 0, complaints
+    first, second = printed.splitlines()[:2]
+    assert first.startswith("% python -m experiments.report") and "--tables=5" in first
+    assert second == r"\begin{table}"
+
+
+def test_bad_input_is_one_line(tmp_path):
+    cases = {
+        "--output_dir is needed": start(),
+        "holds no record.json": start(f"--output_dir={tmp_path}"),
+        "--tables=9": start(f"--output_dir={tmp_path}", "--tables=3,9"),
+    }
+    for words, process in cases.items():
+        printed, complaints = process.communicate(timeout=240)
+        assert process.returncode == 2
+        assert words in complaints
+        assert len(complaints.strip().splitlines()) == 1
+        assert not printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_needs_no_tensorflow():
+    code = "import sys, ft_tf.report; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
