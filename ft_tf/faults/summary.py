@@ -9,10 +9,19 @@ import pandas as pd
 
 from ft_tf import intervals
 from ft_tf._compat import keras
-from ft_tf.checks import check_choice, check_fraction, check_probability
+from ft_tf.checks import (
+    check_choice,
+    check_columns,
+    check_fraction,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+    check_range,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
+from ft_tf.faults.pairs import FRAME
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
 from ft_tf.faults.sites import Select
@@ -49,8 +58,11 @@ def summarize(
         ArgumentError: the frame is empty or an argument is out of range.
     """
     check_probability(level=level)
+    check_columns(FRAME, frame=frame)
+    if half_width is not None:
+        check_positive(half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
-    method = method or rule.get("method", "student")
+    method = rule.get("method", "student") if method is None else method
     half_width = half_width or rule.get("half_width", 0.005)
     check_choice(METHODS, method=method)
     if frame.empty:
@@ -85,6 +97,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     Of a campaign that a stop rule has ended rate by rate, the trials that all rates have; the one
     at rate 0 stands for all.
     """
+    check_columns(FRAME, frame=frame)
     if frame["target"].nunique() != 1:
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
     table = frame.pivot(index="trial", columns="rate", values="accuracy").sort_index()
@@ -165,7 +178,12 @@ def curve_figures(
     Raises:
         ArgumentError: the frame has several targets, incomplete trials or no rate 0.
     """
+    if not isinstance(rates, tuple | list) or len(rates) != 2:
+        raise ArgumentError(f"rates={rates!r} must be two numbers in [0, 1]")
     check_fraction(first_rate=rates[0], second_rate=rates[1])
+    check_positive_integer(classes=classes)
+    check_range(2, 2**31, classes=classes)
+    check_probability(level=level)
     table = accuracy_table(frame)
     if 0.0 not in table:
         raise ArgumentError("frame has no rate 0: the curve needs its clean end")
@@ -252,6 +270,7 @@ def layer_vulnerability(
         of accuracy_lost, see `measures`), low, high (of the accuracy); layers in order.
     """
     check_choice(("weights", "units"), target=target)
+    check_probability(level=level)
     shared = {"target": target, "rates": [rate], "trials": trials, "seed": seed}
     whole = options.pop("select", None)
     kept = {name: options[name] for name in ("fault", "allocation") if name in options}

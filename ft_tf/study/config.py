@@ -161,6 +161,7 @@ class RunConfig:
     stop_at_holdout_accuracy: float = _added(0.0)
 
     def __post_init__(self) -> None:
+        checks.check_type(Algorithm, algorithm=self.algorithm)
         source = datasets.get(self.dataset)
         if architectures.get(self.architecture).input_shape not in (None, source.shape):
             raise ArgumentError(
