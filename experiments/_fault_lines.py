@@ -40,7 +40,7 @@ def headline(frame: pd.DataFrame, sites: str) -> str:
     if figures.half_rate is None:
         return (
             f"half of the accuracy {chance} is not lost up to {_rate(highest)} {sites}, the "
-            f"highest rate tested: {means.iloc[0]:.2%} falls to {means.iloc[-1]:.2%}"
+            f"highest rate tested: {means.iloc[0]:.2%} without faults, {means.iloc[-1]:.2%} there"
         )
     right = max(1, int(np.searchsorted(means.index, figures.half_rate)))
     return (
@@ -124,7 +124,7 @@ def trials_line(frame: pd.DataFrame) -> str | None:
         return f"+-1 point at every rate: {count} trials are enough"
     return (
         f"+-1 point at every rate takes about {needed:,} trials (rate {worst:g} varies most): "
-        f"--trials={needed}, or --half_width=1 --trials={2 * needed} to stop each rate by itself"
+        f"--trials={needed}, or --half_width=1 --trials={2 * needed} stops each rate by itself"
     )
 
 

@@ -31,8 +31,8 @@ def save(path: Path, summary: pd.DataFrame, title: str, *, chance: float) -> Non
     for name, level in levels.items():
         axes.axhline(level, color="0.5", linestyle=":", linewidth=1)
         axes.annotate(
-            name, (1, level), xycoords=("axes fraction", "data"), xytext=(-2, 2),
-            textcoords="offset points", ha="right", fontsize=8, color="0.35",
+            name, (0, level), xycoords=("axes fraction", "data"), xytext=(4, 2),
+            textcoords="offset points", ha="left", fontsize=8, color="0.35",
         )  # fmt: skip
     positive = rates[rates > 0]
     if len(positive) and positive.min() < _SMALL:

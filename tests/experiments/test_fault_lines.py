@@ -116,7 +116,15 @@ def test_the_trials_of_one_point_are_steins():
 def test_a_rate_that_its_trials_did_not_settle_is_marked():
     summary = faults.summarize(campaign(trials=3)).assign(reached=[True, False, True])
     lines = text.summary_lines(summary)
-    assert ["NOT REACHED" in line for line in lines] == [False, False, True, False, True, False]
+    assert ["NOT REACHED" in line for line in lines] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_intervals_stay_where_the_figure_can_be():
