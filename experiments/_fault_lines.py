@@ -173,14 +173,15 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
         f"change of the logits, first-order prediction and {trials} trials on {images} images "
         "(root mean squares):"
     ]
+    rows = [("rate", "", "predicted", "measured", "+-", "apart", "allowed", "")]
     for row in comparison.itertuples():
-        lines.append(
-            f"  rate {row.rate:8.4g}: mean {row.mean_predicted:.4g} predicted, "
-            f"{row.mean_measured:.4g} +- {row.mean_noise:.2g} measured, {row.mean_distance:.2g} "
-            f"apart of {row.mean_allowed:.2g} allowed; sd {row.sd_predicted:.4g} predicted, "
-            f"{row.sd_measured:.4g} +- {row.sd_noise:.2g} measured, {row.sd_distance:.2g} apart of "
-            f"{row.sd_allowed:.2g} allowed{'' if row.holds else '  does not hold'}"
-        )
+        for kind in ("mean", "sd"):
+            values = [getattr(row, f"{kind}_{name}") for name in ("predicted", "measured")]
+            reach = [getattr(row, f"{kind}_{name}") for name in ("noise", "distance", "allowed")]
+            rate, verdict = (f"{row.rate:g}", "") if kind == "mean" else ("", _holds(row.holds))
+            numbers = [f"{value:.4g}" for value in values] + [f"{value:.2g}" for value in reach]
+            rows.append((rate, kind, *numbers, verdict))
+    lines += [f"  {line}" for line in _terminal.aligned(rows)]
     lines.append(
         "  a prediction holds where mean and sd are apart by no more than "
         f"{comparison.attrs['tolerance']:.0%} of the measured one and 2 of its standard errors "
@@ -227,6 +228,10 @@ def over_seeds_lines(frames: list[pd.DataFrame]) -> list[str]:
         rows.append((f"{rate:g}", mean, _span(found.low, found.high)))
         methods[f"{found.method}, {found.unit}"] = None
     return [*_terminal.aligned(rows), f"95% intervals: {'; '.join(methods)}"]
+
+
+def _holds(holds: bool) -> str:
+    return "holds" if holds else "does not hold"
 
 
 def _figures(frame: pd.DataFrame) -> CurveFigures:
