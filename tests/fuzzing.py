@@ -203,7 +203,10 @@ FRAME = Kind((Lazy(frame),), NO_FRAME)
 NO_OBJECT = (None, "x", 3, [], Thing())
 COST = Kind((Lazy(cost),), NO_OBJECT)
 BOOLS = Kind(([True, False, True],), (None, "x", 3, [], Thing(), [[True]], ["a", "b", "c"]))
-BOUNDS = Kind(((0.0, 1.0), (-1, 2)), ("01", 1, (), (1,), (1, 0), (0, 0), (NAN, 1), (0, INF), ("0", "1"), Thing()))
+BOUNDS = Kind(
+    ((0.0, 1.0), (-1, 2)),
+    ("01", 1, (), (1,), (1, 0), (0, 0), (NAN, 1), (0, INF), ("0", "1"), Thing()),
+)
 
 KINDS = {
     # numbers
@@ -272,7 +275,9 @@ def outcome_of(call, *, must_refuse, name=""):
         assert len(text) < 2000, f"a very long line: {text[:200]}"
         assert text.isprintable(), f"characters that no terminal shows: {text!r}"
         if type(error) is errors.ArgumentError:
-            assert name in text or any(word in text for word in ("=", "shape", "dtype")), f"{name} is not named: {text}"
+            assert name in text or any(word in text for word in ("=", "shape", "dtype")), (
+                f"{name} is not named: {text}"
+            )
         OUTCOMES[f"refused, {type(error).__name__}"] += 1
         return "refused"
     assert not must_refuse, f"silent: {str(result)[:200]!r}"
@@ -452,7 +457,11 @@ def usual_arguments(name):
     arguments = dict(ALWAYS.get(name, {}))
     for parameter, (kind, default) in parameters_of(name).items():
         if default is inspect.Parameter.empty and parameter not in arguments:
-            arguments[parameter] = kind.right[0] if kind and kind.right else REQUIRED.get(f"{name}.{parameter}", "unit")
+            arguments[parameter] = (
+                kind.right[0]
+                if kind and kind.right
+                else REQUIRED.get(f"{name}.{parameter}", "unit")
+            )
     return arguments
 
 

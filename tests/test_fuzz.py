@@ -109,9 +109,7 @@ def check_wrong_argument(case, wrong, others):
     kind, default = fuzzing.parameters_of(name)[parameter]
     choices = [value for value in kind.wrong if value is not None or default is not None]
     arguments[parameter] = choices[wrong % len(choices)]
-    fuzzing.outcome_of(
-        lambda: fuzzing.call(name, arguments), must_refuse=True, name=parameter
-    )
+    fuzzing.outcome_of(lambda: fuzzing.call(name, arguments), must_refuse=True, name=parameter)
 
 
 drawn_case = st.sampled_from(CASES)
@@ -153,7 +151,8 @@ def nested(depth):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=10,
 )
 
@@ -167,7 +166,9 @@ def test_no_json_is_taken_for_a_record(value):
     assert outcome == "refused"
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "\ud800", "", "{", "nan", "1" * 5000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 50_000, "\ud800", "", "{", "nan", "1" * 5000]
+)
 def test_no_text_is_taken_for_a_record(text, tmp_path):
     path = tmp_path / "record.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -255,9 +256,7 @@ def check_wrong_flag(server, case, others):
         assert code == 2, f"{given_flags} was taken"
 
 
-@settings(
-    max_examples=50, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=50, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @example(("compute_epsilon", "epochs", "1e300"), 1)
 @example(("compute_epsilon", "n", "1" + "0" * 24), 1)
 @example(("compute_epsilon", "noise_multiplier", "1e300"), 1)
