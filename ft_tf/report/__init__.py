@@ -1,7 +1,6 @@
 """Reports: records -> tidy frames (`Study`) -> exhibits -> pages, from records alone."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
