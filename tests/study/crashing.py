@@ -123,7 +123,7 @@ def run(arguments):
     _interrupts.end_process()
     module = importlib.import_module(arguments[0])
     try:
-        _app.run(module.main, resumes=True)
+        _app.run(module.main, module.define_flags, resumes=True)
     except SystemExit as error:
         return error.code or 0
     return 0
