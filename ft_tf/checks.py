@@ -174,9 +174,12 @@ def numbers_in(**lists: Any) -> np.ndarray:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths
         array = np.zeros(0)
-    if array.ndim != 1 or not len(array) or array.dtype.kind not in "fiub" or not np.isfinite(
-        array
-    ).all():
+    if (
+        array.ndim != 1
+        or not len(array)
+        or array.dtype.kind not in "fiub"
+        or not np.isfinite(array).all()
+    ):
         raise ArgumentError(
             f"{name}={shown(values)} must be a list of finite numbers, at least one"
         )

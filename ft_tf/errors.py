@@ -3,7 +3,6 @@
 Binaries print them without a traceback and exit with a code that is not 0.
 """
 
-
 _LONGEST = 1000
 
 

@@ -19,7 +19,6 @@ def as_array(values: Any) -> np.ndarray:
         return np.asarray(values, object)
 
 
-
 def check_labels(num_classes: int, /, **labels: np.ndarray) -> None:
     """Raises ArgumentError unless every array is [n], of an integer type, in 0..num_classes - 1.
 
