@@ -16,7 +16,7 @@ SECONDS, FILE_SIZE = 60, 1 << 28
 
 def run(arguments):
     """The exit code, stdout and stderr of one command line."""
-    streams = [tempfile.TemporaryFile() for _ in range(2)]
+    streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 (closed when forgotten)
     child = os.fork()
     if child == 0:
         for number, stream in enumerate(streams, 1):

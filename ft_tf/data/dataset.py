@@ -107,12 +107,11 @@ def from_arrays(
     check_choice(("images", "points"), kind=kind)
     check_type(str, name=name, source=source)
     if not (0 < len(name) <= 100 and name.isprintable() and "/" not in name):
-        raise ArgumentError(f"name={name!r} must be 1 to 100 characters of a file name")
+        raise ArgumentError(f"name={name!r} must be 1 to 100 characters as in a file's name")
     for key, values in (("x_train", x_train), ("x_test", x_test)):
-        if as_array(values).dtype.kind not in "fiub":
-            raise ArgumentError(
-                f"{key} of dtype {as_array(values).dtype} must be an array of numbers"
-            )
+        dtype = as_array(values).dtype
+        if dtype.kind not in "fiub":
+            raise ArgumentError(f"{key} of dtype {dtype} must be an array of numbers")
     images = {"x_train": _as_float32(x_train), "x_test": _as_float32(x_test)}
     labels = {"y_train": as_array(y_train), "y_test": as_array(y_test)}
     if kind == "images":

@@ -50,6 +50,8 @@ def check_engine(
     check_choice(ENGINES, engine=engine)
     check_choice(SAMPLINGS, sampling=sampling)
     check_non_negative(weight_decay=weight_decay)
+    if target_epsilon is not None:
+        check_positive(target_epsilon=target_epsilon)
     if noise_seed is not None:
         check_type(int, noise_seed=noise_seed)
     check_type(str, optimizer=optimizer)
