@@ -1,13 +1,17 @@
 """What the binaries print: colour and width for a terminal, plain text for everything else."""
 
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
-_STYLES = {"error": "1;31", "warning": "33"}
+_STYLES = {
+    "error": "1;31", "warning": "33", "supported": "32", "replicated": "32", "contradicted": "31",
+    "not replicated": "31", "no difference": "36", "mixed": "33", "inconclusive": "2",
+}  # fmt: skip
 _WIDTH_IN_A_PIPE = 100
 
 
@@ -36,6 +40,12 @@ def styled(text: str, style: str, *, stream: TextIO | None = None) -> str:
     if not has_colour(stream or sys.stdout):
         return text
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def coloured(text: str) -> str:
+    """Outcomes such as "supported" in their colours, where they end a line of a table."""
+    words = "|".join(sorted(_STYLES, key=len, reverse=True))
+    return re.sub(rf"(?<=  )({words})$", lambda m: styled(m[1], m[1]), text, flags=re.MULTILINE)
 
 
 def width() -> int:
