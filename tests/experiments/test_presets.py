@@ -5,7 +5,7 @@ import example_records
 import pytest
 
 from experiments import presets, scales
-from ft_tf.report import paper, spread
+from ft_tf.report import paper, replicates
 from ft_tf.study import algorithms
 from ft_tf.study import config as c
 
@@ -217,7 +217,7 @@ def test_runs_of_the_scale_smoke_say_so_in_their_labels():
     runs = presets.runs_of(presets.TABLES, scales.SMOKE, seeds=1)
     runs += presets.ablations_of(presets.TABLES, scales.SMOKE)
     assert all("smoke" in run.label.split("-") for run in runs)
-    assert scales.SMOKE.circles_replicates < spread.LEAST
+    assert scales.SMOKE.circles_replicates < replicates.LEAST
 
 
 def test_only_trades_on_cifar10_trains_in_mixed_precision():
