@@ -111,7 +111,7 @@ def test_python_blocks_run(users_directory, monkeypatch, capsys):
     for tested in (names["robust"].model, names["private"].averaged_model()):
         assert metrics.accuracy(tested, fashion.x_test, fashion.y_test) > 0.5
     assert names["found"].robust_accuracy > 0.3  # of TRADES, the last attacked
-    assert 0.99 * 3 < account.epsilon <= 3
+    assert 0.99 < account.epsilon <= 1
     assert "differentially private" in account.statement
     # DP-SGD and TRADES began from fresh weights, nowhere near the user's own.
     for other in (start, names["private"].model):
@@ -138,7 +138,9 @@ def test_the_page_is_at_most_200_lines():
 
 
 @pytest.mark.parametrize(
-    ("block", "shown"), [pair for pair in shown_after(TEXT, "bash") if is_cheap(pair[0])]
+    ("block", "shown"),
+    [pair for pair in shown_after(TEXT, "bash") if is_cheap(pair[0])],
+    ids=lambda text: text.splitlines()[0][:60],
 )
 def test_cheap_shell_blocks_run(users_directory, block, shown):
     binaries = os.path.dirname(sys.executable)
