@@ -104,6 +104,9 @@ class StopRule:
         method: str = "anytime",
         most: int | None = None,
     ) -> None:
+        rates = distinct_rates(rates)
+        if most is not None:
+            check_positive_integer(most=most)
         check_choice(STOP_METHODS, method=method)
         check_probability(level=level)
         if half_width is not None:
