@@ -185,7 +185,7 @@ def test_data_that_differ_in_a_worker_are_refused(sample):
 def campaign(alone):
     """A finished run, and one process's campaigns of it: whole, stopped, and in order."""
     output_dir, found = alone
-    run = trained_models.load_run(output_dir / found[0]["name"])
+    run = trained_models.load_run(output_dir / found[0].name)
     options = {**dataclasses.asdict(SETTINGS), "trials": NUMBERS}
     arguments = (run.model, run.data.x_test, run.data.y_test)
     seen = []
