@@ -206,6 +206,8 @@ def main(argv: list[str]) -> None:
     written = report.build(output_dir)
     print()
     print(_terminal.coloured(report.render_answer(found, _terminal.width(), has_rows=True)))
+    if scale.name == "smoke":
+        print("--scale=smoke shows that everything runs: its runs are compared with nothing")
     for named in missing:
         _terminal.show(f"{named} not run: data not there, see the start of this output")
     print(f"{len(written)} files below {output_dir}; {output_dir / 'report.html'} shows all of it")

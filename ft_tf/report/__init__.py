@@ -124,8 +124,8 @@ def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool
     Args:
         records: any records.
         width: columns of the terminal.
-        has_rows: whether the rows of the paper that were run are listed, and claims without any
-            comparison left out.
+        has_rows: whether the rows of the paper that were run are listed, and claims without an
+            interval left out.
     """
     study = Study(records)
     claims, rows, by_data = _tables(study, ("claims", "agreement", "agreement_by_data"))
@@ -133,7 +133,7 @@ def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool
     if has_rows:
         rows = rows.where(lambda cells: cells[-1] != NOT_ATTEMPTED)
         by_data = by_data.where(lambda cells: cells[1:3] != ("0", "0"))
-        tables = [rows.brief(1), claims.brief(1).where(lambda cells: cells[1] != table.NOTHING)]
+        tables = [rows.brief(1), claims.brief(1).where(lambda cells: "[" in cells[1])]
     findings = (table.wrapped(f"* {text}", width=width, indent="  ") for text in study.findings)
     printed = [table.terminal(found, width=width) for found in (*tables, by_data) if found.rows]
     return "\n".join([*printed[:-1], "".join(findings), *printed[-1:]])

@@ -127,6 +127,7 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
         walk: what `effects.noise_walk` gives.
         name: display name of a network.
     """
+    walk = walk.astype({"walk": float, "epsilon": float})
     private = walk[(walk["walk"] > 0) & np.isfinite(walk["epsilon"]) & walk["lost"].notna()]
     markers = _markers(private)
     for text, least, most, color in _EPSILONS:
@@ -195,5 +196,5 @@ def _point(
 
 def _name_lines(axes: Axes, texts: list[str]) -> None:
     axes.set_yticks(range(len(texts)), texts)
-    axes.set_ylim(len(texts) - 0.5, -0.5)
+    axes.set_ylim(max(len(texts), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

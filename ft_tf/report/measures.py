@@ -27,7 +27,7 @@ def normalized_auc(record: Run, target: str) -> float | None:
     lost, paired where that is on record. None where the rates do not reach from 0 to 90%, where
     the model is at chance without faults, or where chance is not known.
     """
-    if chance(record) is None:
+    if chance(record) is None or record.accuracy is None:
         return None
     area = Trained(record).normalized_area(target)
     return None if area is None else area / 100

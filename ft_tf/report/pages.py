@@ -131,7 +131,7 @@ def markdown(report: Report) -> dict[str, str]:
         )
         for name, kind, section in (
             ("provenance", "provenance", None),
-            *((section.name, "table", section) for section in report.sections if section.is_shown),
+            *((section.name, "table", section) for section in report.shown),
         )
     }
     return {"report.md": environment.get_template("report.md.j2").render(report=report), **pages}

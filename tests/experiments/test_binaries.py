@@ -37,7 +37,7 @@ COMMANDS = {
     "round": [
         ATTACK, f"--run={RUN}", "--attack=pgd", "--steps=3", "--images=40", "--distance=l_2",
     ],
-    "report": ["experiments.report", "--output_dir=runs"],
+    "report": ["experiments.report", "--output_dir=runs", "--print=all"],
     "nan": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
     "nan_again": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
     "after_nan": [*PLAIN, "--output_dir=runs", "--learning_rate=0.1", "--seed=1"],
@@ -218,10 +218,10 @@ def test_a_study_says_where_it_is(results):
     code, stdout, _ = results["smoke"]
     assert code == 0
     for number in (1, 2):
-        assert re.search(rf"\[run {number} of 2\] \S*natural\S*  +0%  elapsed \d", stdout)
         assert re.search(rf"\[run {number} of 2\] \S*natural\S*: train \d.*%, test \d", stdout)
     assert re.search(r"from embedded-sample:fashion_mnist:6000\+1000, sha256 [0-9a-f]{12}", stdout)
-    assert "Table 8" in stdout and "report.html" in stdout
+    assert "compared with nothing" in stdout and "report.html" in stdout
+    assert len(stdout.splitlines()) <= 80
 
 
 def test_a_study_killed_and_started_again_ends_with_the_same_records(killed, results, place):

@@ -61,9 +61,10 @@ class AgreementByData(Exhibit):
         Column(REPLICATED, REPLICATED, format=count),
         Column(NOT_REPLICATED, NOT_REPLICATED, format=count),
         Column(NOT_ATTEMPTED, "not run", format=count),
-        Column(tuple(f"{name}_mean_absolute_error" for name in _NAMES), "mean error", "", _slashed),
-        Column(tuple(f"{name}_correlation" for name in _NAMES), "correlation", "", _slashed),
-    )
+        Column(tuple(f"{name}_mean_absolute_error" for name in _NAMES), "mean error", "", _slashed,
+               2),
+        Column(tuple(f"{name}_correlation" for name in _NAMES), "correlation", "", _slashed, 3),
+    )  # fmt: skip
     details = ()
 
     def frame(self, study: Study) -> pd.DataFrame:

@@ -52,7 +52,6 @@ class Claims(Exhibit):
         Column("word", "", format=text, is_word=True),
     )  # fmt: skip
     details = (
-        Column("note", "", format=text),
         Column(("low_networks", "high_networks"), "networks like these", "", _interval),
         Column(("low_other_network", "high_other_network"), "another network", "", _interval),
         Column(("smallest_network", "largest_network"), "from network to network", "", _interval),
@@ -62,6 +61,10 @@ class Claims(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         return effects.claims_frame(study.claims)
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        lines = zip(frame["sentence"], frame["note"], strict=True)
+        return [f"{sentence}: {note}." for sentence, note in lines if note]
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [
