@@ -166,7 +166,7 @@ def run(
     define_flags: Callable[[], None],
     *,
     words: int = 0,
-    resumes: bool = False,
+    resumes: bool | Callable[[], bool] = False,
 ) -> None:
     """Runs `main(argv)` as an absl app; `words` arguments may be among the flags.
 
@@ -178,7 +178,8 @@ def run(
         main: what the binary does.
         define_flags: defines its flags, so that importing a binary defines none.
         words: largest number of arguments that are no flags.
-        resumes: whether the same command goes on where it was interrupted.
+        resumes: whether the same command continues where it was interrupted; a function is asked
+            when that happens.
     """
     define(define_flags)
 
@@ -202,7 +203,8 @@ def run(
         finally:
             sys.stdout.flush()  # at the interpreter's end a failure would be a traceback
     except KeyboardInterrupt as error:
-        then = "goes on from here" if resumes else "begins anew"
+        resumes = resumes() if callable(resumes) else resumes
+        then = "goes on from here" if resumes else "starts again"
         _complain(f"interrupted; the same command {then}")
         sys.exit(_interrupts.code(error))
     except BrokenPipeError:

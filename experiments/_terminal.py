@@ -1,12 +1,17 @@
 """What the binaries print: colour and width for a terminal, plain text for everything else."""
 
 import os
+import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
-_STYLES = {"error": "1;31", "warning": "33"}
+_STYLES = {
+    "error": "1;31", "warning": "33", "supported": "32", "replicated": "32", "contradicted": "31",
+    "not replicated": "31", "no difference": "36", "mixed": "33", "inconclusive": "2",
+}  # fmt: skip
 _WIDTH_IN_A_PIPE = 100
 
 
@@ -37,6 +42,12 @@ def styled(text: str, style: str, *, stream: TextIO | None = None) -> str:
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
 
+def coloured(text: str) -> str:
+    """Outcomes such as "supported" in their colours, where they end a line of a table."""
+    words = "|".join(sorted(_STYLES, key=len, reverse=True))
+    return re.sub(rf"(?<=  )({words})$", lambda m: styled(m[1], m[1]), text, flags=re.MULTILINE)
+
+
 def width() -> int:
     """Columns of a table: COLUMNS, or those of the terminal, or 100 where there is none."""
     return shutil.get_terminal_size((_WIDTH_IN_A_PIPE, 24)).columns
@@ -60,6 +71,22 @@ def wrapped(text: str) -> str:
             break_on_hyphens=False,
         ) or [""]
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
+    """Lines of a table whose first `left` columns are flush left, the others flush right.
+
+    >>> aligned([("layer", "lost"), ("conv", "3.1%"), ("dense_1", "12.0%")], left=1)
+    ['layer     lost', 'conv      3.1%', 'dense_1  12.0%']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def show(text: str) -> None:

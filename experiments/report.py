@@ -1,16 +1,18 @@
 """Builds tables, figures and pages again from the records below a directory.
 
-python -m experiments.report --output_dir=DIR [--tables=3,5] [--readme=README.md]
+Examples:
+    python -m experiments.report --output_dir=DIR                  what the records say, on a page
+    python -m experiments.report --output_dir=DIR --tables=3,5     tables of the paper
+    python -m experiments.report --output_dir=DIR --print=all      every table
 """
 
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
 from absl import flags
 
-from experiments import _app
+from experiments import _app, _terminal
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError
 from ft_tf.report import paper, plot_styles
@@ -26,8 +28,9 @@ def define_flags() -> None:
         "Directory of a study, such as results/quick: records are read, and the report is written, "
         "there.",
     )
-    flags.DEFINE_list(
-        "tables", [], "Tables of the paper to print, such as 3,5; none for all. All are written."
+    flags.DEFINE_list("tables", [], "Tables of the paper to print, such as 3,5. All are written.")
+    flags.DEFINE_enum(
+        "print", "summary", ["summary", "all"], "What is printed: a summary, or every table."
     )
     flags.DEFINE_enum(
         "format", "text", ["text", "latex"], "Tables are printed as aligned text or as LaTeX."
@@ -55,7 +58,7 @@ def _exhibits(numbers: list[str]) -> list[str] | None:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the tables, then the files that were written."""
+    """Prints the summary or tables, then where the report is."""
     del argv
     if not FLAGS.output_dir:
         raise ArgumentError("--output_dir is needed: the directory that holds the records")
@@ -73,10 +76,14 @@ def main(argv: list[str]) -> None:
         command = shlex.join(["python", "-m", "experiments.report", *sys.argv[1:]])
         print(report.render_latex(found, exhibits, command=command))
         return
-    width = shutil.get_terminal_size(fallback=(100, 24)).columns
-    print(report.render_terminal(found, exhibits, width))
-    for path in files:
-        print(path)
+    width = _terminal.width()
+    if exhibits is None:
+        print(_terminal.coloured(report.render_answer(found, width)))
+    if exhibits is not None or FLAGS["print"].value == "all":
+        print(report.render_terminal(found, exhibits, width))
+    print(f"{len(files)} files; {output_dir / 'report.html'} shows all of it, report.md the same")
+    if exhibits is None and FLAGS["print"].value != "all":
+        print("every table: --print=all; tables of the paper: --tables=3,5")
 
 
 if __name__ == "__main__":

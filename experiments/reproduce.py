@@ -1,4 +1,4 @@
-"""Trains the paper's models, injects faults, and prints its tables with ours beside them.
+"""Trains the paper's models, injects faults, and compares the outcome with the paper's.
 
 Examples:
     python -m experiments.reproduce                        all tables whose data is there, quickly
@@ -204,15 +204,16 @@ def main(argv: list[str]) -> None:
             print("natural trainings, stopped at the held-out accuracy of others:", flush=True)
         found += _execute(stopped, executor, output_dir)
     written = report.build(output_dir)
-    exhibits = [f"table_{table}" for table in tables]
     print()
-    print(report.render_terminal(found, exhibits, width=_terminal.width()))
+    print(_terminal.coloured(report.render_answer(found, _terminal.width(), has_rows=True)))
+    if scale.name == "smoke":
+        print("--scale=smoke shows that everything runs: its runs are compared with nothing")
     for named in missing:
         _terminal.show(f"{named} not run: data not there, see the start of this output")
-    figures = [path for path in written if path.suffix == ".png"]
-    print(f"{len(written)} files below {output_dir}, {len(figures)} of them figures:")
-    for path in sorted(written):
-        print(f"  {path}")
+    print(f"{len(written)} files below {output_dir}; {output_dir / 'report.html'} shows all of it")
+    _terminal.show(
+        f"every table: python -m experiments.report --output_dir={output_dir} --print=all"
+    )
     _terminal.show(f"the same again: python -m experiments.reproduce --flagfile={flagfile}")
 
 

@@ -673,9 +673,7 @@ OVERRIDES |= {
     "intervals.proportion.trials": count(2),
     "intervals.random_effects.values": any_of([1.0, 3.0], wrong=NO_NUMBERS),
     "intervals.variance_components.images_per_trial": integer(2, wrong=(1, 0, -1)),
-    "privacy.theorem_1.epsilon": Kind(
-        (0.5, 0, INF), (*(v for v in NO_NUMBER if v is not INF), -1)
-    ),
+    "privacy.theorem_1.epsilon": Kind((0.5, 0, INF), (*(v for v in NO_NUMBER if v is not INF), -1)),
     "privacy.theorem_1.delta": fraction(1e-5, 0),
     "privacy.membership.allowed_true_positive_rate.delta": fraction(1e-5, 0),
     "privacy.audit.one_run_p_value.delta": fraction(0.0),

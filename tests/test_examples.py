@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ft_tf import attacks, examples, faults, metrics
+from ft_tf import attacks, examples, faults, intervals, metrics
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 
@@ -151,6 +151,8 @@ def test_many_trials_take_no_memory_before_they_run():
     assert len(faults.rows.trial_numbers(2**32)) == 2**32
 
 
-def test_accuracies_are_fractions():
+def test_accuracies_are_fractions_and_successes_whole():
+    with pytest.raises(ArgumentError, match=r"successes=1.5 must be an integer"):
+        intervals.proportion(successes=1.5, trials=3)
     with pytest.raises(ArgumentError, match="train_accuracy=90"):
         metrics.generalization_error(train_accuracy=90, test_accuracy=85)

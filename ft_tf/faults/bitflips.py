@@ -85,8 +85,15 @@ class StoredWords(FaultModel):
     def apply(
         self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The stored values, with bits inverted at the sites under the mask."""
-        return self.prepared(values)(mask, words)
+        """The stored values, with bits inverted at the sites under the mask.
+
+        Words are integers, through which no gradient passes; that of a value whose word has no
+        inverted bit is passed on as it is (straight-through).
+        """
+        values = tf.convert_to_tensor(values)
+        found = self.prepared(tf.stop_gradient(values))(mask, words)
+        passed = tf.grad_pass_through(lambda _: found)(values)
+        return tf.where(self.pattern(mask, words) == 0, passed, found)
 
     def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """`apply` on these values, which are encoded once."""

@@ -1,21 +1,20 @@
 """Reports: records -> tidy frames (`Study`) -> exhibits -> pages, from records alone."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from ft_tf import records as record_files
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.records import Record
 from ft_tf.report import exhibits, marked_blocks, pages, plot_styles, table
+from ft_tf.report.effects_agreement import NOT_ATTEMPTED
 from ft_tf.report.exhibits import Exhibit, Plot, register
-from ft_tf.report.pages import Answer
 from ft_tf.report.table import Column
 from ft_tf.report.tidy import Study
 
 __all__ = [
-    "Answer",
     "Column",
     "Exhibit",
     "Plot",
@@ -23,15 +22,10 @@ __all__ = [
     "build",
     "fill_readme",
     "register",
+    "render_answer",
     "render_latex",
     "render_terminal",
 ]
-
-
-def answer(study: Study) -> Answer:
-    """What opens the pages and the terminal output."""
-    del study
-    return Answer()
 
 
 def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -55,36 +49,30 @@ def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list
         known = ", ".join(plot_styles.FORMATS)
         raise ArgumentError(f"figure_formats={', '.join(sorted(unknown))} must be of {known}")
     study = Study(record_files.load_all(output_dir))
-    report = pages.compose(study, formats=figure_formats, answer=answer(study))
+    report = pages.compose(study, formats=figure_formats)
+    texts = pages.markdown(report)
     files: dict[str, str | bytes] = {
-        "report.md": pages.markdown(report),
-        "report.html": pages.html(report),
+        "report.md": texts.pop("report.md"),
+        "report.html": pages.html(report, _places(output_dir)),
+        **texts,
     }
     for section in report.sections:
-        if section.table is not None:
-            page = f"# {table.escape_markdown(section.table.title)}\n\n"
-            files[f"tables/{section.name}.md"] = page + table.markdown(section.table)
         if len(section.frame.columns):
             files[f"tables/{section.name}.csv"] = table.csv(section.frame)
         for image in section.images:
             for ending, content in image.files.items():
                 files[f"figures/{image.name}.{ending}"] = content
     for name, content in files.items():
-        _write(output_dir / name, content)
+        record_files.write_text(output_dir / name, content)
     return [output_dir / name for name in files]
 
 
-def _write(path: Path, content: str | bytes) -> None:
-    if isinstance(content, str):
-        return record_files.write_text(path, content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".figure.", dir=path.parent) as place:
-            temporary = Path(place) / path.name
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
+def _places(output_dir: Path) -> dict[str, str]:
+    """Name of each record -> path of its file from the directory, as a link."""
+    return {
+        record_files.read_json(path)["name"]: quote(path.relative_to(output_dir).as_posix())
+        for path in sorted(output_dir.rglob(record_files.FILE_NAME))
+    }
 
 
 def fill_readme(path: Path, output_dir: Path) -> Path:
@@ -111,7 +99,7 @@ def fill_readme(path: Path, output_dir: Path) -> Path:
 def render_terminal(
     records: Iterable[Record], names: Sequence[str] | None = None, width: int = 100
 ) -> str:
-    """Returns tables as aligned text, the answer first and the notes last.
+    """Returns tables as aligned text, notes last.
 
     Args:
         records: any records.
@@ -121,15 +109,34 @@ def render_terminal(
     Raises:
         ArgumentError: the report has no such exhibit.
     """
-    study = Study(records)
-    tables = _tables(study, names)
+    tables = _tables(Study(records), names)
     notes = dict.fromkeys(note for found in tables for note in found.notes)
     parts = [
-        answer(study).text,
         *(table.terminal(found, width=width) for found in tables),
         *(table.wrapped(note, width=width) for note in notes),
     ]
-    return "\n".join(filter(None, parts))
+    return "\n".join(parts)
+
+
+def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool = False) -> str:
+    """Returns the claims, the findings and the agreement with the paper, a line each.
+
+    Args:
+        records: any records.
+        width: columns of the terminal.
+        has_rows: whether the rows of the paper that were run are listed, and claims without an
+            interval left out.
+    """
+    study = Study(records)
+    claims, rows, by_data = _tables(study, ("claims", "agreement", "agreement_by_data"))
+    tables = [claims.brief(1)]
+    if has_rows:
+        rows = rows.where(lambda cells: cells[-1] != NOT_ATTEMPTED)
+        by_data = by_data.where(lambda cells: cells[1:3] != ("0", "0"))
+        tables = [rows.brief(1), claims.brief(1).where(lambda cells: "[" in cells[1])]
+    findings = (table.wrapped(f"* {text}", width=width, indent="  ") for text in study.findings)
+    printed = [table.terminal(found, width=width) for found in (*tables, by_data) if found.rows]
+    return "\n".join([*printed[:-1], "".join(findings), *printed[-1:]])
 
 
 def render_latex(

@@ -103,6 +103,16 @@ def describe_architecture(name: str) -> str:
     return f"{architecture(name)} on {data}" if data else name
 
 
+def network(name: str) -> str:
+    """Returns an architecture's name with its data set, both short.
+
+    >>> network("fmnist_cnn_1"), network("cifar10_cnn")
+    ('CNN 1, F-MNIST', 'CNN, CIFAR-10')
+    """
+    data = DATASETS.get(dataset_of(name), "").replace("Fashion-", "F-")
+    return f"{architecture(name)}, {data}" if data else name
+
+
 def deviations(text: str) -> str:
     """Introduces the deviations of a run from our preset at paper scale; "" for none.
 
@@ -151,8 +161,6 @@ def is_main(row: str, *, is_printed: bool) -> bool:
 
 def family(group: Runs) -> str:
     """Returns the family that gives a group its colours; ablations and controls are "other"."""
-    if group.is_fitted:
-        return "fitted"
     if parts_of(group.row)[2] in (*CONTROLS, CLIP_ONLY, NOISE_ONLY):
         return OTHER
     name = (group.config.get("algorithm") or {}).get("name", "")
@@ -216,7 +224,7 @@ def short_names(groups: Sequence[Runs]) -> dict[str, str]:
     for group in groups:
         name, options = _algorithm({**group.config, "precision": "float32"})
         fitted = ["fitted"] if group.is_fitted else []
-        short = ", ".join([name, *options[:1], *fitted])
+        short = ", ".join([name, *options[:1], *fitted]).replace("noise multiplier", "sigma")
         same.setdefault((group.config.get("architecture", ""), short), []).append(group)
     return {
         group.key: f"{short}, {variant}" if variant else short
@@ -251,6 +259,15 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
         elif stop:
             name += f" stopped at {stop:.2%} {split}"
     return name
+
+
+def epsilon(value: float) -> str:
+    """Returns an epsilon with three digits, or whole from 1000 on.
+
+    >>> epsilon(0.34551), epsilon(18615.2)
+    ('0.346', '18,615')
+    """
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def variants(groups: Sequence[Runs], *, named: Iterable[str] = ()) -> list[str]:

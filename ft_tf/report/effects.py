@@ -34,7 +34,7 @@ from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
 
 __all__ = [
-    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame", "headline",
+    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame",
     "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
 ]  # fmt: skip
 
@@ -149,7 +149,7 @@ _LOST = "accuracy lost at 10% stuck-at-0 weights"
 _UNEQUAL = "without a partner within 1 point of test accuracy"
 # fmt: off
 _KINDS = (
-    _Kind("input_noise", "Small noise on the inputs narrows the gap (Table 3)",
+    _Kind("input_noise", "Small noise on the inputs narrows the gap",
           "gap with small noise minus without, points", -1, GAP,
           lambda _, records: with_input_noise(records), "of unequal training accuracy"),
     _Kind("robust_tolerance", "Adversarial training lowers fault tolerance",
@@ -166,10 +166,10 @@ _KINDS = (
     _Kind("robust_overfit", "Robust models overfit more",
           "gap, TRADES minus natural at equal training accuracy, points", 1, GAP,
           lambda runs, _: at_equal_training(runs), "whose accuracy no natural curve passes"),
-    _Kind("more_epsilon", "A larger adversary, a larger gap (Table 6)",
+    _Kind("more_epsilon", "A larger adversary, a larger gap",
           "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP,
           lambda runs, _: by_radius(runs), "whose accuracy the other curve does not pass"),
-    _Kind("robust_faults", "Robust models drop more from 50 to 90% faults (Figure 3)",
+    _Kind("robust_faults", "Robust models drop more at 50 to 90% faults",
           "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST,
           lambda runs, _: as_in_figure_3(runs), "at chance by 50% faults on a side"),
 )
@@ -314,40 +314,6 @@ def _worded(found: Sequence[tuple[Claim, list[Estimate]]]) -> list[Claim]:
             word = INCONCLUSIVE
         worded.append(dataclasses.replace(claim, p_holm=p, p_equivalence_holm=p_same, word=word))
     return worded
-
-
-def headline(claims: Iterable[Claim]) -> str:
-    """At most three short sentences: faults under DP-SGD, gaps at equal learning, the premise."""
-    by_id = {claim.id: claim for claim in claims if not math.isnan(claim.low)}
-    sentences = []
-    if faults := by_id.get("dp_tolerance"):
-        sentences.append(
-            "At equal accuracy, 10% stuck-at-0 weights cost DP-SGD "
-            f"{abs(faults.estimate):.1f} points {_ends(faults)} "
-            f"{'more' if faults.estimate > 0 else 'less'} than natural training."
-        )
-    names = {"dp_gap": "DP-SGD", "robust_overfit": "TRADES"}
-    gaps = [
-        f"{by_id[id].estimate:+.1f} {_ends(by_id[id])} for {name}"
-        for id, name in names.items()
-        if id in by_id
-    ]
-    if gaps:
-        sentences.append(
-            f"At equal learning, gaps differ from natural training's by {' and '.join(gaps)}."
-        )
-    if premise := by_id.get("premise"):
-        sentences.append(
-            "The gap does not predict fault tolerance"
-            if premise.word != "supported"
-            else "A smaller gap goes with more fault tolerance"
-        )
-        sentences[-1] += f": tau {premise.estimate:+.2f} {_ends(premise, 2)}."
-    return " ".join(sentences) or "No claim has an interval yet: each needs matched seeds."
-
-
-def _ends(claim: Claim, digits: int = 1) -> str:
-    return f"[{claim.low:.{digits}f}, {claim.high:.{digits}f}]"
 
 
 def other_measures(records: Iterable[Record]) -> pd.DataFrame:

@@ -20,11 +20,14 @@ TOLERANCES = {"train": 2.0, "test": 2.0, "gap": 1.0}
 """Differences in points that count as agreement whatever the prediction interval."""
 LEAST = 3
 """Trainings that a prediction interval takes."""
-_PRINTED = {"train": "train_accuracy", "test": "test_accuracy", "gap": "generalization_error"}
+_PRINTED = {"train": "train", "test": "test", "gap": "generalization_error"}
 COLUMNS = (
     "row", "exhibit", "dataset", "word",
     *(f"{name}{part}" for name in TOLERANCES for part in ("_paper", "", "_difference", "_allowed")),
     "trainings", "variants", "records",
+)  # fmt: skip
+BY_DATA_COLUMNS = (
+    "dataset", "value", "rows", "replicated", "mean_absolute_error", "correlation",
 )  # fmt: skip
 
 
@@ -119,4 +122,4 @@ def agreement_by_data(agreement: pd.DataFrame) -> pd.DataFrame:
                     "correlation": float(printed.corr(ours)) if varies else math.nan,
                 }
             )
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=list(BY_DATA_COLUMNS))

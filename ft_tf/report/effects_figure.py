@@ -6,20 +6,54 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
+from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects import Claim, Row
+from ft_tf.report.effects_pairs import PRIVACY
 
-COLORS = {
-    "natural": "#000000", "tikhonov": "#009E73", "trades": "#D55E00", "dpsgd": "#0072B2",
-    "other": "#CC79A7",
-}  # fmt: skip
-_FAMILIES = {"natural": "natural", "tikhonov": "Tikhonov", "trades": "TRADES", "dpsgd": "DP-SGD"}
-_MARKERS = "osD^vP"
-_GRAY = "#666666"
+COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
+_MARKERS = "^sXDovP"
+_GRAY = plot_styles.GRAY
 _BAND = "#eeeeee"
+_CHANCE = 10.0  # of ten classes, as both data sets of DP-SGD have
+_EPSILONS = (
+    ("up to 1", 0.0, 1.0, plot_styles.FAMILIES["dpsgd"][1]),
+    ("1 to 10", 1.0, 10.0, plot_styles.FAMILIES["dpsgd"][0]),
+    ("10 to 25", 10.0, PRIVACY, plot_styles.FAMILIES["dpsgd"][2]),
+    ("above 25 (control)", PRIVACY, np.inf, plot_styles.FAMILIES["dpsgd"][3]),
+)
+_OF_CLAIM = {
+    "dp_tolerance": "dpsgd", "dp_gap": "dpsgd", "theorem_1": "dpsgd", "more_epsilon": "trades",
+    "robust_tolerance": "trades", "robust_overfit": "trades", "robust_faults": "trades",
+}  # fmt: skip
 _GAP_CLAIMS = {"dp_gap": "dpsgd", "robust_overfit": "trades"}
 Named = Callable[[str], str]
+
+
+def draw_answer(claims: Mapping[str, Claim], models: pd.DataFrame, walk: pd.DataFrame) -> Figure:
+    """Three panels: gap differences, the premise, and accuracy against the noise walk.
+
+    Args:
+        claims: what `effects.claims` gives, by id.
+        models: what `effects.premise` gives.
+        walk: what `effects.noise_walk` gives.
+    """
+    figure, ((left, middle, right),) = plot_styles.panels(1, 3, title="", width=3.3, height=3.2)
+    gap_panel(left, claims.values(), name=display_names.network)
+    premise_panel(middle, models, claims["premise"], name=display_names.network)
+    walk_panel(right, walk, name=display_names.network)
+    return figure
+
+
+def draw_forest(claim: Claim) -> Figure:
+    """The forest plot of a claim with an effect."""
+    rows = sum(row.role != "context" for row in claim.rows)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=0.5 + 0.19 * rows, width=6.5)
+    family = _OF_CLAIM.get(claim.id, "natural")
+    forest(axes, claim, name=display_names.describe_architecture, color=COLORS[family])
+    return figure
 
 
 def gap_panel(
@@ -39,7 +73,8 @@ def gap_panel(
         for row in (row for row in claim.rows if row.role == "network"):
             context = [r for r in claim.rows if r.role == "context" and r.network == row.network]
             ends = [entry.estimate for entry in context]
-            lines.append((f"{_FAMILIES[family]}, {name(row.network)}", family, row, ends))
+            title = f"{display_names.algorithm(family)}, {name(row.network)}"
+            lines.append((title, family, row, ends))
     _zero_and_band(axes, 1.0)
     for place, (_, family, row, ends) in enumerate(lines):
         _point(axes, row, place, color=colors[family], marker="o")
@@ -47,9 +82,9 @@ def gap_panel(
             axes.plot(np.mean(ends), place, "o", color=colors[family], fillstyle="none")
     for text, fill in (("at equal learning", "full"), ("at the end of training", "none")):
         axes.plot([], [], "o", color=_GRAY, fillstyle=fill, label=text)
-    axes.legend(loc="best")
+    _legend(axes, columns=1)
     _name_lines(axes, [text for text, *_ in lines])
-    axes.set(xlabel="gap minus that of natural training, points")
+    axes.set(xlabel="gap minus natural training's, points", title="gap differences")
 
 
 def premise_panel(
@@ -69,19 +104,18 @@ def premise_panel(
         name: display name of a network.
         colors: color of each family.
     """
-    networks = sorted(models["network"].unique())
-    markers = dict(zip(networks, itertools.cycle(_MARKERS), strict=False))
+    markers = _markers(models)
     for (network, algorithm), mine in models.groupby(["network", "algorithm"]):
         color = colors.get(algorithm, colors["other"])
         axes.plot(mine["gap"], mine["lost"], markers[network], color=color, alpha=0.7)
-    for algorithm in models["algorithm"].unique():
-        color = colors.get(algorithm, colors["other"])
-        axes.plot([], [], "s", color=color, label=_FAMILIES.get(algorithm, "other"))
+    for algorithm in (name for name in colors if (models["algorithm"] == name).any()):
+        axes.plot([], [], "s", color=colors[algorithm], label=display_names.algorithm(algorithm))
     for network, marker in markers.items():
         axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(network))
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), loc="best", ncols=2)
-    title = f"tau {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
+    _legend(axes, columns=2)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    title = f"gap and faults: tau {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
     axes.set(xlabel="gap, points", ylabel="accuracy lost at 10% faults, points", title=title)
 
 
@@ -93,21 +127,32 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
         walk: what `effects.noise_walk` gives.
         name: display name of a network.
     """
+    walk = walk.astype({"walk": float, "epsilon": float})
     private = walk[(walk["walk"] > 0) & np.isfinite(walk["epsilon"]) & walk["lost"].notna()]
-    drawn = None
-    for (network, mine), marker in zip(
-        private.groupby("network"), itertools.cycle(_MARKERS), strict=False
-    ):
-        drawn = axes.scatter(
-            mine["walk"], mine["test"] - mine["lost"], c=mine["epsilon"], marker=marker,
-            cmap="viridis", norm=LogNorm(private["epsilon"].min(), private["epsilon"].max()),
-            label=name(str(network)),
-        )  # fmt: skip
-    if drawn is not None:
-        axes.figure.colorbar(drawn, ax=axes, label="epsilon")
-        axes.legend(loc="best")
-    axes.set(xscale="log", xlabel="noise walk, lr sigma C / L sqrt(T)")
+    markers = _markers(private)
+    for text, least, most, color in _EPSILONS:
+        mine = private[(private["epsilon"] > least) & (private["epsilon"] <= most)]
+        for network, lines in mine.groupby("network"):
+            style = {"marker": markers[network], "color": color, "s": 18}
+            axes.scatter(lines["walk"], lines["test"] - lines["lost"], **style)
+        if len(mine):
+            axes.plot([], [], "s", color=color, label=f"epsilon {text}")
+    for network, marker in markers.items():
+        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(str(network)))
+    axes.axhline(_CHANCE, color=_GRAY, linestyle=":", linewidth=0.9, label="chance")
+    _legend(axes, columns=2)
+    axes.set(xscale="log", xlabel="noise walk, lr sigma C / L sqrt(T)", title="the noise of DP-SGD")
     axes.set(ylabel="accuracy at 10% faults, %")
+
+
+def _markers(frame: pd.DataFrame) -> dict[str, str]:
+    """The marker of each network of a frame: the same in every panel."""
+    known = dict(zip(display_names.ARCHITECTURES, itertools.cycle(_MARKERS), strict=False))
+    return {name: known.get(name, "o") for name in sorted(frame["network"].unique())}
+
+
+def _legend(axes: Axes, *, columns: int) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
 
 
 def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["dpsgd"]) -> None:
@@ -151,5 +196,5 @@ def _point(
 
 def _name_lines(axes: Axes, texts: list[str]) -> None:
     axes.set_yticks(range(len(texts)), texts)
-    axes.set_ylim(len(texts) - 0.5, -0.5)
+    axes.set_ylim(max(len(texts), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ft_tf.records import Record, Run
+from ft_tf.report import display_names
 
 RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
@@ -206,9 +207,8 @@ def label(run: Trained) -> str:
     """
     options, config = run.algorithm, run.record.config
     if options["name"] == "trades":
-        radius = options["epsilon"]
         named = {
-            f"radius {255 * radius:.3g}/255" if radius < 0.05 else f"radius {radius:g}": True,
+            f"radius {display_names.radius(options['epsilon'])}": True,
             f"beta {options['beta']:g}": True,
             "normalized inputs": options.get("normalized_example"),
             "crops and flips": config.get("augment"),
@@ -216,7 +216,7 @@ def label(run: Trained) -> str:
     elif options["name"] == "dpsgd":
         alone = run.part.removeprefix("dpsgd_").replace("_", " ")  # "clip only", "noise only"
         named = {
-            alone if run.part != "dpsgd" else f"epsilon {_short(run.epsilon)}": True,
+            alone if run.part != "dpsgd" else f"epsilon {display_names.epsilon(run.epsilon)}": True,
             f"sigma C {options['noise_multiplier'] * options['l2_norm_clip']:g}": (
                 alone == "noise only"
             ),
@@ -228,7 +228,3 @@ def label(run: Trained) -> str:
     else:
         named = {run.part or options["name"]: True}
     return ", ".join(text for text, is_named in named.items() if is_named)
-
-
-def _short(epsilon: float) -> str:
-    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"

@@ -4,8 +4,9 @@
     ... this is replaced ...
     <!-- end -->
 
-A name is that of an exhibit, such as "table_8" or "membership", or "tradeoff_cifar10", the part of
-"tradeoff" on one data set. No number between the markers is typed by hand.
+A name is that of an exhibit, such as "table_8" or "claims", "findings" (a list), or
+"tradeoff_cifar10", the part of "tradeoff" on one data set. No number between the markers is typed
+by hand.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from ft_tf.report.tidy import Study
 
 _START = re.compile(r"^<!-- table:(?P<name>\S+) -->$")
 _END = "<!-- end -->"
+FINDINGS = "findings"
 _TRADEOFF = {f"tradeoff_{name}": name for name in display_names.DATASETS}
 
 
@@ -56,21 +58,25 @@ def block(name: str, study: Study, *, base: str) -> str:
     Raises:
         ArgumentError: the report has nothing of that name.
     """
-    known = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
+    if name == FINDINGS:
+        return "\n".join(f"- {table.escape_markdown(text)}" for text in study.findings)
+    known = {e.name: e for e in exhibits.of_study(study) if e.columns or e.kind == "layers"}
     exhibit = known.get("tradeoff" if name in _TRADEOFF else name)
     if exhibit is None:
-        raise ArgumentError(
-            f"marker table:{name} is not in the report; it has {', '.join((*_TRADEOFF, *known))}"
-        )
+        names = ", ".join((FINDINGS, *_TRADEOFF, *known))
+        raise ArgumentError(f"marker table:{name} is not in the report; it has {names}")
     whole = exhibit.table(study)
     if name in _TRADEOFF:
         start = f"data: {_TRADEOFF[name]}, "
         rows = tuple(row for row in whole.rows if row.detail.startswith(start))
         whole = dataclasses.replace(whole, rows=rows)
     brief = whole.brief()
-    link = f"[Configuration of each row]({base}/tables/{exhibit.name}.md)"
+    text = "More of each claim" if name == "claims" else "Configuration of each row"
+    link = f"[{text}]({base}/tables/{exhibit.name}.md)"
     left_out = len(whole.rows) - len(brief.rows)
     if left_out:
         link += f"; {left_out} {'row has' if left_out == 1 else 'rows have'} no finished run"
+    if exhibit.opens:  # the notes of claims are long
+        brief = dataclasses.replace(brief, notes=())
     body = table.markdown(brief, has_details=False) if brief.rows else f"{table.EMPTY} "
     return f"{body}{link}."

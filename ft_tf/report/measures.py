@@ -5,13 +5,10 @@ import math
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from ft_tf.records import LayerFault, Record, Run
 from ft_tf.report.display_names import CLASSES
+from ft_tf.report.effects_runs import Trained
 
-LAST_RATE = 0.9
-"""Largest fault rate of `normalized_auc`."""
 _AT_CHANCE = 0.1
 """A model is at chance where less than this share of its accuracy above chance is left."""
 
@@ -26,23 +23,14 @@ def normalized_auc(record: Run, target: str) -> float | None:
     """Normalized accuracy under faults: share of accuracy above chance, averaged over 0 to 90%.
 
     The area (trapezoids) under the curve of accuracy minus chance, over that without faults: 1 is
-    a model that no fault harms, 0 one that is at chance from the first fault on. A model that falls
-    to chance early has little, however small its drop from there to 90%. None where the rates do
-    not reach from 0 to 90%, or where the model is at chance without faults.
+    a model that no fault harms, 0 one that is at chance from the first fault on. From accuracy
+    lost, paired where that is on record. None where the rates do not reach from 0 to 90%, where
+    the model is at chance without faults, or where chance is not known.
     """
-    campaign, guess = record.faults.get(target), chance(record)
-    if campaign is None or guess is None:
+    if chance(record) is None or record.accuracy is None:
         return None
-    points = sorted(zip(campaign.rates, campaign.mean, strict=True))
-    points = [(rate, mean) for rate, mean in points if rate <= LAST_RATE + 1e-9]
-    if len(points) < 2 or points[0][0] > 0 or points[-1][0] < LAST_RATE - 1e-9:
-        return None
-    rates, above = np.array(points).T
-    above = above - guess
-    if above[0] <= guess / 2:
-        return None
-    area = float((above[1:] + above[:-1]) @ np.diff(rates) / 2)
-    return area / float(rates[-1] * above[0])
+    area = Trained(record).normalized_area(target)
+    return None if area is None else area / 100
 
 
 def accuracy_at(record: Run, target: str, rate: float) -> float | None:

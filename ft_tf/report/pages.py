@@ -2,14 +2,11 @@
 
 import base64
 import dataclasses
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import jinja2
 import pandas as pd
 
-from ft_tf import records as record_files
 from ft_tf.errors import RunError
 from ft_tf.records import Circles, Record, Run
 from ft_tf.report import display_names, exhibits, plot_styles, rendering
@@ -20,16 +17,7 @@ from ft_tf.report.table import markdown as markdown_table
 from ft_tf.report.tidy import Study
 
 _WIDE_PIXELS = 1000
-_FOLDED_ROWS = 16  # longer tables of exhibits that are long are folded
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What opens both pages and the terminal output; "" leaves it out."""
-
-    markdown: str = ""
-    html: str = ""
-    text: str = ""
+_FOLDED_ROWS = 4  # longer tables below the answer are folded on the HTML page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +59,6 @@ class Section:
         """Whether it is on the pages; other data is only written as CSV."""
         return self.table is not None or bool(self.images)
 
-    @property
-    def is_folded(self) -> bool:
-        """Whether the HTML page shows the table on request only."""
-        return self.exhibit.is_long and len(self.table.rows) > _FOLDED_ROWS
-
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -84,7 +67,14 @@ class Report:
     study: Study
     sections: tuple[Section, ...]  # all exhibits, in the order of the pages
     skipped: tuple[str, ...]  # why a figure was not drawn
-    answer: Answer  # opens the pages
+
+    def __getitem__(self, name: str) -> Section:
+        return next(section for section in self.sections if section.name == name)
+
+    @property
+    def shown(self) -> list[Section]:
+        """Sections below those that open the pages."""
+        return [s for s in self.sections if s.is_shown and s.name != "findings"]
 
     @property
     def data_notes(self) -> list[tuple[str, str]]:
@@ -109,15 +99,12 @@ class Report:
         return [(r.name, failure_of(r)) for r in records if r.status == "failed"]
 
 
-def compose(
-    study: Study, *, formats: Sequence[str] = ("png",), answer: Answer | None = None
-) -> Report:
+def compose(study: Study, *, formats: Sequence[str] = ("png",)) -> Report:
     """Formats every table and draws every figure; the same records give the same report.
 
     Args:
         study: the records.
         formats: of the figures, see `plot_styles.FORMATS`; PNG is always among them.
-        answer: opens the pages.
     """
     formats = ("png", *(name for name in formats if name != "png"))
     sections, skipped = [], []
@@ -132,22 +119,35 @@ def compose(
             images.append(Image(plot.name, plot.caption, files))
         table = exhibit.table(study)
         sections.append(Section(exhibit, table, exhibit.rows(study), tuple(images)))
-    return Report(study, tuple(sections), tuple(skipped), answer or Answer())
+    return Report(study, tuple(sections), tuple(skipped))
 
 
-def markdown(report: Report) -> str:
-    """report.md, with paths relative to the directory that holds tables/ and figures/."""
-    return _environment(is_html=False).get_template("report.md.j2").render(report=report)
+def markdown(report: Report) -> dict[str, str]:
+    """The Markdown pages by file name, report.md first; the others are below tables/."""
+    environment = _environment(is_html=False)
+    pages = {
+        f"tables/{name}.md": environment.get_template(f"{kind}.md.j2").render(
+            report=report, section=section
+        )
+        for name, kind, section in (
+            ("provenance", "provenance", None),
+            *((section.name, "table", section) for section in report.shown),
+        )
+    }
+    return {"report.md": environment.get_template("report.md.j2").render(report=report), **pages}
 
 
-def html(report: Report) -> str:
-    """report.html: one file with everything in it, figures and records too; no network, no script.
+def html(report: Report, places: Mapping[str, str]) -> str:
+    """report.html: one file with every figure and table; no network, no script.
 
     Every text of a record is escaped.
+
+    Args:
+        report: what `compose` gives.
+        places: name of each record -> path of its file as the page links to it.
     """
-    anchors = {record.name: f"record-{n}" for n, record in enumerate(report.study.records, start=1)}
     template = _environment(is_html=True).get_template("report.html.j2")
-    return template.render(report=report, anchors=anchors)
+    return template.render(report=report, places=places)
 
 
 def _environment(*, is_html: bool) -> jinja2.Environment:
@@ -155,13 +155,12 @@ def _environment(*, is_html: bool) -> jinja2.Environment:
     environment.filters |= {
         "escaped": escape_markdown,
         "markdown": markdown_table,
-        "json": lambda record: pretty(record_files.to_dict(record)),
         "record_title": record_title,
         "seed": _seed,
         "stems": _stems,
         "spans": group_spans,
     }
-    environment.globals["EMPTY"] = EMPTY
+    environment.globals |= {"EMPTY": EMPTY, "FOLDED": _FOLDED_ROWS}
     return environment
 
 
@@ -188,17 +187,3 @@ def _stems(names: Iterable[str]) -> list[tuple[str, list[str]]]:
     for name in names:
         found.setdefault(name.rpartition("-seed_")[0] or name, []).append(name)
     return list(found.items())
-
-
-def pretty(value: Any, indent: str = "") -> str:
-    """JSON with a line per key, but each list of plain values on one line: histories are long."""
-    deeper = indent + "  "
-    if isinstance(value, dict) and value:
-        items = (
-            f"{deeper}{json.dumps(key)}: {pretty(item, deeper)}" for key, item in value.items()
-        )
-        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        items = (f"{deeper}{pretty(item, deeper)}" for item in value)
-        return "[\n" + ",\n".join(items) + f"\n{indent}]"
-    return json.dumps(value)

@@ -1,8 +1,8 @@
 """How figures look: one look per algorithm and setting everywhere, files that are equal each time.
 
 Colours go by the family of the algorithm and start from Okabe and Ito's, which the colour-blind
-can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise,
-fitted runs violet. Markers and line styles repeat what colours say, for print without colour.
+can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darker with more noise.
+Markers and line styles repeat what colours say, for print without colour.
 """
 
 import dataclasses
@@ -22,27 +22,22 @@ from ft_tf.report import display_names
 from ft_tf.report.groups import Group
 
 FAMILIES = {
-    "natural": ("#000000", "#7A7A7A", "#B3B3B3"),
-    "tikhonov": ("#009E73", "#5CC9A7", "#00573F"),
-    "trades": ("#D55E00", "#E69F00", "#8C2D04", "#F3C969", "#FF9478", "#5E3C2E"),
-    "dpsgd": ("#08306B", "#0072B2", "#56B4E9", "#A6CEE3"),
-    "fitted": ("#4B0092", "#9A4FD1", "#C9A0E8"),
-    "other": ("#CC79A7", "#8C6D1F", "#882255", "#F0A6CA", "#B2B24C", "#6A6ACD", "#3D5A45"),
+    "natural": ("#000000", "#7A7A7A"),
+    "tikhonov": ("#009E73",),
+    "trades": ("#D55E00", "#E69F00", "#F0B27A"),
+    "dpsgd": ("#0072B2", "#08306B", "#56B4E9", "#A6CEE3"),
+    "other": ("#CC79A7", "#8C6D1F", "#882255"),
 }
-MARKERS = {
-    "natural": "oPX",
-    "tikhonov": "sDH",
-    "trades": "^v<>",
-    "dpsgd": "Ddph",
-    "fitted": "123",
-    "other": "*XPvs",
-}
+"""Shades of each family, its own colour first."""
+_SHADES = {"trades": ((6, 0), (3, 1), (0, 2)), "dpsgd": ((3, 1), (0.8, 0), (0.2, 2), (0, 3))}
+"""(least strength, shade) of a family: one setting has one colour in every figure."""
+MARKERS = {"natural": "oPX", "tikhonov": "sH", "trades": "^v<>", "dpsgd": "Ddph", "other": "*XPvs"}
 LINES = ("-", "--", "-.", ":")
-PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][1]
+PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][0]
 GRAY = "#666666"
 
 FORMATS = ("png", "pdf", "svg")
-COLORS = 255
+COLORS = 127
 """Of a PNG's palette: lines, bands and points keep their exact colours, at a third of the bytes."""
 _KEPT_COLORS = [int(color[1:], 16) for family in FAMILIES.values() for color in family]
 _STYLE = {
@@ -82,25 +77,32 @@ class Look:
 
 
 def looks(groups: Sequence[Group]) -> dict[str, Look]:
-    """Returns key of each group -> its look; groups with equal names look alike."""
+    """Returns key of each group -> its look; groups with equal names look alike.
+
+    The colour follows from the family and the strength of noise or attack alone, so that it is the
+    same in every figure; settings that share it differ by marker and line style.
+    """
     names = display_names.short_names(groups)
-    places: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    places: dict[str, list[str]] = {}
     found = {}
-    for group in sorted(groups, key=_strength):
+    for group in groups:
         family, name = display_names.family(group), names[group.key]
-        known = places[family]
+        color = FAMILIES[family][_shade(family, group)]
+        known = places.setdefault(color, [])
         place = known.index(name) if name in known else len(known)
         known[place:] = known[place:] or [name]
-        colors, markers = FAMILIES[family], MARKERS[family]
-        color, marker = colors[place % len(colors)], markers[place % len(markers)]
+        marker = MARKERS[family][place % len(MARKERS[family])]
         found[group.key] = Look(name, color, marker, LINES[place % len(LINES)])
     return found
 
 
-def _strength(group: Group) -> float:
-    """Most noise first; the smallest ball first."""
+def _shade(family: str, group: Group) -> int:
     options = group.config.get("algorithm") or {}
-    return options.get("epsilon") or -(options.get("noise_multiplier") or 0.0)
+    strength = 255 * options.get("epsilon", 0.0) + (options.get("noise_multiplier") or 0.0)
+    for least, shade in _SHADES.get(family, ()):
+        if strength >= least - 1e-9:
+            return shade
+    return int(bool(group.config.get("augment"))) if family == "natural" else 0
 
 
 def panels(
@@ -108,14 +110,15 @@ def panels(
     columns: int,
     *,
     title: str,
-    height: float = 3.0,
-    width: float = 4.4,
+    height: float = 2.6,
+    width: float = 3.4,
     share_y: bool | str = False,
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure with a title and rows x columns panels, each with its own tick labels."""
     figure = Figure(figsize=(width * columns + 0.4, height * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)  # measures text, for legends that fit
-    figure.suptitle(title, fontsize=10, fontweight="bold")
+    if title:
+        figure.suptitle(title, fontsize=10, fontweight="bold")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for panel in axes.ravel():
         panel.tick_params(labelleft=True)  # sharing would hide it
@@ -123,13 +126,15 @@ def panels(
 
 
 def draw_curve(
-    axes: Axes, curve: pd.DataFrame, y: str, look: Look, label: str, *, has_band: bool = True
+    axes: Axes, curve: pd.DataFrame, y: str, look: Look, *, has_band: bool = True
 ) -> None:
     """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent."""
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
-    axes.plot(rates, values, label=label, color=look.color, marker=look.marker, linestyle=look.line)
+    axes.plot(
+        rates, values, label=look.name, color=look.color, marker=look.marker, linestyle=look.line
+    )
     if has_band and np.isfinite(low).any():
         axes.fill_between(rates, low, high, color=look.color, alpha=0.12, linewidth=0)
 
@@ -139,6 +144,47 @@ def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
     axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
+
+
+def label_lines(axes: Axes, *, size: float = 7.5) -> None:
+    """Writes the name of each line to the right, in its colour, without overlaps.
+
+    Names are at the lines' ends. Where all lines end together they are at the lines' mean heights,
+    in the order of the curves.
+    """
+    axes.autoscale_view()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for line in axes.lines:
+        values = np.asarray(line.get_xydata())
+        values = values[np.isfinite(values).all(axis=1)]
+        if not line.get_label().startswith("_") and len(values):
+            height = to_axes.transform(values)[:, 1]
+            ends.append([height[-1], height.mean(), line, values[-1]])
+    step = 1.3 * size / 72 / (axes.get_position().height * axes.figure.get_figheight())
+    heights = [end[0] for end in ends]
+    is_together = len(ends) > 2 and max(heights) - min(heights) < 0.8 * len(ends) * step
+    ends.sort(key=lambda end: end[:2][::-1] if is_together else end[:2])
+    place = -np.inf
+    for index, (last, mean, line, end) in enumerate(ends):
+        room = max(1.05, len(ends) * step) - (len(ends) - 1 - index) * step  # for higher ones
+        place = max(place + step, min(mean if is_together else last, room))
+        color = line.get_color()
+        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5}
+        axes.annotate(
+            line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=size,
+            color=color, va="center", annotation_clip=False,
+            arrowprops=None if is_together else arrow,
+        )  # fmt: skip
+
+
+def label_points(
+    axes: Axes, points: Sequence[tuple[str, str, float, float]], *, size: float = 7.5
+) -> None:
+    """Writes the name of each point (name, color, x, y) to the right of the panel, as of lines."""
+    for name, color, x, y in points:
+        axes.plot([x], [y], "", color=color, label=name)
+    label_lines(axes, size=size)
 
 
 def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:

@@ -6,6 +6,7 @@ import jinja2
 
 from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.report.replicates import LEAST
+from ft_tf.report.table import epsilon
 
 LOADER = jinja2.PackageLoader("ft_tf.report")
 
@@ -29,8 +30,10 @@ def notes(kind: str, **values: Any) -> list[str]:
         kind: of the table.
         **values: for the template.
     """
+    texts = environment()
+    texts.filters["epsilon"] = epsilon
     try:
-        template = environment().get_template(f"notes/{kind}.j2")
+        template = texts.get_template(f"notes/{kind}.j2")
     except jinja2.TemplateNotFound:
         return []
     return template.render(LEAST=LEAST, PAPER_N_TEST=PAPER_N_TEST, **values).strip().split("\n\n")

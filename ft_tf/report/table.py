@@ -12,12 +12,15 @@ from typing import Any
 
 import pandas as pd
 
+from ft_tf.report import display_names
+
 Line = Mapping[str, Any]
 NOTHING = "-"
 EMPTY = "Nothing on record yet."
 RAN, FAILED, MISSING = "ran", "failed", "missing"
 MIN_WIDTH = 40
 _GAP, _INDENT = "  ", "    "
+_LARGEST, _LARGEST_EPSILON = 10.0, 1e6
 
 
 def is_missing(value: Any) -> bool:
@@ -31,13 +34,13 @@ def text(value: Any) -> str:
 
 
 def percent(value: Any, *, signed: bool = False) -> str:
-    """A fraction in percent with two decimals.
+    """A fraction in percent with two decimals; "-" and the reason for more than 1000.
 
     >>> percent(0.0869), percent(-0.0012, signed=True), percent(None)
     ('8.69', '-0.12', '-')
     """
-    if is_missing(value):
-        return NOTHING
+    if is_missing(value) or abs(value) > _LARGEST:
+        return NOTHING if is_missing(value) else f"{NOTHING} (beyond 1000)"
     return f"{100 * value:+.2f}" if signed else f"{100 * value:.2f}"
 
 
@@ -79,9 +82,32 @@ def number(value: Any, digits: int = 4) -> str:
 number_2, number_3 = (functools.partial(number, digits=digits) for digits in (2, 3))
 
 
+def radius(value: Any) -> str:
+    """The radius of an attack, as a multiple of 1/255 where it is one."""
+    return NOTHING if is_missing(value) else display_names.radius(value)
+
+
+def epsilon(value: Any) -> str:
+    """An epsilon that holds; "-" for one that says nothing.
+
+    >>> epsilon(2.3504), epsilon(18615.2), epsilon(3.2e14), epsilon(None)
+    ('2.35', '18,615', '- (beyond 1e6)', '-')
+    """
+    if is_missing(value) or value > _LARGEST_EPSILON:
+        return NOTHING if is_missing(value) else f"{NOTHING} (beyond 1e6)"
+    return display_names.epsilon(value)
+
+
 def count(value: Any) -> str:
     """A whole number."""
     return NOTHING if is_missing(value) else f"{int(value):,}"
+
+
+MARKS = {
+    "supported": "🟢", "replicated": "🟢", "contradicted": "🔴", "not replicated": "🔴",
+    "no difference": "🔵", "mixed": "🟠", "inconclusive": "⚪", "not attempted": "⚪",
+}  # fmt: skip
+"""Words of outcomes, with the color that Markdown gives them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +122,7 @@ class Column:
     # README shows columns below `BRIEF`.
     priority: int = 0
     is_text: bool = False  # aligned to the left; so is every column whose format is `text`
+    is_word: bool = False  # its cells are words of `MARKS`, which have colors
 
     @property
     def is_number(self) -> bool:
@@ -135,9 +162,13 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
-    def brief(self) -> "Table":
-        """The rows that have runs, without details and columns of high priority numbers."""
-        shown = [n for n, column in enumerate(self.columns) if column.priority < BRIEF]
+    def where(self, keeps: Callable[[tuple[str, ...]], bool]) -> "Table":
+        """The rows whose cells `keeps` returns True for."""
+        return dataclasses.replace(self, rows=tuple(row for row in self.rows if keeps(row.cells)))
+
+    def brief(self, least: int = BRIEF) -> "Table":
+        """The rows that have runs, without details and columns of priority `least` or more."""
+        shown = [n for n, column in enumerate(self.columns) if column.priority < least]
         rows = tuple(
             dataclasses.replace(row, cells=tuple(row.cells[n] for n in shown), detail="")
             for row in self.rows
@@ -215,13 +246,18 @@ def markdown(table: Table, *, has_details: bool = True) -> str:
     lines = [
         [escape_markdown(column.full_header) for column in table.columns],
         ["---:" if column.is_number else "---" for column in table.columns],
-        *([escape_markdown(cell) for cell in row.cells] for row in table.rows),
+        *(list(map(_marked, table.columns, row.cells)) for row in table.rows),
     ]
     if has_details:
         last = ["details", "---", *(escape_markdown(row.detail) for row in table.rows)]
         lines = [[*line, cell] for line, cell in zip(lines, last, strict=True)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return "\n\n".join([body, *map(escape_markdown, table.notes)]) + "\n"
+
+
+def _marked(column: Column, cell: str) -> str:
+    mark = MARKS.get(cell) if column.is_word else None
+    return f"{mark} {cell}" if mark else escape_markdown(cell)
 
 
 _LATEX = {
@@ -333,13 +369,23 @@ def terminal(table: Table, *, width: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def wrapped(value: str, *, width: int) -> str:
-    """A paragraph no wider than `width` columns, with a newline at its end."""
-    return "\n".join(_wrap(value, max(width, MIN_WIDTH))) + "\n"
+def wrapped(value: str, *, width: int, indent: str = "") -> str:
+    """A paragraph no wider than `width` columns, with a newline at its end.
+
+    Args:
+        value: the text.
+        width: columns.
+        indent: of all lines but the first.
+    """
+    return "\n".join(_wrap(value, max(width, MIN_WIDTH), indent=indent)) + "\n"
 
 
-def _wrap(value: str, width: int, indent: str = "") -> list[str]:
+def _wrap(value: str, width: int, start: str = "", indent: str | None = None) -> list[str]:
     # Commands, flags and names of sources stay in one piece, so that they can be copied.
     return textwrap.wrap(
-        value, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        value,
+        width,
+        initial_indent=start,
+        subsequent_indent=start if indent is None else indent,
+        break_on_hyphens=False,
     )

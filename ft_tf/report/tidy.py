@@ -7,7 +7,7 @@ be pooled is a groupby away. Accuracies are fractions; values that were not meas
 
 import collections
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +15,17 @@ import pandas as pd
 
 from ft_tf.errors import RunError
 from ft_tf.records import Attack, Campaign, Record, Run
-from ft_tf.report import display_names, paper
+from ft_tf.report import display_names, effects, findings, paper
 from ft_tf.report.display_names import parts_of
+from ft_tf.report.effects_pairs import PRIVACY
 from ft_tf.report.groups import Group, failure_of, group_by_row
 from ft_tf.report.measures import layer_names, normalized_auc
 from ft_tf.report.replicates import band, mean_interval, mean_of
 
 TARGETS = ("weights", "units")
 NOT_PRIVATE = "no guarantee"
+MOST_SERIES = 6
+"""Of a panel."""
 
 
 class Study:
@@ -208,13 +211,46 @@ class Study:
         ]
         return pd.DataFrame(lines, columns=columns)
 
+    @cached_property
+    def claims(self) -> list[effects.Claim]:
+        """The claims of the paper, judged."""
+        return effects.claims(self.records)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """A line per row of the paper's tables."""
+        return effects.agreement(self.records)
+
+    @cached_property
+    def noise_walk(self) -> pd.DataFrame:
+        """A line per run of DP-SGD that its noise walk describes."""
+        return effects.noise_walk(self.records)
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """A line per distinct model with gap and accuracy lost."""
+        return effects.premise(self.records)
+
+    @property
+    def findings(self) -> Sequence[str]:
+        """Sentences that say what the records show."""
+        return findings.sentences(self.claims, self.noise_walk, self.agreement)
+
     def main_groups(self, architecture: str) -> list[Group]:
-        """Finished groups of an architecture that are neither ablation nor control."""
-        return [
-            group
-            for group in self.trained
-            if group.config["architecture"] == architecture and is_main(group)
-        ]
+        """The groups of an architecture that figures show, at most `MOST_SERIES`.
+
+        Ablations, controls and fitted runs are left out. Of groups with one algorithm and setting
+        that with most seeds is taken; augmented ones and DP without privacy come last.
+        """
+        found: dict[str, Group] = {}
+        for group in self.trained:
+            is_here = group.config["architecture"] == architecture and not group.is_fitted
+            if is_here and is_main(group):
+                kind = display_names.kind(group)
+                if kind not in found or len(group.finished) > len(found[kind].finished):
+                    found[kind] = group
+        shown = sorted(found.values(), key=_is_aside)[:MOST_SERIES]
+        return [group for group in self.trained if group in shown]
 
     def printed_measures(
         self, exhibit: str
@@ -250,6 +286,13 @@ def finished(groups: Iterable[Group]) -> tuple[Group, ...]:
 def is_main(group: Group) -> bool:
     """Whether one of a group's rows is the paper's, or a run of ours with a row of its kind."""
     return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
+
+
+def _is_aside(group: Group) -> bool:
+    options = group.config["algorithm"]
+    epsilon = group.privacy.epsilon_claimed if group.privacy else None
+    is_changed = group.config.get("augment") or options.get("normalized_example")
+    return bool(is_changed) or (epsilon or 0.0) > PRIVACY
 
 
 _RUN = [

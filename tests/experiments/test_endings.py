@@ -66,7 +66,7 @@ def test_a_signal_in_the_work_promises_no_more_than_is_true(number, tmp_path):
     _, stderr = process.communicate(timeout=100)
     assert (process.returncode, stderr) == (
         128 + number,
-        "interrupted; the same command begins anew\n",
+        "interrupted; the same command starts again\n",
     )
 
 

@@ -131,7 +131,8 @@ def test_the_fewest_images_are_not_the_strongest_attack(run):
              for c, v in zip(view.columns, view.rows[0].cells, strict=True)}  # fmt: skip
     assert (cells["attacked accuracy"], cells["attacked n"], cells["n"]) == ("37.50", "1", "2")
     assert "lowest of: pgd of 20 steps, pgd of 40 steps" in view.rows[0].detail
-    assert "attacked test images, the first: 200; attack epsilon: 0.05" in view.rows[0].detail
+    assert "attacked test images, the first: 200" in view.rows[0].detail
+    assert cells["attacked radius"] == "0.05"
 
 
 def test_on_the_same_images_the_lowest_counts_with_all_warnings(run):

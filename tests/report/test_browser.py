@@ -3,6 +3,8 @@
 Needs Debian's chromium (apt-get install chromium).
 """
 
+import urllib.parse
+
 import chromium
 import pytest
 from factory import typed
@@ -54,18 +56,31 @@ def test_the_page_itself_never_scrolls_sideways(page):
     assert page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)") >= 15
 
 
-def test_a_record_is_one_click_away(page):
-    """A link of a table's row shows the record, and only that one."""
-    shown = "[...document.querySelectorAll('.record pre')].filter(p => p.offsetHeight).length"
-    assert page.evaluate(shown) == 0
-    target = page.evaluate(
-        "(() => { const a = document.querySelector('tr.detail a'); a.click(); return a.hash; })()"
+def test_the_answer_is_on_the_first_screen(page):
+    """Findings and the first claim, whatever the width; the header stays when the page scrolls."""
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.findings li, #claims tbody th')]"
+        ".slice(0, 5).map(e => e.getBoundingClientRect().top)"
     )
-    page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
-    assert page.evaluate(shown) == 1
-    text = page.evaluate(f"document.querySelector('{target} pre').textContent")
+    assert len(tops) == 5 and max(tops) < 900
+    page.evaluate("window.scrollTo(0, 2000)")
+    assert page.evaluate("document.querySelector('header').getBoundingClientRect().top") == 0
+
+
+def test_a_claim_is_a_card_on_a_phone(browser, page_file):
+    displays = []
+    for width in WIDTHS.values():
+        opened = chromium.Page(browser, width=width, mobile=width < 600)
+        opened.open(page_file)
+        row = "getComputedStyle(document.querySelector('#claims tr.cells')).display"
+        displays.append(opened.evaluate(row))
+    assert displays == ["table-row", "flex"]
+
+
+def test_a_record_is_one_click_away(page, page_file):
+    link = page.evaluate("document.querySelector('tr.detail a').getAttribute('href')")
+    text = (page_file.parent / urllib.parse.unquote(link)).read_text()
     assert '"schema_version": 1' in text
-    assert page.complaints == []
 
 
 def test_it_prints_with_the_folded_tables_open(browser, page_file):

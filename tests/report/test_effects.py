@@ -337,16 +337,8 @@ def test_no_records_give_nine_open_claims():
     claims = effects.claims([])
     assert len(claims) == 9 and {claim.word for claim in claims} == {"inconclusive"}
     assert len(effects.claims_frame(claims)) == 9 and effects.rows_frame(claims).empty
-    assert "No claim has an interval" in effects.headline(claims)
     assert effects.other_measures([]).empty and effects_premise.noise_walk([]).empty
     assert set(effects_agreement.agreement([]).word) == {"not attempted"}
-
-
-def test_headline_is_three_short_sentences(claims):
-    text = effects.headline(claims.values())
-    assert text.count(". ") == 2 and len(text) < 400
-    assert f"{claims['dp_tolerance'].estimate:.1f} points [" in text
-    assert f"tau {claims['premise'].estimate:+.2f}" in text
 
 
 def test_frames_have_the_claims_fields(claims):

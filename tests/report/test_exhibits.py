@@ -28,7 +28,9 @@ def test_a_registered_exhibit_is_everywhere(toy, tmp_path, run):
     records.write(tmp_path / "one", typed(run(history={}, parameters=None, faults={})))
     report.build(tmp_path)
     assert "steps" in (tmp_path / "tables" / "steps.csv").read_text().splitlines()[0]
-    assert "| natural; fmnist_dnn; 10 epochs | 240 |" in (tmp_path / "report.md").read_text()
+    assert "(tables/steps.md)" in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "tables" / "steps.md").read_text()
+    assert "| natural; fmnist_dnn; 10 epochs | 240 |" in page
     assert (tmp_path / "figures" / "steps.png").stat().st_size > 1000
     assert 'id="steps"' in (tmp_path / "report.html").read_text()
     assert "Steps of each run" in report.render_terminal(records.load_all(tmp_path), ["steps"])
@@ -38,7 +40,9 @@ def test_a_registered_exhibit_is_everywhere(toy, tmp_path, run):
 
 def test_the_pages_have_all_exhibits_in_order(whole_study):
     names = [exhibit.name for exhibit in exhibits.of_study(study_of(*whole_study))]
-    assert names[:7] == ["disagreements", *(f"table_{number}" for number in range(3, 9))]
+    assert names[:4] == ["findings", "claims", "claims_rows", "agreement_by_data"]
+    tables = [f"table_{number}" for number in range(3, 9)]
+    assert names[4:12] == ["agreement", "disagreements", *tables]
     assert len(names) == len(set(names))
     assert {"layers_fmnist_dnn", "tradeoff", "robustness", "membership", "orderings"} <= set(names)
     assert "other" not in names  # no run without a row

@@ -27,7 +27,10 @@ def auc_of(record):
 
 
 def with_curve(run, rates, means, **changes):
+    clean = means[0] if rates[0] == 0 else 0.9
     record = run(**changes)
+    record["accuracy"]["test"] = clean
+    record["accuracy"]["generalization_error"] = record["accuracy"]["train"] - clean
     campaign = record["faults"]["weights"]
     reach = [0.01] * len(rates)
     campaign |= {
@@ -51,6 +54,14 @@ def test_a_model_that_no_fault_harms_keeps_all_and_one_at_chance_at_once_next_to
     assert auc_of(with_curve(run, (0.0, 0.5, 0.9), (0.7, 0.7, 0.7))) == pytest.approx(1)
     early = with_curve(run, (0.0, 0.01, 0.9), (0.9, 0.1, 0.1))
     assert auc_of(early) == pytest.approx(0.005 / 0.9)
+
+
+def test_normalized_auc_is_of_paired_losses_where_a_record_has_them(run):
+    """Faulty levels on an easier subset would look as if less were lost."""
+    record = with_curve(run, (0.0, 0.5, 0.9), (0.9, 0.6, 0.2))
+    lost = [0.0, 0.4, 0.8]
+    record["faults"]["weights"]["lost"] = {"mean": lost, "low": lost, "high": lost}
+    assert auc_of(record) == pytest.approx(0.38 / 0.72)
 
 
 def test_rates_beyond_90_percent_do_not_matter(run):

@@ -52,6 +52,17 @@ def test_other_sections_have_tables_too(private_study):
         assert marked_blocks.block(name, found, base="r").startswith("| ")
 
 
+def test_findings_are_a_list_and_claims_a_table(private_study):
+    found = study_of(*private_study)
+    lines = marked_blocks.block("findings", found, base="r").splitlines()
+    assert len(lines) == len(found.findings) >= 2
+    assert all(line.startswith("- ") for line in lines)
+    claims = marked_blocks.block("claims", found, base="r")
+    assert claims.count("\n| ") == 10  # a rule and nine claims
+    assert claims.endswith("[More of each claim](r/tables/claims.md).")
+    assert "p (Holm)" not in claims
+
+
 def test_the_tradeoff_of_one_data_set_stands_alone(private_study, paper_run):
     cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
     robust = paper_run(row="table_4/cifar10_cnn/trades", algorithm="trades", **cifar)

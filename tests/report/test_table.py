@@ -79,7 +79,8 @@ def test_failures_missing_rows_and_own_epsilons_are_said(study):
     text = " ".join(terminal(study, ["table_5", "table_8"], 100).split())
     assert "FAILED: seed 0: loss is NaN (epoch 3, step 71)" in text
     assert "not run; run it with: python -m experiments.reproduce --tables=8" in text
-    assert "own epsilon: 5.25 at delta 1e-05" in text
+    assert "epsilon: 4.5 at delta 1e-05 (Poisson sampling)" in text
+    assert "5.25 at delta" not in text
     assert "unlike our preset at paper scale: epochs 10 of 60" in text
 
 

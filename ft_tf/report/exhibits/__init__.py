@@ -58,6 +58,7 @@ class Exhibit:
     note: str = ""  # below the table; our exhibits have theirs in templates/notes/KIND.j2
     kind: str = ""  # names that template; "" for the name of the exhibit
     order: int = 100  # place on the page
+    opens: bool = False  # whether its table opens the pages, and is not repeated below
     is_long: bool = True  # folded on the HTML page; report.md leaves out its details
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:

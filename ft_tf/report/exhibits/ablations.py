@@ -19,6 +19,8 @@ from ft_tf.report.table import count, text
 from ft_tf.report.tidy import TARGETS, Study, finished
 
 RATES = (0.1, 0.5, 0.9)
+SHOWN = 3
+"""Noise levels of a panel."""
 _Drawn = list[tuple[Group, Look]]
 _REFERENCES = {
     "natural": Look("natural", FAMILIES["natural"][0], "o"),
@@ -145,35 +147,37 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
     if not rows:
         raise RunError(f"no figure of ablations for {architecture}: none is on record")
     title = f"{display_names.describe_architecture(architecture)}: DP rows and their ablations"
-    figure, axes = plot_styles.panels(
-        len(rows), 2, title=title, height=3.0, width=5.0, share_y=True
-    )
+    figure, axes = plot_styles.panels(len(rows), 2, title=title, share_y=True)
     for panel_row, (title, drawn) in zip(axes, rows.items(), strict=True):
         for panel, target in zip(panel_row, TARGETS, strict=True):
             for group, look in drawn:
                 curve = study.fault_curve(group, target)
                 has_band = "apart" not in title
                 if len(curve):
-                    plot_styles.draw_curve(panel, curve, "mean", look, look.name, has_band=has_band)
+                    plot_styles.draw_curve(panel, curve, "mean", look, has_band=has_band)
             guess = chance(drawn[0][0].records[0])
             plot_styles.finish_fault_panel(panel, f"{target}", guess)
             panel.set_title(f"{title}: {target}")
-        panel_row[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.03))
+        plot_styles.label_lines(panel_row[-1])
     return figure
 
 
 def _private_curves(entries: Sequence[PrivateRow]) -> tuple[_Drawn, _Drawn]:
-    """DP rows with their stopped partners, and with clipping and noise apart."""
+    """DP rows with their stopped partners, and with clipping and noise apart; most noise first.
+
+    Of each the `SHOWN` rows with most noise: further ones are in the table.
+    """
     equal: _Drawn = []
     apart: _Drawn = []
-    for place, entry in enumerate(entries):
-        color = FAMILIES["dpsgd"][place % len(FAMILIES["dpsgd"])]
-        private = (entry.private, Look(_private(entry), color, "D"))
-        apart.append(private)
-        if entry.stopped is not None:
-            equal += [private, (entry.stopped, Look("  natural, stopped there", color, "o", ":"))]
-        if entry.noise_only is not None:
-            apart.append((entry.noise_only, Look("  its noise alone", color, "v", "--")))
+    private = {entry.private.key: entry.private for entry in entries}
+    looks = plot_styles.looks(list(private.values()))
+    for entry in entries:
+        color = looks[entry.private.key].color
+        drawn = (entry.private, Look(_private(entry), color, "D"))
+        if entry.stopped is not None and len(equal) < 2 * SHOWN:
+            equal += [drawn, (entry.stopped, Look("natural, stopped there", color, "o", ":"))]
+        if entry.noise_only is not None and len(apart) < 2 * (SHOWN - 1):
+            apart += [drawn, (entry.noise_only, Look("its noise alone", color, "v", "--"))]
     first = next((e for e in entries if e.clip_only or e.noise_only), None)
     if first is None:
         return equal, []

@@ -20,6 +20,7 @@ from ft_tf.report.table import (
     NOTHING,
     Line,
     count,
+    epsilon,
     interval,
     is_missing,
     number,
@@ -35,14 +36,11 @@ FRAME = (
     "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in _MEASURES),
     *_MEASURES, *(f"{name}_sd" for name in _MEASURES), "replicates", "replication_unit",
     *(f"{name}_difference" for name in _MEASURES), *PREDICTION, "paper_generalization_error_inside",
-    "form", "noise_multiplier", "epsilon", "epsilon_accounting", "epsilon_tight", "delta", "data",
+    "form", "noise_multiplier", "epsilon", "epsilon_accounting", "epsilon_paper", "delta", "data",
     "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
     "failures", "command", "note", "records",
 )  # fmt: skip
-_SAMPLING = {
-    "poisson": "Poisson sampling, the paper's accountant",
-    "shuffle": "shuffled batches, unamplified",
-}
+_SAMPLING = {"poisson": "Poisson sampling", "shuffle": "shuffled batches, unamplified"}
 
 
 def accuracy_frame(study: Study, exhibit: str) -> pd.DataFrame:
@@ -128,8 +126,8 @@ def _length(group: Group) -> str:
 def own_epsilon(group: Group) -> dict[str, Any]:
     """Cells with the epsilon of a DP group, never that of the row of the paper next to it.
 
-    `epsilon` is by the paper's accountant or, for shuffled batches, unamplified; where there is no
-    finite one `epsilon_accounting` says why. `epsilon_tight` is that of privacy loss distributions.
+    `epsilon` is the one that holds; where there is none `epsilon_accounting` says why.
+    `epsilon_paper` is by the paper's accountant.
     """
     algorithm, stated = group.config.get("algorithm") or {}, group.privacy
     if "noise_multiplier" not in algorithm:
@@ -137,12 +135,12 @@ def own_epsilon(group: Group) -> dict[str, Any]:
     cells = {"noise_multiplier": algorithm["noise_multiplier"], "delta": algorithm.get("delta")}
     if stated is None:
         return {**cells, "epsilon_accounting": "no figure on record"}
-    name = "epsilon_shuffled" if stated.sampling == "shuffle" else "epsilon_paper"
-    epsilon, reason = getattr(stated, name), stated.reasons.get(name, "no figure on record")
-    accounting = _SAMPLING.get(stated.sampling, stated.sampling) if epsilon is not None else reason
-    tight = stated.epsilon_pld if stated.sampling == "poisson" else None
-    figures = {"epsilon": epsilon, "epsilon_tight": tight, "delta": stated.delta}
-    return {**cells, **figures, "epsilon_accounting": accounting}
+    found, name = stated.epsilon_claimed, "epsilon_claimed"
+    accounting = _SAMPLING.get(stated.sampling, stated.sampling)
+    if found is None:
+        accounting = stated.reasons.get(name, "no figure on record")
+    cells |= {"epsilon": found, "epsilon_paper": stated.epsilon_paper, "delta": stated.delta}
+    return {**cells, "epsilon_accounting": accounting}
 
 
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
@@ -192,10 +190,10 @@ def _yes_or_no(value: Any) -> str:
 
 
 def _remarks(*cells: Any) -> str:
-    variant, length, breakdowns, epsilon, is_fitted, is_smoke, unjudged, deviations = cells
+    variant, length, breakdowns, own, is_fitted, is_smoke, unjudged, deviations = cells
     parts = (
         *map(text, (variant, length, breakdowns)),
-        "" if is_missing(epsilon) else f"own epsilon {number(epsilon)}",
+        "" if is_missing(own) else f"epsilon {epsilon(own)}",
         "fitted" if is_fitted == 1 else "",
         f"not counted: {SMOKE}" if is_smoke == 1 else "",
         f"no prediction: {EQUAL}" if unjudged == EQUAL else "",
@@ -204,13 +202,12 @@ def _remarks(*cells: Any) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _describe_epsilon(epsilon: float, delta: float, accounting: str, tight: float) -> str:
+def _describe_epsilon(own: float, delta: float, accounting: str) -> str:
     if not text(accounting):
         return ""
-    if is_missing(epsilon):
+    if is_missing(own):
         return f"none ({accounting})"
-    end = "" if is_missing(tight) else f"; tight {number(tight)}"
-    return f"{number(epsilon)} at delta {number(delta)} ({accounting}{end})"
+    return f"{epsilon(own)} at delta {number(delta)} ({accounting})"
 
 
 def _deviations(unit: str, *values: float) -> str:
@@ -247,8 +244,7 @@ class Accuracy(Exhibit):
         Column("run", "configuration", format=text),
         Column("failures", "FAILED", format=text),
         Column("data", "data", format=text),
-        Column(("epsilon", "delta", "epsilon_accounting", "epsilon_tight"), "own epsilon", "",
-               _describe_epsilon),
+        Column(("epsilon", "delta", "epsilon_accounting"), "epsilon", "", _describe_epsilon),
         Column(("replication_unit", *(f"{name}_sd" for name in _MEASURES)), "standard deviation",
                "", _deviations),
         Column("note", "note", format=text),
@@ -282,7 +278,7 @@ def draw_gaps(study: Study, exhibit: str, title: str) -> Figure:
     if not len(frame):
         raise RunError(f"no gap figure for {exhibit}: no finished run of its rows is on record")
     figure, ((axes,),) = plot_styles.panels(1, 1, title=f"Generalization error\n{title}")
-    figure.set_size_inches(8.0, 1.7 + 0.4 * len(frame))
+    figure.set_size_inches(6.9, 1.4 + 0.33 * len(frame))
     places = np.arange(len(frame))[::-1]
     columns = ["paper_generalization_error", "generalization_error", *PREDICTION]
     printed, ours, low, high = (100 * frame[columns].astype(float)).to_numpy().T
@@ -302,8 +298,8 @@ def _tick(line: Line) -> str:
     """The row, and below it what distinguishes our run from it, of a DP run its epsilon."""
     parts = [text(line["variant"])[:46]]
     if text(line["epsilon_accounting"]):
-        epsilon = "none" if is_missing(line["epsilon"]) else number(line["epsilon"])
-        parts.append(f"ours: epsilon {epsilon}")
+        own = "none" if is_missing(line["epsilon"]) else epsilon(line["epsilon"])
+        parts.append(f"ours: epsilon {own}")
     parts += ["fitted"] if line["fitted"] else []
     below = ", ".join(filter(None, parts))
     return f"{line['paper_row']}, n={line['replicates']}" + (f"\n{below}" if below else "")

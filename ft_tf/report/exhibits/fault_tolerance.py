@@ -144,13 +144,13 @@ def _line(study: Study, group: Group, target: str, row: Any) -> dict[str, Any]:
 
 
 def draw_faults(study: Study, architecture: str) -> Figure:
-    """Every algorithm: accuracy on a linear axis of rates, accuracy lost on a log axis below.
+    """Accuracy on a linear axis of rates, and accuracy lost on a log axis below.
 
     Bands are 95%: over training seeds, or of a single seed over its fault sets. The log row is
-    left out where no run has enough low rates.
+    left out where no run has enough low rates. Rates below one faulty site are not drawn.
     """
     curves = {
-        (group, target): curve
+        (group, target): curve[(curve["rate"] == 0) | (curve["faults"] >= 1)]
         for group in study.main_groups(architecture)
         for target in group.targets
         if len(curve := study.fault_curve(group, target)) > 1
@@ -160,15 +160,12 @@ def draw_faults(study: Study, architecture: str) -> Figure:
     looks = plot_styles.looks(list(dict.fromkeys(group for group, _ in curves)))
     is_log = any(len(low_rates(curve)) for curve in curves.values())
     title = f"{display_names.describe_architecture(architecture)}: stuck-at-0 faults, bands of 95%"
-    figure, axes = plot_styles.panels(
-        1 + is_log, 2, title=title, height=3.3, width=5.0, share_y="row"
-    )
+    figure, axes = plot_styles.panels(1 + is_log, 2, title=title, share_y="row")
     for (group, target), curve in curves.items():
         look, place = looks[group.key], TARGETS.index(target)
-        label = f"{look.name}, n={len(group.finished)}"
-        plot_styles.draw_curve(axes[0][place], curve, "mean", look, label)
+        plot_styles.draw_curve(axes[0][place], curve, "mean", look)
         if is_log and len(low := low_rates(curve)):
-            plot_styles.draw_curve(axes[1][place], low, "lost", look, label)
+            plot_styles.draw_curve(axes[1][place], low, "lost", look)
     guess = chance(next(iter(curves))[0].records[0])
     for place, target in enumerate(TARGETS):
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
@@ -176,7 +173,8 @@ def draw_faults(study: Study, architecture: str) -> Figure:
             _finish_log_panel(axes[1][place], target)
         elif is_log:
             axes[1][place].set_axis_off()
-    plot_styles.legend_below(figure, [panel for row in axes for panel in row])
+    for row in axes:
+        plot_styles.label_lines(row[1] if row[1].axison else row[0])
     return figure
 
 

@@ -20,6 +20,7 @@ from ft_tf.report.exhibits import (
     register,
     text,
 )  # fmt: skip
+from ft_tf.report.measures import chance
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of
 from ft_tf.report.table import NOTHING, Line, Table, make_table, plus_minus
@@ -132,9 +133,14 @@ def draw_layers(study: Study, architecture: str) -> Figure:
     rate = 100 * float(frame["rate"].iloc[0])
     where = display_names.describe_architecture(architecture)
     title = f"{where}: {rate:g}% of one layer's sites stuck at 0"
-    figure, axes = plot_styles.panels(len(targets), 1, title=title, height=2.7, width=9.6)
+    figure, axes = plot_styles.panels(len(targets), 1, title=title, height=2.3, width=6.9)
+    guess = chance(next(iter(groups.values())).records[0])
     for (panel,), target in zip(axes, targets, strict=True):
         _draw_bars(panel, frame[frame["target"] == target], looks)
+        if guess is not None:
+            panel.axhline(
+                100 * guess, color=plot_styles.GRAY, linestyle=":", linewidth=0.9, label="chance"
+            )
         panel.set(
             title=f"{target}; dashes: without faults",
             xlabel="layer, and its share of the sites",

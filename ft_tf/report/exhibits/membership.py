@@ -11,7 +11,7 @@ from ft_tf.records import Membership
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import band, deviation, mean_of
-from ft_tf.report.table import count, interval, number, percent, text
+from ft_tf.report.table import count, epsilon, interval, number, percent, text
 from ft_tf.report.tidy import Study
 
 _ONE_SPLIT = "training images alone"
@@ -52,8 +52,8 @@ class MembershipInference(Exhibit):
         Column("members", "training images", format=count),
         Column("others", "test images", format=count),
         Column("band", "interval over", format=text),
-        Column("epsilon", "claimed epsilon", format=number),
-        Column("epsilon_replace_one", "replace-one epsilon", format=number),
+        Column("epsilon", "epsilon", format=epsilon),
+        Column("epsilon_replace_one", "replace-one epsilon", format=epsilon),
         Column("delta", "delta", format=number),
         Column("advantage_sd", "standard deviation of the advantage over seeds"),
     )

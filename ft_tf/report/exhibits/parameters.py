@@ -91,7 +91,7 @@ def draw_histograms(study: Study, architecture: str) -> Figure:
     looks = plot_styles.looks(groups)
     where = display_names.describe_architecture(architecture)
     title = f"{where}: trained parameters\nstandard deviation / equation 10 as printed"
-    figure, ((axes,),) = plot_styles.panels(1, 1, title=title, height=4.3, width=6.4)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title=title, height=3.4, width=5.0)
     for group in groups:
         spreads, look = _spreads(group), looks[group.key]
         first = next(spread for spread in spreads if sum(spread.bin_counts))
@@ -128,7 +128,7 @@ def draw_rescaling(study: Study, architecture: str) -> Figure:
         f"{display_names.describe_architecture(architecture)}: one ReLU layer times 2^k, the next "
         f"divided by it\nlogits that change, with and without faults: {changed}"
     )
-    figure, (axes,) = plot_styles.panels(1, 2, title=title, height=3.2)
+    figure, (axes,) = plot_styles.panels(1, 2, title=title)
     for panel, (form, name) in zip(axes, _FORMS.items(), strict=True):
         for group, entry in drawn.items():
             look = looks[group.key]
@@ -137,7 +137,7 @@ def draw_rescaling(study: Study, architecture: str) -> Figure:
         panel.set(yscale="log", xlabel="k", title=name)
         _draw_paper(panel, display_names.dataset_of(architecture))
     axes[0].set_ylabel("over all parameters")
-    plot_styles.legend_below(figure, axes)
+    plot_styles.label_lines(axes[-1])
     return figure
 
 

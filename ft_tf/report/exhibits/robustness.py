@@ -4,7 +4,7 @@ import pandas as pd
 
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.replicates import band, mean_of
-from ft_tf.report.table import count, interval, is_missing, number, percent, text
+from ft_tf.report.table import count, interval, is_missing, percent, radius, text
 from ft_tf.report.tidy import Study
 
 _KIND = ("attack", "distance", "epsilon", "steps", "images")
@@ -26,7 +26,7 @@ class Robustness(Exhibit):
         Column("run", "run", format=text),
         Column("attack", "attack", format=text),
         Column("distance", "norm", format=text),
-        Column("epsilon", "epsilon", format=number),
+        Column("epsilon", "radius", format=radius),
         Column("steps", "steps", "", count, 2),
         Column("images", "images", "", count, 3),
         Column("clean_accuracy", "clean", "accuracy"),

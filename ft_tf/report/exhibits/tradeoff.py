@@ -8,18 +8,17 @@ from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
+from ft_tf.report.display_names import NATURAL
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import mean_of
-from ft_tf.report.table import count, number, number_3, text
+from ft_tf.report.table import count, epsilon, radius, text
 from ft_tf.report.tidy import Study
 
 _FIGURES = (
     "train", "test", "generalization_error", "weights_normalized_auc", "units_normalized_auc",
     "robust", "epsilon",
 )  # fmt: skip
-_FAMILIES = {"fitted": "DP-SGD, fitted", "other": "ablations and controls"}
-_X = {"test": "test accuracy, %", "robust": "accuracy under attack, %"}
 
 
 def strongest(study: Study, group: Group) -> pd.DataFrame:
@@ -92,8 +91,9 @@ class Tradeoff(Exhibit):
         Column("weights_normalized_auc", "weights", "normalized"),
         Column("units_normalized_auc", "units", "normalized", priority=1),
         Column("robust", "accuracy", "attacked"),
+        Column("attack_epsilon", "radius", "attacked", radius, 1),
         Column("attacked", "n", "attacked", lambda n: count(n or None), 2),
-        Column("epsilon", "epsilon", "claimed", number_3),
+        Column("epsilon", "epsilon", "claimed", epsilon),
         Column("replicates", "n", format=count),
     )
 
@@ -101,7 +101,6 @@ class Tradeoff(Exhibit):
         *Exhibit.details,
         Column("attacks", "lowest of", format=text),
         Column("attack_images", "attacked test images, the first", format=count),
-        Column("attack_epsilon", "attack epsilon", format=number),
         Column("attack_warnings", "WARNING", format=text),
     )
 
@@ -110,13 +109,12 @@ class Tradeoff(Exhibit):
         for group, _, runs in study.each(study.finished_runs):
             attacked = strongest(study, group)
             first = attacked.iloc[0].to_dict() if len(attacked) else {}
-            epsilon = runs["epsilon"].max()
             lines.append(
                 {
                     **group.cells,
                     **{name: mean_of(runs[name].dropna()) for name in _FIGURES[:-2]},
                     "robust": mean_of(attacked["robust"]),
-                    "epsilon": epsilon,
+                    "epsilon": runs["epsilon"].max(),
                     "attacked": len(attacked),
                     "attacks": first.get("attacks", ""),
                     **{name: first.get(name) for name in ("attack_epsilon", "attack_images")},
@@ -132,36 +130,41 @@ class Tradeoff(Exhibit):
 
 
 def draw_tradeoff(study: Study) -> Figure:
-    """A column of panels per architecture: test accuracy across, then accuracy under attack.
+    """A panel per network: means over seeds, with an arrow from natural training to each setting.
 
-    Up: normalized accuracy under weight faults. Colours are families of algorithms.
+    Across: test accuracy. Up: normalized accuracy under weight faults.
     """
-    frame = TradeoffRuns().frame(study)
-    frame = frame[frame["weights_normalized_auc"].notna()]
-    if not len(frame):
+    runs = study.finished_runs
+    axes_names = ["test", "weights_normalized_auc"]
+    if not len(runs) or runs[axes_names[1]].isna().all():
         raise RunError("no trade-off figure: no finished run has fault curves")
-    families = {group.key: display_names.family(group) for group in study.trained}
-    by_record = {record.name: families[g.key] for g in study.trained for record in g.finished}
-    frame = frame.assign(family=frame["record"].map(by_record))
-    names = [name for name in study.architectures if (frame["architecture"] == name).any()]
-    title = "Fault tolerance, robustness and accuracy: one point per run above chance"
-    figure, axes = plot_styles.panels(len(_X), len(names), title=title, width=3.2, share_y="col")
-    for (x, label), panels in zip(_X.items(), axes, strict=True):
-        for panel, architecture in zip(panels, names, strict=True):
-            mine = frame[(frame["architecture"] == architecture) & frame[x].notna()]
-            for family, lines in mine.groupby("family"):
-                panel.scatter(
-                    100 * lines[x].astype(float),
-                    100 * lines["weights_normalized_auc"].astype(float),
-                    color=plot_styles.FAMILIES[family][0],
-                    marker=plot_styles.MARKERS[family][0],
-                    s=22,
-                    label=_FAMILIES.get(family, display_names.algorithm(family)),
-                )
-            panel.set_title(display_names.describe_architecture(architecture))
-            panel.set_xlabel(label)
-        panels[0].set_ylabel("normalized accuracy\nunder weight faults, %")
-    plot_styles.legend_below(figure, [panel for row in axes for panel in row], columns=6)
+    means = 100 * runs.groupby("group")[axes_names].mean().astype(float).dropna()
+    shown = {
+        name: [group for group in study.main_groups(name) if group.key in means.index]
+        for name in study.architectures
+    }
+    shown = {name: groups for name, groups in shown.items() if groups}
+    if not shown:
+        raise RunError("no trade-off figure: all runs with fault curves are ablations")
+    title = "Fault tolerance against accuracy: arrows from natural training"
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = plot_styles.panels(rows, columns, title=title)
+    panels = [panel for row in axes for panel in row]
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    for panel, (name, groups) in zip(panels, shown.items(), strict=False):
+        looks = plot_styles.looks(groups)
+        points = [(looks[group.key], means.loc[group.key]) for group in groups]
+        start = next((point for look, point in points if look.name == NATURAL), None)
+        for look, point in points:
+            panel.plot(*point, look.marker, color=look.color, markersize=6)
+            if start is not None and look.name != NATURAL:
+                arrow = {"arrowstyle": "->", "color": look.color, "linewidth": 0.9}
+                panel.annotate("", tuple(point), tuple(start), arrowprops=arrow)
+        plot_styles.label_points(panel, [(look.name, look.color, *xy) for look, xy in points])
+        panel.set_title(display_names.describe_architecture(name))
+        panel.set(xlabel="test accuracy, %", ylabel="normalized accuracy\nunder weight faults, %")
     return figure
 
 

@@ -13,6 +13,7 @@ from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import mean_of
 
+_CAPTION = "Accuracy by epoch: train solid, test dashed; star: best checkpoint under attack"
 _SERIES = ("train_accuracy", "test_accuracy", "accuracy")
 
 
@@ -23,7 +24,7 @@ class TrainingCurves(Exhibit):
     title = "Training curves (as the paper's Figure 1)"
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        return per_architecture(study, "curves", "Accuracy by epoch", draw_curves)
+        return per_architecture(study, "curves", _CAPTION, draw_curves)
 
 
 def draw_curves(study: Study, architecture: str) -> Figure:
@@ -38,12 +39,12 @@ def draw_curves(study: Study, architecture: str) -> Figure:
         raise RunError(f"no training curves for {architecture}: no finished run has a history")
     looks = plot_styles.looks(list(histories))
     where = display_names.describe_architecture(architecture)
-    title = f"{where}: accuracy, train solid, test dashed; star: best under attack"
-    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=5.0, width=7.0)
+    title = f"{where}: train solid, test dashed"
+    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=3.4, width=5.0)
     for group, history in histories.items():
         _draw(axes[0], group, history, looks[group.key])
     axes[0].set(xlabel="epoch", ylabel="accuracy, %")
-    plot_styles.legend_below(figure, axes, columns=2)
+    plot_styles.label_lines(axes[0])
     return figure
 
 
@@ -70,7 +71,7 @@ def _draw(axes: Axes, group: Group, history: dict[str, np.ndarray], look: Look) 
             color=look.color,
             linestyle="--" if name == "test_accuracy" else "-",
             marker="." if len(epochs) < 8 else None,
-            label=f"{look.name}, n={len(values)}{addition}" if name != "test_accuracy" else None,
+            label=f"{look.name}{addition}" if name != "test_accuracy" else None,
         )
         if len(values) > 1:
             low, high = 100 * values.min(axis=0), 100 * values.max(axis=0)

@@ -1,0 +1,85 @@
+"""Agreement with the rows of the paper's tables, row by row and by data set."""
+
+import pandas as pd
+
+from ft_tf.report import display_names, effects, paper
+from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED, TOLERANCES
+from ft_tf.report.exhibits import Column, Exhibit, count, register, text
+from ft_tf.report.table import NOTHING, is_missing
+from ft_tf.report.tidy import Study
+
+_NAMES = tuple(TOLERANCES)
+_WORDS = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
+
+
+def _points(value: float) -> str:
+    return NOTHING if is_missing(value) else f"{value:.2f}"
+
+
+def _slashed(*values: float) -> str:
+    return NOTHING if is_missing(values[0]) else " / ".join(map(_points, values))
+
+
+def _allowed(difference: float, allowed: float) -> str:
+    return NOTHING if is_missing(difference) else f"{difference:+.2f} of {allowed:.2f}"
+
+
+class Agreement(Exhibit):
+    """A line per row of Tables 3 to 8: the nearest of our variants, in points."""
+
+    name, order, is_long = "agreement", 4, False
+    title = "Agreement with the rows of the paper's tables"
+    columns = (
+        Column("label", "row", format=text),
+        *(Column(f"{n}_paper", n, "paper", _points, int(n == "train")) for n in _NAMES),
+        *(Column(n, n, "ours", _points, int(n == "train")) for n in _NAMES),
+        *(Column((f"{name}_difference", f"{name}_allowed"), name, "difference of allowed", _allowed,
+                 2) for name in _NAMES),
+        Column("trainings", "n", format=count),
+        Column("variants", "variants", "", count, 3),
+        Column("word", "", format=text, is_word=True),
+    )  # fmt: skip
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        frame = study.agreement
+        labels = [f"{_table(row)}: {paper.row(row).label}" for row in frame["row"]]
+        return frame.assign(label=labels)
+
+
+def _table(row: str) -> str:
+    return paper.EXHIBITS[row.split("/")[0]].title
+
+
+class AgreementByData(Exhibit):
+    """A line per data set: rows by word, mean absolute error in points, and correlation."""
+
+    name, order, opens = "agreement_by_data", 3, True
+    title = "The rows of the paper's tables; errors and correlations of train / test / gap"
+    columns = (
+        Column("data", "data", format=text),
+        Column(REPLICATED, REPLICATED, format=count),
+        Column(NOT_REPLICATED, NOT_REPLICATED, format=count),
+        Column(NOT_ATTEMPTED, "not run", format=count),
+        Column(tuple(f"{name}_mean_absolute_error" for name in _NAMES), "mean error", "", _slashed,
+               2),
+        Column(tuple(f"{name}_correlation" for name in _NAMES), "correlation", "", _slashed, 3),
+    )  # fmt: skip
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        words = study.agreement.groupby(["dataset", "word"], sort=False).size()
+        frame = words.unstack(fill_value=0).reindex(columns=_WORDS, fill_value=0)
+        found = effects.agreement_by_data(study.agreement)
+        for measure in ("mean_absolute_error", "correlation"):
+            wide = found.pivot(index="dataset", columns="value", values=measure)
+            wide = wide.reindex(index=frame.index, columns=_NAMES)
+            frame = frame.join(wide.add_suffix(f"_{measure}"))
+        frame.columns.name = None
+        return frame.reset_index().assign(
+            data=lambda lines: lines["dataset"].map(display_names.DATASETS)
+        )
+
+
+for _exhibit in (Agreement(), AgreementByData()):
+    register(_exhibit)

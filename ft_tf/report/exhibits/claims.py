@@ -1,0 +1,113 @@
+"""The claims of the paper as effects, findings, and the figure that opens the pages."""
+
+import functools
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ft_tf.errors import RunError
+from ft_tf.report import effects, effects_figure
+from ft_tf.report.effects import Claim
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.table import NOTHING, is_missing, number_2
+from ft_tf.report.tidy import Study
+
+_FIGURE = (
+    "Left: gaps minus those of natural training, at the end of training and at equal learning. "
+    "Middle: accuracy lost at 10% stuck-at-0 weights against the gap, a point per model. "
+    "Right: accuracy at 10% stuck-at-0 weights against the noise walk of DP-SGD."
+)
+
+
+def _effect(estimate: float, low: float, high: float, id: str) -> str:
+    """The effect with its interval, in points; of the premise Kendall's tau.
+
+    >>> _effect(23.04, 20.69, 25.4, "dp_tolerance"), _effect(-0.349, -0.49, -0.168, "premise")
+    ('+23.0 [+20.7, +25.4]', 'tau -0.35 [-0.49, -0.17]')
+    """
+    digits = 2 if id == "premise" else 1
+    if is_missing(estimate):
+        return NOTHING
+    interval = "" if is_missing(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{'tau ' * (id == 'premise')}{estimate:+.{digits}f}{interval}"
+
+
+def _interval(low: float, high: float) -> str:
+    return NOTHING if is_missing(low) else f"[{low:+.2f}, {high:+.2f}]"
+
+
+class Claims(Exhibit):
+    """A line per claim; a forest plot for each that has an effect."""
+
+    name, order, opens = "claims", 1, True
+    title = "The paper's claims"
+    columns = (
+        Column("sentence", "claim", format=text),
+        Column(("estimate", "low", "high", "id"), "effect [95%], points", "", _effect,
+               is_text=True),
+        Column("measure", "effect on", format=text, priority=1),
+        Column("networks", "networks", format=count),
+        Column("trainings", "n", format=count),
+        Column("word", "", format=text, is_word=True),
+    )  # fmt: skip
+    details = (
+        Column(("low_networks", "high_networks"), "networks like these", "", _interval),
+        Column(("low_other_network", "high_other_network"), "another network", "", _interval),
+        Column(("smallest_network", "largest_network"), "from network to network", "", _interval),
+        Column("p_holm", "p (Holm)", format=number_2),
+        Column("p_equivalence_holm", "p of no smaller effect (Holm)", format=number_2),
+    )
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        return effects.claims_frame(study.claims)
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        lines = zip(frame["sentence"], frame["note"], strict=True)
+        return [f"{sentence}: {note}." for sentence, note in lines if note]
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        return [
+            Plot(
+                f"claim_{claim.id}",
+                f"{claim.sentence}: {claim.word}. By network (diamonds) and setting; gray band: "
+                "the smallest effect of interest",
+                functools.partial(effects_figure.draw_forest, claim),
+            )
+            for claim in study.claims
+            if not is_missing(claim.estimate)
+        ]
+
+
+class ClaimRows(Exhibit):
+    """The lines of the forest plots; only as CSV."""
+
+    name, order = "claims_rows", 1
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        frame = effects.rows_frame(study.claims)
+        return frame.assign(records=frame["records"].map(" ".join))
+
+
+class Findings(Exhibit):
+    """Four sentences, and the figure of three panels."""
+
+    name, order, opens, title = "findings", 0, True, "Findings"
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        return pd.DataFrame({"finding": study.findings})
+
+    def plots(self, study: Study) -> Sequence[Plot]:
+        return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
+
+
+def draw_answer(study: Study) -> Figure:
+    """Gaps, the premise, and the noise walk."""
+    claims: dict[str, Claim] = {claim.id: claim for claim in study.claims}
+    if not len(study.models):
+        raise RunError("no figure of the findings: no finished run has fault curves")
+    return effects_figure.draw_answer(claims, study.models, study.noise_walk)
+
+
+for _exhibit in (Claims(), ClaimRows(), Findings()):
+    register(_exhibit)

@@ -1,0 +1,182 @@
+"""The answer: its numbers are those of effects, its words have colours, its pages are short."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from factory import study_of, typed
+
+from ft_tf import records, report
+from ft_tf.report import effects, exhibits, findings, pages, table
+from ft_tf.report.exhibits import agreement, claims
+from ft_tf.report.tidy import Study
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return Study(records.load_all(RESULTS))
+
+
+def numbers(text):
+    return [float(found) for found in re.findall(r"[+-]?\d+\.\d+", text)]
+
+
+def test_the_table_has_the_numbers_of_effects(study):
+    shown = claims.Claims().table(study)
+    for row, claim in zip(shown.rows, effects.claims(study.records), strict=True):
+        cells = dict(zip((column.header for column in shown.columns), row.cells, strict=True))
+        digits = 2 if claim.id == "premise" else 1
+        known = [v for v in (claim.estimate, claim.low, claim.high) if not np.isnan(v)]
+        assert numbers(cells["effect [95%], points"]) == [round(value, digits) for value in known]
+        assert cells["claim"] == claim.sentence and cells[""] == claim.word
+        assert (cells["networks"], cells["n"]) == (str(claim.networks), str(claim.trainings))
+
+
+def test_points_lost_under_dp_are_recomputed_from_the_record_files(study):
+    """The mean over networks of the mean over settings of the mean over seeds, from JSON alone."""
+    lines = []
+    for path in RESULTS.glob("*/record.json"):
+        record = records.read_json(path)
+        config = record["config"]
+        if record["kind"] != "run" or record["status"] != "finished" or config.get("fitted"):
+            continue
+        campaign = record["faults"]["weights"]
+        at = campaign["rates"].index(0.1)
+        lost = campaign.get("lost") or {}
+        value = lost["mean"][at] if lost else campaign["mean"][0] - campaign["mean"][at]
+        exhibit, _, algorithm, *row = record["rows"][0].split("/")
+        epsilon = (record["privacy"] or {}).get("epsilon_claimed")
+        epsilon = epsilon and round(epsilon, 6)  # of machines that differ in the last digits
+        lines.append((exhibit, config["architecture"], algorithm, *(row or [""]), config["seed"],
+                      record["accuracy"]["test"], epsilon, value))  # fmt: skip
+    columns = ["exhibit", "network", "algorithm", "row", "seed", "test", "epsilon", "lost"]
+    frame = pd.DataFrame(lines, columns=columns)
+    private = frame[(frame["algorithm"] == "dpsgd") & (frame["epsilon"] <= 25)]
+    stopped = frame[frame["algorithm"] == "natural_stopped"]
+    pairs = private.merge(stopped, on=["exhibit", "network", "seed"], suffixes=("", "_stopped"))
+    pairs["apart"] = (pairs["test"] - pairs["test_stopped"]).abs()
+    keys = ["network", "epsilon", "seed"]
+    nearest = pairs.sort_values("apart").drop_duplicates(keys)
+    nearest = nearest[nearest["apart"] <= 0.01 + 1e-9]
+    effect = 100 * (nearest["lost"] - nearest["lost_stopped"])
+    by_setting = effect.groupby([nearest["network"], nearest["epsilon"]]).mean()
+    expected = by_setting.groupby("network").mean().mean()
+    (sentence,) = [text for text in study.findings if "Differential privacy" in text]
+    assert f"cost DP-SGD {expected:.1f} points" in sentence
+    assert f"({nearest['network'].nunique()} networks, {len(nearest)} trainings)" in sentence
+
+
+def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
+    """Of the private runs of one network: sqrt(sd_clip^2 + (lr sigma C / L)^2 T)."""
+    measured = {}
+    for path in RESULTS.glob("*fmnist_cnn_1-dpsgd-sigma_*-clip_1-*/record.json"):
+        record = records.read_json(path)
+        config = record["config"]
+        noise = config["algorithm"]["noise_multiplier"] * config["algorithm"]["l2_norm_clip"]
+        step = config["learning_rate"] * noise / config["batch_size"]
+        walk = step * record["training"]["steps"] ** 0.5
+        measured[record["name"]] = walk, record["parameters"]["standard_deviation"]
+    (clip,) = [deviation for walk, deviation in measured.values() if not walk]
+    frame = study.noise_walk.set_index("record")
+    for name, (walk, deviation) in measured.items():
+        error = deviation / np.hypot(clip, walk) - 1
+        assert frame.loc[name, "relative_error"] == pytest.approx(error, abs=1e-9)
+    (sentence,) = [text for text in study.findings if "random walk" in text]
+    errors = frame["relative_error"].abs()
+    assert f"at most {errors.max():.1%}" in sentence
+
+
+def test_findings_hold_the_counts_and_tau_of_effects(study):
+    found = study.agreement["word"].value_counts()
+    last = study.findings[-1]
+    assert f"{len(study.agreement)} rows {found['replicated']} are replicated" in last
+    claim = next(claim for claim in study.claims if claim.id == "premise")
+    assert f"tau {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in study.findings[2]
+    assert len(study.findings) == 4
+
+
+def test_rows_by_data_set_add_up(study):
+    frame = agreement.AgreementByData().frame(study).set_index("dataset")
+    words = ["replicated", "not replicated", "not attempted"]
+    assert frame[words].to_numpy().sum() == len(study.agreement) == 31
+    rows = study.agreement[study.agreement["dataset"] == "cifar10"]
+    error = (rows["gap"] - rows["gap_paper"]).astype(float).abs().mean()
+    assert frame.loc["cifar10", "gap_mean_absolute_error"] == pytest.approx(error)
+
+
+def test_without_records_it_says_so():
+    empty = study_of()
+    assert list(empty.findings) == [findings.NONE]
+    assert {row.cells[-1] for row in claims.Claims().table(empty).rows} == {"inconclusive"}
+    text = report.render_answer([])
+    assert findings.NONE.split(":")[0] in text
+
+
+def test_a_negative_effect_of_dp_reads_less():
+    claim = effects.Claim("dp_tolerance", "s", "m", -1, 5.0, -7.0, -9.0, -5.5, word="supported")
+    walk, rows = effects.noise_walk([]), effects.agreement([])
+    (sentence,) = findings.sentences([claim], walk, rows)
+    assert sentence.startswith("Differential privacy raises fault tolerance: ")
+    assert "cost DP-SGD 7.0 points [5.5, 9.0] less than" in sentence
+
+
+@pytest.mark.parametrize("word", ["supported", "contradicted", "no difference", "mixed",
+                                  "inconclusive"])  # fmt: skip
+def test_each_word_has_its_colour(word, study):
+    frame = claims.Claims().frame(study).assign(word=word)
+    shown = table.make_table(frame, claims.Claims.columns, "t")
+    assert f"| {table.MARKS[word]} {word} |" in table.markdown(shown)
+    composed = pages.compose(study_of())
+    css = pages.html(composed, {})
+    assert re.search(rf"\.{word.replace(' ', '-')}[ ,]", css)
+
+
+def test_a_word_in_the_html_page_carries_its_class():
+    page = pages.html(pages.compose(study_of()), {})
+    assert 'class="word inconclusive"' in page
+
+
+def test_a_hostile_name_stays_text(run, tmp_path):
+    hostile = "<script>x<script>[a](http:b)|`&#"
+    record = run(row=f"other/{hostile}", label=hostile, parameters=None, history={}, faults={})
+    record["name"] = hostile
+    records.write(tmp_path / "one", typed(record))
+    for path in report.build(tmp_path):
+        if path.suffix in (".md", ".html"):
+            text = path.read_text()
+            assert "<script" not in text and "[a](http" not in text, path
+
+
+def test_numbers_beyond_1000_points_say_why_there_is_none():
+    assert table.percent(51374596642.3798) == "- (beyond 1000)"
+    assert table.percent(9.99) == "999.00"
+
+
+def test_every_exhibit_of_the_answer_prints_as_latex(study):
+    latex = report.render_latex(study.records, ["claims", "agreement", "agreement_by_data"],
+                                command="c")  # fmt: skip
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
+    body = latex.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert body.count(r"\\") == 9
+    assert not re.search(r"(?<!\\)[&%_#]\d", latex.replace(" & ", ""))
+
+
+def test_the_committed_pages_are_short(study, tmp_path):
+    text = (RESULTS / "report.md").read_text()
+    assert len(text.splitlines()) <= 400
+    answer = report.render_answer(study.records, 100)
+    assert len(answer.splitlines()) <= 37  # the binary adds two lines and a blank one
+    assert max(map(len, answer.splitlines())) <= 100
+    for finding in study.findings:
+        assert finding in text
+
+
+def test_the_page_with_every_figure_is_below_3_megabytes(study):
+    composed = pages.compose(study)
+    places = {record.name: f"{record.name}/record.json" for record in study.records}
+    assert len(pages.html(composed, places).encode()) < 3_000_000
+    assert {"findings", "claims"} <= {exhibit.name for exhibit in exhibits.of_study(study)}
