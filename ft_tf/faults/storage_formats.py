@@ -33,7 +33,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ft_tf._compat import tf
-from ft_tf.checks import check_positive, check_positive_integer
+from ft_tf.checks import check_positive, check_positive_integer, shown
 from ft_tf.errors import ArgumentError
 
 _UNSIGNED = {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}
@@ -76,7 +76,7 @@ class StorageFormat:
 
     def with_scale(self, scale: float) -> "StorageFormat":
         """Returns the format with a fixed scale; ArgumentError if it has none, or several."""
-        raise ArgumentError(f"scale={scale!r} is for storage='int8' or 'int4', with one scale only")
+        raise ArgumentError(f"scale={shown(scale)} is for storage='int8' or 'int4', with one scale only")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ def over_seeds(accuracies: Sequence[Sequence[float]], *, level: float = 0.95) ->
     (0.6899, 0.9768, 'training seed')
     """
     check_probability(level=level)
-    if not isinstance(accuracies, list | tuple):
+    if not isinstance(accuracies, list | tuple | np.ndarray) or not len(accuracies):
         raise ArgumentError(f"accuracies={shown(accuracies)} must be a list of lists of numbers")
     averages = [float(numbers_in(accuracies=trials).mean()) for trials in accuracies]
     return mean(averages, level=level, unit="training seed")
