@@ -34,7 +34,7 @@ ENTRIES = {
         m, x, y, target="weights", rate=0.1, trials=2, seed=0
     ),
     "accuracy": metrics.accuracy,
-    "cross_entropies": lambda m, x, y: metrics.cross_entropies(metrics.predict_logits(m, x), y),
+    "error_log_odds": lambda m, x, y: metrics.error_log_odds(metrics.predict_logits(m, x), y),
     "attack": lambda m, x, y: attacks.fgsm(m, x, y, epsilon=0.1),
 }
 WRONG_LABELS = {

@@ -76,7 +76,9 @@ class StorageFormat:
 
     def with_scale(self, scale: float) -> "StorageFormat":
         """Returns the format with a fixed scale; ArgumentError if it has none, or several."""
-        raise ArgumentError(f"scale={shown(scale)} is for storage='int8' or 'int4', with one scale only")
+        raise ArgumentError(
+            f"scale={shown(scale)} is for storage='int8' or 'int4', with one scale only"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
