@@ -135,7 +135,7 @@ def test_the_same_command_goes_on_to_the_same_record(scenario, quick):
     check(scenario, quick)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scenario", SLOW, ids="-".join)
 def test_whatever_ends_a_run_the_same_command_goes_on_to_the_same_record(scenario, whole):
     check(scenario, whole)
@@ -170,7 +170,7 @@ def processes_of(place):
     return [text for text in locks if Path("/proc", text.split()[1]).exists()]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("point", ["lock", "mid-epoch", "record"])
 def test_a_killed_worker_is_replaced_within_the_command(point, study, tmp_path):
     done = run_study(tmp_path, "--workers=2", strikes=(point, "kill"))
@@ -180,7 +180,7 @@ def test_a_killed_worker_is_replaced_within_the_command(point, study, tmp_path):
     check_same(tmp_path, study, "reproduce")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("point", "how"), [("mid-epoch", "terminate"), ("record", "orphan"), ("model", "full")]
 )
