@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from experiments import _interrupts, _terminal
-from ft_tf import records
+from ft_tf import checks, records
 from ft_tf.errors import FtTfError
 
 USAGE_ERROR = 2
@@ -60,6 +60,7 @@ def _missing_flagfile(error: flags.Error) -> str | None:
 
 def fail(message: str) -> NoReturn:
     """Prints one line on stderr and ends the process."""
+    message = str(FtTfError(message))  # absl's errors may be of any length
     _complain(f"{_terminal.styled('error:', 'error', stream=sys.stderr)} {message}")
     sys.exit(USAGE_ERROR)
 
@@ -133,6 +134,20 @@ def _given(**also: str) -> list[str]:
     return [line for name in sorted(given) for line in given[name].splitlines()]
 
 
+_PATHS = (
+    "data", "data_dir", "from", "model", "output", "output_dir", "readme", "run", "tensorboard_dir",
+)  # fmt: skip
+
+
+def _check_paths() -> None:
+    """Raises ArgumentError for a flag that cannot be a path."""
+    for name in filter(flags.FLAGS.__contains__, _PATHS):
+        given = flags.FLAGS[name].value
+        for path in given if isinstance(given, list) else [given]:
+            if path:
+                checks.check_path(**{name: path})
+
+
 _defined: set[str] = set()
 
 
@@ -151,7 +166,7 @@ def run(
     define_flags: Callable[[], None],
     *,
     words: int = 0,
-    resumes: bool = False,
+    resumes: bool | Callable[[], bool] = False,
 ) -> None:
     """Runs `main(argv)` as an absl app; `words` arguments may be among the flags.
 
@@ -163,7 +178,8 @@ def run(
         main: what the binary does.
         define_flags: defines its flags, so that importing a binary defines none.
         words: largest number of arguments that are no flags.
-        resumes: whether the same command goes on where it was interrupted.
+        resumes: whether the same command continues where it was interrupted; a function is asked
+            when that happens.
     """
     define(define_flags)
 
@@ -171,6 +187,7 @@ def run(
         if not flags.FLAGS.verbose:
             logging.set_verbosity(logging.ERROR)
         try:
+            _check_paths()
             return main(arguments)
         except FtTfError as error:
             if flags.FLAGS.verbose:
@@ -186,7 +203,8 @@ def run(
         finally:
             sys.stdout.flush()  # at the interpreter's end a failure would be a traceback
     except KeyboardInterrupt as error:
-        then = "goes on from here" if resumes else "begins anew"
+        resumes = resumes() if callable(resumes) else resumes
+        then = "goes on from here" if resumes else "starts again"
         _complain(f"interrupted; the same command {then}")
         sys.exit(_interrupts.code(error))
     except BrokenPipeError:

@@ -15,10 +15,32 @@ from ft_tf.errors import ArgumentError
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # --help lists the flags under the binary that asks for them
 
+
+class _NumberParser(flags.FloatParser):
+    """Parses 0.1 and 8/255."""
+
+    syntactic_help = "a number, or a fraction such as 8/255"
+
+    def convert(self, argument: Any) -> float:
+        """Returns the number; absl prefixes the message of a ValueError with the flag."""
+        if not isinstance(argument, str) or "/" not in argument:
+            return super().convert(argument)
+        numerator, _, denominator = argument.partition("/")
+        try:
+            return float(numerator) / float(denominator)
+        except ZeroDivisionError:
+            raise ValueError(f"{argument!r} divides by 0") from None
+
+
+def define_number(name: str, default: float | None, text: str) -> None:
+    """Defines a float flag that also takes a fraction."""
+    flags.DEFINE(_NumberParser(), name, default, text, serializer=flags.ArgumentSerializer())
+
+
 _DEFINE = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
+    float: define_number,
     str: flags.DEFINE_string,
 }
 

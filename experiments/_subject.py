@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _stack, _terminal
+from experiments import _app, _stack
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
 from ft_tf.study import datasets, trained_models
@@ -79,8 +79,13 @@ def _dataset() -> str:
     return datasets.register_file(FLAGS.data).name if FLAGS.data else FLAGS.dataset
 
 
+def provenance(subject: TrainedModel) -> str:
+    """Returns one line that names the model, its data and the threads."""
+    return f"{subject.name}; {subject.description}; {FLAGS.threads} threads"
+
+
 def loaded() -> Iterator[TrainedModel]:
-    """Yields each model with its test images, and prints what the user has to know of it."""
+    """Yields each model with its test images, and prints warnings about them."""
     where = {"data_dir": FLAGS.data_dir, "download": FLAGS.download}
     if FLAGS.model:
         found = iter([trained_models.of_file(Path(FLAGS.model), _dataset(), **where)])
@@ -88,7 +93,6 @@ def loaded() -> Iterator[TrainedModel]:
         runs = map(Path, FLAGS.run)
         found = (trained_models.of_run(run, data_file=FLAGS.data, **where) for run in runs)
     for subject in found:
-        _terminal.show(f"{subject.name}\n  {subject.description}")
         for note in subject.notes:
             _app.warn(note)
         yield subject

@@ -1,4 +1,4 @@
-"""A record in a few lines of words, for the terminal."""
+"""A record in a few lines, for the terminal."""
 
 from ft_tf.records import Attack, Run
 
@@ -7,20 +7,46 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}%"
 
 
-def _attack_lines(attack: Attack) -> list[str]:
-    """What tells attacks apart, the accuracy without it on its own images, and its warnings.
+def radius(epsilon: float) -> str:
+    """A radius, as a fraction of 255 where it has no short decimal.
 
-    A run attacked again later has several, on more images or fewer: lines without steps and images
-    could not be told from one another, nor from the test accuracy.
+    >>> radius(8 / 255), radius(0.2)
+    ('8/255', '0.2')
     """
-    steps, distance = attack.steps, attack.parameters.get("distance", "l_inf")
-    line = (
-        f"  accuracy under {attack.attack}, {distance} epsilon {attack.epsilon:.4g}, "
-        f"{steps} step{'s' * (steps != 1)}, on the first {attack.images:,} test images: "
-        f"{_percent(attack.robust_accuracy)}; not attacked: {_percent(attack.clean_accuracy)}"
+    levels, decimal = round(255 * epsilon), f"{epsilon:.4g}"
+    is_fraction = float(decimal) != epsilon and abs(255 * epsilon - levels) < 1e-6
+    return f"{levels}/255" if is_fraction else decimal
+
+
+def attack_line(attack: Attack, *, intervals: bool = False) -> str:
+    """An attack's outcome: attack, norm, epsilon and steps first, then accuracies.
+
+    The accuracy without attack is that of the same images. A run may have several attacks, which
+    only steps and images tell apart.
+    """
+    options = attack.parameters
+    effort = f"{attack.steps} step{'s' * (attack.steps != 1)}"
+    if "queries" in options:
+        steps = f"{effort}, " if "num_steps" in options else ""
+        effort = f"{steps}{options['queries']:,} queries"
+    robust, clean = _percent(attack.robust_accuracy), _percent(attack.clean_accuracy)
+    if intervals:
+        robust += _interval(attack.robust_interval)
+        clean += _interval(attack.clean_interval)
+    norm = options.get("distance", "l_inf")
+    return (
+        f"accuracy under {attack.attack}, {norm} epsilon {radius(attack.epsilon)}, {effort}, on "
+        f"the first {attack.images:,} test images: {robust}; not attacked: {clean}"
     )
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f" [{_percent(ends[0])}, {_percent(ends[1])}]"
+
+
+def _attack_lines(attack: Attack) -> list[str]:
     warnings = [f"    WARNING: {warning}" for warning in attack.warnings]
-    return [line + _gaps(attack), *warnings]
+    return [f"  {attack_line(attack)}{_gaps(attack)}", *warnings]
 
 
 def _gaps(attack: Attack) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
 _STYLES = {
@@ -70,6 +71,22 @@ def wrapped(text: str) -> str:
             break_on_hyphens=False,
         ) or [""]
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
+    """Lines of a table whose first `left` columns are flush left, the others flush right.
+
+    >>> aligned([("layer", "lost"), ("conv", "3.1%"), ("dense_1", "12.0%")], left=1)
+    ['layer     lost', 'conv      3.1%', 'dense_1  12.0%']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def show(text: str) -> None:

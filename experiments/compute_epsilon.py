@@ -13,8 +13,9 @@ from absl import flags
 
 from experiments import _app, _terminal
 from ft_tf import privacy
-from ft_tf.checks import check_positive, check_positive_integer, check_probability
+from ft_tf.checks import check_positive, check_positive_integer, check_probability, check_range
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, check_noise_multiplier
 
 _PAPER_MULTIPLIERS = ("5", "1.1", "0.5", "0.05")
 _PAPER_EPOCHS = 60
@@ -82,6 +83,7 @@ def _schedule() -> tuple[float, int, int | None]:
     """Sampling probability, steps, and the passes of a shuffled run where epochs give them."""
     n, batch_size, epochs, steps = FLAGS.n, FLAGS.batch_size, FLAGS.epochs, FLAGS.steps
     check_positive_integer(n=n, batch_size=batch_size)
+    check_range(1, MOST_EXAMPLES, n=n)
     check_probability(delta=FLAGS.delta)
     if batch_size > n:
         raise ArgumentError(
@@ -94,6 +96,7 @@ def _schedule() -> tuple[float, int, int | None]:
         return batch_size / n, steps, None
     epochs = _PAPER_EPOCHS if epochs is None else epochs
     check_positive(epochs=epochs)
+    check_range(0, MOST_STEPS, epochs=epochs)
     steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size, sampling=_sampling()))
     return batch_size / n, steps, math.ceil(epochs)
 
@@ -136,6 +139,7 @@ def _number(text: str) -> float:
         raise ArgumentError(f"noise_multiplier={text!r} must be a number >= 0") from None
     if not (math.isfinite(value) and value >= 0):
         raise ArgumentError(f"noise_multiplier={text} must be a finite number >= 0")
+    check_noise_multiplier(value)
     return value
 
 

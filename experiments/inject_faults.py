@@ -1,20 +1,22 @@
-"""Injects faults into the models of finished runs; writes accuracies as CSV and a summary.
+"""Injects faults into the models of finished runs; prints what is lost, writes CSV and a plot.
 
 Examples:
     python -m experiments.inject_faults --run=DIR --target=units --rates=0,0.1,0.5,0.9
-    python -m experiments.inject_faults --run=DIR --fault=bit_flip --storage=int8 --rates=1e-4,1e-3
+    python -m experiments.inject_faults --run=DIR --fault=bit_errors --storage=int8 --rates=0,0.01
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=2000 --half_width=0.5
     python -m experiments.inject_faults --run=DIR --predict --rates=0,0.001,0.01,0.1
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
     python -m experiments.inject_faults --run=DIR --data=FILE.npz
 
-Each model's CSV has a row per rate and trial: target, rate, trial, seed, faults, accuracy. Beside
-it stand a summary, the figures layer by layer, and the first-order prediction if asked for. The
-same trial number hits the same sites in models of the same shape: a second run of the shape of the
-first is compared with it in pairs, and runs that differ in nothing but their seed are summed up
-over seeds. Workers share out the trials of a run; the CSV is the same to the byte with the same
---threads. The file of its name that ends in .flags repeats the campaign: --flagfile takes it.
+Prints the rate at which half of the accuracy above chance is lost, a row per rate, the layers with
+the most damaging first, and how many trials +-1 point takes. Each model's CSV has a row per rate
+and trial: target, rate, trial, seed, faults, accuracy. Files with the same start of the name hold
+the plot, the summary, the layers, the prediction if asked for, and the flags: --flagfile takes
+them. The same trial number hits the same sites in models of the same shape: a second run of the
+shape of the first is compared with it in pairs, and runs that differ only in their seed are summed
+up over seeds. Workers share out the trials of a run; the CSV is the same to the byte with the same
+--threads.
 
 With --half_width each rate ends by itself: one trial at rate 0, else a pilot of 30 trials and then
 as many as Stein's procedure asks for (--method=stein, on 200 images a trial unless
@@ -31,10 +33,11 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _stack, _subject, _terminal, _workers
-from ft_tf import checks, faults, intervals, records
+from experiments import _app, _fault_plot, _stack, _subject, _terminal, _workers
+from experiments import _fault_lines as lines
+from ft_tf import checks, faults, records
 from ft_tf.errors import ArgumentError
-from ft_tf.faults import catalogue, text
+from ft_tf.faults import catalogue
 from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
 from ft_tf.faults.storage_formats import format_names
 from ft_tf.study import executors
@@ -43,6 +46,7 @@ from ft_tf.study.trained_models import TrainedModel
 FLAGS = flags.FLAGS
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
+_SITES = {"bit_flip": "{} with a flipped bit", "bit_errors": "flipped bits of {}"}
 _PREDICTED_IMAGES, _PREDICTED_TRIALS = 16, 100
 
 
@@ -104,13 +108,13 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("layer_trials", 10, "Fault sets per layer; 200 images each by default.")
     flags.DEFINE_bool(
-        "predict", False, "Put the first-order prediction beside trials, on 16 images."
+        "predict", False, "Compare the first-order prediction with trials, on 16 images."
     )
     flags.DEFINE_bool(
         "all_measures",
         False,
-        "Further columns: accuracy_lost (on the trial's own images), sdc_rate (share of "
-        "predictions changed), retention, non_finite, and how far outputs moved.",
+        "Further columns and a table of them: accuracy_lost (on the trial's own images), sdc_rate "
+        "(share of predictions changed), retention, non_finite, and how far outputs moved.",
     )
     flags.DEFINE_string(
         "output",
@@ -170,11 +174,12 @@ def _check_flags() -> None:
 class _Bar:
     """A progress bar with the mean and interval, valid at this moment, of the rate in work."""
 
-    def __init__(self, rates: list[float], options: dict[str, Any]) -> None:
+    def __init__(self, name: str, rates: list[float], options: dict[str, Any]) -> None:
         self._most = FLAGS.trials
         self._rule = faults.StopRule(sorted(set(rates)), **options, most=FLAGS.trials)
         total = self._rule.trials_left(self._most)
-        self._bar = tqdm(total=total, file=sys.stderr, disable=not sys.stderr.isatty())
+        is_shown = sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=name, file=sys.stderr, disable=not is_shown)
 
     def __enter__(self) -> "_Bar":
         return self
@@ -204,7 +209,7 @@ def _campaign(
         "images_per_trial": FLAGS.images_per_trial,
         **_where(),
     }
-    with _Bar(rates, rule) as bar:
+    with _Bar(subject.name, rates, rule) as bar:
         options = {"trials": FLAGS.trials, "progress": bar.update, **rule}
         if executor is None:
             return faults.sweep(subject.model, subject.x, subject.y, **settings, **options)
@@ -223,16 +228,25 @@ def _where() -> dict[str, Any]:
     return {"target": FLAGS.target, "fault": fault, "allocation": FLAGS.allocation}
 
 
-def _print(lines: list[str]) -> None:
-    _terminal.show("\n".join(f"  {line}" for line in lines))
+def _print(block: list[str]) -> None:
+    if block:
+        _terminal.show("\n".join(f"  {line}" for line in block))
 
 
-def _summarize(frame: pd.DataFrame, path: Path) -> None:
+def _summarize(subject: TrainedModel, frame: pd.DataFrame, path: Path) -> None:
     summary = faults.summarize(frame, method="band" if FLAGS.band else None)
-    _print([text.settings_line(frame.attrs), *text.summary_lines(summary)])
-    if 0.0 in set(frame["rate"]):
-        _print(text.curve_lines(faults.curve_figures(frame, classes=frame.attrs["classes"])))
-    _write(_beside(path, "summary"), text.with_settings(summary, frame.attrs))
+    sites = _SITES.get(FLAGS.fault, "faulty {}").format(
+        FLAGS.target.replace("both", "weights or units")
+    )
+    headline = lines.headline(frame, sites)
+    _terminal.show(headline)
+    _terminal.show(f"{_subject.provenance(subject)}; {lines.settings_line(frame.attrs)}")
+    _print(lines.summary_lines(summary))
+    if FLAGS.all_measures:
+        _print(lines.measure_lines(summary))
+    _print(lines.curve_lines(frame))
+    _write(_beside(path, "summary"), lines.with_settings(summary, frame.attrs))
+    _fault_plot.save(path.with_suffix(".png"), summary, headline, chance=1 / frame.attrs["classes"])
 
 
 def _fault_layers(subject: TrainedModel, path: Path) -> None:
@@ -251,7 +265,7 @@ def _fault_layers(subject: TrainedModel, path: Path) -> None:
             **{**_where(), "target": target},
         )
         setting = f"{FLAGS.layer_trials} trials of {images} images"
-        _print(text.layer_lines(table, target=target, rate=FLAGS.layer_rate, setting=setting))
+        _print(lines.layer_lines(table, target=target, rate=FLAGS.layer_rate, setting=setting))
         tables.append(table.assign(target=target, rate=FLAGS.layer_rate, images_per_trial=images))
     _write(_beside(path, "layers"), pd.concat(tables))
 
@@ -266,7 +280,7 @@ def _predict(subject: TrainedModel, rates: list[float], path: Path) -> None:
         seed=FLAGS.seed,
         **_where(),
     )
-    _print(text.prediction_lines(comparison, images=len(x), trials=_PREDICTED_TRIALS))
+    _print(lines.prediction_lines(comparison, images=len(x), trials=_PREDICTED_TRIALS))
     _write(_beside(path, "prediction"), comparison)
 
 
@@ -293,7 +307,7 @@ def _given_path() -> Path:
         raise ArgumentError(f"output={FLAGS.output!r} must end in .csv")
     start = f"{','.join(COLUMNS[:3])},"
     is_campaign = path.is_file() and path.read_text(errors="replace").startswith(start)
-    for taken in (path, path.with_suffix(".flags")):
+    for taken in (path, path.with_suffix(".flags"), path.with_suffix(".png")):
         if taken.exists() and not is_campaign:
             raise ArgumentError(f"output={FLAGS.output!r} would overwrite {taken}: choose another")
     return path
@@ -317,18 +331,6 @@ def _differ_in_seeds_only(subjects: list[TrainedModel]) -> bool:
     return len(seeds) == len(subjects) and all(shape(subject) == first for subject in subjects)
 
 
-def _print_over_seeds(frames: list[pd.DataFrame]) -> None:
-    _terminal.show(f"over {len(frames)} runs, trials averaged within each:")
-    for rate in sorted(set(frames[0]["rate"])):
-        accuracies = [frame.loc[frame["rate"] == rate, "accuracy"].tolist() for frame in frames]
-        interval = intervals.over_seeds(accuracies)
-        middle = (interval.low + interval.high) / 2
-        _terminal.show(
-            f"  {FLAGS.target} {rate:8.4g}: accuracy {middle:7.2%}  [{max(interval.low, 0):.2%}, "
-            f"{min(interval.high, 1):.2%}]  {interval.method}, {interval.unit}"
-        )
-
-
 def _print_pairs(subjects: list[TrainedModel], frames: list[pd.DataFrame]) -> None:
     first = subjects[0]
     for subject, frame in zip(subjects[1:], frames[1:], strict=True):
@@ -338,7 +340,7 @@ def _print_pairs(subjects: list[TrainedModel], frames: list[pd.DataFrame]) -> No
         )
         if same_images and faults.same_shape(first.model, subject.model):
             _terminal.show(f"{first.name} minus {subject.name}, trial by trial:")
-            _print(text.difference_lines(faults.paired_difference(frames[0], frame)))
+            _print(lines.difference_lines(faults.paired_difference(frames[0], frame)))
 
 
 def _tested(
@@ -346,15 +348,19 @@ def _tested(
 ) -> pd.DataFrame:
     """Runs one model's campaign, prints it and writes its files."""
     path = _path(subject.results)
-    if FLAGS.predict:
-        _predict(subject, rates, path)
     frame = _campaign(subject, rates, executor)
     _write(path, frame if FLAGS.all_measures else frame[COLUMNS])
     _app.save_flags(path.with_suffix(".flags"))
-    _summarize(frame, path)
+    _summarize(subject, frame, path)
     if FLAGS.layer_rate:
         _fault_layers(subject, path)
-    _terminal.show(f"  written: {path}")
+    if FLAGS.predict:
+        _predict(subject, rates, path)
+    advice = lines.trials_line(frame)
+    if advice:
+        _terminal.show(advice)
+    _terminal.show(f"plot: {path.with_suffix('.png')}")
+    _terminal.show(f"written: {path}")
     return frame
 
 
@@ -375,7 +381,8 @@ def main(argv: list[str]) -> None:
         frames.append(_tested(subject, rates, executor))
         subjects.append(subject)
     if len(frames) > 1 and _differ_in_seeds_only(subjects):
-        _print_over_seeds(frames)
+        _terminal.show(f"over {len(frames)} runs, trials averaged within each:")
+        _print(lines.over_seeds_lines(frames))
     else:
         _print_pairs(subjects, frames)
 

@@ -61,7 +61,7 @@ _L2 = 1e-3  # [K]
 
 
 def _other_rate(rate: float, full: float) -> str:
-    """As text; unlike epochs "12 of 60", a rate of the quick scale is the larger one."""
+    """Returns a deviation as text; unlike epochs ("12 of 60"), quick rates are the larger ones."""
     return f"learning rate {rate:g}, not {full:g}"
 
 
@@ -202,7 +202,7 @@ def _cifar10(
 
 
 def _attack_steps(epsilon: float, at: Scale) -> int:
-    """Steps of about [C]'s length in every ball: ten at 8/255, five at 4/255, three at 2/255."""
+    """Returns attack steps of about [C]'s length: 10 at 8/255, 5 at 4/255, 3 at 2/255."""
     return max(min(2, at.trades_steps), math.ceil(at.trades_steps * epsilon / (8 / 255)))
 
 
@@ -234,7 +234,7 @@ def tables_4_and_6(at: Scale, tables: Iterable[int] = (4, 6)) -> list[RunConfig]
 
 
 def _cifar10_variants(at: Scale) -> list[RunConfig]:
-    """What the paper does not say, both ways: crops and flips as [C] has them, and a lower beta."""
+    """Settings that the paper leaves open: crops and flips as in [C], and a lower beta."""
     largest = PAPER_EPSILONS_ADV["8_255"]
     return [
         _cifar10(Natural(), ("table_4/cifar10_cnn/natural",), at, augment=True),
@@ -244,7 +244,7 @@ def _cifar10_variants(at: Scale) -> list[RunConfig]:
 
 
 def _normalized_trades(architecture: str, at: Scale) -> RunConfig:
-    """[E] to the letter: its ball of 0.1 is 0.031 in pixels, and dark pixels fall outside it."""
+    """[E] unchanged: its radius of 0.1 is 0.031 in pixels, and dark pixels lie outside its ball."""
     return _fashion_mnist(
         5,
         Trades(epsilon=0.1, step_size=0.02, num_steps=10, beta=1.0, normalized_example=True),
@@ -258,7 +258,7 @@ def _normalized_trades(architecture: str, at: Scale) -> RunConfig:
 
 
 def _unclipped(noise_multiplier: float) -> DPSGD:
-    """Noise as wide as at clip norm 1, and gradients as they are."""
+    """The noise of clip norm 1, without clipping."""
     return DPSGD(
         l2_norm_clip=UNCLIPPED,
         noise_multiplier=noise_multiplier / UNCLIPPED,
@@ -267,8 +267,11 @@ def _unclipped(noise_multiplier: float) -> DPSGD:
 
 
 def _private_ablations(table: int, architecture: str, at: Scale) -> list[RunConfig]:
-    """What tells clipping from noise, and positive controls for fault tolerance."""
-    settings = {"batch_size": 250, "learning_rate": 0.15}  # [T], as the rows beside them
+    """Clipping alone, noise alone, and positive controls for fault tolerance."""
+    settings = {
+        "batch_size": 250,
+        "learning_rate": 0.15,
+    }  # [T], as the rows that they are compared with
 
     def ablation(algorithm: Algorithm, row: str, **more: object) -> RunConfig:
         return _fashion_mnist(table, algorithm, architecture, row, at, **settings, **more)
@@ -295,7 +298,7 @@ where noise is small."""
 
 
 def _fitted_rows(at: Scale) -> list[RunConfig]:
-    """Table 8's DP rows with settings chosen for the paper's training accuracy: no agreement."""
+    """Table 8's DP rows fitted to the paper's training accuracy; they never count as agreement."""
     rows = {row.rows[0].rpartition("/")[2]: row for row in table_8(at) if "/dpsgd/" in row.rows[0]}
     return [
         dataclasses.replace(
@@ -310,7 +313,7 @@ def _fitted_rows(at: Scale) -> list[RunConfig]:
 
 
 def ablations_of(tables: Iterable[int], at: Scale, *, assignment: str = "text") -> list[RunConfig]:
-    """Runs beside the paper's rows, with seed 0; the other assignment of the CNNs among them."""
+    """Runs that the paper lacks, with seed 0, including the other assignment of the CNNs."""
     tables = set(tables)
     trades_architecture, dp_architecture = ASSIGNMENTS[assignment]
     ablations: list[RunConfig] = []

@@ -37,6 +37,7 @@ def main(argv: list[str]) -> None:
     del argv
     checks.check_choice(plans.PLANS, plan=FLAGS.plan)
     checks.check_positive_integer(seeds=FLAGS.seeds)
+    executor = _workers.chosen()
     plan = plans.plan(FLAGS.plan)
     configs = [presets.with_seed(run, seed) for seed in range(FLAGS.seeds) for run in plan.cells()]
     names = [config.name(is_sample=False) for config in configs]
@@ -53,7 +54,6 @@ def main(argv: list[str]) -> None:
         print(plan.__doc__)
         print("\n".join(name for _, name in chosen))
         return
-    executor = _workers.chosen()
     _stack.start()
     output_dir = Path(FLAGS.output_dir or f"results/{FLAGS.plan}")
     sets = {}

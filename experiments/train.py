@@ -82,7 +82,9 @@ def define_flags() -> None:
         f"{', '.join(ATTACKS)} or none: attack the trained model. Default: pgd for a robust "
         "algorithm such as trades, else none.",
     )
-    flags.DEFINE_float("attack_epsilon", None, "Radius of that attack; default: trades' or 0.1.")
+    _flags.define_number(
+        "attack_epsilon", None, "Radius of that attack, such as 8/255; default: trades' or 0.1."
+    )
     # Options of single algorithms; given to another one they are refused.
     _flags.define_options(map(algorithms.get, algorithms.names()))
 

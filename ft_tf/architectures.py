@@ -319,6 +319,12 @@ def build(
     669706
     """
     known = get(name)
+    if classes is not None:
+        checks.check_positive_integer(classes=classes)
+    if normalization is not None:
+        if not isinstance(normalization, tuple | list) or len(normalization) != 2:
+            raise ArgumentError(f"normalization={normalization!r} must be (mean, std)")
+        checks.check_finite(normalization_mean=normalization[0])
     shape = known.input_shape or input_shape
     if shape is None:
         raise ArgumentError(f"architecture={name!r} takes images of any shape: give input_shape")

@@ -3,9 +3,21 @@
 Binaries print them without a traceback and exit with a code that is not 0.
 """
 
+_LONGEST = 1000
+
 
 class FtTfError(Exception):
-    """Base of every error that is addressed to the user."""
+    """Base of every error that is addressed to the user; its message is one line.
+
+    Values in a message may be anything: line breaks and what no terminal shows become spaces, and
+    the rest of a very long message is left out.
+    """
+
+    def __init__(self, message: object = "", *arguments: object) -> None:
+        text = "".join(c if c.isprintable() else " " for c in " ".join(str(message).split()))
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST - 3]}..."
+        super().__init__(text, *arguments)
 
 
 class ArgumentError(FtTfError, ValueError):

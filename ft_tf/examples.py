@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras, tf
+from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
 
 _layers = keras.layers
@@ -26,6 +27,9 @@ def check_labels(y: npt.ArrayLike, *, classes: int | None, examples: int) -> npt
     Raises:
         ArgumentError: not one integer per example, or a label outside 0 ... classes - 1.
     """
+    check_non_negative_integer(examples=examples)
+    if classes is not None:
+        check_positive_integer(classes=classes)
     try:
         array = np.asarray(y)
     except ValueError:  # rows of different lengths

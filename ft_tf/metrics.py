@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_fraction, check_positive_integer
-from ft_tf.errors import ArgumentError
+from ft_tf.checks import check_fraction, check_positive_integer, check_types
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs, check_labels
-from ft_tf.models import ending_of
+from ft_tf.models import check_built, check_input_shape, ending_of
 from ft_tf.models.usage import reads_models, version_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
@@ -47,7 +47,12 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
         float32 [n, classes].
     """
     check_positive_integer(batch_size=batch_size)
+    check_built(model)
     x = check_inputs(x, model=model)
+    check_input_shape(model, x)
+    shape = getattr(model, "output_shape", (None, None))
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")
     forward = _forward_pass(model)
     parts = []
     for start in range(0, len(tf.nest.flatten(x)[0]), batch_size):
@@ -62,8 +67,7 @@ def predicted_labels(logits: np.ndarray) -> np.ndarray:
 
     A row with a NaN is no prediction and gets -1, which is no label: it is never right by chance.
     """
-    if logits.ndim != 2:
-        raise ArgumentError(f"logits.shape={logits.shape} must be [n, classes]")
+    logits = _checked_logits(logits)
     labels = logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(np.int64)
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(logits.sum()):  # one look at all: the usual case
@@ -79,8 +83,20 @@ def accuracy_from_logits(logits: np.ndarray, labels: np.ndarray) -> float:
     >>> accuracy_from_logits(np.array([[0.3], [-0.3]]), np.array([1, 0]))  # one logit: threshold 0
     1.0
     """
+    logits = _checked_logits(logits)
     predicted = predicted_labels(logits)
     return float(np.mean(predicted == _checked(labels, logits)))
+
+
+def _checked_logits(logits: np.ndarray) -> np.ndarray:
+    """Logits as an array [n >= 1, classes >= 1]; NaN and infinities may be among them."""
+    try:
+        array = np.asarray(logits)
+    except ValueError:  # rows of different lengths
+        array = np.zeros(0)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
+        raise ArgumentError(f"logits.shape={array.shape} must be real numbers [n, classes], n >= 1")
+    return array
 
 
 def _checked(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -98,8 +114,7 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> error_log_odds(np.array([[50.0, 0.0], [-60.0, 0.0]]), np.array([0, 1]))
     array([-50., -60.])
     """
-    if logits.ndim != 2:
-        raise ArgumentError(f"logits.shape={logits.shape} must be [n, classes]")
+    logits = _checked_logits(logits)
     labels = _checked(labels, logits)
     values = logits.astype(np.float64)
     if values.shape[1] == 1:
@@ -170,7 +185,12 @@ def parameter_spread(parameters: Sequence[np.ndarray], *, bins: int = 101) -> Pa
     (1.633, 1.1547)
     """
     check_positive_integer(bins=bins)
+    check_types(np.ndarray, parameters=parameters)
+    if not parameters or any(part.dtype.kind not in "fiub" for part in parameters):
+        raise ArgumentError("parameters must be arrays of real numbers, at least one")
     values = np.concatenate([np.ravel(p).astype(np.float64) for p in parameters])
+    if not values.size or not np.isfinite(values).all():
+        raise ArgumentError("parameters must be finite numbers, at least one")
     deviations = values - values.mean()
     counts, edges = np.histogram(values, bins=bins)
     return ParameterSpread(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ft_tf import attacks, examples, faults, metrics
+from ft_tf import attacks, examples, faults, intervals, metrics
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 
@@ -34,7 +34,7 @@ ENTRIES = {
         m, x, y, target="weights", rate=0.1, trials=2, seed=0
     ),
     "accuracy": metrics.accuracy,
-    "cross_entropies": lambda m, x, y: metrics.cross_entropies(metrics.predict_logits(m, x), y),
+    "error_log_odds": lambda m, x, y: metrics.error_log_odds(metrics.predict_logits(m, x), y),
     "attack": lambda m, x, y: attacks.fgsm(m, x, y, epsilon=0.1),
 }
 WRONG_LABELS = {
@@ -131,12 +131,12 @@ def test_several_inputs_are_a_structure_of_arrays():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"trials": "3"}, "trials='3' must be an integer >= 1, or a list"),
+        ({"trials": "3"}, "trials='3' must be an integer >= 1"),
         ({"trials": [1.5]}, "trial=1.5 must be an integer"),
         ({"trials": []}, r"trials=\[\] must have at least one"),
         ({"trials": [True]}, "trial=True"),
         ({"trials": 10**12}, "trials=1000000000000 must be at most 4294967296"),
-        ({"trials": [2**32]}, "trials=4294967296"),
+        ({"trials": [2**32]}, r"trials=\[4294967296\]"),
         ({"select": 3}, "select=3 must be a Select"),
         ({"rates": np.array([])}, r"rates=\[\]"),
     ],
@@ -151,6 +151,8 @@ def test_many_trials_take_no_memory_before_they_run():
     assert len(faults.rows.trial_numbers(2**32)) == 2**32
 
 
-def test_accuracies_are_fractions():
+def test_accuracies_are_fractions_and_successes_whole():
+    with pytest.raises(ArgumentError, match=r"successes=1.5 must be an integer"):
+        intervals.proportion(successes=1.5, trials=3)
     with pytest.raises(ArgumentError, match="train_accuracy=90"):
         metrics.generalization_error(train_accuracy=90, test_accuracy=85)

@@ -1,7 +1,7 @@
-"""An algorithm, a data set, an architecture and a fault model of one's own, in this file alone.
+"""An algorithm, data set, architecture, fault model and exhibit of one's own, in this file alone.
 
 They are registered, and a small study with them runs as `reproduce` runs its own: jobs, records,
-faults and attacks, with the chance level of three classes.
+faults, attacks and the report, with the chance level of three classes.
 """
 
 import dataclasses
@@ -13,9 +13,11 @@ import pytest
 from absl import flags
 
 from experiments import _app, attack, inject_faults
-from ft_tf import architectures, data, faults, records
+from ft_tf import architectures, data, faults, records, report
 from ft_tf._compat import keras
 from ft_tf.faults import catalogue
+from ft_tf.report import exhibits
+from ft_tf.report.exhibits import number, text
 from ft_tf.study import algorithms, datasets, executors, jobs, schedule, trained_models
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.natural import NaturalModel
@@ -88,6 +90,24 @@ datasets.register(
     )
 )
 catalogue.register("doubled", Doubled)
+
+
+class Pulls(report.Exhibit):
+    """A table and a figure of what the pull does."""
+
+    name, title, note = "pulls", "Pull and deviation", "The pull makes kernels small."
+    columns = (
+        report.Column("run", "run", format=text),
+        report.Column("pull", "pull", format=number),
+        report.Column("standard_deviation", "deviation of the weights", format=number),
+    )
+
+    def frame(self, study):
+        runs = study.runs[study.runs["dataset"] == "three_stripes"]
+        return runs.rename(columns={"config.algorithm.pull": "pull"})
+
+    def figure(self, study, axes):
+        axes.scatter(self.frame(study)["pull"], self.frame(study)["standard_deviation"])
 
 
 def configurations():
@@ -200,3 +220,23 @@ def test_workers_know_the_registered_things(study, tmp_path):
     (record,) = schedule.execute(listed, executor=executor, output_dir=tmp_path)
     assert record.config == records.load(directory / listed[0].name).config
     assert record.data.classes == CLASSES
+
+
+@pytest.fixture
+def exhibit():
+    yield report.register(Pulls())
+    exhibits.EXHIBITS.pop("pulls")
+
+
+@pytest.mark.usefixtures("exhibit")
+def test_the_report_shows_the_study_and_the_registered_exhibit(study):
+    directory, _, found = study
+    written = {path.relative_to(directory).as_posix() for path in report.build(directory)}
+    assert {"tables/pulls.csv", "figures/pulls.png", "report.html"} <= written
+    page = (directory / "report.md").read_text()
+    assert "Pull and deviation" in page and "The pull makes kernels small." in page
+    assert "shrinking, pull 0.001; tiny_net; 20 epochs" in page
+    frame = pd.read_csv(directory / "tables" / "pulls.csv").set_index("record")
+    for record in found:
+        deviation = frame.loc[record.name, "standard_deviation"]
+        assert deviation == pytest.approx(record.parameters.standard_deviation)

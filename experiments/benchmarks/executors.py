@@ -21,7 +21,7 @@ EPOCHS = 6
 WORKERS = (1, 2)
 
 
-def benchmark_executors(
+def run(
     *, architecture: str = "fmnist_dnn", batch_size: int = 128, rounds: int = 3
 ) -> list[dict[str, Any]]:
     """Times a study of six natural trainings, with one thread in each worker.

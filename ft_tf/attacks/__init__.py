@@ -19,8 +19,8 @@ from ft_tf.attacks.validation import check_images, check_labels, check_logits_mo
 from ft_tf.models.usage import reads_models
 
 # Faults that another thread puts into the model meanwhile are refused there, or the attack here.
-apgd, evaluate, fgsm, pgd, sanity_checks, transfer = map(
-    reads_models, (apgd, evaluate, fgsm, pgd, sanity_checks, transfer)
+apgd, autoattack, evaluate, fab, fgsm, pgd, sanity_checks, square, transfer = map(
+    reads_models, (apgd, autoattack, evaluate, fab, fgsm, pgd, sanity_checks, square, transfer)
 )
 
 __all__ = [

@@ -15,7 +15,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks.kl import class_logits
 from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
-from ft_tf.attacks.validation import check_one_input
+from ft_tf.attacks.validation import check_images, check_labels, check_one_input
 from ft_tf.checks import check_positive_integer
 
 STUCK_SHARE = 0.01
@@ -119,10 +119,11 @@ def sanity_checks(
     """
     check_positive_integer(examples=examples)
     check_one_input(model)
+    x = check_images(x, bounds)
     problem = checked_problem(
         model,
-        np.asarray(x)[:examples],
-        np.asarray(y)[:examples],
+        x[:examples],
+        check_labels(y, classes=None, examples=len(x))[:examples],
         epsilon=epsilon,
         distance=distance,
         bounds=bounds,

@@ -16,7 +16,6 @@ from ft_tf.attacks.loops import Ascent, Ball, Worst, apgd_windows, auto_pgd, pro
 from ft_tf.attacks.noise import random_perturbations
 from ft_tf.attacks.validation import (
     check_bounds,
-    check_image_shape,
     check_images,
     check_labels,
     check_logits,
@@ -30,6 +29,7 @@ from ft_tf.checks import (
     check_radius,
 )
 from ft_tf.metrics import predict_logits, predicted_labels
+from ft_tf.models import check_input_shape
 from ft_tf.models.usage import version_of
 
 LEG = 10
@@ -97,7 +97,7 @@ def checked_problem(
     check_radius(distance=distance, bounds=bounds, epsilon=epsilon)
     check_one_input(model)
     x = check_images(x, bounds)
-    check_image_shape(model, x)
+    check_input_shape(model, x)
     classes = check_logits_model(model, x[:1])
     y = check_labels(y, classes=classes, examples=len(x))
     logits = predict_logits(model, x, batch_size=batch_size)

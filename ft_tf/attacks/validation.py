@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, tf
 from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs
 from ft_tf.examples import check_labels as check_labels  # for those who look for it here
-from ft_tf.models import count_inputs, ending_of
+from ft_tf.models import check_built, count_inputs, ending_of
 
 BOUNDS_TOLERANCE = 1e-6
 """How far outside the bounds float32 rounding may put an input, as a share of their width."""
@@ -26,9 +26,7 @@ def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None)
         ModelError: not a Keras 2 model; more than one input or output; an output that is not
             [n, classes]; a last layer that turns logits into probabilities.
     """
-    require_keras2_model(model)
-    if not model.built:
-        raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
+    check_built(model)
     shape = getattr(model, "output_shape", None)
     check_one_input(model)
     if shape is None and example is not None:
@@ -119,20 +117,3 @@ def check_images(x: npt.ArrayLike, bounds: tuple[float, float]) -> npt.NDArray[n
             "rescale the images or pass their bounds"
         )
     return np.clip(array, np.float32(low), np.float32(high))
-
-
-def check_image_shape(model: keras.Model, x: npt.NDArray[np.floating]) -> None:
-    """Checks that the model takes images of this shape; a kernel of TensorFlow may abort instead.
-
-    Raises:
-        ArgumentError: another number of axes, or another size of one that the model fixes.
-    """
-    expected = getattr(model, "input_shape", None)
-    if not isinstance(expected, tuple):
-        return
-    fits = len(expected) == x.ndim and all(
-        size in (None, given) for size, given in zip(expected, x.shape, strict=True)
-    )
-    if not fits:
-        shape = ", ".join("n" if size is None else str(size) for size in expected)
-        raise ArgumentError(f"x.shape={x.shape} must be ({shape}), as model={model.name} takes it")

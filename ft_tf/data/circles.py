@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from ft_tf.checks import check_non_negative, check_non_negative_integer, check_positive_integer
+from ft_tf.checks import (
+    check_non_negative,
+    check_non_negative_integer,
+    check_positive_integer,
+    check_range,
+)
 from ft_tf.data.dataset import Dataset, from_arrays
 from ft_tf.errors import ArgumentError
 
@@ -10,6 +15,7 @@ PAPER_N_TRAIN = 30
 PAPER_N_TEST = 70
 PAPER_NOISE = 0.1
 PAPER_SEED = 1
+_MOST_POINTS = 10**7
 
 
 def circles(
@@ -32,8 +38,10 @@ def circles(
     ([1, 1, 0, 1, 1, 0, 0, 1], 70)
     """
     check_positive_integer(n_samples=n_samples, n_train=n_train)
+    check_range(2, _MOST_POINTS, n_samples=n_samples)
     check_non_negative(noise=noise)
     check_non_negative_integer(seed=seed)
+    check_range(0, 2**32 - 1, seed=seed)
     if n_train >= n_samples:
         raise ArgumentError(f"n_train={n_train} must be less than n_samples={n_samples}")
     x, y = _draw(n_samples, noise, seed)
@@ -65,6 +73,7 @@ def redrawn_circles(seed: int, n_test: int = 10_000) -> Dataset:
     """
     check_non_negative_integer(seed=seed)
     check_positive_integer(n_test=n_test)
+    check_range(1, _MOST_POINTS, n_test=n_test)
     # Hashed, so that seeds that follow one another share nothing with each other or the test draw.
     train_state, test_state = np.random.SeedSequence(seed).generate_state(2, dtype=np.uint32)
     x_train, y_train = _draw(PAPER_N_TRAIN + PAPER_N_TEST, PAPER_NOISE, int(train_state))

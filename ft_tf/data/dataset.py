@@ -5,12 +5,14 @@ import hashlib
 
 import numpy as np
 
-from ft_tf.checks import check_choice
-from ft_tf.data.validation import check_labels, check_pixels, check_same_length
+from ft_tf.checks import check_choice, check_type
+from ft_tf.data.validation import as_array, check_labels, check_pixels, check_same_length
 from ft_tf.errors import ArgumentError
 
 SAMPLE_PREFIX = "embedded-sample:"
 """Every source that is a part of a data set, not the data set, begins with this."""
+
+MOST_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,8 +105,15 @@ def from_arrays(
         ArgumentError: a shape, type or value that cannot be used.
     """
     check_choice(("images", "points"), kind=kind)
+    check_type(str, name=name, source=source)
+    if not (0 < len(name) <= 100 and name.isprintable() and "/" not in name):
+        raise ArgumentError(f"name={name!r} must be 1 to 100 characters as in a file's name")
+    for key, values in (("x_train", x_train), ("x_test", x_test)):
+        dtype = as_array(values).dtype
+        if dtype.kind not in "fiub":
+            raise ArgumentError(f"{key} of dtype {dtype} must be an array of numbers")
     images = {"x_train": _as_float32(x_train), "x_test": _as_float32(x_test)}
-    labels = {"y_train": np.asarray(y_train), "y_test": np.asarray(y_test)}
+    labels = {"y_train": as_array(y_train), "y_test": as_array(y_test)}
     if kind == "images":
         check_pixels(**images)
     for key, values in images.items():
@@ -119,8 +128,7 @@ def from_arrays(
         x, y = f"x_{split}", f"y_{split}"
         check_same_length(**{x: images[x], y: labels[y]})
     for key, values in labels.items():
-        highest = int(values.max()) if values.dtype.kind in "iu" else 0
-        check_labels(max(0, highest) + 1, **{key: values})  # none below 0, integers
+        check_labels(MOST_CLASSES, **{key: values})
     arrays = {**images, **{key: values.astype(np.int64) for key, values in labels.items()}}
     for values in arrays.values():
         values.setflags(write=False)
@@ -131,7 +139,7 @@ def from_arrays(
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
     """A float32 array that nobody else holds; 8-bit values are scaled to [0, 1]."""
-    values = np.asarray(values)
+    values = as_array(values)
     if values.dtype == np.uint8:
         return np.divide(values, np.float32(255), dtype=np.float32)
     return values.astype(np.float32)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ft_tf.checks import check_choice
+from ft_tf.checks import check_choice, check_path, check_type
 from ft_tf.data.circles import circles
 from ft_tf.data.dataset import Dataset, from_arrays
 from ft_tf.data.files import find_tfds_version, tfds_root
@@ -24,6 +24,7 @@ DEBIAN_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")
 
 def how_to_get(name: str) -> str:
     """What to do about a data set that is not there, or only as a sample, in words."""
+    check_choice(NAMES, dataset=name)
     return (
         f"pass --download, or run python -m experiments.prepare_data --dataset={name} --from=DIR "
         "--data_dir=DIR on local files and give --data_dir=DIR"
@@ -70,6 +71,10 @@ def load(
     'circles: 30 training + 70 test examples from sklearn.make_circles:..., sha256 ...'
     """
     check_choice(NAMES, dataset=name)
+    if data_dir is not None:
+        check_path(data_dir=data_dir)
+    if source is not None:
+        check_type(str, source=source)
     kind = None if source is None else source.split(":")[0]
     if kind is not None:
         check_choice(_kinds(name), source=kind)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ft_tf.checks import check_path
 from ft_tf.data.dataset import Dataset, from_arrays
 from ft_tf.errors import ArgumentError, DataError
 from ft_tf.untrusted import read_npz
@@ -28,6 +29,7 @@ def load_npz(path: str | os.PathLike, *, name: str | None = None) -> Dataset:
         DataError: the file cannot be read, or an array is missing.
         ArgumentError: an array's shape, type or values cannot be used.
     """
+    check_path(data=path)
     path = Path(path)
     arrays = _read(path)
     for key in ("x_train", "x_test"):

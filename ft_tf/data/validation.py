@@ -3,9 +3,20 @@
 Like `ft_tf.checks` they take arrays by keyword, so that the message carries the caller's name.
 """
 
+from typing import Any
+
 import numpy as np
 
+from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Returns an array; one of objects where `values` are not of one shape."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(values, object)
 
 
 def check_labels(num_classes: int, /, **labels: np.ndarray) -> None:
@@ -16,8 +27,9 @@ def check_labels(num_classes: int, /, **labels: np.ndarray) -> None:
         ...
     ft_tf.errors.ArgumentError: y_train[1]=10 must be a label in 0..9
     """
+    check_positive_integer(num_classes=num_classes)
     for name, values in labels.items():
-        values = np.asarray(values)
+        values = as_array(values)
         if values.ndim != 1:
             raise ArgumentError(f"{name}.shape={values.shape} must be [n]: one label per example")
         if values.dtype.kind not in "iu":
@@ -39,7 +51,7 @@ def check_pixels(**images: np.ndarray) -> None:
     ft_tf.errors.ArgumentError: x_test ranges over [255, 255], pixels must lie in [0, 1]: ...
     """
     for name, values in images.items():
-        values = np.asarray(values)
+        values = as_array(values)
         if values.ndim != 4:
             raise ArgumentError(f"{name}.shape={values.shape} must be [n, h, w, c]")
         if values.dtype.kind != "f":
@@ -65,7 +77,7 @@ def check_same_length(**arrays: np.ndarray) -> None:
         ...
     ft_tf.errors.ArgumentError: x has 3 rows, y has 4 rows: they must be as many, and at least 1
     """
-    lengths = {name: len(values) for name, values in arrays.items()}
+    lengths = {name: (as_array(values).shape or (0,))[0] for name, values in arrays.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         listed = ", ".join(f"{name} has {length} rows" for name, length in lengths.items())
         raise ArgumentError(f"{listed}: they must be as many, and at least 1")

@@ -94,46 +94,30 @@ class WeightFaults:
 
     def check_holding(self, values: list[tf.Tensor]) -> None:
         """Raises ModelError unless the variables still hold what was written, to the bit."""
-        changed = [
-            variable.name
-            for variable, value in zip(self._variables, values, strict=True)
-            if variable.numpy().tobytes() != value.numpy().tobytes()
-        ]
+        changed = _changed(self._variables, values)
         if changed:
             raise ModelError(
-                f"{', '.join(changed)} changed while armed with faults: the clean values came "
+                f"{_names(changed)} changed while armed with faults: the clean values came "
                 "back, so that the change is lost; train or assign after leaving the block"
             )
 
     def check_state(self) -> None:
         """Raises ModelError if a pass in inference mode has changed variables without faults."""
-        changed = [variable.name for variable, _ in self._changed_others()]
+        changed = _changed(self._others, self._other_values)
         if changed:
             raise ModelError(
-                f"model={self._model_name!r} changes {', '.join(changed)} when it is called: its "
+                f"model={self._model_name!r} changes {_names(changed)} when it is called: its "
                 "answers depend on what was asked before, so that no fault can be measured; the "
                 "values came back"
             )
 
-    def _changed_others(self) -> list[tuple[tf.Variable, np.ndarray]]:
-        return [
-            (variable, value)
-            for variable, value in zip(self._others, self._other_values, strict=True)
-            if variable.numpy().tobytes() != value.tobytes()
-        ]
-
     def check_clean(self) -> None:
         """Raises ModelError if the variables no longer hold what was taken for clean."""
-        stale = [
-            variable.name
-            for variable, value in zip(
-                (*self._variables, *self._others), (*self.clean, *self._other_values), strict=True
-            )
-            if variable.numpy().tobytes() != np.asarray(value).tobytes()
-        ]
+        stale = _changed(self._variables, self.clean)
+        stale += _changed(self._others, self._other_values)
         if stale:
             raise ModelError(
-                f"model={self._model_name!r} has other values in {', '.join(stale)} than when its "
+                f"model={self._model_name!r} has other values in {_names(stale)} than when its "
                 "faults were prepared: prepare them again"
             )
 
@@ -145,8 +129,21 @@ class WeightFaults:
         finally:
             with interrupts_held():
                 self.write(self.clean)
-                for variable, value in self._changed_others():
+                for variable, value in _changed(self._others, self._other_values):
                     variable.assign(value)
+
+
+def _changed(variables: list[tf.Variable], values: list[Any]) -> list[tuple[tf.Variable, Any]]:
+    """The variables that hold other bytes than their values, with these."""
+    return [
+        (variable, value)
+        for variable, value in zip(variables, values, strict=True)
+        if variable.numpy().tobytes() != np.asarray(value).tobytes()
+    ]
+
+
+def _names(changed: list[tuple[tf.Variable, Any]]) -> str:
+    return ", ".join(variable.name for variable, _ in changed)
 
 
 class UnitHooks:

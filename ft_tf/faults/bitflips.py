@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_choice
+from ft_tf.checks import check_choice, check_non_negative_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.storage_formats import StorageFormat, format_of
@@ -45,8 +45,12 @@ class StoredWords(FaultModel):
     def __post_init__(self) -> None:
         width = self.format.bits
         if self.bits is not None:
-            object.__setattr__(self, "bits", tuple(self.bits))
-            if len(self.bits) != 2 or not 0 <= self.bits[0] <= self.bits[1] < width:
+            bits = self.bits
+            if not isinstance(bits, tuple | list) or len(bits) != 2:
+                raise ArgumentError(f"bits={bits!r} must be (lowest, highest)")
+            check_non_negative_integer(**{"bits[0]": bits[0], "bits[1]": bits[1]})
+            object.__setattr__(self, "bits", tuple(bits))
+            if not 0 <= self.bits[0] <= self.bits[1] < width:
                 raise ArgumentError(
                     f"bits={self.bits} must be (lowest, highest) within 0 ... {width - 1}"
                 )
@@ -81,8 +85,15 @@ class StoredWords(FaultModel):
     def apply(
         self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The stored values, with bits inverted at the sites under the mask."""
-        return self.prepared(values)(mask, words)
+        """The stored values, with bits inverted at the sites under the mask.
+
+        Words are integers, through which no gradient passes; that of a value whose word has no
+        inverted bit is passed on as it is (straight-through).
+        """
+        values = tf.convert_to_tensor(values)
+        found = self.prepared(tf.stop_gradient(values))(mask, words)
+        passed = tf.grad_pass_through(lambda _: found)(values)
+        return tf.where(self.pattern(mask, words) == 0, passed, found)
 
     def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """`apply` on these values, which are encoded once."""

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ft_tf._compat import keras
-from ft_tf.checks import check_fraction, check_non_negative_integer
+from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ModelError
 from ft_tf.faults.arming import Armament
 from ft_tf.faults.models import FaultModel
-from ft_tf.faults.plan import make_plan
-from ft_tf.faults.sites import Select
+from ft_tf.faults.plan import ALLOCATIONS, make_plan
+from ft_tf.faults.sites import TARGETS, Select
 from ft_tf.models.usage import using
 
 
@@ -39,6 +39,8 @@ class FaultInjection(keras.callbacks.Callback):
         during_validation: bool = False,
     ) -> None:
         super().__init__()
+        check_choice(TARGETS, target=target)
+        check_choice(ALLOCATIONS, allocation=allocation)
         check_fraction(rate=rate)
         check_non_negative_integer(seed=seed, trial=trial)
         self.trial = trial

@@ -31,7 +31,7 @@ from ft_tf.faults.rows import (
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
-from ft_tf.models import ending_of
+from ft_tf.models import check_input_shape, ending_of
 
 _ROW_STREAM = 4  # see plan.py for the streams of sites and words
 
@@ -150,6 +150,7 @@ class Campaign:
         check_positive_integer(batch_size=batch_size)
         check_non_negative_integer(cache_bytes=cache_bytes)
         x = check_inputs(x, model=model)
+        check_input_shape(model, x)
         self.images = len(tf.nest.flatten(x)[0])
         y = check_labels(y, classes=None, examples=self.images)  # before any work
         self._model = model

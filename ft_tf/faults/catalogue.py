@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ft_tf.checks import check_choice
+from ft_tf.checks import check_choice, check_positive
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.bitflips import BitErrors, BitFlip
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
@@ -64,6 +64,7 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
         if option in _REQUIRED and option not in given:
             raise ArgumentError(f"{option}=None must be given with fault={name!r}")
     if "sigma" in given:
+        check_positive(sigma=given["sigma"])
         given["scale"] = given.pop("sigma")
     return build(**fixed, **given)
 

@@ -3,9 +3,12 @@
 import pandas as pd
 
 from ft_tf import intervals
-from ft_tf.checks import check_probability
+from ft_tf.checks import check_columns, check_probability
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.rows import PILOT, interval_of, is_certain
+
+FRAME = ("target", "rate", "trial", "seed", "faults", "accuracy")
+"""Columns that every campaign's table has."""
 
 
 def paired_difference(
@@ -37,6 +40,7 @@ def paired_difference(
     (0.1, 0.1)
     """
     check_probability(level=level)
+    check_columns(FRAME, first=first, second=second)
     keys = ["target", "rate", "trial", "seed"]
     both = first.merge(second, on=keys, suffixes=("", "_second"), sort=True)
     if both.empty:

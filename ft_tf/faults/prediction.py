@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_fraction, check_positive_integer
+from ft_tf.checks import check_columns, check_fraction, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
@@ -19,6 +19,7 @@ from ft_tf.faults.plan import FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
 from ft_tf.faults.rows import distinct_rates
 from ft_tf.faults.sites import Select
+from ft_tf.models import check_input_shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ def first_order(
         ModelError: something asked for cannot be faulted.
     """
     x = check_inputs(x, model=model)
+    check_input_shape(model, x)
     plan = _predictable_plan(model, target, fault, allocation, select)
     one_image = _gradient_sums(model, plan)
     sums = [one_image(tf.convert_to_tensor(x[i : i + 1])) for i in range(len(x))]
@@ -140,6 +142,8 @@ def compare_with_trials(
     plan = _predictable_plan(model, target, fault, allocation, select)
     options = {"fault": fault, "allocation": allocation, "select": select}
     x = check_inputs(x, model=model)
+    check_input_shape(model, x)
+    check_positive(tolerance=tolerance)
     predicted = first_order(model, x, target=target, **options)
     sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}
@@ -176,12 +180,13 @@ def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any)
     """
     defaults = {"fault": None, "allocation": "model", "select": None}
     plan = _predictable_plan(model, **{**defaults, **options})
-    wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *rates}
+    wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *distinct_rates(rates)}
     return sorted(rate for rate in wanted if rate * plan.sites >= 1)
 
 
 def holds_up_to(comparison: pd.DataFrame) -> float | None:
     """The highest rate up to which the prediction holds at every measured rate; None if at none."""
+    check_columns(("rate", "holds"), comparison=comparison)
     ordered = comparison.sort_values("rate")
     held = ordered["rate"][ordered["holds"].cummin()]
     return float(held.max()) if len(held) else None

@@ -15,8 +15,8 @@ import numpy as np
 
 from ft_tf import metrics
 from ft_tf._compat import keras, require_keras2_model
-from ft_tf.checks import check_fraction
-from ft_tf.errors import ModelError
+from ft_tf.checks import check_fraction, shown
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.inject import inject
 from ft_tf.models.usage import using
 
@@ -72,6 +72,8 @@ def rescaled(model: keras.Model, *, power: int) -> Iterator[None]:
     Raises:
         ModelError: the model cannot be rescaled, is armed with faults, or another thread uses it.
     """
+    require_keras2_model(model)
+    _check_powers([power])
     with using(model, "arm"):
         pass  # not now
     with using(model, "trace"):
@@ -89,6 +91,15 @@ def _rescaled(model: keras.Model, power: int) -> Iterator[None]:
     finally:
         first.set_weights(kept[0])
         second.set_weights(kept[1])
+
+
+def _check_powers(powers: Sequence[int]) -> None:
+    if not isinstance(powers, list | tuple) or not powers:
+        raise ArgumentError(f"powers={shown(powers)} must be a list of integers, at least one")
+    for power in powers:
+        # Within these bounds a weight of ordinary size stays a normal float32.
+        if not isinstance(power, int | np.integer) or isinstance(power, bool) or abs(power) > 60:
+            raise ArgumentError(f"power={shown(power)} must be an integer in [-60, 60]")
 
 
 def rescaled_spreads(
@@ -118,6 +129,7 @@ def rescaled_spreads(
         ArgumentError: the rate is out of range.
     """
     check_fraction(fault_rate=fault_rate)
+    _check_powers(powers)
     first, second = rescalable_layers(model)
 
     def logits(rate: float) -> np.ndarray:

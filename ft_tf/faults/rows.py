@@ -59,26 +59,19 @@ def trial_numbers(trials: int | Iterable[int]) -> Sequence[int]:
     Raises:
         ArgumentError: none; a number that is no integer, below 0, too large or given twice.
     """
-    if not isinstance(trials, Iterable):
+    if isinstance(trials, Iterable) and not isinstance(trials, str | bytes):
+        numbers: Sequence[int] = list(trials)
+        for number in numbers:
+            check_non_negative_integer(trial=number)
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise ArgumentError(f"trials={numbers} must have at least one number, and none twice")
+        largest = max(numbers)
+    else:
         check_positive_integer(trials=trials)
-        _check_trial(trials - 1, trials)
-        return range(trials)
-    if isinstance(trials, str | bytes):
-        raise ArgumentError(f"trials={trials!r} must be an integer >= 1, or a list of numbers")
-    numbers = list(trials)
-    for number in numbers:
-        check_non_negative_integer(trial=number)
-        _check_trial(number, number)
-    if not numbers:
-        raise ArgumentError("trials=[] must have at least one number")
-    if len(set(numbers)) != len(numbers):
-        raise ArgumentError(f"trials={numbers} must not repeat a number")
-    return [int(number) for number in numbers]
-
-
-def _check_trial(largest: int, given: int) -> None:
+        numbers, largest = range(trials), trials - 1
     if largest >= MAX_TRIALS:
-        raise ArgumentError(f"trials={given} must be at most {MAX_TRIALS}")
+        raise ArgumentError(f"trials={trials} must be at most {MAX_TRIALS}")
+    return numbers
 
 
 class StopRule:
@@ -111,6 +104,9 @@ class StopRule:
         method: str = "anytime",
         most: int | None = None,
     ) -> None:
+        rates = distinct_rates(rates)
+        if most is not None:
+            check_positive_integer(most=most)
         check_choice(STOP_METHODS, method=method)
         check_probability(level=level)
         if half_width is not None:

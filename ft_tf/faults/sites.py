@@ -8,10 +8,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from ft_tf._compat import keras, require_keras2_model, tf
-from ft_tf.checks import check_choice
-from ft_tf.errors import ArgumentError, ModelError
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_choice, check_type, check_types
+from ft_tf.errors import ModelError
 from ft_tf.faults import forward, units
+from ft_tf.models import check_built
 
 TARGETS = ("weights", "units", "both")
 
@@ -41,8 +42,8 @@ class Select:
     def __post_init__(self) -> None:
         check_choice(("all", "kernels", "biases"), parameters=self.parameters)
         check_choice(("channels", "positions"), units=self.units)
-        if isinstance(self.layers, str):
-            raise ArgumentError(f"layers={self.layers!r} must be a tuple of layer names")
+        if self.layers is not None:
+            check_types(str, layers=self.layers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,9 +102,10 @@ def find_sites(
     Raises:
         ModelError: something that was asked for cannot be faulted; the message names all of it.
     """
-    require_keras2_model(model)
+    check_built(model)
     check_choice(TARGETS, target=target)
-    select = select or Select()
+    select = Select() if select is None else select
+    check_type(Select, select=select)
     leaves = forward.leaf_layers(model)
     chosen = _chosen(model, leaves, select.layers)
     problems: list[str] = []
@@ -257,4 +259,6 @@ def _unit_shape(
 
 def same_shape(first: keras.Model, second: keras.Model) -> bool:
     """Whether two models have parameters of the same shapes: then they have the same sites."""
+    check_built(first)
+    check_built(second)
     return [v.shape for v in first.weights] == [v.shape for v in second.weights]

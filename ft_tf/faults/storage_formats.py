@@ -28,12 +28,12 @@ Another format is a subclass of `StorageFormat` and a line:
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from ft_tf._compat import tf
-from ft_tf.checks import check_positive, check_positive_integer
+from ft_tf.checks import check_positive, check_positive_integer, shown
 from ft_tf.errors import ArgumentError
 
 _UNSIGNED = {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}
@@ -41,12 +41,7 @@ _SIGNED = {8: tf.int8, 16: tf.int16, 32: tf.int32}
 
 
 class Encoded(NamedTuple):
-    """Stored values.
-
-    Attributes:
-        words: unsigned integers, shaped like the values.
-        scales: what an integer is multiplied by, broadcastable to the words; None without scales.
-    """
+    """Stored values: unsigned words, and what integers are multiplied by (broadcastable)."""
 
     words: tf.Tensor
     scales: tf.Tensor | None = None
@@ -58,19 +53,13 @@ class StorageFormat:
 
     Attributes:
         bits: bits of a word.
+        step: quantization step, for tables; None where numbers have steps of different sizes.
+        needs_all_values: whether a scale is taken from the values, which weights only allow.
     """
 
     bits: int
-
-    @property
-    def needs_all_values(self) -> bool:
-        """Whether a scale is taken from the values, which can be done for weights only."""
-        return False
-
-    @property
-    def step(self) -> str | None:
-        """Quantization step, for tables; None where numbers have steps of different sizes."""
-        return None
+    step: ClassVar[str | None] = None
+    needs_all_values: ClassVar[bool] = False
 
     def encode(self, values: tf.Tensor) -> Encoded:
         """Stores float32 values."""
@@ -86,12 +75,10 @@ class StorageFormat:
         return encoded._replace(words=tf.bitwise.bitwise_xor(words, tf.cast(mask, words.dtype)))
 
     def with_scale(self, scale: float) -> "StorageFormat":
-        """Returns the format with a fixed scale.
-
-        Raises:
-            ArgumentError: the format has no scale, or more than one.
-        """
-        raise ArgumentError(f"scale={scale!r} is for storage='int8' or 'int4', with one scale only")
+        """Returns the format with a fixed scale; ArgumentError if it has none, or several."""
+        raise ArgumentError(
+            f"scale={shown(scale)} is for storage='int8' or 'int4', with one scale only"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +157,8 @@ class ScaledInteger(StorageFormat):
     """A symmetric integer of 8 bits or fewer times a scale.
 
     Attributes:
-        per: what has one scale: "tensor", "channel" or "group".
-        size: values of a group.
-        scale: the scale of all tensors; None for max|w| / (2^(bits-1) - 1).
+        per: what has one scale: "tensor", "channel" or "group" of `size` values.
+        scale: of all tensors; None to take it from the values.
     """
 
     per: str = "tensor"
@@ -191,7 +177,7 @@ class ScaledInteger(StorageFormat):
 
     @property
     def step(self) -> str:
-        """The scale."""
+        """The scale, or how it is found."""
         if self.scale is not None:
             return f"{self.scale:g}"
         one = {"tensor": "tensor", "channel": "output channel", "group": f"group of {self.size}"}
@@ -241,11 +227,7 @@ class ScaledInteger(StorageFormat):
 
 @dataclasses.dataclass(frozen=True)
 class FixedPoint(StorageFormat):
-    """Two's complement with a binary point: integers times 2^-fraction, clipped to their range.
-
-    Attributes:
-        fraction: bits behind the point.
-    """
+    """Two's complement with `fraction` bits behind the point, clipped to its range."""
 
     fraction: int
 
@@ -301,9 +283,8 @@ def register_format(
 
     Args:
         name: without ":".
-        make: returns the format.
-        parameters: what its integer arguments are called, if it has any: users write
-            NAME:PARAMETER.PARAMETER.
+        make: returns the format; takes the integers of NAME:INTEGER.INTEGER.
+        parameters: what these are called, if there are any.
     """
     _FORMATS[name] = (make, parameters)
 

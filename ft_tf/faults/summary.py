@@ -1,18 +1,30 @@
 """What a campaign says: a row of figures per fault rate, and headline figures of the curve."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 
 from ft_tf import intervals
 from ft_tf._compat import keras
-from ft_tf.checks import check_choice, check_fraction, check_probability
+from ft_tf.checks import (
+    check_choice,
+    check_columns,
+    check_fraction,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+    check_range,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
+from ft_tf.faults.pairs import FRAME
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
 from ft_tf.faults.sites import Select
@@ -49,8 +61,11 @@ def summarize(
         ArgumentError: the frame is empty or an argument is out of range.
     """
     check_probability(level=level)
+    check_columns(FRAME, frame=frame)
+    if half_width is not None:
+        check_positive(half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
-    method = method or rule.get("method", "student")
+    method = rule.get("method", "student") if method is None else method
     half_width = half_width or rule.get("half_width", 0.005)
     check_choice(METHODS, method=method)
     if frame.empty:
@@ -85,6 +100,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     Of a campaign that a stop rule has ended rate by rate, the trials that all rates have; the one
     at rate 0 stands for all.
     """
+    check_columns(FRAME, frame=frame)
     if frame["target"].nunique() != 1:
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
     table = frame.pivot(index="trial", columns="rate", values="accuracy").sort_index()
@@ -131,6 +147,9 @@ class CurveFigures:
         chance: accuracy of guessing, 1 / classes.
         half_rate: lowest rate, interpolated, at which half of the accuracy above chance is gone
             from the mean curve; None if it is never gone.
+        half_rate_interval: the rates that the trials do not exclude as `half_rate`; its high is
+            infinite where they do not exclude that half is left at the highest rate. None where
+            half_rate is None or, as for the drop, trials give no interval.
         area: mean over rates from the lowest to the highest (trapezoid) of the accuracy above
             chance, as a share of that at the lowest rate; None where that is at chance.
         area_interval: of the area, over trials, as far as an area can lie in it.
@@ -143,6 +162,7 @@ class CurveFigures:
     drop_interval: intervals.Interval | None
     chance: float
     half_rate: float | None
+    half_rate_interval: intervals.Interval | None
     area: float | None
     area_interval: intervals.Interval | None
 
@@ -165,7 +185,12 @@ def curve_figures(
     Raises:
         ArgumentError: the frame has several targets, incomplete trials or no rate 0.
     """
+    if not isinstance(rates, tuple | list) or len(rates) != 2:
+        raise ArgumentError(f"rates={rates!r} must be two numbers in [0, 1]")
     check_fraction(first_rate=rates[0], second_rate=rates[1])
+    check_positive_integer(classes=classes)
+    check_range(2, 2**31, classes=classes)
+    check_probability(level=level)
     table = accuracy_table(frame)
     if 0.0 not in table:
         raise ArgumentError("frame has no rate 0: the curve needs its clean end")
@@ -178,6 +203,7 @@ def curve_figures(
         levels = (float(first.mean()), float(second.mean()))
         drop_interval = _over_trials(first - second, frame, level, least=-1.0, most=1.0)
     clean = float(above[:, 0].mean())
+    half_rate = _first_crossing(where, above.mean(axis=0), clean / 2) if clean > 0 else None
     if clean > 0 and len(where) > 1:
         areas = (above[:, 1:] + above[:, :-1]) / 2 @ np.diff(where)
         areas = areas / (where[-1] - where[0]) / clean
@@ -191,7 +217,10 @@ def curve_figures(
         drop=None if levels is None else levels[0] - levels[1],
         drop_interval=drop_interval,
         chance=chance,
-        half_rate=_first_crossing(where, above.mean(axis=0), clean / 2) if clean > 0 else None,
+        half_rate=half_rate,
+        half_rate_interval=(
+            None if half_rate is None else _half_rate_interval(where, above, frame, level)
+        ),
         area=area,
         area_interval=area_interval,
     )
@@ -220,6 +249,37 @@ def _first_crossing(where: np.ndarray, curve: np.ndarray, height: float) -> floa
     return float(where[right - 1] + share * (where[right] - where[right - 1]))
 
 
+def _half_rate_interval(
+    where: np.ndarray, above: np.ndarray, frame: pd.DataFrame, level: float
+) -> intervals.Interval | None:
+    """Rates at which the interval of the mean of above(rate) - above(0) / 2 contains 0 (Fieller).
+
+    Between tested rates the curve of each trial is interpolated, so that every rate has an interval
+    over trials.
+    """
+    excess = above - above[:, :1] / 2
+
+    def end(rate: float, name: str) -> float:
+        column = min(int(np.searchsorted(where, rate, side="right")), len(where) - 1)
+        share = (rate - where[column - 1]) / (where[column] - where[column - 1])
+        values = (1 - share) * excess[:, column - 1] + share * excess[:, column]
+        found = _over_trials(values, frame, level, least=-1.0, most=1.0)
+        return math.nan if found is None else getattr(found, name)
+
+    def first_below_zero(name: str) -> float:
+        for left, right in itertools.pairwise(where):
+            if end(right, name) <= 0:
+                return float(optimize.brentq(end, left, right, args=(name,)))
+        return math.inf
+
+    if math.isnan(end(where[-1], "low")):
+        return None
+    method = f"inverted {_over_trials(excess[:, -1], frame, level, least=-1.0, most=1.0).method}"
+    return intervals.Interval(
+        first_below_zero("low"), first_below_zero("high"), level, method, "trial"
+    )
+
+
 def layer_vulnerability(
     model: keras.Model,
     x: Any,
@@ -232,9 +292,10 @@ def layer_vulnerability(
     level: float = 0.95,
     **options: Any,
 ) -> pd.DataFrame:
-    """Faults in one layer at a time, beside faults in the whole model.
+    """Faults in one layer at a time, and in the whole model.
 
-    Uniform faults over all weights mostly test the largest layer: this says what each one does.
+    Uniform faults over all weights mostly hit the largest layer. At an equal rate within the layer,
+    a small one can be more vulnerable.
 
     Args:
         model: any built Keras 2 classifier that gives logits.
@@ -252,6 +313,7 @@ def layer_vulnerability(
         of accuracy_lost, see `measures`), low, high (of the accuracy); layers in order.
     """
     check_choice(("weights", "units"), target=target)
+    check_probability(level=level)
     shared = {"target": target, "rates": [rate], "trials": trials, "seed": seed}
     whole = options.pop("select", None)
     kept = {name: options[name] for name in ("fault", "allocation") if name in options}

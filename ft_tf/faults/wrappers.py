@@ -19,6 +19,7 @@ from ft_tf.faults.forward import masked_like
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
 from ft_tf.faults.units import channel_shape
+from ft_tf.models import check_built
 
 _OUTPUT = -1
 
@@ -220,6 +221,8 @@ def wrap(
     Raises:
         ModelError: something asked for cannot be faulted, or the model cannot be cloned.
     """
+    check_fraction(rate=rate)
+    check_non_negative_integer(seed=seed)
     layers: dict[int, str] = {}
     for group in find_sites(model, target=target, select=select):
         for layer in _holders(model, group):
@@ -251,6 +254,7 @@ def wrap(
 
 def unwrap(model: keras.Model) -> keras.Model:
     """Returns a plain copy of a wrapped model, with the same weights."""
+    check_built(model)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         inner = layer.layer if isinstance(layer, FaultWrapper) else layer

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_probability
+from ft_tf.checks import check_non_negative_integer, check_probability, numbers_in
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals.basic import Interval
 
@@ -27,9 +27,14 @@ def simultaneous(
         seed: fixes the Monte Carlo draws.
     """
     check_probability(level=level)
-    curves = np.asarray(curves, np.float64)
-    if curves.ndim != 2 or len(curves) < 3:
-        raise ArgumentError(f"curves.shape={curves.shape} must be [replicates >= 3, points]")
+    check_non_negative_integer(seed=seed)
+    try:
+        shape = np.shape(curves)
+    except ValueError:  # rows of different lengths
+        shape = ()
+    if len(shape) != 2 or shape[0] < 3:
+        raise ArgumentError(f"curves.shape={shape} must be [replicates >= 3, points]")
+    curves = numbers_in(curves=np.ravel(curves)).reshape(shape)
     count = len(curves)
     centre, spread = curves.mean(axis=0), curves.std(axis=0, ddof=1)
     varying = spread > 0

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_non_negative, check_non_negative_integer, check_probability
+from ft_tf.checks import (
+    check_non_negative,
+    check_non_negative_integer,
+    check_probability,
+    numbers_in,
+)
 from ft_tf.errors import ArgumentError
 
 
@@ -58,10 +63,7 @@ def proportion(
 
 def _replicates(values: Sequence[float], level: float) -> np.ndarray:
     check_probability(level=level)
-    array = np.asarray(values, np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ArgumentError(f"values.shape={array.shape} must be one-dimensional and not empty")
-    return array
+    return numbers_in(values=values)
 
 
 _ROUNDING = 1e-12
@@ -77,7 +79,7 @@ def has_spread(values: Sequence[float]) -> bool:
     >>> has_spread([0.1, 0.2]), has_spread([0.3, 0.1 + 0.2]), has_spread([0.5])
     (True, False, False)
     """
-    array = np.asarray(values, np.float64)
+    array = numbers_in(values=values)
     return array.size > 1 and float(np.ptp(array)) > _ROUNDING * max(1.0, np.abs(array).max())
 
 
@@ -169,7 +171,7 @@ def paired_proportions(
     (-0.0867, 0.5867)
     """
     check_probability(level=level)
-    one, other = np.asarray(first, bool), np.asarray(second, bool)
+    one, other = numbers_in(first=first) != 0, numbers_in(second=second) != 0
     if one.ndim != 1 or one.shape != other.shape or not len(one):
         raise ArgumentError(
             f"first.shape={one.shape} and second.shape={other.shape} must be one, [n >= 1]"

@@ -6,13 +6,23 @@ and each setting was trained with one or more seeds; a value is the effect of on
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 from scipy import optimize, stats
 
-from ft_tf.checks import check_probability
+from ft_tf.checks import (
+    check_finite,
+    check_fraction,
+    check_positive,
+    check_probability,
+    check_type,
+    check_types,
+    numbers_in,
+    shown,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals.basic import has_spread
 
@@ -124,8 +134,11 @@ def network_mean(settings: Sequence[Mapping[Hashable, float]]) -> NetworkMean:
     >>> found.value, round(found.variance, 4), found.freedom  # 9 / 2 / 2
     (3.0, 2.25, 1)
     """
+    check_types(Mapping, settings=settings)
     if not settings or not all(settings):
-        raise ArgumentError(f"settings={list(settings)!r} must have a value in each setting")
+        raise ArgumentError(f"settings={shown(settings)} must have a value in each setting")
+    for by_seed in settings:
+        check_finite(**{f"settings[...][{seed!r}]": value for seed, value in by_seed.items()})
     means = [float(np.mean(list(by_seed.values()))) for by_seed in settings]
     repeated = [(s, m) for s, m in zip(settings, means, strict=True) if len(s) > 1]
     sums: dict[Hashable, float] = {}
@@ -174,6 +187,7 @@ def with_borrowed_spread(networks: Sequence[NetworkMean]) -> list[NetworkMean]:
 
     That is right where networks are equally noisy, which one seed cannot show.
     """
+    check_types(NetworkMean, networks=networks)
     pooled, freedom = seed_variance(networks)
     return [
         n
@@ -197,6 +211,7 @@ def over_networks(networks: Sequence[NetworkMean], *, level: float = 0.95) -> Es
     (4.0, 0.7071, 2.0)
     """
     check_probability(level=level)
+    check_types(NetworkMean, networks=networks)
     if not networks:
         raise ArgumentError("networks=[] must have at least one network")
     value = float(np.mean([network.value for network in networks]))
@@ -221,6 +236,7 @@ def mean_of_population(networks: Sequence[NetworkMean], *, level: float = 0.95) 
     For one further network use `prediction` of the networks' values: with three or four networks
     tau^2 is estimated as 0 too often, and a prediction interval made with it covers 87 to 95%.
     """
+    check_types(NetworkMean, networks=networks)
     pooled, freedom = seed_variance(networks)
     variances = [pooled / n.seeds if freedom else 0.0 for n in networks]
     return random_effects([n.value for n in networks], variances, level=level)
@@ -247,8 +263,8 @@ def random_effects(
     (2.0, -10.706)
     """
     check_probability(level=level)
-    y, v = np.asarray(values, np.float64), np.asarray(variances, np.float64)
-    if y.ndim != 1 or y.shape != v.shape or not len(y) or not (v >= 0).all():
+    y, v = numbers_in(values=values), numbers_in(variances=variances)
+    if y.shape != v.shape or not (v >= 0).all():
         raise ArgumentError(f"values={values!r} need as many variances={variances!r}, each >= 0")
     if len(y) < 2:
         return Estimate(float(y[0]), math.nan, 0.0, level)
@@ -265,7 +281,11 @@ def paule_mandel(values: Sequence[float], variances: Sequence[float]) -> float:
     >>> paule_mandel([1.0, 3.0], [0.0, 0.0]), paule_mandel([1.0, 1.1], [1.0, 1.0])
     (2.0, 0.0)
     """
-    y, v = np.asarray(values, np.float64), np.asarray(variances, np.float64)
+    y, v = numbers_in(values=values), numbers_in(variances=variances)
+    if len(y) < 2 or y.shape != v.shape or not (v >= 0).all():
+        raise ArgumentError(
+            f"values={shown(values)} must be two or more, with as many variances >= 0"
+        )
     largest = float(y.var(ddof=1))  # the root for variances of 0, and never below the root
 
     def excess(tau_squared: float) -> float:
@@ -288,7 +308,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, float("nan"), 0.03])
     [0.03, 0.06, nan, 0.06]
     """
-    known = [index for index, p in enumerate(p_values) if not math.isnan(p)]
+    if not isinstance(p_values, list | tuple | np.ndarray):
+        raise ArgumentError(f"p_values={shown(p_values)} must be a list of numbers in [0, 1]")
+    known = [index for index, p in enumerate(p_values) if p == p]  # but NaN
+    for index in known:
+        check_fraction(**{f"p_values[{index}]": p_values[index]})
     adjusted = [math.nan] * len(p_values)
     running = 0.0
     for place, index in enumerate(sorted(known, key=lambda index: p_values[index])):
@@ -314,6 +338,9 @@ def outcome(low: float, high: float, smallest: float, per_network: Sequence[Esti
     >>> outcome(1.0, 9.0, 5.0), outcome(-0.2, 0.3, 1.0), outcome(-6.0, 3.0, 5.0)
     ('supported', 'no difference', 'inconclusive')
     """
+    check_positive(smallest=smallest)
+    check_type(numbers.Real, low=low, high=high)
+    check_types(Estimate, per_network=per_network)
     above = any(network.value > smallest and network.low > 0 for network in per_network)
     below = any(network.value < -smallest and network.high < 0 for network in per_network)
     if above and below:

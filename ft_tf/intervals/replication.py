@@ -7,9 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_non_negative, check_positive, check_positive_integer
+from ft_tf.checks import (
+    check_non_negative,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+    check_type,
+    numbers_in,
+    shown,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals.basic import Interval, mean
+
+_MOST_ROOT_TRIALS = 1e9
 
 
 def over_seeds(accuracies: Sequence[Sequence[float]], *, level: float = 0.95) -> Interval:
@@ -26,7 +36,10 @@ def over_seeds(accuracies: Sequence[Sequence[float]], *, level: float = 0.95) ->
     >>> round(interval.low, 4), round(interval.high, 4), interval.unit
     (0.6899, 0.9768, 'training seed')
     """
-    averages = [float(np.mean(trials)) for trials in accuracies]
+    check_probability(level=level)
+    if not isinstance(accuracies, list | tuple | np.ndarray) or not len(accuracies):
+        raise ArgumentError(f"accuracies={shown(accuracies)} must be a list of lists of numbers")
+    averages = [float(numbers_in(accuracies=trials).mean()) for trials in accuracies]
     return mean(averages, level=level, unit="training seed")
 
 
@@ -62,7 +75,8 @@ def variance_components(
         images_per_trial: images in each of them, at least 2.
         images: images there are.
     """
-    values = np.asarray(accuracies, np.float64)
+    values = numbers_in(accuracies=accuracies)
+    check_positive_integer(images_per_trial=images_per_trial, images=images)
     if len(values) < 2 or not 2 <= images_per_trial <= images:
         raise ArgumentError(
             f"images_per_trial={images_per_trial} must lie in [2, images={images}], "
@@ -114,6 +128,7 @@ def allocate(
         pilot_trials: trials that the components were estimated from.
         level: nominal coverage.
     """
+    check_type(VarianceComponents, components=components)
     check_positive(half_width=half_width, cost_per_image=cost_per_image)
     check_non_negative(cost_per_trial=cost_per_trial)
     excess = components.between - components.within / components.images
@@ -137,11 +152,16 @@ def stein_trials(
 
 def _trials_for(variance: float, half_width: float, pilot_trials: int, level: float) -> int:
     check_positive(half_width=half_width)
+    check_non_negative(variance=variance)
+    check_probability(level=level)
     check_positive_integer(pilot_trials=pilot_trials)
     if pilot_trials < 2:
         raise ArgumentError(f"pilot_trials={pilot_trials} must be at least 2")
     t = stats.t.ppf((1 + level) / 2, pilot_trials - 1)
-    return max(1, math.ceil(t**2 * variance / half_width**2))
+    trials = t * math.sqrt(variance) / half_width
+    if not trials < _MOST_ROOT_TRIALS:
+        raise ArgumentError(f"half_width={half_width!r} needs more than 10^18 trials")
+    return max(1, math.ceil(trials**2))
 
 
 def stein(
@@ -167,7 +187,11 @@ def stein(
     Raises:
         ArgumentError: there are fewer trials than in the pilot, or no later one that is needed.
     """
-    values = np.asarray(accuracies, np.float64)
+    values = numbers_in(accuracies=accuracies)
+    check_positive_integer(pilot_trials=pilot_trials)
+    check_probability(level=level)
+    if pilot_variance is not None:
+        check_non_negative(pilot_variance=pilot_variance)
     most = len(values) if pilot_variance is None else len(values) - 1
     if not 2 <= pilot_trials <= most:
         raise ArgumentError(

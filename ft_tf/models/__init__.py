@@ -16,7 +16,7 @@ ft_tf.errors.ModelError: model='sequential...' cannot be converted from Keras 3:
 
 from ft_tf.models.files import load
 from ft_tf.models.fresh import with_fresh_weights
-from ft_tf.models.inputs import count_inputs
+from ft_tf.models.inputs import check_built, check_input_shape, count_inputs
 from ft_tf.models.keras3 import convert
 from ft_tf.models.outputs import PROBABILITIES, Ending, ending_of, logits_of
 from ft_tf.models.probing import output_shape_of
@@ -24,6 +24,8 @@ from ft_tf.models.probing import output_shape_of
 __all__ = [
     "PROBABILITIES",
     "Ending",
+    "check_built",
+    "check_input_shape",
     "convert",
     "count_inputs",
     "ending_of",

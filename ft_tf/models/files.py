@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_tf._compat import import_keras_3, keras, sharing_objects
+from ft_tf.checks import check_path
 from ft_tf.errors import ModelError
 from ft_tf.models import archive, limits
 from ft_tf.models.description import Judge
@@ -33,6 +34,7 @@ def load(path: str | os.PathLike) -> keras.Model:
         ModelError: the file is missing, damaged or no model; it asks for what is not allowed; or it
             is of Keras 3 and cannot be converted. One line says which.
     """
+    check_path(model=path)
     path = Path(path)
     try:
         contents = archive.read(path)

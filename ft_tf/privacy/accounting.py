@@ -4,10 +4,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from ft_tf.checks import check_choice, check_positive_integer, check_probability
+from ft_tf.checks import check_choice, check_positive_integer, check_probability, check_range
 from ft_tf.privacy import rdp
 from ft_tf.privacy.gaussian import gaussian_epsilon
-from ft_tf.privacy.phases import Phase, merged
+from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, Phase, merged
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 
 ACCOUNTANTS = ("pld", "rdp", "paper", "shuffled")
@@ -132,8 +132,10 @@ def privacy_cost_of_phases(
     phases = merged(phases)
     if passes is not None:
         check_positive_integer(passes=passes)
+        check_range(1, MOST_STEPS, passes=passes)
     if examples is not None:
         check_positive_integer(examples=examples)
+        check_range(1, MOST_EXAMPLES, examples=examples)
     counted = passes if passes is not None else sum(phase.passes for phase in phases)
     values: dict[str, float | None] = dict.fromkeys(
         ("epsilon_paper", "order_paper", "epsilon_rdp", "order_rdp", "epsilon_pld",

@@ -13,13 +13,20 @@ the weights' change with its gradient. Neighbours differ by one canary added or 
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
 
-from ft_tf.checks import check_fraction, check_positive_integer, check_probability
+from ft_tf.checks import (
+    check_fraction,
+    check_non_negative,
+    check_non_negative_integer,
+    check_positive_integer,
+    check_probability,
+    numbers_in,
+    shown,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals import Interval, proportion
 from ft_tf.privacy._search import bisect
@@ -90,8 +97,10 @@ def audit_repeated(
     check_probability(level=level)
     if runs < 4:
         raise ArgumentError(f"runs={runs} must be at least 4: half of them choose the threshold")
+    if not callable(run):
+        raise ArgumentError(f"run={shown(run)} must be a function of (included, i)")
     scores = np.array([[run(included, i) for i in range(runs)] for included in (True, False)])
-    if not np.isfinite(scores).all():
+    if scores.dtype.kind not in "fiub" or not np.isfinite(scores).all():
         raise ArgumentError("run returned a score that is not finite: a model that diverged?")
     half = runs // 2
     event = _best_event(scores[:, :half], delta, level)
@@ -181,7 +190,7 @@ def audit_one_run(
         guesses: r, or several r to choose from, fixed before the scores are seen: the level is
             divided among them (Bonferroni). Default: m, m / 2, m / 4 and m / 8.
     """
-    scores, included = np.asarray(scores, np.float64), np.asarray(included)
+    scores, included = numbers_in(scores=scores), np.asarray(included)
     check_fraction(delta=delta)
     check_probability(level=level)
     if scores.ndim != 1 or scores.shape != included.shape or len(scores) < 2:
@@ -191,12 +200,12 @@ def audit_one_run(
         )
     if included.dtype != bool:
         raise ArgumentError(f"included.dtype={included.dtype} must be bool, one coin per canary")
-    if not np.isfinite(scores).all():
-        raise ArgumentError("scores has a value that is not finite: a model that diverged?")
     canaries = len(scores)
     if guesses is None:
         guesses = sorted({max(2, canaries // part) for part in (1, 2, 4, 8)})
-    choices = [guesses] if isinstance(guesses, numbers.Integral) else list(guesses)
+    choices = [guesses] if np.ndim(guesses) == 0 else list(guesses)
+    if not choices:
+        raise ArgumentError("guesses=[] must have at least one number")
     check_positive_integer(**{f"guesses[{i}]": choice for i, choice in enumerate(choices)})
     if max(choices) > canaries:
         raise ArgumentError(f"guesses={max(choices)} must not exceed the {canaries} canaries")
@@ -234,6 +243,12 @@ def one_run_p_value(
     >>> one_run_p_value(canaries=10, guesses=10, right=10, epsilon=0.0, delta=0.0) == 2**-10
     True
     """
+    check_positive_integer(canaries=canaries, guesses=guesses)
+    check_non_negative_integer(right=right)
+    check_non_negative(epsilon=epsilon)
+    check_fraction(delta=delta)
+    if not right <= guesses <= canaries:
+        raise ArgumentError(f"right={right} <= guesses={guesses} <= canaries={canaries} must hold")
     chance = 1 / (1 + math.exp(-epsilon))
     tail = stats.binom.sf(right - 1, guesses, chance)
     if not right or not delta:

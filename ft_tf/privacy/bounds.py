@@ -16,6 +16,7 @@ the draw of the data and the run; a single run's gap may lie above them.
 import dataclasses
 import math
 
+from ft_tf.checks import check_fraction, check_non_negative, check_type
 from ft_tf.privacy.accounting import NOT_PRIVATE, PrivacyCost
 from ft_tf.privacy.gaussian import gaussian_total_variation
 from ft_tf.privacy.pld import GridError, PrivacyLoss
@@ -63,6 +64,9 @@ def theorem_1(epsilon: float, *, delta: float) -> float:
     >>> round(theorem_1(0.49, delta=1e-5), 3)
     0.632
     """
+    check_fraction(delta=delta)
+    if not (isinstance(epsilon, float) and epsilon == math.inf):  # no noise
+        check_non_negative(epsilon=epsilon)
     return math.expm1(epsilon) + delta if epsilon < 700 else math.inf
 
 
@@ -72,6 +76,7 @@ def gap_bounds(cost: PrivacyCost) -> GapBounds:
     Args:
         cost: the run, as `privacy_cost` returned it.
     """
+    check_type(PrivacyCost, cost=cost)
     values: dict[str, float | None] = dict.fromkeys(
         ("theorem_1_as_printed", "epsilon_replace_one", "theorem_1_replace_one", "gap_bound",
          "gap_bound_shuffled")

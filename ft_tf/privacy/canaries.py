@@ -3,6 +3,7 @@
 import numpy as np
 
 from ft_tf.checks import check_choice, check_non_negative_integer, check_positive_integer
+from ft_tf.data import check_labels, check_pixels, check_same_length
 from ft_tf.errors import ArgumentError
 
 KINDS = ("mislabelled", "random", "pixel")
@@ -47,11 +48,10 @@ def make_canaries(
     """
     check_positive_integer(count=count)
     check_choice(KINDS, kind=kind)
+    check_pixels(images=images)
+    check_labels(2**63 - 1, labels=labels)
+    check_same_length(images=images, labels=labels)
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
-    if images.ndim != 4 or len(images) != len(labels) or not len(labels):
-        raise ArgumentError(
-            f"images.shape={images.shape} must be [n, h, w, c] with labels.shape={labels.shape} [n]"
-        )
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ArgumentError(f"labels holds {len(classes)} class: canaries need at least 2")

@@ -6,10 +6,17 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ft_tf.checks import check_probability
+from ft_tf.checks import (
+    check_choice,
+    check_non_negative_integer,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+    check_types,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost, privacy_cost_of_phases
-from ft_tf.privacy.phases import Phase
+from ft_tf.privacy.phases import Phase, check_noise_multiplier
 from ft_tf.privacy.record import to_record
 from ft_tf.privacy.statements import best_epsilon, statement
 
@@ -43,6 +50,21 @@ class PrivacyEvent:
     from_dataset: bool = False
     counted_passes: int | None = None
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_noise_multiplier(self.noise_multiplier)
+        check_choice(("poisson", "shuffle", "unknown"), sampling=self.sampling)
+        check_positive_integer(batch_size=self.batch_size)
+        check_non_negative_integer(steps=self.steps, pass_offset=self.pass_offset)
+        if self.num_examples is not None:
+            check_positive_integer(num_examples=self.num_examples)
+            if self.num_examples < self.batch_size:
+                raise ArgumentError(
+                    f"num_examples={self.num_examples} must be at least "
+                    f"batch_size={self.batch_size}"
+                )
+        if self.counted_passes is not None:
+            check_positive_integer(counted_passes=self.counted_passes)
 
     @property
     def accounted(self) -> bool:
@@ -163,6 +185,9 @@ def account_for(
     (14400, 2.35)
     """
     check_probability(delta=delta)
+    if target_epsilon is not None:
+        check_positive(target_epsilon=target_epsilon)
+    check_types(PrivacyEvent, events=events)
     events = tuple(events)
     if not events:
         raise ArgumentError("events=() must not be empty: nothing was trained yet")

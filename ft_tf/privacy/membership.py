@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from ft_tf import intervals
-from ft_tf.checks import check_fraction, check_non_negative
+from ft_tf.checks import check_fraction, check_non_negative, numbers_in
 from ft_tf.errors import ArgumentError
 
 FALSE_POSITIVE_RATE = 1e-3
@@ -56,7 +56,8 @@ def advantage_of_rule(*, on_members: np.ndarray, on_others: np.ndarray) -> float
     >>> advantage_of_rule(on_members=np.array([1, 1, 1, 0]), on_others=np.array([1, 0]))
     0.25
     """
-    return float(np.mean(on_members) - np.mean(on_others))
+    members, others = numbers_in(on_members=on_members), numbers_in(on_others=on_others)
+    return float(members.mean() - others.mean())
 
 
 def allowed_true_positive_rate(
@@ -115,20 +116,25 @@ def loss_threshold_attack(
     0.75
     """
     check_fraction(false_positive_rate=false_positive_rate)
-    members = np.asarray(member_log_odds, np.float64)
-    others = np.asarray(other_log_odds, np.float64)
-    for name, values in (("member_log_odds", members), ("other_log_odds", others)):
+    found = []
+    for name, given in (("member_log_odds", member_log_odds), ("other_log_odds", other_log_odds)):
+        try:
+            values = np.asarray(given, np.float64)
+        except (TypeError, ValueError):
+            values = np.zeros(0)
+        found.append(values)
         if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
             raise ArgumentError(
                 f"{name}.shape={values.shape} must be [n] with at least two values, none NaN"
             )
+    members, others = found
     threshold = _best_threshold(members[::2], others[::2])
-    found = np.sum(members <= _threshold_at(others, false_positive_rate))
+    hits = np.sum(members <= _threshold_at(others, false_positive_rate))
     return MembershipInference(
         advantage=_advantage(members[1::2], others[1::2], threshold),
         advantage_of_mean_loss=_advantage_of_mean_loss(members, others),
         threshold=threshold,
-        true_positive_rate=float(found / len(members)),
+        true_positive_rate=float(hits / len(members)),
         true_positive_interval=_interval(members, others, false_positive_rate),
         false_positive_rate=false_positive_rate,
         members=len(members),

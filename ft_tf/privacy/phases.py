@@ -9,8 +9,21 @@ from ft_tf.checks import (
     check_non_negative,
     check_non_negative_integer,
     check_positive_integer,
+    check_range,
+    check_types,
 )
-from ft_tf.errors import ArgumentError
+
+LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
+MOST_STEPS = 10**9
+MOST_EXAMPLES = 10**12
+"""Within these bounds every accountant is exact to its rounding and takes seconds."""
+
+
+def check_noise_multiplier(noise_multiplier: float) -> None:
+    """Raises ArgumentError unless the value is 0, which is not private, or can be accounted for."""
+    check_non_negative(noise_multiplier=noise_multiplier)
+    if noise_multiplier:
+        check_range(LEAST_NOISE, MOST_NOISE, noise_multiplier=noise_multiplier)
 
 
 def steps_per_pass(examples: int, batch_size: int, *, sampling: str = "poisson") -> int:
@@ -25,6 +38,7 @@ def steps_per_pass(examples: int, batch_size: int, *, sampling: str = "poisson")
     (2, 1)
     """
     check_positive_integer(examples=examples, batch_size=batch_size)
+    check_range(1, MOST_EXAMPLES, examples=examples, batch_size=batch_size)
     check_choice(("poisson", "shuffle"), sampling=sampling)
     if sampling == "shuffle":
         return examples // batch_size
@@ -47,15 +61,11 @@ class Phase:
     steps: int
 
     def __post_init__(self) -> None:
-        check_non_negative(noise_multiplier=self.noise_multiplier)
+        check_noise_multiplier(self.noise_multiplier)
         check_non_negative_integer(steps=self.steps)
-        q = self.sampling_probability
-        check_non_negative(sampling_probability=q)
-        if not 0 < q <= 1:
-            raise ArgumentError(
-                f"sampling_probability={q!r} must be in (0, 1]: it is the expected batch size "
-                "over the number of examples"
-            )
+        check_range(0, MOST_STEPS, steps=self.steps)
+        # The expected batch size over the number of examples.
+        check_range(1 / MOST_EXAMPLES, 1, sampling_probability=self.sampling_probability)
 
     @property
     def passes(self) -> int:
@@ -79,6 +89,8 @@ def merged(phases: Iterable[Phase]) -> tuple[Phase, ...]:
     (Phase(noise_multiplier=1.0, sampling_probability=0.5, steps=7),
      Phase(noise_multiplier=2.0, sampling_probability=0.5, steps=1))
     """
+    phases = list(phases) if isinstance(phases, Iterable) else phases
+    check_types(Phase, phases=phases)
     steps: dict[tuple[float, float], int] = {}
     for phase in phases:
         if phase.steps:

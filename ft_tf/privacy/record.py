@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ft_tf.checks import check_type
 from ft_tf.privacy.accounting import NOT_PRIVATE, PrivacyCost
 from ft_tf.privacy.bounds import GapBounds, gap_bounds
 from ft_tf.privacy.statements import best_epsilon, statement
@@ -51,6 +52,8 @@ def to_record(
         from_dataset=from_dataset,
         dataset_reason=dataset_reason,
     )
+    if bounds is not None:
+        check_type(GapBounds, bounds=bounds)
     bounds = gap_bounds(cost) if bounds is None else bounds
     shuffled = sampling == "shuffle"
     poisson_epsilon = best_epsilon(cost)[0] if cost.private else None

@@ -1,6 +1,6 @@
 """The privacy statement of a run, with all its assumptions."""
 
-from ft_tf.checks import check_choice
+from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
 
@@ -48,6 +48,13 @@ def check_engine(
         ArgumentError: names the argument and the remedy.
     """
     check_choice(ENGINES, engine=engine)
+    check_choice(SAMPLINGS, sampling=sampling)
+    check_non_negative(weight_decay=weight_decay)
+    if target_epsilon is not None:
+        check_positive(target_epsilon=target_epsilon)
+    if noise_seed is not None:
+        check_type(int, noise_seed=noise_seed)
+    check_type(str, optimizer=optimizer)
     if engine != "reference":
         return
     if sampling == "poisson":
@@ -102,8 +109,12 @@ def statement(
     Raises:
         ArgumentError: an argument is unknown, or the reference engine with Poisson sampling.
     """
-    check_choice(SAMPLINGS, sampling=sampling)
+    check_type(PrivacyCost, cost=cost)
     check_engine(engine, sampling=sampling)
+    if noise_seed is not None:
+        check_type(int, noise_seed=noise_seed)
+    if target_epsilon is not None:
+        check_positive(target_epsilon=target_epsilon)
     published = noise_seed is not None and seed_is_published
     subject = "With a secret noise_seed this run would be" if published else "This run is"
     sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]

@@ -51,7 +51,7 @@ def check_writable(path: Path) -> None:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str | bytes) -> None:
     """Writes a file so that a reader sees the old or the new content, never a part.
 
     Temporary files that killed processes left of the same file are deleted.
@@ -64,10 +64,10 @@ def write_text(path: Path, text: str) -> None:
         _delete_orphans(path)
         descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 # Held until the file has its name, however this process ends: see _delete_orphans.
                 fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(text)
+                file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
                 os.chmod(temporary, 0o644)

@@ -1,7 +1,6 @@
 """Reports: records -> tidy frames (`Study`) -> exhibits -> pages, from records alone."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -64,7 +63,7 @@ def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list
             for ending, content in image.files.items():
                 files[f"figures/{image.name}.{ending}"] = content
     for name, content in files.items():
-        _write(output_dir / name, content)
+        record_files.write_text(output_dir / name, content)
     return [output_dir / name for name in files]
 
 
@@ -74,19 +73,6 @@ def _places(output_dir: Path) -> dict[str, str]:
         record_files.read_json(path)["name"]: quote(path.relative_to(output_dir).as_posix())
         for path in sorted(output_dir.rglob(record_files.FILE_NAME))
     }
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    if isinstance(content, str):
-        return record_files.write_text(path, content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".figure.", dir=path.parent) as place:
-            temporary = Path(place) / path.name
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def fill_readme(path: Path, output_dir: Path) -> Path:

@@ -7,21 +7,19 @@ this file: names, families (which give colours), and which rows are ablations or
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-ALGORITHMS = {
-    "natural": "natural",
-    "tikhonov": "Tikhonov",
-    "additive_gaussian": "additive noise",
-    "multiplicative_gaussian": "multiplicative noise",
-    "jacobian_penalty": "Jacobian penalty",
-    "trades": "TRADES",
+from ft_tf.errors import ArgumentError
+from ft_tf.study import algorithms, datasets
+from ft_tf.study.algorithms.trades import radius
+
+_ROWS = {
     "trades_normalized_example": "TRADES, the authors' normalised example",
-    "dpsgd": "DP-SGD",
     "dpsgd_clip_only": "clipping alone",
     "dpsgd_noise_only": "noise alone",
     "natural_dropout": "dropout",
     "natural_fault_aware": "faults in training",
     "natural_stopped": "natural, stopped",
 }
+"""Names in ids of rows that are no algorithm's."""
 ARCHITECTURES = {
     "circles_mlp": "MLP",
     "fmnist_dnn": "DNN",
@@ -31,8 +29,9 @@ ARCHITECTURES = {
     "fmnist_cnn_2_tutorial": "CNN 2 (tutorial)",
     "cifar10_cnn": "CNN",
 }
-DATASETS = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "circles": "circles"}
-CLASSES = {"fashion_mnist": 10, "cifar10": 10, "circles": 2}
+_PUBLISHED = [datasets.get(name) for name in ("fashion_mnist", "cifar10")]
+DATASETS = {source.name: source.label for source in _PUBLISHED} | {"circles": "circles"}
+CLASSES = {source.name: source.classes for source in _PUBLISHED} | {"circles": 2}
 """Number of classes, of equal size, for records that do not have it."""
 _PREFIXES = {"fmnist": "fashion_mnist", "cifar10": "cifar10", "circles": "circles"}
 FORMS = {
@@ -52,8 +51,6 @@ OTHER = "other"
 FITTED = ", fitted"
 """How the kind of a fitted group ends."""
 _PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
-UNCLIPPED = 1e6
-"""From this clip norm on no gradient is clipped; the noise's deviation is what then matters."""
 
 
 class Runs(Protocol):
@@ -78,7 +75,8 @@ def parts_of(row: str) -> tuple[str, str, str, str]:
 
 def algorithm(name: str) -> str:
     """Returns the short name of an algorithm."""
-    return ALGORITHMS.get(name, name)
+    known = {known: algorithms.get(known).label for known in algorithms.names()} | _ROWS
+    return known.get(name, name)
 
 
 def architecture(name: str) -> str:
@@ -205,7 +203,8 @@ def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> st
     """
     name, options = _algorithm(config)
     epochs = config["epochs"]
-    most = "at most " if config.get("stop_at_test_accuracy") else ""
+    stops = config.get("stop_at_test_accuracy") or config.get("stop_at_holdout_accuracy")
+    most = "at most " if stops else ""
     length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
     parts = [", ".join([name, *options]), config["architecture"], length]
     parts += [config["label"]] * bool(config.get("label"))
@@ -236,36 +235,12 @@ def short_names(groups: Sequence[Runs]) -> dict[str, str]:
 
 def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
     """Returns the name of a configuration's algorithm and its options."""
-    options = config.get("algorithm") or {"name": "?"}
-    name = _with_additions(algorithm(options["name"]), config)
-    if options["name"] == TIKHONOV:
-        return name, [f"l2 {options['l2']:g}"]
-    if "sigma" in options:
-        return name, [f"sigma {options['sigma']:g}"]
-    if options["name"] == TRADES:
-        space = " in normalised space" if options.get("normalized_example") else ""
-        return name, [
-            f"epsilon {radius(options['epsilon'])}{space}",
-            f"beta {options['beta']:g}",
-            f"{options['num_steps']} steps of {options['step_size']:.4g}",
-            *([options["distance"]] if options.get("distance", "l_inf") != "l_inf" else []),
-        ]
-    if options["name"] == PRIVATE:
-        return name, [
-            *_noise_and_clip(options),
-            *(["shuffled batches"] if options.get("sampling") == "shuffle" else []),
-            *(["reference engine"] if options.get("engine") == "reference" else []),
-        ]
-    return name, []
-
-
-def _noise_and_clip(options: dict[str, Any]) -> list[str]:
-    sigma, clip = options["noise_multiplier"], options["l2_norm_clip"]
-    if not sigma:
-        return [f"clipping only, clip {clip:g}"]
-    if clip >= UNCLIPPED:
-        return [f"noise only, deviation {sigma * clip:g}"]
-    return [f"noise multiplier {sigma:g}", f"clip {clip:g}"]
+    fields = config.get("algorithm") or {"name": "?"}
+    try:
+        known = algorithms.from_dict(fields)
+    except ArgumentError:  # an algorithm of somebody's own, which is not registered here
+        return _with_additions(algorithm(fields["name"]), config), []
+    return _with_additions(known.label, config), list(known.settings)
 
 
 def _with_additions(name: str, config: dict[str, Any]) -> str:
@@ -277,23 +252,13 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
         name += f" with dropout {config['dropout']:g}"
     if config.get("fault_aware_rate"):
         name += f" under {config['fault_aware_rate']:.0%} faulty {config['fault_aware_target']}"
-    stop = config.get("stop_at_test_accuracy")
-    if isinstance(stop, str):
-        name += " stopped at the test accuracy of its DP run"
-    elif stop:
-        name += f" stopped at {stop:.2%} test"
+    for split, partner in (("test", "its DP run"), ("held-out", "its partner")):
+        stop = config.get(f"stop_at_{'holdout' if split == 'held-out' else split}_accuracy")
+        if isinstance(stop, str):
+            name += f" stopped at the {split} accuracy of {partner}"
+        elif stop:
+            name += f" stopped at {stop:.2%} {split}"
     return name
-
-
-def radius(epsilon: float) -> str:
-    """Returns the radius of a ball, as a multiple of 1/255 where it is one.
-
-    >>> radius(8 / 255), radius(0.1), radius(0.031)
-    ('8/255', '0.1', '0.031')
-    """
-    steps = 255 * epsilon
-    is_whole = abs(steps - round(steps)) < 1e-9 and round(steps) > 0
-    return f"{round(steps)}/255" if is_whole else f"{epsilon:.4g}"
 
 
 def epsilon(value: float) -> str:

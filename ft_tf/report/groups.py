@@ -287,7 +287,9 @@ def rows_of(record: Record, exhibits: Collection[str]) -> list[str]:
 def _key(record: Record) -> str:
     config = without_seeds(record.config)
     if any(parts_of(row)[2] == STOPPED for row in record.rows):
-        config["stop_at_test_accuracy"] = _AT_PARTNERS_ACCURACY
+        for field in ("stop_at_test_accuracy", "stop_at_holdout_accuracy"):
+            if config.get(field):
+                config[field] = _AT_PARTNERS_ACCURACY
     shared = {
         "config": config,
         "fingerprint": record.data.fingerprint,

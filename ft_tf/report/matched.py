@@ -118,11 +118,7 @@ def are_equal(first: float, second: float) -> bool:
 def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:
     """Returns the runs of another row of the same table on the same data and architecture.
 
-    Args:
-        study: any study.
-        row: row of `group`.
-        group: any group.
-        algorithm: end of the other row's id, such as "natural" or "natural_stopped/2.97".
+    `algorithm` ends the other row's id, such as "natural" or "natural_stopped/2.97".
     """
     exhibit, architecture, *_ = parts_of(row)
     for candidate in finished(study.by_row.get(f"{exhibit}/{architecture}/{algorithm}", ())):
@@ -173,9 +169,7 @@ def private_rows(study: Study) -> list[PrivateRow]:
 def robust_pairs(study: Study, beside: str = NATURAL) -> list[tuple[str, Group, Group]]:
     """(row, TRADES group, group it is compared to) on the same data with the same architecture.
 
-    Args:
-        study: any study.
-        beside: algorithm of the other group, "natural" or "tikhonov".
+    The other group is of the algorithm `beside`, "natural" or "tikhonov".
     """
     found, seen = [], set()
     for row, groups in study.by_row.items():

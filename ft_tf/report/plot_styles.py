@@ -128,15 +128,7 @@ def panels(
 def draw_curve(
     axes: Axes, curve: pd.DataFrame, y: str, look: Look, *, has_band: bool = True
 ) -> None:
-    """Draws accuracies of `Study.fault_curve` against the share of faulty sites, in percent.
-
-    Args:
-        axes: a panel.
-        curve: lines of one group and target.
-        y: "mean" (accuracy) or "lost".
-        look: how; its name is the line's.
-        has_band: whether the 95% band is shaded.
-    """
+    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent."""
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
@@ -211,17 +203,10 @@ def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> N
 
 
 def render(draw: Callable[[], Figure], formats: Sequence[str] = ("png",)) -> dict[str, bytes]:
-    """Draws under the report's style, whatever the user's matplotlibrc says.
+    """Returns the figure that `draw` makes as format -> content of a file.
 
-    The same figure gives the same bytes: files carry no metadata. The colours of a PNG are cut to
-    a palette.
-
-    Args:
-        draw: makes the figure.
-        formats: of `FORMATS`.
-
-    Returns:
-        format -> content of the file.
+    The report's style is used, whatever the user's matplotlibrc says. The same figure gives the
+    same bytes: files carry no metadata. The colours of a PNG are cut to a palette.
     """
     style = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
     found = {}

@@ -31,7 +31,7 @@ def why_not(*sides: Sequence[float]) -> str:
     >>> why_not([0.1, 0.2, 0.4]), why_not([0.1, 0.1, 0.1]), why_not([0.1, 0.2], [0.3])
     ('', 'all replicates equal: no spread to judge by', 'fewer than 3 replicates')
     """
-    varying = [side for side in sides if intervals.has_spread(side)]
+    varying = [side for side in sides if len(side) and intervals.has_spread(side)]
     if max(map(len, varying), default=0) >= LEAST:
         return ""
     return FEW if varying or max(map(len, sides)) < 2 else EQUAL

@@ -161,6 +161,7 @@ class RunConfig:
     stop_at_holdout_accuracy: float = _added(0.0)
 
     def __post_init__(self) -> None:
+        checks.check_type(Algorithm, algorithm=self.algorithm)
         source = datasets.get(self.dataset)
         if architectures.get(self.architecture).input_shape not in (None, source.shape):
             raise ArgumentError(
@@ -221,11 +222,17 @@ class RunConfig:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The configuration as JSON has it; `algorithm` carries its name beside its options."""
-    fields = dataclasses.asdict(config)
-    fields["algorithm"] = {"name": config.algorithm.name, **fields["algorithm"]}
-    if not config.evaluation.bit_error_formats:  # directories of runs from before bit errors stay
-        del fields["evaluation"]["bit_error_formats"], fields["evaluation"]["bit_error_rates"]
+    """Returns the configuration as JSON values; `algorithm` carries its name with its options.
+
+    Fields that older records lack are left out while they are at their defaults, so that an equal
+    configuration has equal JSON.
+    """
+    fields = _known_to_older_records(config)
+    fields["algorithm"] = {
+        "name": config.algorithm.name,
+        **_known_to_older_records(config.algorithm),
+    }
+    fields["evaluation"] = _known_to_older_records(config.evaluation)
     return json.loads(json.dumps(fields))
 
 

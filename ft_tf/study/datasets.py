@@ -98,6 +98,7 @@ def register_file(path: str | os.PathLike, *, name: str | None = None) -> DataSo
     Raises:
         DataError, ArgumentError: the file or its arrays cannot be used.
     """
+    checks.check_path(data=path)
     path = Path(path).absolute()
     name = name or re.sub(r"[^A-Za-z0-9_.]", "_", path.stem)
     loader = functools.partial(_from_file, path, name)

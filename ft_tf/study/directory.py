@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def claimed(directory: Path) -> Iterator[None]:
             "same command goes on from here"
         ) from None
     finally:
-        lock.close()
+        with contextlib.suppress(OSError):  # on a full disk, closing fails as the writing did
+            lock.close()
 
 
 def bind(directory: Path, identity: dict[str, Any]) -> None:
@@ -142,6 +144,23 @@ def read_history(directory: Path, *, epochs: int) -> History:
         raise RunError(f"{path} has {len(rows)} rows, but {epochs} epochs are done")
     columns = zip(*rows[:epochs], strict=True)
     return {name: [float(v) for v in column] for name, column in zip(header, columns, strict=True)}
+
+
+def delete_strays(directory: Path, *, latest: str | None) -> None:
+    """Deletes what killed processes left of checkpoints that they did not finish.
+
+    Args:
+        directory: of the run.
+        latest: path of the checkpoint that is kept, as TensorFlow names it; None if there is none.
+    """
+    place = directory / CHECKPOINTS
+    for path in [*place.glob("checkpoint.tmp*"), *place.glob("ckpt-*")]:
+        if latest is not None and path.name.startswith(f"{Path(latest).name}."):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def note_epoch_started(directory: Path, epoch: int) -> None:

@@ -299,6 +299,7 @@ def _train(
     model = distributed.prepared(config, strategy)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
+    runs.delete_strays(directory, latest=manager.latest_checkpoint)
     done = int(epochs)
     distributed.check_agreement(strategy, done)
     history = runs.read_history(directory, epochs=done)

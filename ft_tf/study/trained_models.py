@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf import data, metrics, models, records
+from ft_tf import checks, data, metrics, models, records
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, DataError, ModelError, RunError
 from ft_tf.study import config as configs
@@ -45,6 +45,8 @@ def check_finished(directory: Path) -> records.Run:
         ArgumentError: there is no record.
         RunError: it cannot be read, or is no finished training's.
     """
+    checks.check_path(run=directory)
+    directory = Path(directory)
     where = f"run={str(directory)!r}"
     if not (directory / records.FILE_NAME).is_file():
         if (directory / runs.CONFIG).is_file():
@@ -82,6 +84,7 @@ def load_run(
         ModelError: the model file is damaged.
     """
     record = check_finished(directory)
+    directory = Path(directory)
     name, where = record.config["dataset"], f"run={str(directory)!r}"
     if data_file is not None:
         datasets.register_file(data_file, name=name)

@@ -7,14 +7,17 @@ from a checkpoint of weights and optimizer sees the same batches. Under a tf.dis
 batches are the same too, and every replica gets a part of each (see `replicas`).
 """
 
+import contextlib
+import inspect
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras2_model, tf
-from ft_tf.errors import ArgumentError
-from ft_tf.models import ending_of, output_shape_of
+from ft_tf.errors import ArgumentError, FtTfError
+from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
 from ft_tf.training.fixed import Fixed
 
@@ -53,6 +56,22 @@ def _from_logit(metric: Any) -> Any:
     return metric
 
 
+def _check_labelled(name: str, x: Any, y: Any) -> None:
+    """Raises ArgumentError for an input without labels: Keras would leave the loss out."""
+    if hasattr(x, "element_spec"):
+        labelled = isinstance(x.element_spec, tuple) and len(x.element_spec) > 1
+    else:  # what the others give is seen step by step
+        labelled = isinstance(x, keras.utils.Sequence) or inspect.isgenerator(x)
+    if y is None and not labelled:
+        raise ArgumentError(f"{name}={type(x).__name__} has no labels: give (x, y)")
+
+
+def _steps_are_unknown(x: Any) -> bool:
+    if isinstance(x, tf.data.Dataset):
+        return int(x.cardinality()) == tf.data.UNKNOWN_CARDINALITY
+    return inspect.isgenerator(x)
+
+
 class ResidentModel(keras.Model):
     """A Keras model that trains another one by its own step, on data kept in memory.
 
@@ -60,7 +79,8 @@ class ResidentModel(keras.Model):
     `fit` is Keras's own.
 
     Attributes:
-        model: the model that is trained; evaluation, prediction and saving use it.
+        model: the model that is trained; evaluation, prediction and saving (also by
+            ModelCheckpoint) are those of this model.
         seed: fixes data order, augmentation, input noise and attacks.
     """
 
@@ -161,35 +181,87 @@ class ResidentModel(keras.Model):
         """As Keras's `fit`; arrays x and y stay in memory and are drawn batch by batch.
 
         Raises:
-            ArgumentError: arrays of different lengths, a batch larger than the data, or a Keras
-                argument that has no effect on resident data.
+            ArgumentError: arrays of different lengths, a batch larger than the data, no labels, or
+                a Keras argument that has no effect on resident data.
         """
+        self.check_compiled()
+        checks.check_positive_integer(epochs=epochs)
+        _check_labelled("x", x, y)
+        validation = kwargs.get("validation_data")
+        if validation is not None:
+            parts = tuple(validation) if isinstance(validation, tuple | list) else (validation,)
+            self._check_evaluated("validation_data", *(*parts, None)[:2])
+            validation = parts[0]
         if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
             if len(getattr(x, "element_spec", ())) > 2 or kwargs.get("sample_weight") is not None:
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+            if isinstance(x, tf.data.Dataset):
+                self.check_dataset(x)
             self._examples = self._arrays = None
             self.train_function = None
-            return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
+            with self._keras_loop(x, validation):
+                return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
         for name in ("sample_weight", "class_weight", "validation_split", "steps_per_epoch"):
             value = kwargs.pop(name, None)
             if value is not None and not (np.isscalar(value) and value == 0):
                 raise ArgumentError(f"{name} cannot be used with arrays in {type(self).__name__}")
         kwargs.pop("shuffle", None)
         batch_size = 32 if batch_size is None else batch_size
-        checks.check_positive_integer(batch_size=batch_size, epochs=epochs)
-        if len(x) != len(y):
-            raise ArgumentError(f"len(y)={len(y)} must equal len(x)={len(x)}")
-        if batch_size > len(x):
-            raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
+        checks.check_positive_integer(batch_size=batch_size)
         if not self._holds(x, y):
+            self._check_lengths("y", x, y)
             self.check_arrays(x, y)
             self._keep(x, y)
+        if batch_size > len(x):
+            raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
         first_step = int(self.optimizer.iterations.numpy())
         batches, steps = self.index_batches(len(x), batch_size, first_step)
         batches = batches.with_options(_without_autotuning())
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
-        return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
+        with self._keras_loop(validation):
+            return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's `evaluate`; an input without labels is refused.
+
+        Raises:
+            ArgumentError: there are no labels, or the model does not take the arrays.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked it
+            self._check_evaluated("x", x, y)
+        with self._keras_loop(x):
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's `predict`."""
+        with self._keras_loop(x):
+            return super().predict(x, *args, **kwargs)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves `model`, without the trainer: as `model.save`."""
+        self.model.save(filepath, *args, **kwargs)
+
+    def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the weights of `model`: as `model.save_weights`."""
+        self.model.save_weights(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        """Loads what `save_weights` has saved."""
+        return self.model.load_weights(filepath, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Not available: a file with a trainer in it could not be read.
+
+        Raises:
+            ArgumentError: always.
+        """
+        raise ArgumentError(f"model={self.name} is a trainer: save its model, by model.save(path)")
+
+    def check_compiled(self) -> None:
+        """Raises ArgumentError unless `compile` was called."""
+        if not self._is_compiled:
+            raise ArgumentError(f"optimizer=None: {type(self).__name__} needs compile first")
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
         """Rejects arrays that `fit` cannot train on; subclasses add their own checks.
@@ -197,6 +269,64 @@ class ResidentModel(keras.Model):
         Raises:
             ArgumentError: the arrays cannot be used.
         """
+        if self.model.built:
+            check_input_shape(self.model, x)
+        self.check_labels(y)
+
+    def check_labels(self, y: np.ndarray) -> None:
+        """Rejects labels that cannot be trained on or evaluated; subclasses say which.
+
+        Raises:
+            ArgumentError: the labels cannot be used.
+        """
+
+    def check_dataset(self, dataset: tf.data.Dataset) -> None:
+        """Rejects a tf.data input, as far as the shapes of its elements tell.
+
+        Raises:
+            ArgumentError: the model does not take them.
+        """
+        if self.model.built:
+            check_input_shape(self.model, dataset.element_spec[0])
+
+    def _check_evaluated(self, name: str, x: Any, y: Any) -> None:
+        _check_labelled(name, x, y)
+        if isinstance(x, tf.data.Dataset):
+            self.check_dataset(x)
+        elif isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            self._check_lengths(name, x, y)
+            if self.model.built:
+                check_input_shape(self.model, x, name=name)
+            self.check_labels(y)
+
+    def _check_lengths(self, name: str, x: np.ndarray, y: np.ndarray) -> None:
+        if np.ndim(x) < 1 or np.ndim(y) < 1 or len(x) != len(y) or not len(x):
+            raise ArgumentError(
+                f"{name}: x.shape={x.shape} and y.shape={y.shape} must have one length, at least 1"
+            )
+
+    @contextlib.contextmanager
+    def _keras_loop(self, *inputs: Any) -> Iterator[None]:
+        """Within the block Keras's loops run on these inputs, with errors of ft_tf as they are.
+
+        An input of unknown length is taken one step at a time: Keras asks for it.
+        """
+        steps = self._steps_per_execution
+        before = 1 if steps is None else int(steps)
+        changed = before > 1 and any(map(_steps_are_unknown, inputs))
+        if changed:
+            steps.assign(1)
+            self.train_function = self.test_function = self.predict_function = None
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error.__context__, FtTfError):  # AutoGraph has put a traceback around it
+                raise error.__context__ from None
+            raise
+        finally:
+            if changed:
+                steps.assign(before)
+                self.train_function = self.test_function = self.predict_function = None
 
     def _holds(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
@@ -217,10 +347,19 @@ class ResidentModel(keras.Model):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             if sample_weight is not None:
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+            _check_labelled("x", x, y)
         else:
             x, y = (tf.gather(part, data) for part in self._examples)
-        # Read now: the variable itself would be read at each use, even after the update.
-        step = tf.cast(self.optimizer.iterations.read_value(), tf.int64)
-        logits = self.gradient_step(x, y, step)
+        # At the end of an input of unknown length there is no batch, and must be no step.
+        with tf.control_dependencies(tf.nest.flatten((x, y))):
+            # Read now: the variable itself would be read at each use, even after the update.
+            step = tf.cast(self.optimizer.iterations.read_value(), tf.int64)
+            logits = self.gradient_step(x, y, step)
         self.compiled_metrics.update_state(y, logits)
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """As Keras's; a batch without labels is refused."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        _check_labelled("x", x, y)
+        return super().test_step(data)

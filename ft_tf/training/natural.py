@@ -60,15 +60,13 @@ class SupervisedModel(ResidentModel):
         loss = resolve_loss(CrossEntropy() if loss is None else loss, self.model)
         super().compile(optimizer, loss, **kwargs)
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `ResidentModel.fit`; rejects labels that the loss cannot take before training."""
-        if isinstance(x, tf.data.Dataset):
-            check_label_spec(self.loss, self.model, x)
-        return super().fit(x, *args, **kwargs)
+    def check_dataset(self, dataset: tf.data.Dataset) -> None:
+        """Rejects labels that the loss cannot take, before training."""
+        super().check_dataset(dataset)
+        check_label_spec(self.loss, self.model, dataset)
 
-    def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
+    def check_labels(self, y: np.ndarray) -> None:
         """Rejects labels that the loss has no output for."""
-        super().check_arrays(x, y)
         check_labels_of(self.loss, self.model, y)
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:

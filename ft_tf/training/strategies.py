@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 from typing import Any
 
 from ft_tf import checks
 from ft_tf._compat import tf
 from ft_tf.errors import ArgumentError
+from ft_tf.untrusted import parse_json
 
 NAMES = ("none", "mirrored", "multi_worker")
 
@@ -46,7 +46,7 @@ def peers(tf_config: str | None) -> Peers:
             f"different index each: {_EXAMPLE}"
         )
     try:
-        fields = json.loads(tf_config)
+        fields = parse_json(tf_config.encode())
         cluster, task = fields["cluster"], fields["task"]
         kind, index = task["type"], task["index"]
         chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])

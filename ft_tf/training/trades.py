@@ -17,7 +17,6 @@ from ft_tf.attacks.kl import START_NOISE_STDDEV, kl_attack, kl_divergence
 from ft_tf.attacks.precision import float32_pass
 from ft_tf.attacks.validation import (
     check_bounds,
-    check_image_shape,
     check_images,
     check_labels,
     check_logits_model,
@@ -239,13 +238,12 @@ class TradesModel(SupervisedModel):
             ArgumentError: images outside the bounds or not finite, or labels out of range.
             ModelError: the model does not give one row of logits per image.
         """
+        if not self.model.built:
+            self.model(tf.convert_to_tensor(x[:1]), training=False)
+        super().check_arrays(x, y)
         # No bounds: use the range of float32, so that non-finite values are still rejected.
         widest = float(np.finfo(np.float32).max) / 4
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
-        if self.model.built:
-            check_image_shape(self.model, x)
-        else:
-            self.model(tf.convert_to_tensor(x[:1]), training=False)
         check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

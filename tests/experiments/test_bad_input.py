@@ -103,6 +103,7 @@ CASES = {
     "run": ([FAULTS, "--run=nothing_here"], "nothing_here"),
     "no_run": ([ATTACK], "--run"),
     "attack": ([ATTACK, "--run=x", "--attack=cw"], "attack='cw'"),
+    "radius": ([ATTACK, "--run=x", "--epsilon=8/0"], "epsilon=8/0"),
     "benchmark": (["experiments.benchmark", "training"], "benchmark='training'"),
     "contenders": (
         ["experiments.benchmark", "dpsgd", "--contenders=plain,opacus"],

@@ -154,7 +154,9 @@ def test_attacks_join_the_record_and_norms_stay_apart(results, place):
         assert code == 0
         assert (entry.attack, entry.steps, entry.images) == ("pgd", 3, 40)
         assert entry.robust_accuracy <= entry.clean_accuracy
-        assert f"robust accuracy {entry.robust_accuracy:.2%}" in stdout
+        head = stdout.splitlines()[0]
+        assert head.startswith(f"accuracy under pgd, {entry.parameters['distance']} epsilon 0.1, 3")
+        assert f"40 test images: {entry.robust_accuracy:.2%} [" in head
         written = re.search(r"written: (.*)", stdout)[1]
         assert json.loads((place / written).read_text()) == records.to_dict(entry)
     assert "robustness" in json.loads((place / RUN / "record.json").read_text())

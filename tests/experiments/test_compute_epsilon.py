@@ -123,7 +123,7 @@ def test_text_says_it_in_words_and_loads_no_tensorflow():
         "import sys; sys.argv += ['--noise_multiplier=0.5', '--noise_multiplier=5,1.1'];"
         "from experiments import _app, compute_epsilon;"
         "import atexit; atexit.register(lambda: print('tensorflow' in sys.modules));"
-        "_app.run(compute_epsilon.main)"
+        "_app.run(compute_epsilon.main, compute_epsilon.define_flags)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -166,6 +166,7 @@ def test_bad_input_is_one_line_that_names_the_flag():
         "from experiments import compute_epsilon\n"
         "from ft_tf.errors import FtTfError\n"
         "messages = {}\n"
+        "compute_epsilon.define_flags()\n"
         "for case in json.loads(sys.argv[1]):\n"
         "    flags.FLAGS.unparse_flags()\n"
         "    for name in list(flags.FLAGS): flags.FLAGS[name].unparse()\n"

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from absl import flags
 
-from experiments import _app, _flags, train
+from experiments import _app, _flags, attack, train
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms
 from ft_tf.study.config import Evaluation, RunConfig
@@ -70,6 +70,25 @@ def test_flags_that_cannot_be_used_are_named(arguments, message):
     parse(train, *arguments)
     with pytest.raises(ArgumentError, match=message):
         train._config(train._source())
+
+
+def test_radii_may_be_fractions():
+    parse(
+        train, "--algorithm=trades", "--epsilon=8/255", "--step_size=2/255",
+        "--attack_epsilon=4/255", "--learning_rate=1/8",
+    )  # fmt: skip
+    config = train._config(train._source())
+    assert (config.algorithm.epsilon, config.algorithm.step_size) == (8 / 255, 2 / 255)
+    assert (config.evaluation.attack_epsilon, config.learning_rate) == (4 / 255, 0.125)
+    assert FLAGS["epsilon"].serialize() == f"--epsilon={8 / 255!r}"  # --flagfile repeats it
+    parse(attack, "--epsilon=0.3")
+    assert FLAGS.epsilon == 0.3
+
+
+@pytest.mark.parametrize("text", ["8/0", "8/", "8/255/3", "a lot"])
+def test_what_is_no_fraction_is_refused(text):
+    with pytest.raises(flags.IllegalFlagValueError, match="epsilon"):
+        parse(attack, f"--epsilon={text}")
 
 
 def test_every_option_has_its_documentation_and_an_own_algorithm_gets_flags(monkeypatch):

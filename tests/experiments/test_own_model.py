@@ -56,6 +56,9 @@ def used(trained):
         "file_again": [inject, "--flagfile=mine-fashion_mnist-faults-units-stuck_at_0-seed_0.flags",
                        "--output=again.csv"],
         "file_attack": [attack, *mine, "--attack=fgsm", "--images=20"],
+        "auto": [attack, *mine, "--attack=autoattack", "--epsilon=8/255", "--steps=2",
+                 "--queries=20", "--images=20"],
+        "foreign": [attack, *mine, "--attack=pgd", "--queries=20", "--images=20"],
         "colour": [inject, "--model=colour.keras", "--dataset=fashion_mnist"],
         "no_dataset": [inject, "--model=mine.keras"],
         "both": [attack, f"--run={place}", *mine],
@@ -121,6 +124,20 @@ def test_a_model_file_is_tested_like_a_run(used):
     assert json.loads(entry.read_text())["images"] == 20
 
 
+def test_autoattack_tells_its_stages_and_leaves_its_outcome_alone(used):
+    directory, _, results = used
+    code, stdout, stderr = results["auto"]
+    assert code == 0, stderr
+    said = [line for line in stdout.splitlines() if not line.startswith("warning")]
+    assert [line.split(":")[0] for line in said[:4]] == ["APGD-CE", "APGD-T", "FAB-T", "Square"]
+    assert said[4].startswith(
+        "accuracy under autoattack, l_inf epsilon 8/255, 2 steps, 20 queries, on the first 20 "
+    )
+    (entry,) = directory.glob("mine-fashion_mnist-autoattack-*-queries_20-*.json")
+    assert json.loads(entry.read_text())["epsilon"] == 8 / 255
+    assert not list(directory.glob("*.resume.npz"))
+
+
 def test_a_campaign_is_repeated_from_its_flagfile(used):
     directory, _, results = used
     assert results["file_again"][0] == 0, results["file_again"]
@@ -132,6 +149,7 @@ def test_a_campaign_is_repeated_from_its_flagfile(used):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("foreign", "queries=20 is no argument of pgd"),
         ("colour", "takes inputs of shape (32, 32, 3), dataset='fashion_mnist'"),
         ("no_dataset", "--model=mine.keras needs --dataset"),
         ("both", "--model=mine.keras: give one"),

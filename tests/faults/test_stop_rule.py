@@ -9,7 +9,6 @@ from scipy import stats
 from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults import text
 from ft_tf.faults.rows import PILOT, StopRule
 
 layers = keras.layers
@@ -108,8 +107,6 @@ def test_what_was_not_reached_is_said(model, images):
         table = faults.summarize(frame)
         assert table["reached"].tolist() == [True, False, False]
         assert table["method"].str.startswith(name).tolist() == [False, True, True]
-        lines = text.summary_lines(table)
-        assert [("NOT REACHED" in line) for line in lines[:6:2]] == [False, True, True]
 
 
 def test_a_rate_that_never_varies_does_not_wait_for_the_others(model, images):

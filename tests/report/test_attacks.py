@@ -164,7 +164,7 @@ def test_other_norms_and_unattacked_runs_have_none(run):
 
 def test_points_of_the_figure_are_runs_under_one_attack(run):
     records, _ = attacked(run, THREE, [attack(0.3, images=50)], [attack(0.41)])
-    frame = tradeoff.run_frame(study_of(*records))
+    frame = tradeoff.TradeoffRuns().frame(study_of(*records))
     robust = [None if value != value else value for value in frame["robust"]]
     assert robust == [0.375, None, 0.41]
     assert frame["attack_images"].dropna().tolist() == [200, 200]
@@ -186,21 +186,21 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
         "parameters": {"distance": "l_2"},
     }
     record["robustness"].append({**record["robustness"][1], **other_norm})
-    (line,) = tradeoff.run_frame(study_of(record)).to_dict("records")
+    (line,) = tradeoff.TradeoffRuns().frame(study_of(record)).to_dict("records")
     assert line["robust"] == pytest.approx(0.19)  # APGD, a point below PGD
     assert line["attacks"] == "apgd of 100 steps, pgd of 20 steps"
     assert (line["epsilon"], line["private"]) == (4.5, "DP")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1"
     assert line["weights_normalized_auc"] == measures.normalized_auc(typed(record), "weights")
     record["config"]["fitted"] = True
-    (line,) = tradeoff.run_frame(study_of(record)).to_dict("records")
+    (line,) = tradeoff.TradeoffRuns().frame(study_of(record)).to_dict("records")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1, fitted"
     natural = paper_run()
     flipped = paper_run()
     flipped["config"]["augment"] = True
-    (line,) = tradeoff.run_frame(study_of(flipped)).to_dict("records")
+    (line,) = tradeoff.TradeoffRuns().frame(study_of(flipped)).to_dict("records")
     assert line["kind"] == "natural with crops and flips"
-    (line,) = tradeoff.run_frame(study_of(natural)).to_dict("records")
+    (line,) = tradeoff.TradeoffRuns().frame(study_of(natural)).to_dict("records")
     assert line["kind"] == "natural"
     assert line["private"] == tidy.NOT_PRIVATE
     assert line["epsilon"] is None or math.isnan(line["epsilon"])
@@ -208,7 +208,7 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
 
 def test_the_tradeoff_has_a_line_per_run_and_a_table_with_one_per_group(private_study):
     study = study_of(*private_study)
-    runs, groups = tradeoff.run_frame(study), tradeoff.Tradeoff().frame(study)
+    runs, groups = tradeoff.TradeoffRuns().frame(study), tradeoff.Tradeoff().frame(study)
     assert len(runs) == len(private_study)
     assert len(groups) == len(study.trained) == len(private_study) / 3
     assert groups["replicates"].tolist() == [3] * len(groups)

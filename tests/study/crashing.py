@@ -119,10 +119,11 @@ def run(arguments):
     from experiments import _app, _interrupts
 
     sys.argv = arguments
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     _interrupts.end_process()
     module = importlib.import_module(arguments[0])
     try:
-        _app.run(module.main, resumes=True)
+        _app.run(module.main, module.define_flags, resumes=True)
     except SystemExit as error:
         return error.code or 0
     return 0

@@ -60,29 +60,23 @@ def strongest(study: Study, group: Group) -> pd.DataFrame:
     )
 
 
-def run_frame(study: Study) -> pd.DataFrame:
-    """A line per finished run: what the trade-off figure shows.
+class TradeoffRuns(Exhibit):
+    """The trade-off run by run; only as CSV.
 
     `robust` is the accuracy under the strongest of the attacks on the run's group, see `strongest`;
     `epsilon` is the one that the run claims, missing where there is no finite one.
     """
-    attacked = pd.concat([strongest(study, group) for group in study.trained] or [pd.DataFrame()])
-    runs = study.finished_runs
-    if not len(runs):
-        return pd.DataFrame(columns=["dataset", "weights_normalized_auc"])
-    found = runs.merge(attacked, on="record", how="left")
-    columns = ["data", "dataset", "architecture", "kind", "run", "seed", *_FIGURES, "attacks",
-               "attack_epsilon", "attack_images", "private", "record"]  # fmt: skip
-    return found.reindex(columns=columns)
-
-
-class TradeoffRuns(Exhibit):
-    """The trade-off run by run; only as CSV."""
 
     name = "tradeoff_runs"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return run_frame(study)
+        attacked = [strongest(study, group) for group in study.trained]
+        columns = ["data", "dataset", "architecture", "kind", "run", "seed", *_FIGURES, "attacks",
+                   "attack_epsilon", "attack_images", "private", "record"]  # fmt: skip
+        if not attacked:
+            return pd.DataFrame(columns=columns)
+        found = study.finished_runs.merge(pd.concat(attacked), on="record", how="left")
+        return found.reindex(columns=columns)
 
 
 class Tradeoff(Exhibit):

@@ -109,11 +109,10 @@ def sweep(
         executor: where workers come from.
         trials: how many trials, or their numbers.
         data_dir: where the run's data set is.
-        half_width: as in `faults.sweep`: rows are looked at in the order of the trials whenever
-            they came, so each rate ends at the trial where one process would have ended it.
-            Trials beyond that were for nothing.
-        method: of that rule, as in `faults.sweep`.
-        level: coverage of the intervals that the stop rule looks at.
+        half_width: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
+            that each rate ends where it would have in one process; later trials are discarded.
+        method: of that rule.
+        level: coverage of its intervals.
         progress: called with every row, in order.
         note: called with a line for the user, such as on a lost worker.
 
@@ -121,7 +120,7 @@ def sweep(
         The table of `faults.sweep`, `attrs` included.
 
     Raises:
-        RunError: the run cannot be loaded, or its trials killed each worker that began them.
+        RunError: the run cannot be loaded, or its trials killed their workers.
         FtTfError: as `faults.sweep`.
     """
     numbers = trial_numbers(trials)

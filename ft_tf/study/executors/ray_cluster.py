@@ -2,21 +2,19 @@
 
 import contextlib
 import dataclasses
-import fcntl
-import hashlib
 import os
 import platform
+import secrets
 import signal
-import tempfile
 import threading
 import time
 from concurrent import futures
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 import ft_tf
-from ft_tf import checks
+from ft_tf import checks, records
 from ft_tf._compat import package_versions, set_threads
 from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study.executors.tasks import Pool, Task, perform
@@ -30,7 +28,7 @@ def require_ray() -> ModuleType:
     """Returns the module ray.
 
     Raises:
-        StackError: it is not installed, or cannot be imported.
+        StackError: it cannot be imported.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -94,21 +92,17 @@ class RayCluster:
         address = self.address or os.environ.get("RAY_ADDRESS")
         options: dict[str, Any] = {"address": address}
         if not address:
-            processors = len(os.sched_getaffinity(0))
-            options = {
-                "address": "local",
-                "num_cpus": max(processors, self.threads * (self.workers or 1)),
-                "object_store_memory": _STORE_BYTES,
-                "include_dashboard": False,
-            }
+            processors = max(len(os.sched_getaffinity(0)), self.threads * (self.workers or 1))
+            options = {"address": "local", "num_cpus": processors, "include_dashboard": False}
+            options["object_store_memory"] = _STORE_BYTES
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, log_to_driver=False, logging_level="error")
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, handler)  # Ray has put in its own
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().splitlines()[0]
             raise StackError(f"ray_address={address!r} cannot be used: {reason}") from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has put in its own
 
 
 class _RayPool:
@@ -125,8 +119,7 @@ class _RayPool:
             )
         self.size = cluster.workers or fitting
         self._ray, self._disconnects = ray, disconnects
-        self._witness = witness(place)
-        self._conditions = Conditions(cluster.threads, Path(self._witness.name))
+        self._conditions = Conditions(cluster.threads, place)
         self._shares = ray.remote(_Shares).options(num_cpus=0, max_restarts=-1).remote()
         # Ray's own retries would not wait for the lock of the lost worker, nor be counted.
         self._run = ray.remote(_run).options(
@@ -162,7 +155,6 @@ class _RayPool:
         for reference in self._tasks.values():
             self._cancel(reference)
         self._ray.kill(self._shares)
-        self._witness.close()
         if self._disconnects:
             self._ray.shutdown()
 
@@ -192,39 +184,22 @@ def _run(conditions: "Conditions", shares: Any, number: int, task: Task, *, agai
     return perform(task, report, again=again)
 
 
-def witness(place: Path) -> IO[bytes]:
-    """Opens `place` if it is a file, otherwise a file in that directory, which goes when closed.
-
-    Raises:
-        RunError: the directory cannot be written.
-    """
-    place = place.absolute()
-    if place.is_file():
-        return open(place, "rb")
-    for left in place.glob(".witness-*"):
-        with contextlib.suppress(OSError), open(left, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-            left.unlink()
-    try:
-        opened = tempfile.NamedTemporaryFile(prefix=".witness-", dir=place)  # noqa: SIM115
-        os.chmod(opened.name, 0o644)
-        fcntl.flock(opened, fcntl.LOCK_EX)
-    except OSError as error:
-        raise RunError(f"output_dir={str(place)!r} cannot be written ({error.strerror})") from None
-    return opened
-
-
 class Conditions:
     """What must hold in a worker: it sees the same file and has the same packages.
 
     Args:
         threads: of one TensorFlow operation.
-        file: that the worker must see as this process does.
+        place: the file, or a directory, in which a file .witness is put to be seen.
     """
 
-    def __init__(self, threads: int, file: Path) -> None:
-        self._threads, self._file, self._digest = threads, file, _digest(file)
-        self._versions = versions()
+    def __init__(self, threads: int, place: Path) -> None:
+        self._threads, self._versions = threads, versions()
+        self._file = place.absolute()
+        if place.is_dir():
+            self._file /= ".witness"
+            if not self._file.exists():
+                records.write_text(self._file, secrets.token_hex(8))
+        self._content = self._file.read_bytes()
 
     def check(self) -> None:
         """Checks a worker, and sets its threads.
@@ -234,12 +209,11 @@ class Conditions:
             StackError: packages have other versions; the message has all.
         """
         deadline = time.monotonic() + _VISIBLE_SECONDS
-        while _digest(self._file) != self._digest:
+        while not self._is_seen():
             if time.monotonic() > deadline:
                 raise RunError(
                     f"output_dir={str(self._file.parent)!r} is not there, or is another one, on "
-                    f"the worker {platform.node()}: runs must lie on a file system that all nodes "
-                    "share"
+                    f"{platform.node()}: runs must be on a file system that all nodes share"
                 )
             time.sleep(0.2)
         here = versions()
@@ -255,11 +229,10 @@ class Conditions:
             )
         set_threads(self._threads)
 
-
-def _digest(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return ""
+    def _is_seen(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._file.read_bytes() == self._content
+        return False
 
 
 def versions() -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
 from ft_tf.privacy import check_engine, noise_multiplier_for, steps_per_pass
+from ft_tf.privacy.phases import check_noise_multiplier
 from ft_tf.training.compiled_loss import check_label_spec
 from ft_tf.training.dpsgd.batches import Layout
 
@@ -40,7 +41,7 @@ class Settings:
         checks.check_positive(l2_norm_clip=self.l2_norm_clip)
         checks.check_non_negative(weight_decay=self.weight_decay)
         if self.noise_multiplier is not None:
-            checks.check_non_negative(noise_multiplier=self.noise_multiplier)
+            check_noise_multiplier(self.noise_multiplier)
         if self.target_epsilon is not None:
             checks.check_positive(target_epsilon=self.target_epsilon)
         if self.delta is not None:

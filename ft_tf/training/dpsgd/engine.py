@@ -103,13 +103,16 @@ class DPSGDEngine(ResidentModel):
             self.optimizer.build(self.model.trainable_variables)
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Rejects labels that the loss has no output for, and models that do not suit the data."""
+        """Rejects arrays that the model cannot be trained on, such as models that mix examples."""
         super().check_arrays(x, y)
-        check_labels_of(self.loss, self.model, y)
         self._check_first_batch(x, y)
         if not self.compiled_metrics.built:
             # Variables that are created in a first trace cost a second one.
             self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
+
+    def check_labels(self, y: np.ndarray) -> None:
+        """Rejects labels that the loss has no output for."""
+        check_labels_of(self.loss, self.model, y)
 
     def _check_first_batch(self, x: Any, y: Any) -> bool:
         """Checks the model on a few examples before training, once after `compile`.

@@ -43,7 +43,9 @@ class Secret:
         """Returns the secret of `noise_seed`, or a new one from the operating system's entropy."""
         if noise_seed is None:
             return cls(int.from_bytes(os.urandom(_SECRET_BYTES), "little"), False)
-        checks.check_non_negative_integer(noise_seed=noise_seed)
+        is_long = type(noise_seed) is int and 0 < noise_seed >> 63 < 2**65
+        if not is_long:
+            checks.check_non_negative_integer(noise_seed=noise_seed)  # longer than a count may be
         return cls(int(noise_seed), True)
 
     def noise_generator(self, step: int) -> np.random.Generator:

@@ -220,6 +220,7 @@ its batches allow |
             ModelError: examples are mixed, gradients would be wrong, or layers were frozen or
                 unfrozen since `compile`.
         """
+        self.check_compiled()
         self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
