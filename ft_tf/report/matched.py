@@ -8,8 +8,7 @@ p-values are left out where the replicates allow none, see `ft_tf.report.replica
 import dataclasses
 import statistics
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from scipy import stats
 
@@ -29,10 +28,6 @@ from ft_tf.report.groups import Group
 from ft_tf.report.replicates import FEW, LEAST, LEVEL, why_not
 from ft_tf.report.tidy import Study, finished
 
-Measure = Callable[[Run], float | None]
-T = TypeVar("T")
-_EQUAL = 0.01
-_ROUNDING = 1e-9
 NATURAL_TABLES = {"table_4": "table_4", "table_5": "table_5", "table_6": "table_4"}
 """Table of robust runs -> table with the natural runs that they are compared to."""
 
@@ -78,41 +73,6 @@ def paired(pairs: Sequence[tuple[float, float]], *, unit: str = "training seed")
     found = intervals.mean(differences, level=LEVEL, unit=unit)
     p_value = float(stats.ttest_1samp(differences, 0.0).pvalue)
     return Comparison(*means, difference, found.low, found.high, p_value, counts, method)
-
-
-def by_seed(first: Group, second: Group, measure: Callable[[Run], T | None]) -> list[tuple[T, T]]:
-    """Returns (first, second) of a measure for each training seed that both groups have run."""
-    others = {record.config["seed"]: measure(record) for record in second.finished}
-    pairs = []
-    for record in first.finished:
-        value, other = measure(record), others.get(record.config["seed"])
-        if value is not None and other is not None:
-            pairs.append((value, other))
-    return pairs
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: the i-th smallest of m times m - i + 1, made monotone, at most 1.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for place, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
-
-
-def are_equal(first: float, second: float) -> bool:
-    """Whether two test accuracies differ by at most a point, which comparisons call equal.
-
-    >>> are_equal(0.6997, 0.7097), are_equal(0.6996, 0.7097)  # floats: 0.6997 + 0.01 < 0.7097
-    (True, False)
-    """
-    return abs(first - second) <= _EQUAL + _ROUNDING
 
 
 def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:

@@ -1,10 +1,13 @@
 """Effects over networks: closed forms, a published example, and coverage by simulation."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from ft_tf import intervals
@@ -188,6 +191,20 @@ def test_holm_leaves_claims_without_a_p_value_out():
     found = intervals.holm([0.01, math.nan, 0.04, 0.03, 0.5])
     assert found[0] == pytest.approx(0.04) and math.isnan(found[1])
     assert found[2:] == pytest.approx([0.09, 0.09, 0.5])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_closed_testing_with_bonferroni(p_values):
+    """Adjusted p of i: the largest Bonferroni p of any set of hypotheses that contains i."""
+    places = range(len(p_values))
+    for i in places:
+        worst = max(
+            min(1.0, len(chosen) * min(p_values[j] for j in chosen))
+            for size in range(1, len(p_values) + 1)
+            for chosen in itertools.combinations(places, size)
+            if i in chosen
+        )
+        assert intervals.holm(p_values)[i] == pytest.approx(worst)
 
 
 def draw(generator, shape, heavy):

@@ -99,6 +99,15 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     assert len(study.findings) == 4
 
 
+def test_other_measures_and_remedies_are_those_of_effects(study):
+    rows = claims.OtherMeasures().table(study).rows
+    frame = effects.other_measures(study.records)
+    assert [row.cells[2] for row in rows] == [f"{value:+.1f}" for value in frame["estimate"]]
+    with_dropout = claims.Remedies().table(study).rows[0]
+    first = effects.remedies(study.records).iloc[0]
+    assert with_dropout.cells[2:4] == (f"{first.lost:.2f}", f"{first.lost_without:.2f}")
+
+
 def test_rows_by_data_set_add_up(study):
     frame = agreement.AgreementByData().frame(study).set_index("dataset")
     words = ["replicated", "not replicated", "not attempted"]

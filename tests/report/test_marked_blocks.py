@@ -48,7 +48,7 @@ def test_rows_that_did_not_run_are_counted(study):
 
 def test_other_sections_have_tables_too(private_study):
     found = study_of(*private_study)
-    for name in ("membership", "equal_accuracy", "layers_fmnist_dnn"):
+    for name in ("membership", "layers_fmnist_dnn"):
         assert marked_blocks.block(name, found, base="r").startswith("| ")
 
 

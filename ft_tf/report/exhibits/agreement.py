@@ -1,5 +1,8 @@
 """Agreement with the rows of the paper's tables, row by row and by data set."""
 
+import csv
+import importlib.resources
+
 import pandas as pd
 
 from ft_tf.report import display_names, effects, paper
@@ -39,16 +42,33 @@ class Agreement(Exhibit):
         Column("variants", "variants", "", count, 3),
         Column("word", "", format=text, is_word=True),
     )  # fmt: skip
-    details = ()
+    details = (Column("cause", "known cause", format=text),)
 
     def frame(self, study: Study) -> pd.DataFrame:
         frame = study.agreement
-        labels = [f"{_table(row)}: {paper.row(row).label}" for row in frame["row"]]
-        return frame.assign(label=labels)
+        rows = [paper.row(row) for row in frame["row"]]
+        missed = frame["word"] == NOT_REPLICATED
+        causes = [
+            known_cause(row) if is_missed else ""
+            for row, is_missed in zip(rows, missed, strict=True)
+        ]
+        return frame.assign(
+            label=[f"{paper.EXHIBITS[row.exhibit].title}: {row.label}" for row in rows],
+            cause=causes,
+        )
 
 
-def _table(row: str) -> str:
-    return paper.EXHIBITS[row.split("/")[0]].title
+def known_cause(row: paper.PaperRow) -> str:
+    """Returns what is known of the cause of a disagreement in a row, from known_causes.csv.
+
+    >>> known_cause(paper.row("table_3/circles_mlp/natural")).split(",")[0]
+    "the paper's is a single run on 30 training and 70 test points"
+    """
+    source = importlib.resources.files("ft_tf.report") / "known_causes.csv"
+    for line in csv.DictReader(source.read_text(encoding="utf-8").splitlines()):
+        if line["exhibit"] in ("", row.exhibit) and line["algorithm"] in ("", row.algorithm):
+            return line["cause"]
+    return "not known"
 
 
 class AgreementByData(Exhibit):

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
-from ft_tf.report import effects, effects_figure
+from ft_tf.report import display_names, effects, effects_figure
 from ft_tf.report.effects import Claim
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, number_2
@@ -35,6 +35,14 @@ def _effect(estimate: float, low: float, high: float, id: str) -> str:
 
 def _interval(low: float, high: float) -> str:
     return NOTHING if is_missing(low) else f"[{low:+.2f}, {high:+.2f}]"
+
+
+def _points(value: float) -> str:
+    return NOTHING if is_missing(value) else f"{value:.2f}"
+
+
+def _training(network: str, algorithm: str, seed: int) -> str:
+    return f"{display_names.algorithm(algorithm)}, {display_names.network(network)}, seed {seed}"
 
 
 class Claims(Exhibit):
@@ -89,6 +97,52 @@ class ClaimRows(Exhibit):
         return frame.assign(records=frame["records"].map(" ".join))
 
 
+class OtherMeasures(Exhibit):
+    """Other measures of fault tolerance under the same rule, without words."""
+
+    name, order, is_long = "other_measures", 69, False
+    title = "Other measures of fault tolerance at equal accuracy"
+    columns = (
+        Column("algorithm", "minus natural, stopped", "", display_names.algorithm, is_text=True),
+        Column("measure", "measure", format=text),
+        Column("estimate", "points", "difference", "{:+.1f}".format),
+        Column(("low", "high"), "95%", "difference", _interval),
+        Column(("low_networks", "high_networks"), "networks like these", "", _interval, 1),
+        Column("networks", "networks", format=count),
+        Column("trainings", "n", format=count),
+    )
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        return effects.other_measures(study.records)
+
+
+class Remedies(Exhibit):
+    """What raises fault tolerance: a training with a remedy, and the same seed without."""
+
+    name, order, is_long = "remedies", 71, False
+    title = "What raises fault tolerance: points lost with a remedy and without"
+    columns = (
+        Column(("network", "algorithm", "seed"), "training", "", _training, is_text=True),
+        Column("remedy", "remedy", format=text),
+        *(
+            Column(f"lost{rate}{part}", header, f"lost at {group} weights", _points)
+            for rate, group in (("", "10%"), ("_50", "50%"))
+            for part, header in (("", "with"), ("_without", "without"))
+        ),
+        *(
+            Column(f"{name}{part}", header, group, _points, 1)
+            for name, group in (("normalized_area", "normalized"), ("test", "test"))
+            for part, header in (("", "with"), ("_without", "without"))
+        ),
+    )
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        frame = effects.remedies(study.records)
+        return frame.assign(records=frame["record"] + " " + frame["record_without"])
+
+
 class Findings(Exhibit):
     """Four sentences, and the figure of three panels."""
 
@@ -109,5 +163,5 @@ def draw_answer(study: Study) -> Figure:
     return effects_figure.draw_answer(claims, study.models, study.noise_walk)
 
 
-for _exhibit in (Claims(), ClaimRows(), Findings()):
+for _exhibit in (Claims(), ClaimRows(), OtherMeasures(), Remedies(), Findings()):
     register(_exhibit)

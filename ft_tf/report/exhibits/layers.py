@@ -169,7 +169,9 @@ def _draw_bars(axes: Axes, frame: pd.DataFrame, looks: dict[str, Look]) -> None:
         name: f"{share:.0f}" if share >= 1 else f"{share:.1g}" for name, share in shares.items()
     }
     axes.set_xticks(
-        np.arange(len(names)), [f"{name}\n{rounded[name]}%" for name in names], fontsize=8
+        np.arange(len(names)),
+        [f"{name}\n{rounded[name]}%".replace("whole model", "all") for name in names],
+        fontsize=8,
     )
     axes.grid(visible=False, axis="x")
     axes.set_ylim(bottom=0)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from ft_tf import intervals
 from ft_tf.report import display_names, paper
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
-from ft_tf.report.matched import holm, paired, unpaired
+from ft_tf.report.matched import paired, unpaired
 from ft_tf.report.replicates import FEW, LEAST
 from ft_tf.report.table import number_2, points, text
 from ft_tf.report.tidy import Study
@@ -67,7 +68,7 @@ class Orderings(Exhibit):
                         if _fits(smaller, larger):
                             lines.append(_tested(low, high, smaller, larger))
         tested = [line for line in lines if line["p_value"] is not None]
-        adjusted = holm([line["p_value"] for line in tested])
+        adjusted = intervals.holm([line["p_value"] for line in tested])
         for line, p in zip(tested, adjusted, strict=True):
             line["p_holm"] = p
             if p <= LEVEL:
