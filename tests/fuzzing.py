@@ -100,6 +100,7 @@ NOT_CALLED = {
         "report.fill_readme",
         "report.render_latex",
         "report.render_terminal",
+        "report.render_answer",
     ),
 }
 

@@ -233,7 +233,8 @@ def test_the_report_shows_the_study_and_the_registered_exhibit(study):
     directory, _, found = study
     written = {path.relative_to(directory).as_posix() for path in report.build(directory)}
     assert {"tables/pulls.csv", "figures/pulls.png", "report.html"} <= written
-    page = (directory / "report.md").read_text()
+    assert "[Pull and deviation](tables/pulls.md)" in (directory / "report.md").read_text()
+    page = (directory / "tables" / "pulls.md").read_text()
     assert "Pull and deviation" in page and "The pull makes kernels small." in page
     assert "shrinking, pull 0.001; tiny_net; 20 epochs" in page
     frame = pd.read_csv(directory / "tables" / "pulls.csv").set_index("record")

@@ -7,9 +7,6 @@ from ft_tf.checks import check_columns, check_probability
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.rows import PILOT, interval_of, is_certain
 
-FRAME = ("target", "rate", "trial", "seed", "faults", "accuracy")
-"""Columns that every campaign's table has."""
-
 
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, *, level: float = 0.95
@@ -40,8 +37,8 @@ def paired_difference(
     (0.1, 0.1)
     """
     check_probability(level=level)
-    check_columns(FRAME, first=first, second=second)
     keys = ["target", "rate", "trial", "seed"]
+    check_columns((*keys, "faults", "accuracy"), first=first, second=second)
     both = first.merge(second, on=keys, suffixes=("", "_second"), sort=True)
     if both.empty:
         raise ArgumentError("the campaigns have no trial in common: give the same target and seed")

@@ -24,7 +24,6 @@ from ft_tf.checks import (
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
-from ft_tf.faults.pairs import FRAME
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
 from ft_tf.faults.sites import Select
@@ -61,7 +60,7 @@ def summarize(
         ArgumentError: the frame is empty or an argument is out of range.
     """
     check_probability(level=level)
-    check_columns(FRAME, frame=frame)
+    check_columns(("target", "rate", "trial", "faults", "accuracy"), frame=frame)
     if half_width is not None:
         check_positive(half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
@@ -100,7 +99,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     Of a campaign that a stop rule has ended rate by rate, the trials that all rates have; the one
     at rate 0 stands for all.
     """
-    check_columns(FRAME, frame=frame)
+    check_columns(("target", "rate", "trial", "accuracy"), frame=frame)
     if frame["target"].nunique() != 1:
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
     table = frame.pivot(index="trial", columns="rate", values="accuracy").sort_index()

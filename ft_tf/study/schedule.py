@@ -66,14 +66,11 @@ class Progress:
         )
 
     def begin(self, index: int) -> None:
-        """Shows on the bar which job begins; a log has a line for a job when it is done."""
+        """Shows which job begins."""
         if not self._cost_done():
             self._bar.reset()  # what was waited for until now tells nothing of the speed
-            self._written = time.monotonic()
         self._shares.setdefault(index, 0.0)
-        self._show(index)
-        if self._moves:
-            self._bar.refresh()
+        self._show(index, always=True)
 
     def hear(self, index: int, share: float | None) -> None:
         """Takes what a worker says of a job: its share, None before it has said one."""
@@ -113,7 +110,7 @@ class Progress:
             for index, before in self._before.items()
         )
 
-    def _show(self, index: int) -> None:
+    def _show(self, index: int, *, always: bool = False) -> None:
         self._bar.total = sum(
             (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
             for pending in self._pending
@@ -122,7 +119,10 @@ class Progress:
             f"{self._name(index)} {self._shares[index]:4.0%}", refresh=False
         )
         self._bar.update(self._cost_done() - self._bar.n)
-        if not self._moves and time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
+        if self._moves:
+            if always:
+                self._bar.refresh()
+        elif always or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
             self._written = time.monotonic()
             self.note(str(self._bar))
 

@@ -312,7 +312,7 @@ class ResidentModel(keras.Model):
         An input of unknown length is taken one step at a time: Keras asks for it.
         """
         steps = self._steps_per_execution
-        before = 1 if steps is None else int(steps)
+        before = 1 if steps is None else int(tf.convert_to_tensor(steps))
         changed = before > 1 and any(map(_steps_are_unknown, inputs))
         if changed:
             steps.assign(1)

@@ -141,7 +141,7 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     Raises:
         ArgumentError: one-hot labels, a label out of range, or no integers.
     """
-    shape = model.output_shape if model.built else None
+    shape = getattr(model, "output_shape", None) if model.built else None
     if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     _check_shape(y.shape)

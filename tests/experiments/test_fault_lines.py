@@ -40,7 +40,7 @@ def test_the_rule_of_a_prediction_can_be_followed():
 def campaign(*, trials, clean=0.8, rates=(0.0, 0.5, 0.9)):
     """Rows as `sweep` makes them, accuracies of trials far apart."""
     rows = [
-        {"target": "units", "rate": rate, "trial": trial, "faults": 9.0 * (rate > 0)}
+        {"target": "units", "rate": rate, "trial": trial, "seed": 0, "faults": 9.0 * (rate > 0)}
         | dict.fromkeys(MEASURES, 0.1)
         | {"accuracy": clean if rate == 0 else (0.7, 0.15)[trial % 2]}
         for rate in rates

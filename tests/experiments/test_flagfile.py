@@ -16,6 +16,7 @@ SETTINGS = {
     "prepare_data": ("--dataset=cifar10\n--from=there", "from", "there"),
     "report": ("--output_dir=somewhere", "output_dir", "somewhere"),
     "reproduce": ("--tables=3,5", "tables", ["3", "5"]),
+    "run_plan": ("--plan=remedies", "plan", "remedies"),
     "train": ("# a comment\n--noaugment\n--epochs=7", "epochs", 7),
 }
 

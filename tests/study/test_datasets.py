@@ -119,7 +119,7 @@ class Evil:
 
 
 REFUSED = {
-    "missing": ({"y_test": None}, "has no array y_test"),
+    "missing": ({"y_test": None}, "holds no array 'y_test'"),
     "wide": ({"x_train": np.full((8, 5, 4), 2.0)}, "pixels must lie in"),
     "nan": ({"x_test": np.full((3, 5, 4), np.nan)}, "x_test ranges over"),
     "integers": ({"x_train": np.zeros((8, 5, 4), np.int64)}, "x_train.dtype=int64 must be uint8"),
@@ -131,7 +131,7 @@ REFUSED = {
     "one_class": ({"y_train": np.zeros(8, int), "y_test": np.zeros(3, int)}, "two classes"),
     "strings": ({"y_train": np.array(["a"] * 8)}, "must be an integer type"),
     "fractions": ({"y_train": np.arange(8) % 3 / 2}, "must be an integer type"),
-    "pickle": ({"y_train": np.array([Evil()] * 8)}, "no .npz file of plain arrays"),
+    "pickle": ({"y_train": np.array([Evil()] * 8)}, "holds Python objects and no numbers"),
     "empty": ({"y_train": np.zeros(0, int), "x_train": np.zeros((0, 5, 4))}, "at least 1"),
 }
 
@@ -151,7 +151,7 @@ def test_files_that_are_no_archives_or_too_large_are_refused(tmp_path, monkeypat
     save(tmp_path / "large.npz")
     monkeypatch.setattr(data.npz, "MAX_BYTES", 100)
     for name, message in (
-        ("text.npz", "no .npz file"),
+        ("text.npz", "not a zip file"),
         ("none.npz", "No such file"),
         ("large.npz", "more than 100"),
         (".", "Is a directory"),

@@ -178,7 +178,7 @@ def test_refuses(arguments, message):
 
 def test_refuses_arrays_of_different_lengths():
     x, y = numbered()
-    with pytest.raises(ArgumentError, match=r"len\(y\)=22 must equal len\(x\)=23"):
+    with pytest.raises(ArgumentError, match="must have one length"):
         recorder().fit(x, y[:-1], batch_size=BATCH)
 
 

@@ -243,7 +243,7 @@ def test_a_model_that_ends_in_softmax_is_refused():
         (lambda x: x, lambda y: y + 1, r"labels from 1 to 3"),
         (lambda x: x, lambda y: y - 1, r"labels from -1"),
         (lambda x: x, lambda y: y.astype(float), "must be integers"),
-        (lambda x: x, lambda y: y[:-1], "must equal"),
+        (lambda x: x, lambda y: y[:-1], "must have one length"),
     ],
 )
 def test_unusable_data_is_refused_before_training(x_of, y_of, match):
