@@ -73,6 +73,7 @@ def assert_like(printed, shown):
 def users_directory(tmp_path_factory):
     """A directory with the model file that the README tests: of Keras 3, trained on the sample."""
     directory = tmp_path_factory.mktemp("readme")
+    keras_3.backend.clear_session()  # layer names count from the first model of the process
     keras_3.utils.set_random_seed(0)
     layers = keras_3.layers
     model = keras_3.Sequential(
