@@ -82,8 +82,8 @@ def main(argv: list[str]) -> None:
 def _schedule() -> tuple[float, int, int | None]:
     """Sampling probability, steps, and the passes of a shuffled run where epochs give them."""
     n, batch_size, epochs, steps = FLAGS.n, FLAGS.batch_size, FLAGS.epochs, FLAGS.steps
+    check_range(1, MOST_EXAMPLES, n=n, batch_size=batch_size)
     check_positive_integer(n=n, batch_size=batch_size)
-    check_range(1, MOST_EXAMPLES, n=n)
     check_probability(delta=FLAGS.delta)
     if batch_size > n:
         raise ArgumentError(

@@ -158,6 +158,7 @@ def _check_flags() -> None:
     checks.check_non_negative_integer(seed=FLAGS.seed)
     if FLAGS.half_width is not None:
         checks.check_positive(half_width=FLAGS.half_width)
+        checks.check_range(0, 50, half_width=FLAGS.half_width)
     elif FLAGS["method"].present:
         raise ArgumentError(f"method={FLAGS.method!r} is for --half_width=POINTS")
     checks.check_choice(STOP_METHODS, method=FLAGS.method)

@@ -662,6 +662,10 @@ OVERRIDES = {
     "study.RunConfig.momentum": non_negative(0.0, 0.9),
 }
 OVERRIDES |= {
+    **{
+        f"faults.{name}.half_width": positive(0.05, 0.3, wrong=(0, -1, 0.51, 200))
+        for name in ("sweep", "summarize")
+    },
     "intervals.holm.p_values": any_of(
         [0.01, NAN, 0.03], wrong=(None, "x", 3, ["a"], [1.5], [-1], [None], Thing())
     ),

@@ -15,6 +15,7 @@ from ft_tf.checks import (
     check_positive,
     check_positive_integer,
     check_probability,
+    check_range,
 )
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
@@ -111,6 +112,7 @@ class StopRule:
         check_probability(level=level)
         if half_width is not None:
             check_positive(half_width=half_width)
+            check_range(0, 0.5, half_width=half_width)
         self._half_width, self._level, self._method = half_width, level, method
         self._pilot = pilot_trials(most)
         self._open = set(rates)

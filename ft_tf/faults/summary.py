@@ -63,6 +63,7 @@ def summarize(
     check_columns(("target", "rate", "trial", "faults", "accuracy"), frame=frame)
     if half_width is not None:
         check_positive(half_width=half_width)
+        check_range(0, 0.5, half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
     method = rule.get("method", "student") if method is None else method
     half_width = half_width or rule.get("half_width", 0.005)

@@ -36,11 +36,15 @@ def steps_per_pass(examples: int, batch_size: int, *, sampling: str = "poisson")
     (240, 3, 1)
     >>> steps_per_pass(100, 60), steps_per_pass(100, 60, sampling="shuffle")
     (2, 1)
+
+    Raises:
+        ArgumentError: a shuffled batch larger than the data.
     """
     check_positive_integer(examples=examples, batch_size=batch_size)
     check_range(1, MOST_EXAMPLES, examples=examples, batch_size=batch_size)
     check_choice(("poisson", "shuffle"), sampling=sampling)
     if sampling == "shuffle":
+        check_range(1, examples, batch_size=batch_size)
         return examples // batch_size
     return max(1, round(examples / batch_size))
 

@@ -100,6 +100,11 @@ CASES = {
     "bits": ([FAULTS, "--run=x", "--fault=bit_flip", "--bits=sign"], "bits='sign'"),
     "wide_bits": ([FAULTS, "--run=x", "--fault=bit_flip", "--bits=30-40"], "bits=(30, 40)"),
     "method": ([FAULTS, "--run=x", "--method=anytime"], "method='anytime' is for --half_width"),
+    "wide": ([FAULTS, "--run=x", "--half_width=200"], "half_width=200.0 must be in [0, 50]"),
+    "many": (
+        ["experiments.compute_epsilon", f"--n={10**24}", "--steps=1", "--noise_multiplier=1"],
+        f"n={10**24} must be in [1, 1e+",
+    ),
     "run": ([FAULTS, "--run=nothing_here"], "nothing_here"),
     "no_run": ([ATTACK], "--run"),
     "attack": ([ATTACK, "--run=x", "--attack=cw"], "attack='cw'"),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import ACCOUNTANTS, Phase, epsilon_of, privacy_cost, privacy_cost_of_phases
+from ft_tf.privacy.phases import steps_per_pass
 from ft_tf.privacy.pld import GridError
 
 PAPER = {"sampling_probability": 250 / 60_000, "steps": 14_400, "delta": 1e-5}
@@ -168,3 +169,9 @@ def test_bad_arguments_are_named(bad, message):
 def test_unknown_accountant_is_named():
     with pytest.raises(ArgumentError, match="accountant='moments'"):
         epsilon_of([Phase(1.0, 0.1, 1)], delta=1e-5, accountant="moments")
+
+
+def test_shuffled_data_smaller_than_a_batch_have_no_pass():
+    assert steps_per_pass(8, 8, sampling="shuffle") == 1
+    with pytest.raises(ArgumentError, match=r"batch_size=8 must be in \[1, 3\]"):
+        steps_per_pass(3, 8, sampling="shuffle")
