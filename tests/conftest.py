@@ -1,8 +1,14 @@
 """What holds for all tests."""
 
+import signal
+
 import hypothesis
 import pytest
 from canary import Canary
+
+# A job in the background may have SIGINT ignored, and hands that on to its children.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on what else the machine does: no test measures time.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -171,7 +171,7 @@ def test_faults_are_injected_into_one_model_of_each_kind(ran):
     text = printed(cell_of(ran[0], "bits"))
     for kind in ("natural", "trades-epsilon_0.1", "dpsgd-sigma_1.1"):
         assert re.search(rf"^fashion_mnist_sample_500-fmnist_dnn-{kind}-", text, re.MULTILINE)
-    assert len(re.findall(r"^  weights +\d\S*: accuracy", text, re.MULTILINE)) == 3 * 5
+    assert len(re.findall(r"^ +\S+ +[\d,]+ +\d+ +\d+\.\d\d%", text, re.MULTILINE)) == 3 * 5
 
 
 def test_progress_bars_end_full(ran):

@@ -12,16 +12,10 @@ import pytest
 
 from ft_tf import architectures
 
-# A job in the background may have SIGINT ignored, and hands that on to its children.
-LAUNCHER = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "os.execv(sys.executable, [sys.executable, '-m', *sys.argv[1:]])"
-)
-
 
 def start(arguments, directory, **options):
     return subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, *arguments],
+        [sys.executable, "-m", *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(forked.ROOT)},
         stderr=subprocess.PIPE,
