@@ -11,13 +11,12 @@ from matplotlib.ticker import ScalarFormatter
 
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects import Claim, Row
-from ft_tf.report.effects_pairs import PRIVACY
+from ft_tf.report.effects_runs import PRIVACY
 
 COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
 _MARKERS = "^sXDovP"
 _GRAY = plot_styles.GRAY
 _BAND = "#eeeeee"
-_CHANCE = 10.0  # of ten classes, as both data sets of DP-SGD have
 _EPSILONS = (
     ("up to 1", 0.0, 1.0, plot_styles.FAMILIES["dpsgd"][1]),
     ("1 to 10", 1.0, 10.0, plot_styles.FAMILIES["dpsgd"][0]),
@@ -139,7 +138,8 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
             axes.plot([], [], "s", color=color, label=f"epsilon {text}")
     for network, marker in markers.items():
         axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(str(network)))
-    axes.axhline(_CHANCE, color=_GRAY, linestyle=":", linewidth=0.9, label="chance")
+    for guess in sorted(set(private["chance"].dropna())):
+        plot_styles.draw_chance(axes, guess / 100)
     _legend(axes, columns=2)
     axes.set(xscale="log", xlabel="noise walk, lr sigma C / L sqrt(T)", title="the noise of DP-SGD")
     axes.set(ylabel="accuracy at 10% faults, %")
@@ -152,7 +152,8 @@ def _markers(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _legend(axes: Axes, *, columns: int) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
 
 
 def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["dpsgd"]) -> None:

@@ -58,9 +58,11 @@ def block(name: str, study: Study, *, base: str) -> str:
     Raises:
         ArgumentError: the report has nothing of that name.
     """
+    known = {e.name: e for e in exhibits.of_study(study)}
     if name == FINDINGS:
-        return "\n".join(f"- {table.escape_markdown(text)}" for text in study.findings)
-    known = {e.name: e for e in exhibits.of_study(study) if e.columns or e.kind == "layers"}
+        texts = known[FINDINGS].frame(study)["finding"]
+        return "\n".join(f"- {table.escape_markdown(text)}" for text in texts)
+    known = {name: e for name, e in known.items() if e.columns or e.kind == "layers"}
     exhibit = known.get("tradeoff" if name in _TRADEOFF else name)
     if exhibit is None:
         names = ", ".join((FINDINGS, *_TRADEOFF, *known))

@@ -142,6 +142,11 @@ def draw_curve(
 def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
     """Title, axis names and, where it is known, a line at the chance level of fault curves."""
     axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
+    draw_chance(axes, chance)
+
+
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """A dotted line at the accuracy of guessing, where that is known."""
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 

@@ -280,40 +280,6 @@ def escape_latex(value: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in " ".join(value.split()))
 
 
-def latex(table: Table, *, command: str) -> str:
-    """A LaTeX table (booktabs) with the title and notes as its caption.
-
-    Args:
-        table: any table.
-        command: the command that makes it, for a comment above.
-    """
-    alignment = "".join("r" if column.is_number else "l" for column in table.columns)
-    spans = group_spans(table.columns)
-    heads = [
-        " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in spans),
-        " & ".join(escape_latex(column.header) for column in table.columns),
-    ]
-    if not any(group for group, _ in spans):
-        del heads[0]
-    rows = [" & ".join(map(escape_latex, row.cells)) for row in table.rows]
-    caption = " ".join(escape_latex(part) for part in (f"{table.title}.", *table.notes))
-    lines = [
-        f"% {' '.join(command.split())}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *(rf"{head} \\" for head in heads),
-        r"\midrule",
-        *(rf"{row} \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
     """Returns (group, number of columns) of neighbouring columns with one group."""
     spans: list[tuple[str, int]] = []

@@ -45,7 +45,7 @@ class Agreement(Exhibit):
     details = (Column("cause", "known cause", format=text),)
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = study.agreement
+        frame = study.computed(effects.agreement)
         rows = [paper.row(row) for row in frame["row"]]
         missed = frame["word"] == NOT_REPLICATED
         causes = [
@@ -88,9 +88,10 @@ class AgreementByData(Exhibit):
     details = ()
 
     def frame(self, study: Study) -> pd.DataFrame:
-        words = study.agreement.groupby(["dataset", "word"], sort=False).size()
+        rows = study.computed(effects.agreement)
+        words = rows.groupby(["dataset", "word"], sort=False).size()
         frame = words.unstack(fill_value=0).reindex(columns=_WORDS, fill_value=0)
-        found = effects.agreement_by_data(study.agreement)
+        found = effects.agreement_by_data(rows)
         for measure in ("mean_absolute_error", "correlation"):
             wide = found.pivot(index="dataset", columns="value", values=measure)
             wide = wide.reindex(index=frame.index, columns=_NAMES)

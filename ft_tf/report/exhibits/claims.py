@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
-from ft_tf.report import display_names, effects, effects_figure
+from ft_tf.report import display_names, effects, effects_figure, findings
 from ft_tf.report.effects import Claim
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, number_2
@@ -68,7 +68,7 @@ class Claims(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return effects.claims_frame(study.claims)
+        return effects.claims_frame(study.computed(effects.claims))
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         lines = zip(frame["sentence"], frame["note"], strict=True)
@@ -82,7 +82,7 @@ class Claims(Exhibit):
                 "the smallest effect of interest",
                 functools.partial(effects_figure.draw_forest, claim),
             )
-            for claim in study.claims
+            for claim in study.computed(effects.claims)
             if not is_missing(claim.estimate)
         ]
 
@@ -93,7 +93,7 @@ class ClaimRows(Exhibit):
     name, order = "claims_rows", 1
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = effects.rows_frame(study.claims)
+        frame = effects.rows_frame(study.computed(effects.claims))
         return frame.assign(records=frame["records"].map(" ".join))
 
 
@@ -149,7 +149,8 @@ class Findings(Exhibit):
     name, order, opens, title = "findings", 0, True, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return pd.DataFrame({"finding": study.findings})
+        made = (effects.claims, effects.noise_walk, effects.agreement)
+        return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
@@ -157,10 +158,11 @@ class Findings(Exhibit):
 
 def draw_answer(study: Study) -> Figure:
     """Gaps, the premise, and the noise walk."""
-    claims: dict[str, Claim] = {claim.id: claim for claim in study.claims}
-    if not len(study.models):
+    claims: dict[str, Claim] = {claim.id: claim for claim in study.computed(effects.claims)}
+    models = study.computed(effects.premise)
+    if not len(models):
         raise RunError("no figure of the findings: no finished run has fault curves")
-    return effects_figure.draw_answer(claims, study.models, study.noise_walk)
+    return effects_figure.draw_answer(claims, models, study.computed(effects.noise_walk))
 
 
 for _exhibit in (Claims(), ClaimRows(), OtherMeasures(), Remedies(), Findings()):

@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
+from ft_tf.report.effects_runs import Trained, chance, normalized_auc
 from ft_tf.report.exhibits import (
     Column,
     Exhibit,
@@ -21,7 +22,6 @@ from ft_tf.report.exhibits import (
     text,
 )  # fmt: skip
 from ft_tf.report.groups import Group
-from ft_tf.report.measures import chance, is_at_chance, normalized_auc
 from ft_tf.report.replicates import deviation, mean_interval, mean_of
 from ft_tf.report.table import interval, is_missing
 from ft_tf.report.tidy import TARGETS
@@ -135,7 +135,7 @@ def _line(study: Study, group: Group, target: str, row: Any) -> dict[str, Any]:
         "drop_low": found.low if found else None,
         "drop_high": found.high if found else None,
         "normalized_auc": mean_of(normalized_auc(record, target) for record in group.finished),
-        "seeds_at_chance": sum(is_at_chance(record, target) for record in group.finished),
+        "seeds_at_chance": sum(bool(Trained(r).is_at_chance(target)) for r in group.finished),
         "paper_drop": row.measure if row else None,
         "trials": campaigns[0].trials,
         "images": campaigns[0].images,
