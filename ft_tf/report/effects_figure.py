@@ -1,6 +1,7 @@
 """Panels of the page of claims: gaps, the premise, the noise walk, and forest plots."""
 
 import itertools
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -17,6 +18,7 @@ COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
 _MARKERS = "^sXDovP"
 _GRAY = plot_styles.GRAY
 _BAND = "#eeeeee"
+_WIDTH = 48  # characters of a line below a panel
 _EPSILONS = (
     ("up to 1", 0.0, 1.0, plot_styles.FAMILIES["dpsgd"][1]),
     ("1 to 10", 1.0, 10.0, plot_styles.FAMILIES["dpsgd"][0]),
@@ -176,9 +178,11 @@ def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["
     mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
     axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
     _point(axes, mean, len(rows), color="black", marker="D")
-    texts = [f"  {row.label}" if row.label else name(row.network) for row in rows]
+    texts = [row.label or name(row.network) for row in rows]
     _name_lines(axes, [*texts, "mean over networks"])
-    axes.set(xlabel=claim.measure, title=f"{claim.sentence}: {claim.word}")
+    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
+        text.set_fontweight("normal" if row.label else "bold")
+    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
 
 
 def _zero_and_band(axes: Axes, smallest: float) -> None:

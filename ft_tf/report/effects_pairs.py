@@ -20,27 +20,16 @@ _SMALL_NOISE = (("additive_gaussian", 0.01), ("multiplicative_gaussian", 0.03))
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One value that bears on a claim.
-
-    Attributes:
-        network: name of the network.
-        setting: key of the setting within it.
-        label: name of the setting.
-        seed: what makes values of two settings dependent.
-        value: the effect, in points.
-        role: "counted", "control", or "context" for an unmatched comparison.
-        records: names of the records behind it.
-        is_stopped_on_test: whether the partner was stopped on test images.
-    """
+    """One value that bears on a claim."""
 
     network: str
-    setting: str
-    label: str
-    seed: Any
-    value: float
-    role: str = "counted"
+    setting: str  # key of the setting within the network
+    label: str  # its name
+    seed: Any  # makes values of two settings dependent
+    value: float  # the effect, in points
+    role: str = "counted"  # or "control", or "context" for an unmatched comparison
     records: tuple[str, ...] = ()
-    is_stopped_on_test: bool = False
+    is_stopped_on_test: bool = False  # whether the partner was stopped on test images
 
 
 @dataclasses.dataclass(frozen=True)

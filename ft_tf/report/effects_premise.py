@@ -73,25 +73,15 @@ class NetworkTau:
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """Kendall's tau-b of gap and points lost, within networks.
-
-    Attributes:
-        tau: plain mean over networks.
-        low: lower end of its percentile interval over configurations.
-        high: upper end.
-        partial: plain mean of the partial tau given test accuracy.
-        models: number of models.
-        networks: tau in each network.
-        draws: bootstrap draws of `tau`.
-    """
+    """Kendall's tau-b of gap and points lost, within networks: the plain mean over them."""
 
     tau: float
-    low: float
+    low: float  # percentile interval over configurations
     high: float
-    partial: float
+    partial: float  # plain mean of the partial tau given test accuracy
     models: int
     networks: tuple[NetworkTau, ...]
-    draws: np.ndarray = dataclasses.field(repr=False, compare=False)
+    draws: np.ndarray = dataclasses.field(repr=False, compare=False)  # bootstrap draws of `tau`
 
     @property
     def p(self) -> float:

@@ -128,7 +128,11 @@ def panels(
 def draw_curve(
     axes: Axes, curve: pd.DataFrame, y: str, look: Look, *, has_band: bool = True
 ) -> None:
-    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent."""
+    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent.
+
+    Rates below one faulty site are no measurement, and not drawn.
+    """
+    curve = curve[(curve["rate"] == 0) | (curve["faults"] >= 1)]
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
@@ -175,7 +179,7 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         room = max(1.05, len(ends) * step) - (len(ends) - 1 - index) * step  # for higher ones
         place = max(place + step, min(mean if is_together else last, room))
         color = line.get_color()
-        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5}
+        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)}
         axes.annotate(
             line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=size,
             color=color, va="center", annotation_clip=False,

@@ -67,9 +67,6 @@ def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
     return f"{percent(value, signed=signed)} ±{percent(max(high - value, value - low))}"
 
 
-signed_plus_minus = functools.partial(plus_minus, signed=True)
-
-
 def number(value: Any, digits: int = 4) -> str:
     """A number with `digits` significant digits.
 

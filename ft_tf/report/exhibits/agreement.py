@@ -30,7 +30,7 @@ def _allowed(difference: float, allowed: float) -> str:
 class Agreement(Exhibit):
     """A line per row of Tables 3 to 8: the nearest of our variants, in points."""
 
-    name, order, is_long = "agreement", 4, False
+    name, order = "agreement", 4
     title = "Agreement with the rows of the paper's tables"
     columns = (
         Column("label", "row", format=text),

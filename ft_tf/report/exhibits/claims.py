@@ -100,7 +100,7 @@ class ClaimRows(Exhibit):
 class OtherMeasures(Exhibit):
     """Other measures of fault tolerance under the same rule, without words."""
 
-    name, order, is_long = "other_measures", 69, False
+    name, order = "other_measures", 69
     title = "Other measures of fault tolerance at equal accuracy"
     columns = (
         Column("algorithm", "minus natural, stopped", "", display_names.algorithm, is_text=True),
@@ -120,7 +120,7 @@ class OtherMeasures(Exhibit):
 class Remedies(Exhibit):
     """What raises fault tolerance: a training with a remedy, and the same seed without."""
 
-    name, order, is_long = "remedies", 71, False
+    name, order = "remedies", 71
     title = "What raises fault tolerance: points lost with a remedy and without"
     columns = (
         Column(("network", "algorithm", "seed"), "training", "", _training, is_text=True),

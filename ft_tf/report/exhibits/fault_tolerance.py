@@ -83,7 +83,7 @@ def _warning(lost: float, seeds: int) -> str:
 class FaultTolerance(Exhibit):
     """Accuracy at 0, 10, 50 and 90% faults, the drop of Figure 3, and the normalized AUC."""
 
-    name, order, is_long = "figure_3", 19, False
+    name, order = "figure_3", 19
     title = "Accuracy under faults (the paper's Figure 3)"
     columns = (
         Column("run", "run", format=text),
@@ -147,10 +147,10 @@ def draw_faults(study: Study, architecture: str) -> Figure:
     """Accuracy on a linear axis of rates, and accuracy lost on a log axis below.
 
     Bands are 95%: over training seeds, or of a single seed over its fault sets. The log row is
-    left out where no run has enough low rates. Rates below one faulty site are not drawn.
+    left out where no run has enough low rates.
     """
     curves = {
-        (group, target): curve[(curve["rate"] == 0) | (curve["faults"] >= 1)]
+        (group, target): curve
         for group in study.main_groups(architecture)
         for target in group.targets
         if len(curve := study.fault_curve(group, target)) > 1
@@ -171,10 +171,13 @@ def draw_faults(study: Study, architecture: str) -> Figure:
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
         if is_log and axes[1][place].lines:
             _finish_log_panel(axes[1][place], target)
-        elif is_log:
-            axes[1][place].set_axis_off()
-    for row in axes:
-        plot_styles.label_lines(row[1] if row[1].axison else row[0])
+    plot_styles.label_lines(axes[0][1])
+    if is_log:
+        *empty, last = sorted(axes[1], key=lambda panel: bool(panel.lines))
+        if empty and not empty[0].lines:  # the other one takes the whole row
+            empty[0].remove()
+            last.set_subplotspec(last.get_gridspec()[1, :])
+        plot_styles.label_lines(last)
     return figure
 
 
