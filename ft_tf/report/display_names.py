@@ -53,8 +53,6 @@ FAMILIES = (NATURAL, TIKHONOV, TRADES, PRIVATE)
 OFFICIAL_EPOCHS = {TRADES: 76}
 """Epochs of the algorithm's official script for CIFAR-10."""
 OTHER = "other"
-FITTED = ", fitted"
-"""How the kind of a fitted group ends."""
 _PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
 
 
@@ -106,15 +104,6 @@ def network(name: str) -> str:
     """
     data = DATASETS.get(dataset_of(name), "").replace("Fashion-", "F-")
     return f"{architecture(name)}, {data}" if data else name
-
-
-def deviations(text: str) -> str:
-    """Introduces the deviations of a run from our preset at paper scale; "" for none.
-
-    >>> deviations("epochs 10 of 60; learning rate 0.3, not 0.15")
-    'unlike our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15'
-    """
-    return f"unlike our preset at paper scale: {text}" if text else ""
 
 
 def paper_row(architecture_name: str, algorithm_name: str, parameter: str, value: str) -> str:
@@ -173,7 +162,7 @@ def kind(group: Group) -> str:
     if group.config.get("augment"):
         label += " with crops and flips"
     if options["name"] == PRIVATE:
-        fitted = FITTED if group.is_fitted else ""
+        fitted = ", fitted" if group.is_fitted else ""
         return f"{label}, noise multiplier {options['noise_multiplier']:g}{fitted}"
     if options["name"] == TRADES:
         if options.get("normalized_example"):

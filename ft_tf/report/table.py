@@ -54,7 +54,7 @@ def interval(low: Any, high: Any) -> str:
     return f"[{percent(low)}, {percent(high)}]"
 
 
-def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
+def plus_minus(value: Any, low: Any, high: Any) -> str:
     """A fraction in percent with the half width of its interval, if that is known.
 
     Of an interval that was cut at 0 or 1 the longer side counts.
@@ -63,8 +63,8 @@ def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
     ('50.00 ±5.00', '50.00')
     """
     if is_missing(value) or is_missing(low) or is_missing(high):
-        return percent(value, signed=signed)
-    return f"{percent(value, signed=signed)} ±{percent(max(high - value, value - low))}"
+        return percent(value)
+    return f"{percent(value)} ±{percent(max(high - value, value - low))}"
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -74,6 +74,11 @@ def number(value: Any, digits: int = 4) -> str:
     ('0.01235', '2.299e+06', '-')
     """
     return NOTHING if is_missing(value) else f"{value:.{digits}g}"
+
+
+def two_decimals(value: Any) -> str:
+    """A number that is in points or percent already."""
+    return NOTHING if is_missing(value) else f"{value:.2f}"
 
 
 number_2, number_3 = (functools.partial(number, digits=digits) for digits in (2, 3))

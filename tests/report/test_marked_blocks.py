@@ -64,26 +64,15 @@ def test_findings_are_a_list_and_claims_a_table(private_study):
     assert "p (Holm)" not in claims
 
 
-def test_the_tradeoff_of_one_data_set_stands_alone(private_study, paper_run):
-    cifar = {"architecture": "cifar10_cnn", "dataset": "cifar10"}
-    robust = paper_run(row="table_4/cifar10_cnn/trades", algorithm="trades", **cifar)
-    study = study_of(*private_study, robust)
-    found = marked_blocks.block("tradeoff_cifar10", study, base="r")
-    lines = [line for line in found.splitlines() if line.startswith("| ")]
-    assert len(lines) == 3
-    assert "TRADES" in lines[2] and "DP-SGD" not in found
-
-
 def test_nothing_on_record_is_said():
-    for name in ("table_5", "tradeoff_cifar10"):
-        assert marked_blocks.block(name, study_of(), base="r").startswith("Nothing on record yet.")
+    assert marked_blocks.block("table_5", study_of(), base="r").startswith("Nothing on record yet.")
 
 
 @pytest.mark.parametrize(
     ("page", "words"),
     [
         ("<!-- table:table_9 -->\n<!-- end -->", "table_9 is not in the report"),
-        ("<!-- table:tradeoff_cifra10 -->\n<!-- end -->", "tradeoff_cifra10 is not in the report"),
+        ("<!-- table:fault_curves -->\n<!-- end -->", "fault_curves is not in the report"),  # CSV
         ("<!-- table:table_5 -->\n", "table:table_5 has no"),
         ("<!-- table:table_5 -->\n<!-- table:table_3 -->\n<!-- end -->", "before the next"),
     ],

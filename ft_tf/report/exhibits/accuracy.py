@@ -197,7 +197,7 @@ def _remarks(*cells: Any) -> str:
         "fitted" if is_fitted == 1 else "",
         f"not counted: {SMOKE}" if is_smoke == 1 else "",
         f"no prediction: {EQUAL}" if unjudged == EQUAL else "",
-        display_names.deviations(text(deviations)),
+        f"unlike our preset at paper scale: {deviations}" if text(deviations) else "",
     )
     return "; ".join(filter(None, parts))
 

@@ -8,19 +8,15 @@ import pandas as pd
 from ft_tf.report import display_names, effects, paper
 from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED, TOLERANCES
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
-from ft_tf.report.table import NOTHING, is_missing
+from ft_tf.report.table import NOTHING, is_missing, two_decimals
 from ft_tf.report.tidy import Study
 
 _NAMES = tuple(TOLERANCES)
 _WORDS = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
 
 
-def _points(value: float) -> str:
-    return NOTHING if is_missing(value) else f"{value:.2f}"
-
-
 def _slashed(*values: float) -> str:
-    return NOTHING if is_missing(values[0]) else " / ".join(map(_points, values))
+    return NOTHING if is_missing(values[0]) else " / ".join(map(two_decimals, values))
 
 
 def _allowed(difference: float, allowed: float) -> str:
@@ -34,8 +30,8 @@ class Agreement(Exhibit):
     title = "Agreement with the rows of the paper's tables"
     columns = (
         Column("label", "row", format=text),
-        *(Column(f"{n}_paper", n, "paper", _points, int(n == "train")) for n in _NAMES),
-        *(Column(n, n, "ours", _points, int(n == "train")) for n in _NAMES),
+        *(Column(f"{n}_paper", n, "paper", two_decimals, int(n == "train")) for n in _NAMES),
+        *(Column(n, n, "ours", two_decimals, int(n == "train")) for n in _NAMES),
         *(Column((f"{name}_difference", f"{name}_allowed"), name, "difference of allowed", _allowed,
                  2) for name in _NAMES),
         Column("trainings", "n", format=count),

@@ -10,7 +10,7 @@ from ft_tf.errors import RunError
 from ft_tf.report import display_names, effects, effects_figure, findings
 from ft_tf.report.effects import Claim
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
-from ft_tf.report.table import NOTHING, is_missing, number_2
+from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
 _FIGURE = (
@@ -35,10 +35,6 @@ def _effect(estimate: float, low: float, high: float, id: str) -> str:
 
 def _interval(low: float, high: float) -> str:
     return NOTHING if is_missing(low) else f"[{low:+.2f}, {high:+.2f}]"
-
-
-def _points(value: float) -> str:
-    return NOTHING if is_missing(value) else f"{value:.2f}"
 
 
 def _training(network: str, algorithm: str, seed: int) -> str:
@@ -126,12 +122,12 @@ class Remedies(Exhibit):
         Column(("network", "algorithm", "seed"), "training", "", _training, is_text=True),
         Column("remedy", "remedy", format=text),
         *(
-            Column(f"lost{rate}{part}", header, f"lost at {group} weights", _points)
+            Column(f"lost{rate}{part}", header, f"lost at {group} weights", two_decimals)
             for rate, group in (("", "10%"), ("_50", "50%"))
             for part, header in (("", "with"), ("_without", "without"))
         ),
         *(
-            Column(f"{name}{part}", header, group, _points, 1)
+            Column(f"{name}{part}", header, group, two_decimals, 1)
             for name, group in (("normalized_area", "normalized"), ("test", "test"))
             for part, header in (("", "with"), ("_without", "without"))
         ),
