@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LINES = {"ft_tf": 32_850, "ft_tf/report": 6_330, "ft_tf/study": 3_850}
+LINES = {"ft_tf": 32_600, "ft_tf/report": 6_050, "ft_tf/study": 3_850}
 """Most lines of Python below each folder: ceilings of today, to be lowered and never raised. The
 design asks for 26,500, 5,300 and 2,900."""
 FILE = 400
-FLOORS = {"ft_tf/report": 9}
-"""Most modules on a path of imports within a package, its __init__ among them; the design asks for
-6."""
+FLOORS = {"ft_tf/report": 6}
+"""Most modules on a path of imports within a package, its __init__ among them."""
 
 
 def lines_of(path):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ft_tf import records as record_files
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.records import Record
-from ft_tf.report import exhibits, marked_blocks, pages, plot_styles, table
+from ft_tf.report import exhibits, marked_blocks, pages, plot_styles, rendering, table
 from ft_tf.report.effects_agreement import NOT_ATTEMPTED
 from ft_tf.report.exhibits import Exhibit, Plot, register
 from ft_tf.report.table import Column
@@ -134,7 +134,8 @@ def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool
         rows = rows.where(lambda cells: cells[-1] != NOT_ATTEMPTED)
         by_data = by_data.where(lambda cells: cells[1:3] != ("0", "0"))
         tables = [rows.brief(1), claims.brief(1).where(lambda cells: "[" in cells[1])]
-    findings = (table.wrapped(f"* {text}", width=width, indent="  ") for text in study.findings)
+    sentences = exhibits.EXHIBITS["findings"].frame(study)["finding"]
+    findings = (table.wrapped(f"* {text}", width=width, indent="  ") for text in sentences)
     printed = [table.terminal(found, width=width) for found in (*tables, by_data) if found.rows]
     return "\n".join([*printed[:-1], "".join(findings), *printed[-1:]])
 
@@ -153,7 +154,7 @@ def render_latex(
         ArgumentError: the report has no such exhibit.
     """
     tables = _tables(Study(records), names)
-    return "\n".join(table.latex(found, command=command) for found in tables)
+    return "\n".join(rendering.latex(found, command=command) for found in tables)
 
 
 def _tables(study: Study, names: Sequence[str] | None) -> list[table.Table]:

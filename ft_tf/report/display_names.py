@@ -4,12 +4,17 @@ All that the report knows of a training algorithm, an architecture or a data set
 this file: names, families (which give colours), and which rows are ablations or controls.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms, datasets
 from ft_tf.study.algorithms.trades import radius
+
+if TYPE_CHECKING:
+    from ft_tf.report.groups import Group
 
 _ROWS = {
     "trades_normalized_example": "TRADES, the authors' normalised example",
@@ -48,19 +53,7 @@ FAMILIES = (NATURAL, TIKHONOV, TRADES, PRIVATE)
 OFFICIAL_EPOCHS = {TRADES: 76}
 """Epochs of the algorithm's official script for CIFAR-10."""
 OTHER = "other"
-FITTED = ", fitted"
-"""How the kind of a fitted group ends."""
 _PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
-
-
-class Runs(Protocol):
-    """What this module reads of a group of runs; `ft_tf.report.groups.Group` has it."""
-
-    row: str
-    key: str
-    is_fitted: bool
-    shared: dict[str, Any]
-    config: dict[str, Any]
 
 
 def parts_of(row: str) -> tuple[str, str, str, str]:
@@ -113,15 +106,6 @@ def network(name: str) -> str:
     return f"{architecture(name)}, {data}" if data else name
 
 
-def deviations(text: str) -> str:
-    """Introduces the deviations of a run from our preset at paper scale; "" for none.
-
-    >>> deviations("epochs 10 of 60; learning rate 0.3, not 0.15")
-    'unlike our preset at paper scale: epochs 10 of 60; learning rate 0.3, not 0.15'
-    """
-    return f"unlike our preset at paper scale: {text}" if text else ""
-
-
 def paper_row(architecture_name: str, algorithm_name: str, parameter: str, value: str) -> str:
     """Returns the name of a row of the paper, with the paper's parameter.
 
@@ -159,7 +143,7 @@ def is_main(row: str, *, is_printed: bool) -> bool:
     return name.startswith(TRADES) or (name == PRIVATE and bool(value))
 
 
-def family(group: Runs) -> str:
+def family(group: Group) -> str:
     """Returns the family that gives a group its colours; ablations and controls are "other"."""
     if parts_of(group.row)[2] in (*CONTROLS, CLIP_ONLY, NOISE_ONLY):
         return OTHER
@@ -167,7 +151,7 @@ def family(group: Runs) -> str:
     return name if name in FAMILIES else OTHER
 
 
-def kind(group: Runs) -> str:
+def kind(group: Group) -> str:
     """Returns the algorithm of a group with the setting that matters, as the trade-off names it."""
     name, options = parts_of(group.row)[2], group.config["algorithm"]
     if name == STOPPED:
@@ -178,7 +162,7 @@ def kind(group: Runs) -> str:
     if group.config.get("augment"):
         label += " with crops and flips"
     if options["name"] == PRIVATE:
-        fitted = FITTED if group.is_fitted else ""
+        fitted = ", fitted" if group.is_fitted else ""
         return f"{label}, noise multiplier {options['noise_multiplier']:g}{fitted}"
     if options["name"] == TRADES:
         if options.get("normalized_example"):
@@ -214,13 +198,13 @@ def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> st
     return "; ".join(parts)
 
 
-def short_names(groups: Sequence[Runs]) -> dict[str, str]:
+def short_names(groups: Sequence[Group]) -> dict[str, str]:
     """For a figure's legend: key of each group -> the algorithm with its first option.
 
     Where two groups of one architecture would get the same name, the settings in which they differ
     are added.
     """
-    same: dict[tuple[str, str], list[Runs]] = {}
+    same: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         name, options = _algorithm({**group.config, "precision": "float32"})
         fitted = ["fitted"] if group.is_fitted else []
@@ -270,7 +254,7 @@ def epsilon(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def variants(groups: Sequence[Runs], *, named: Iterable[str] = ()) -> list[str]:
+def variants(groups: Sequence[Group], *, named: Iterable[str] = ()) -> list[str]:
     """For each variant of a row, the settings in which it differs from the others.
 
     A single variant gets "". Forms of Table 3 are named alone, not by the fingerprints of their

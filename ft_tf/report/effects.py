@@ -51,80 +51,44 @@ NO_DIFFERENCE, INCONCLUSIVE = "no difference", "inconclusive"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a claim's forest plot.
-
-    Attributes:
-        network: name of the network.
-        label: name of the setting; "" for the mean over the network's settings.
-        role: "network", "counted" (a setting), "control", or "context" (not matched).
-        estimate: the effect.
-        low: lower end of its 95% interval over seeds; NaN without one.
-        high: upper end.
-        trainings: number of values behind it.
-        records: names of the records behind it.
-    """
+    """One line of a claim's forest plot: an effect with its 95% interval over seeds."""
 
     network: str
-    label: str
-    role: str
+    label: str  # name of the setting; "" for the mean over the network's settings
+    role: str  # "network", "counted" (a setting), "control", or "context" (not matched)
     estimate: float
-    low: float
+    low: float  # NaN without an interval
     high: float
-    trainings: int
+    trainings: int  # number of values behind it
     records: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and what the records say of it.
-
-    Attributes:
-        id: short name.
-        sentence: the claim.
-        measure: what `estimate` is, with its unit.
-        sign: 1 if a positive effect supports the claim, -1 if a negative one does.
-        smallest: the smallest effect of interest.
-        estimate: plain mean over networks; NaN without matched comparisons.
-        low: lower end of its 95% interval over trainings, the networks fixed.
-        high: upper end.
-        low_networks: lower end of the random-effects interval of the mean over networks like these.
-        high_networks: upper end.
-        low_other_network: lower end of the prediction interval for one further network.
-        high_other_network: upper end.
-        range: smallest and largest effect of a network.
-        networks: number of networks.
-        trainings: number of matched values.
-        p: two-sided p-value of an effect of 0.
-        p_holm: `p` after Holm's correction over the claims.
-        p_equivalence: p-value of an effect of at least `smallest` in size.
-        p_equivalence_holm: `p_equivalence` after Holm's correction.
-        word: "supported", "contradicted", "no difference", "mixed" or "inconclusive".
-        note: what a reader of the word should know.
-        rows: the effect by network and setting.
-    """
+    """A claim of the paper and what the records say of it; NaN where they say nothing."""
 
     id: str
     sentence: str
-    measure: str
-    sign: int
-    smallest: float
-    estimate: float = math.nan
-    low: float = math.nan
+    measure: str  # what `estimate` is, with its unit
+    sign: int  # 1 if a positive effect supports the claim, -1 if a negative one does
+    smallest: float  # smallest effect of interest
+    estimate: float = math.nan  # plain mean over networks
+    low: float = math.nan  # 95% interval over trainings, the networks fixed
     high: float = math.nan
-    low_networks: float = math.nan
+    low_networks: float = math.nan  # random effects: the mean over networks like these
     high_networks: float = math.nan
-    low_other_network: float = math.nan
+    low_other_network: float = math.nan  # prediction for one further network
     high_other_network: float = math.nan
-    range: tuple[float, float] = (math.nan, math.nan)
+    range: tuple[float, float] = (math.nan, math.nan)  # smallest and largest effect of a network
     networks: int = 0
-    trainings: int = 0
-    p: float = math.nan
-    p_holm: float = math.nan
-    p_equivalence: float = math.nan
+    trainings: int = 0  # number of matched values
+    p: float = math.nan  # two-sided, of an effect of 0
+    p_holm: float = math.nan  # after Holm's correction over the claims
+    p_equivalence: float = math.nan  # of an effect of at least `smallest` in size
     p_equivalence_holm: float = math.nan
-    word: str = INCONCLUSIVE
-    note: str = ""
-    rows: tuple[Row, ...] = ()
+    word: str = INCONCLUSIVE  # or "supported", "contradicted", "no difference", "mixed"
+    note: str = ""  # what a reader of the word should know
+    rows: tuple[Row, ...] = ()  # the effect by network and setting
 
     @property
     def unit(self) -> str:

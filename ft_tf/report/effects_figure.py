@@ -1,6 +1,7 @@
 """Panels of the page of claims: gaps, the premise, the noise walk, and forest plots."""
 
 import itertools
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -11,13 +12,13 @@ from matplotlib.ticker import ScalarFormatter
 
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects import Claim, Row
-from ft_tf.report.effects_pairs import PRIVACY
+from ft_tf.report.effects_runs import PRIVACY
 
 COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
 _MARKERS = "^sXDovP"
 _GRAY = plot_styles.GRAY
 _BAND = "#eeeeee"
-_CHANCE = 10.0  # of ten classes, as both data sets of DP-SGD have
+_WIDTH = 48  # characters of a line below a panel
 _EPSILONS = (
     ("up to 1", 0.0, 1.0, plot_styles.FAMILIES["dpsgd"][1]),
     ("1 to 10", 1.0, 10.0, plot_styles.FAMILIES["dpsgd"][0]),
@@ -139,7 +140,8 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
             axes.plot([], [], "s", color=color, label=f"epsilon {text}")
     for network, marker in markers.items():
         axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(str(network)))
-    axes.axhline(_CHANCE, color=_GRAY, linestyle=":", linewidth=0.9, label="chance")
+    for guess in sorted(set(private["chance"].dropna())):
+        plot_styles.draw_chance(axes, guess / 100)
     _legend(axes, columns=2)
     axes.set(xscale="log", xlabel="noise walk, lr sigma C / L sqrt(T)", title="the noise of DP-SGD")
     axes.set(ylabel="accuracy at 10% faults, %")
@@ -152,7 +154,8 @@ def _markers(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _legend(axes: Axes, *, columns: int) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
 
 
 def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["dpsgd"]) -> None:
@@ -175,9 +178,11 @@ def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["
     mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
     axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
     _point(axes, mean, len(rows), color="black", marker="D")
-    texts = [f"  {row.label}" if row.label else name(row.network) for row in rows]
+    texts = [row.label or name(row.network) for row in rows]
     _name_lines(axes, [*texts, "mean over networks"])
-    axes.set(xlabel=claim.measure, title=f"{claim.sentence}: {claim.word}")
+    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
+        text.set_fontweight("normal" if row.label else "bold")
+    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
 
 
 def _zero_and_band(axes: Axes, smallest: float) -> None:

@@ -9,12 +9,10 @@ from typing import Any
 from ft_tf import intervals
 from ft_tf.intervals import NetworkMean
 from ft_tf.records import Circles, Record
-from ft_tf.report.effects_runs import Trained, label
+from ft_tf.report.effects_runs import PRIVACY, Trained, label
 
 EQUAL = 1.0
 """Test accuracies that differ by at most this count as equal, in points."""
-PRIVACY = 25.0
-"""Rows with a larger epsilon are controls for clipping."""
 _ROUNDING = 1e-7
 _EXCLUDES_NOTHING = 0.9995
 _SMALL_NOISE = (("additive_gaussian", 0.01), ("multiplicative_gaussian", 0.03))
@@ -22,27 +20,16 @@ _SMALL_NOISE = (("additive_gaussian", 0.01), ("multiplicative_gaussian", 0.03))
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One value that bears on a claim.
-
-    Attributes:
-        network: name of the network.
-        setting: key of the setting within it.
-        label: name of the setting.
-        seed: what makes values of two settings dependent.
-        value: the effect, in points.
-        role: "counted", "control", or "context" for an unmatched comparison.
-        records: names of the records behind it.
-        is_stopped_on_test: whether the partner was stopped on test images.
-    """
+    """One value that bears on a claim."""
 
     network: str
-    setting: str
-    label: str
-    seed: Any
-    value: float
-    role: str = "counted"
+    setting: str  # key of the setting within the network
+    label: str  # its name
+    seed: Any  # makes values of two settings dependent
+    value: float  # the effect, in points
+    role: str = "counted"  # or "control", or "context" for an unmatched comparison
     records: tuple[str, ...] = ()
-    is_stopped_on_test: bool = False
+    is_stopped_on_test: bool = False  # whether the partner was stopped on test images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +74,8 @@ def at_equal_training(runs: Sequence[Trained]) -> Pairs:
     found, left_out = [], 0
     for run in _of(runs, "trades"):
         curves = [other for other in _same(runs, run) if other.part == "natural"]
-        gaps = [(other, other.gap_where(run.train)) for other in curves]
-        reached = [(other, gap) for other, gap in gaps if gap is not None]
+        points = [(other, other.where_trained_to(run.train)) for other in curves]
+        reached = [(other, there[1]) for other, there in points if there]
         left_out += not reached
         found += [_valued(run, other, run.gap - gap) for other, gap in reached]
         found += _as_trained(runs, run, lambda trained: trained.gap, "natural", "context")
@@ -103,13 +90,13 @@ def by_radius(runs: Sequence[Trained]) -> Pairs:
         is_matched = _but_radius(small) == _but_radius(large)
         if not is_matched or small.algorithm["epsilon"] == large.algorithm["epsilon"]:
             continue
-        gap = small.gap_where(large.train)
-        left_out += gap is None
+        there = small.where_trained_to(large.train)
+        left_out += there is None
         of_both = {
             "setting": large.setting + small.setting,
             "label": f"{label(large)} against {label(small)}",
         }
-        values = [] if gap is None else [_valued(large, small, large.gap - gap)]
+        values = [_valued(large, small, large.gap - there[1])] if there else []
         values.append(_valued(large, small, large.gap - small.gap, "context"))
         found += [dataclasses.replace(value, **of_both) for value in values]
     return Pairs(tuple(found), left_out)

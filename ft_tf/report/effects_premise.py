@@ -23,7 +23,7 @@ MODEL_COLUMNS = (
 WALK_COLUMNS = (
     "network", "label", "seed", "epsilon", "noise_multiplier", "l2_norm_clip", "learning_rate",
     "batch_size", "steps", "walk", "clip_deviation", "predicted", "deviation", "relative_error",
-    "lost", "test", "fitted", "record",
+    "lost", "test", "chance", "fitted", "record",
 )  # fmt: skip
 REMEDY_COLUMNS = (
     "network", "algorithm", "remedy", "seed", "lost", "lost_without", "lost_difference",
@@ -46,7 +46,7 @@ def models(runs: Iterable[Trained], *, private: bool = True) -> pd.DataFrame:
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         lost, is_private = run.lost(), run.algorithm["name"] == "dpsgd"
-        if lost is None or run.test < 2 * run.chance or (is_private and not private):
+        if lost is None or run.test < 2 * (run.chance or 0.0) or (is_private and not private):
             continue
         line = (run.network, run.setting, run.seed, run.algorithm["name"], label(run), run.epsilon)
         values = (run.train, run.test, run.gap, lost, run.record.name)
@@ -73,25 +73,15 @@ class NetworkTau:
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """Kendall's tau-b of gap and points lost, within networks.
-
-    Attributes:
-        tau: plain mean over networks.
-        low: lower end of its percentile interval over configurations.
-        high: upper end.
-        partial: plain mean of the partial tau given test accuracy.
-        models: number of models.
-        networks: tau in each network.
-        draws: bootstrap draws of `tau`.
-    """
+    """Kendall's tau-b of gap and points lost, within networks: the plain mean over them."""
 
     tau: float
-    low: float
+    low: float  # percentile interval over configurations
     high: float
-    partial: float
+    partial: float  # plain mean of the partial tau given test accuracy
     models: int
     networks: tuple[NetworkTau, ...]
-    draws: np.ndarray = dataclasses.field(repr=False, compare=False)
+    draws: np.ndarray = dataclasses.field(repr=False, compare=False)  # bootstrap draws of `tau`
 
     @property
     def p(self) -> float:
@@ -189,7 +179,7 @@ def noise_walk(records: Iterable[Record]) -> pd.DataFrame:
         line = (run.network, label(run), run.seed, run.epsilon, *(options[n] for n in names))
         line += (config["learning_rate"], config["batch_size"], run.record.training.steps)
         line += (walk, reference, predicted, deviation, deviation / predicted - 1, run.lost())
-        line += (run.test, bool(config.get("fitted")), run.record.name)
+        line += (run.test, run.chance, bool(config.get("fitted")), run.record.name)
         lines.append(dict(zip(WALK_COLUMNS, line, strict=True)))
     return pd.DataFrame(lines, columns=list(WALK_COLUMNS))
 

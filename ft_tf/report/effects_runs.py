@@ -11,9 +11,12 @@ from typing import Any
 from ft_tf.records import Record, Run
 from ft_tf.report import display_names
 
+PRIVACY = 25.0
+"""Rows with a larger epsilon are controls for clipping."""
 RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
 _AT_CHANCE = 0.1
+"""A model is at chance where less than this share of its accuracy above chance is left."""
 _LAST_RATE = 0.9
 _NOT_A_SETTING = (
     "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
@@ -108,9 +111,10 @@ class Trained:
         return 100 * self.record.accuracy.generalization_error
 
     @property
-    def chance(self) -> float:
-        """Accuracy of guessing; records without a number of classes have ten."""
-        return 100 / (self.record.data.classes or 10)
+    def chance(self) -> float | None:
+        """Accuracy of guessing; None where the number of classes is not known."""
+        guess = chance(self.record)
+        return None if guess is None else 100 * guess
 
     @property
     def epsilon(self) -> float:
@@ -142,7 +146,15 @@ class Trained:
         return None
 
     def normalized_area(self, target: str = "weights") -> float | None:
-        """Area under accuracy minus chance from 0 to 90% faults, in percent of that without."""
+        """Normalized accuracy under faults: share of accuracy above chance, over 0 to 90% faults.
+
+        The area (trapezoids) under the curve of accuracy minus chance, in percent of that without
+        faults: 100 is a model that no fault harms, 0 one that is at chance from the first fault on.
+        From accuracy lost, paired where that is on record. None where the rates do not reach from 0
+        to 90%, where the model is at chance without faults, or where chance is not known.
+        """
+        if self.chance is None:
+            return None
         campaign, above = self.record.faults.get(target), self.test - self.chance
         rates = [r for r in campaign.rates if r <= _LAST_RATE + 1e-9] if campaign else []
         is_whole = len(rates) > 1 and rates[0] == 0 and rates[-1] > _LAST_RATE - 1e-9
@@ -155,26 +167,33 @@ class Trained:
 
     @property
     def drop(self) -> float | None:
-        """Accuracy at 50% minus at 90% stuck-at-0 weights (Figure 3).
-
-        None where less than a tenth of the accuracy above chance is left at 50%.
-        """
-        clean, half, last = self.level(0.0), self.level(0.5), self.level(0.9)
-        if clean is None or half is None or last is None:
+        """Accuracy at 50% minus at 90% stuck-at-0 weights (Figure 3); None where at chance."""
+        half, last = self.level(0.5), self.level(0.9)
+        if half is None or last is None or self.is_at_chance("weights") is not False:
             return None
-        return half - last if half - self.chance >= _AT_CHANCE * (clean - self.chance) else None
+        return half - last
 
-    def gap_where(self, train: float) -> float | None:
-        """The gap where the curve first reaches a training accuracy, between two epochs.
+    def is_at_chance(self, target: str) -> bool | None:
+        """Whether half of the sites stuck at 0 leave next to nothing; None where not measured."""
+        clean, half = self.level(0.0, target), self.level(0.5, target)
+        if clean is None or half is None or self.chance is None:
+            return None
+        return half - self.chance < _AT_CHANCE * (clean - self.chance)
 
-        None where it never does, or is above it after the first epoch.
+    def where_trained_to(self, train: float) -> tuple[float, float] | None:
+        """Epoch and gap where the curve first reaches a training accuracy, between two epochs.
+
+        Interpolated: the gap after the first epoch above it is of a model that has learned more.
+        None where the curve never reaches it, or is above it after the first epoch.
         """
-        columns = [self.record.history.get(f"{part}_accuracy", ()) for part in ("train", "test")]
-        curve = [(100 * a, 100 * b) for a, b in zip(*columns, strict=False) if None not in (a, b)]
-        for (before, test_before), (after, test_after) in itertools.pairwise(curve):
+        names = ("epoch", "train_accuracy", "test_accuracy")
+        columns = [self.record.history.get(name) or () for name in names]
+        curve = [point for point in zip(*columns, strict=False) if None not in point]
+        curve = [(epoch, 100 * a, 100 * (a - b)) for epoch, a, b in curve]
+        for (epoch, before, gap), (next_epoch, after, next_gap) in itertools.pairwise(curve):
             if before <= train <= after:
                 share = 0.0 if after == before else (train - before) / (after - before)
-                return train - test_before - share * (test_after - test_before)
+                return epoch + share * (next_epoch - epoch), gap + share * (next_gap - gap)
             if before > train:
                 return None
         return None
@@ -187,6 +206,18 @@ def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
         if key not in _NOT_A_SETTING
         and ((value or value == 0) and seeds if key.endswith("seed") else value)
     }
+
+
+def chance(record: Record) -> float | None:
+    """Returns the accuracy of guessing, 1 / number of classes; None where that is not known."""
+    classes = record.data.classes or display_names.CLASSES.get(record.data.name)
+    return 1 / classes if classes else None
+
+
+def normalized_auc(record: Run, target: str) -> float | None:
+    """Returns `Trained.normalized_area` as a fraction; None of a failed run."""
+    area = Trained(record).normalized_area(target) if record.accuracy else None
+    return None if area is None else area / 100
 
 
 def trained(records: Iterable[Record]) -> list[Trained]:

@@ -4,22 +4,20 @@
     ... this is replaced ...
     <!-- end -->
 
-A name is that of an exhibit, such as "table_8" or "claims", "findings" (a list), or
-"tradeoff_cifar10", the part of "tradeoff" on one data set. No number between the markers is typed
-by hand.
+A name is that of an exhibit, such as "table_8" or "claims", or "findings" (a list). No number
+between the markers is typed by hand.
 """
 
 import dataclasses
 import re
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import display_names, exhibits, table
+from ft_tf.report import exhibits, table
 from ft_tf.report.tidy import Study
 
-_START = re.compile(r"^<!-- table:(?P<name>\S+) -->$")
+_START = re.compile(r"^<!-- table:(\S+) -->$", re.MULTILINE)
 _END = "<!-- end -->"
 FINDINGS = "findings"
-_TRADEOFF = {f"tradeoff_{name}": name for name in display_names.DATASETS}
 
 
 def filled(page: str, study: Study, *, base: str) -> str:
@@ -33,23 +31,13 @@ def filled(page: str, study: Study, *, base: str) -> str:
     Raises:
         ArgumentError: a marker names nothing that the report has, or has no end.
     """
-    lines: list[str] = []
-    open_name = ""
-    for line in page.split("\n"):
-        start = _START.match(line)
-        if start and open_name:
-            raise ArgumentError(f"marker table:{open_name} has no {_END!r} before the next one")
-        if start:
-            open_name = start["name"]
-            lines += [line, block(open_name, study, base=base)]
-        elif line == _END:
-            open_name = ""
-            lines.append(line)
-        elif not open_name:
-            lines.append(line)
-    if open_name:
-        raise ArgumentError(f"marker table:{open_name} has no {_END!r}")
-    return "\n".join(lines)
+    text, *marked = _START.split(page)
+    for name, rest in zip(marked[::2], marked[1::2], strict=True):
+        _, end, after = rest.partition(f"\n{_END}")
+        if not end:
+            raise ArgumentError(f"marker table:{name} has no {_END!r} before the next one")
+        text += f"<!-- table:{name} -->\n{block(name, study, base=base)}{end}{after}"
+    return text
 
 
 def block(name: str, study: Study, *, base: str) -> str:
@@ -58,18 +46,14 @@ def block(name: str, study: Study, *, base: str) -> str:
     Raises:
         ArgumentError: the report has nothing of that name.
     """
+    found = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
     if name == FINDINGS:
-        return "\n".join(f"- {table.escape_markdown(text)}" for text in study.findings)
-    known = {e.name: e for e in exhibits.of_study(study) if e.columns or e.kind == "layers"}
-    exhibit = known.get("tradeoff" if name in _TRADEOFF else name)
-    if exhibit is None:
-        names = ", ".join((FINDINGS, *_TRADEOFF, *known))
-        raise ArgumentError(f"marker table:{name} is not in the report; it has {names}")
-    whole = exhibit.table(study)
-    if name in _TRADEOFF:
-        start = f"data: {_TRADEOFF[name]}, "
-        rows = tuple(row for row in whole.rows if row.detail.startswith(start))
-        whole = dataclasses.replace(whole, rows=rows)
+        texts = found[FINDINGS].frame(study)["finding"]
+        return "\n".join(f"- {table.escape_markdown(text)}" for text in texts)
+    exhibit = found.get(name)
+    whole = exhibit.table(study) if exhibit else None
+    if whole is None:
+        raise ArgumentError(f"marker table:{name} is not in the report; it has {', '.join(found)}")
     brief = whole.brief()
     text = "More of each claim" if name == "claims" else "Configuration of each row"
     link = f"[{text}]({base}/tables/{exhibit.name}.md)"

@@ -128,7 +128,11 @@ def panels(
 def draw_curve(
     axes: Axes, curve: pd.DataFrame, y: str, look: Look, *, has_band: bool = True
 ) -> None:
-    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent."""
+    """Draws `y`, "mean" or "lost", of `Study.fault_curve` against the fault rate, in percent.
+
+    Rates below one faulty site are no measurement, and not drawn.
+    """
+    curve = curve[(curve["rate"] == 0) | (curve["faults"] >= 1)]
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
@@ -142,6 +146,11 @@ def draw_curve(
 def finish_fault_panel(axes: Axes, target: str, chance: float | None) -> None:
     """Title, axis names and, where it is known, a line at the chance level of fault curves."""
     axes.set(title=target, xlabel=f"share of {target} stuck at 0, %", ylabel="test accuracy, %")
+    draw_chance(axes, chance)
+
+
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """A dotted line at the accuracy of guessing, where that is known."""
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 
@@ -170,7 +179,7 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         room = max(1.05, len(ends) * step) - (len(ends) - 1 - index) * step  # for higher ones
         place = max(place + step, min(mean if is_together else last, room))
         color = line.get_color()
-        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5}
+        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)}
         axes.annotate(
             line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=size,
             color=color, va="center", annotation_clip=False,

@@ -6,7 +6,7 @@ import jinja2
 
 from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.report.replicates import LEAST
-from ft_tf.report.table import epsilon
+from ft_tf.report.table import Table, epsilon, escape_latex, group_spans
 
 LOADER = jinja2.PackageLoader("ft_tf.report")
 
@@ -37,3 +37,15 @@ def notes(kind: str, **values: Any) -> list[str]:
     except jinja2.TemplateNotFound:
         return []
     return template.render(LEAST=LEAST, PAPER_N_TEST=PAPER_N_TEST, **values).strip().split("\n\n")
+
+
+def latex(table: Table, *, command: str) -> str:
+    """A LaTeX table (booktabs) with the title and notes as its caption.
+
+    Args:
+        table: any table.
+        command: the command that makes it, for a comment above.
+    """
+    texts = environment()
+    texts.filters |= {"latex": escape_latex, "spans": group_spans}
+    return texts.get_template("latex.j2").render(table=table, command=command)

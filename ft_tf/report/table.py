@@ -54,7 +54,7 @@ def interval(low: Any, high: Any) -> str:
     return f"[{percent(low)}, {percent(high)}]"
 
 
-def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
+def plus_minus(value: Any, low: Any, high: Any) -> str:
     """A fraction in percent with the half width of its interval, if that is known.
 
     Of an interval that was cut at 0 or 1 the longer side counts.
@@ -63,11 +63,8 @@ def plus_minus(value: Any, low: Any, high: Any, *, signed: bool = False) -> str:
     ('50.00 ±5.00', '50.00')
     """
     if is_missing(value) or is_missing(low) or is_missing(high):
-        return percent(value, signed=signed)
-    return f"{percent(value, signed=signed)} ±{percent(max(high - value, value - low))}"
-
-
-signed_plus_minus = functools.partial(plus_minus, signed=True)
+        return percent(value)
+    return f"{percent(value)} ±{percent(max(high - value, value - low))}"
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -77,6 +74,11 @@ def number(value: Any, digits: int = 4) -> str:
     ('0.01235', '2.299e+06', '-')
     """
     return NOTHING if is_missing(value) else f"{value:.{digits}g}"
+
+
+def two_decimals(value: Any) -> str:
+    """A number that is in points or percent already."""
+    return NOTHING if is_missing(value) else f"{value:.2f}"
 
 
 number_2, number_3 = (functools.partial(number, digits=digits) for digits in (2, 3))
@@ -278,40 +280,6 @@ def escape_latex(value: str) -> str:
     '50\\% of x\\_1 $\\pm$2'
     """
     return "".join(_LATEX.get(mark, mark) for mark in " ".join(value.split()))
-
-
-def latex(table: Table, *, command: str) -> str:
-    """A LaTeX table (booktabs) with the title and notes as its caption.
-
-    Args:
-        table: any table.
-        command: the command that makes it, for a comment above.
-    """
-    alignment = "".join("r" if column.is_number else "l" for column in table.columns)
-    spans = group_spans(table.columns)
-    heads = [
-        " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}" for group, n in spans),
-        " & ".join(escape_latex(column.header) for column in table.columns),
-    ]
-    if not any(group for group, _ in spans):
-        del heads[0]
-    rows = [" & ".join(map(escape_latex, row.cells)) for row in table.rows]
-    caption = " ".join(escape_latex(part) for part in (f"{table.title}.", *table.notes))
-    lines = [
-        f"% {' '.join(command.split())}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *(rf"{head} \\" for head in heads),
-        r"\midrule",
-        *(rf"{row} \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:

@@ -7,21 +7,22 @@ be pooled is a groupby away. Accuracies are fractions; values that were not meas
 
 import collections
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ft_tf.errors import RunError
-from ft_tf.records import Attack, Campaign, Record, Run
-from ft_tf.report import display_names, effects, findings, paper
+from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
+from ft_tf.report import display_names, paper
 from ft_tf.report.display_names import parts_of
-from ft_tf.report.effects_pairs import PRIVACY
+from ft_tf.report.effects_runs import PRIVACY, normalized_auc
 from ft_tf.report.groups import Group, failure_of, group_by_row
-from ft_tf.report.measures import layer_names, normalized_auc
 from ft_tf.report.replicates import band, mean_interval, mean_of
 
+T = TypeVar("T")
 TARGETS = ("weights", "units")
 NOT_PRIVATE = "no guarantee"
 MOST_SERIES = 6
@@ -37,6 +38,7 @@ class Study:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = tuple(sorted(records, key=lambda record: record.name))
+        self._computed: dict[Callable[..., Any], Any] = {}
 
     @cached_property
     def by_row(self) -> dict[str, tuple[Group, ...]]:
@@ -211,30 +213,11 @@ class Study:
         ]
         return pd.DataFrame(lines, columns=columns)
 
-    @cached_property
-    def claims(self) -> list[effects.Claim]:
-        """The claims of the paper, judged."""
-        return effects.claims(self.records)
-
-    @cached_property
-    def agreement(self) -> pd.DataFrame:
-        """A line per row of the paper's tables."""
-        return effects.agreement(self.records)
-
-    @cached_property
-    def noise_walk(self) -> pd.DataFrame:
-        """A line per run of DP-SGD that its noise walk describes."""
-        return effects.noise_walk(self.records)
-
-    @cached_property
-    def models(self) -> pd.DataFrame:
-        """A line per distinct model with gap and accuracy lost."""
-        return effects.premise(self.records)
-
-    @property
-    def findings(self) -> Sequence[str]:
-        """Sentences that say what the records show."""
-        return findings.sentences(self.claims, self.noise_walk, self.agreement)
+    def computed(self, compute: Callable[[Sequence[Record]], T]) -> T:
+        """What a function such as `effects.claims` makes of the records, computed once."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self.records)
+        return self._computed[compute]
 
     def main_groups(self, architecture: str) -> list[Group]:
         """The groups of an architecture that figures show, at most `MOST_SERIES`.
@@ -389,3 +372,18 @@ def _attack_line(attack: Attack) -> dict[str, Any]:
 
 
 _LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
+
+
+def layer_names(entries: Sequence[LayerFault]) -> list[str]:
+    """Returns names of a run's layers that are the same for all runs of an architecture.
+
+    Keras numbers layers through a whole process: the first Dense layer of a model may be "dense" or
+    "dense_7"; here it is "dense 1".
+    """
+    made: collections.Counter[str] = collections.Counter()
+    names = []
+    for entry in entries:
+        kind = re.sub(r"_\d+$", "", entry.layer).replace("2d", "")
+        made[kind] += 1
+        names.append(f"{kind} {made[kind]}" if kind in ("dense", "conv") else kind)
+    return names

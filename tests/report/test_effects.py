@@ -374,14 +374,19 @@ def test_normalized_area_of_a_straight_line(study):
         assert run.normalized_area("units") is None
 
 
+def gap_where(run, train):
+    found = run.where_trained_to(train)
+    return found and found[1]
+
+
 def test_gap_where_a_curve_reaches_a_level(study):
     record = next(r for r in study if r.kind == "run")
     history = {"epoch": (1.0, 2.0, 3.0, 4.0), "train_accuracy": (0.5, 0.7, 0.6, 0.9),
                "test_accuracy": (0.5, 0.6, 0.6, 0.7)}  # fmt: skip
     run = Trained(dataclasses.replace(record, history=history))
-    assert run.gap_where(60.0) == pytest.approx(5.0)  # half way between 0 and 10
-    assert run.gap_where(70.0) == pytest.approx(10.0)
-    assert run.gap_where(50.0) == pytest.approx(0.0)
-    assert run.gap_where(49.0) is None and run.gap_where(95.0) is None
+    assert gap_where(run, 60.0) == pytest.approx(5.0)  # half way between 0 and 10
+    assert gap_where(run, 70.0) == pytest.approx(10.0)
+    assert gap_where(run, 50.0) == pytest.approx(0.0)
+    assert gap_where(run, 49.0) is None and gap_where(run, 95.0) is None
     missing = {**history, "test_accuracy": (None, 0.6, 0.6, 0.7)}
-    assert Trained(dataclasses.replace(record, history=missing)).gap_where(60.0) is None
+    assert gap_where(Trained(dataclasses.replace(record, history=missing)), 60.0) is None

@@ -1,5 +1,6 @@
 """Panels of claims show the numbers of the claims."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,16 @@ def test_the_walk_is_drawn_for_private_runs(axes, study):
     drawn = np.concatenate([found.get_offsets() for found in axes.collections])
     assert len(drawn) == (walk.walk > 0).sum()
     assert sorted(drawn[:, 1]) == pytest.approx(sorted((walk.test - walk.lost)[walk.walk > 0]))
+
+
+def test_chance_is_that_of_the_records(axes, study):
+    """Three classes; a data set that nobody knows the classes of has no line."""
+    run = next(r for r in study if "fmnist_dnn-dpsgd-sigma_1.1-clip_1-" in r.name)
+    three = dataclasses.replace(run, data=dataclasses.replace(run.data, classes=3))
+    effects_figure.walk_panel(axes, effects.noise_walk([three]))
+    (line,) = (found for found in axes.lines if found.get_label() == "chance")
+    assert line.get_ydata()[0] == pytest.approx(100 / 3)
+    unknown = dataclasses.replace(run, data=dataclasses.replace(run.data, name="mine"))
+    other = Figure().subplots()
+    effects_figure.walk_panel(other, effects.noise_walk([unknown]))
+    assert "chance" not in [found.get_label() for found in other.lines]

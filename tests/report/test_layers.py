@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from factory import study_of
 
-from ft_tf.report import measures
+from ft_tf.report import tidy
 from ft_tf.report.exhibits import layers
 
 
@@ -46,7 +46,7 @@ def test_units_have_no_output_layer(paper_run):
 
 def test_names_of_one_kind_are_counted_and_others_kept():
     names = ("whole model", "conv2d_3", "conv2d_4", "dense_9", "logits", "conv_1")
-    assert measures.layer_names([SimpleNamespace(layer=name) for name in names]) == [
+    assert tidy.layer_names([SimpleNamespace(layer=name) for name in names]) == [
         "whole model", "conv 1", "conv 2", "dense 1", "logits", "conv 3",
     ]  # fmt: skip
 

@@ -1,95 +1,23 @@
-"""Matched runs and tests between groups: who is paired with whom, against scipy and by hand."""
-
-import math
+"""Matched runs: who is paired with whom, and where a curve of training passes a level."""
 
 import pytest
 from factory import study_of, typed
-from scipy import stats
 
-from ft_tf.report import matched, table
+from ft_tf.report import table
+from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import ablations, equal_training
-
-
-def test_two_groups_are_compared_by_welch():
-    first, second = [0.1, 0.12, 0.16], [0.05, 0.06, 0.061, 0.09]
-    found = matched.unpaired(first, second)
-    expected = stats.ttest_ind(first, second, equal_var=False)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    interval = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.counts == (3, 4)
-
-
-@pytest.mark.parametrize("few", [[0.30], [0.30, 0.32]])
-@pytest.mark.parametrize("swap", [False, True])
-def test_both_sides_take_three_seeds(swap, few):
-    """Of one seed the spread is not known, and need not be that of the other side."""
-    several = [0.18, 0.20, 0.22]
-    found = matched.unpaired(*((several, few) if swap else (few, several)))
-    assert abs(found.difference) == pytest.approx(sum(few) / len(few) - 0.2)
-    assert (found.p_value, found.low, found.high) == (None, None, None)
-    assert found.why_undecided == "fewer than 3 replicates"
-
-
-def test_one_against_one_cannot_be_decided():
-    for found in (matched.unpaired([0.3], [0.1]), matched.paired([(0.3, 0.1)])):
-        assert found.p_value is None
-        assert found.difference == pytest.approx(0.2)
-        assert (found.low, found.high) == (None, None)
-
-
-def test_pairs_are_compared_by_their_differences():
-    pairs = [(0.8, 0.7), (0.9, 0.75), (0.7, 0.65)]
-    found = matched.paired(pairs)
-    first, second = zip(*pairs, strict=True)
-    assert found.p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        matched.unpaired([0.1] * 3, [0.1] * 3),
-        matched.unpaired([0.2] * 3, [0.1] * 3),
-        matched.unpaired([0.2] * 3, [0.1] * 200),
-        matched.paired([(0.2, 0.1)] * 3),
-        matched.paired([(0.3, 0.2), (0.4, 0.3), (0.1 + 0.2, 0.2)]),  # equal but for rounding
-    ],
-)
-def test_values_without_any_spread_decide_nothing(found):
-    """Equal replicates of a small test set do not make a difference certain, nor its absence."""
-    assert (found.p_value, found.low, found.high) == (None, None, None)
-    assert found.why_undecided == "all replicates equal: no spread to judge by"
-
-
-def test_two_replicates_that_both_gain_one_test_point_decide_nothing():
-    """Of 70 test points one each: t was 1e14, p 5e-15."""
-    found = matched.paired([(51 / 70, 50 / 70), (49 / 70, 48 / 70)])
-    assert found.difference == pytest.approx(1 / 70)
-    assert found.p_value is None
-    assert "no spread" in found.why_undecided
-
-
-def test_a_verdict_takes_three_replicates():
-    few = "fewer than 3 replicates"
-    assert matched.paired([(0.2, 0.1), (0.4, 0.1)]).why_undecided == few
-    assert matched.unpaired([0.2, 0.3], [0.1, 0.2]).why_undecided == few
-    assert matched.unpaired([0.1], [0.1, 0.2]).why_undecided == few
-    # Two values that nearly agree are no spread, however many equal ones stand against them.
-    assert matched.unpaired([0.2, 0.2001], [0.1] * 9).why_undecided == few
-
-
-def test_one_side_with_a_spread_is_enough():
-    """A constant of four against a mean: t = 0.1 / (0.02 / sqrt(3)) with the mean's 2 degrees."""
-    found = matched.unpaired([0.28, 0.30, 0.32], [0.20] * 4)
-    assert found.p_value == pytest.approx(2 * stats.t.sf(0.1 / (0.02 / math.sqrt(3)), 2))
-    assert found.why_undecided == ""
-
 
 HISTORY = {
     "epoch": [1, 2, 3, 4],
     "train_accuracy": [0.80, 0.90, 0.95, 0.99],
     "test_accuracy": [0.79, 0.86, 0.87, 0.88],
 }
+
+
+def at(record, train):
+    """Epoch and gap, as fractions."""
+    found = Trained(typed(record)).where_trained_to(100 * train)
+    return found and (pytest.approx(found[0]), pytest.approx(found[1] / 100))
 
 
 def trades(run, **changes):
@@ -99,12 +27,12 @@ def trades(run, **changes):
 def test_the_gap_is_interpolated_to_the_level(run):
     """After the first epoch above 91%, which ends at 95%, it is 8 points: of a better fit."""
     record = run(history=HISTORY)
-    assert matched.error_at(typed(record), 0.90) == (2, pytest.approx(0.04))
-    assert matched.error_at(typed(record), 0.91) == pytest.approx((2.2, 0.04 + 0.2 * 0.04))
-    assert matched.error_at(typed(record), 0.999) is None
-    assert matched.error_at(typed(record), 0.80) == (1, pytest.approx(0.01))
-    assert matched.error_at(typed(record), 0.79) is None  # passed before anything was measured
-    assert matched.error_at(typed(run(history={"epoch": [1], "accuracy": [0.9]})), 0.5) is None
+    assert at(record, 0.90) == (2, 0.04)
+    assert at(record, 0.91) == (2.2, 0.04 + 0.2 * 0.04)
+    assert at(record, 0.999) is None
+    assert at(record, 0.80) == (1, 0.01)
+    assert at(record, 0.79) is None  # passed before anything was measured
+    assert at(run(history={"epoch": [1], "accuracy": [0.9]}), 0.5) is None
 
 
 def test_epochs_that_were_not_measured_are_stepped_over(run):
@@ -113,7 +41,7 @@ def test_epochs_that_were_not_measured_are_stepped_over(run):
         "train_accuracy": [0.8, None, 1.0],
         "test_accuracy": [0.8, None, 0.9],
     }
-    assert matched.error_at(typed(run(history=history)), 0.9) == pytest.approx((2, 0.05))
+    assert at(run(history=history), 0.9) == (2, 0.05)
 
 
 def test_a_level_that_is_passed_twice_counts_at_first(run):
@@ -122,7 +50,7 @@ def test_a_level_that_is_passed_twice_counts_at_first(run):
         "train_accuracy": [0.8, 0.9, 0.7, 0.95],
         "test_accuracy": [0.8, 0.88, 0.7, 0.9],
     }
-    assert matched.error_at(typed(run(history=history)), 0.85) == pytest.approx((1.5, 0.01))
+    assert at(run(history=history), 0.85) == (1.5, 0.01)
 
 
 def test_a_short_robust_training_stands_beside_the_natural_one_at_its_level(run):
@@ -154,7 +82,7 @@ def test_table_6_is_compared_to_the_natural_row_of_table_4(run):
         run(row="table_4/cifar10_cnn/natural", **cifar, label="augmented"),
     ]
     records[2]["config"]["augment"] = True
-    ((row, robust, natural),) = matched.robust_pairs(study_of(*records))
+    ((row, robust, natural),) = equal_training.robust_pairs(study_of(*records))
     assert row == "table_6/cifar10_cnn/trades/2_255"
     assert natural.names == records[1]["name"]
     assert robust.names == records[0]["name"]
@@ -196,7 +124,7 @@ def test_seeds_that_stopped_at_their_partners_accuracy_are_one_group(paper_run):
 @pytest.mark.parametrize("changes", [{"architecture": "fmnist_cnn_1"}, {"train_examples": 60_000}])
 def test_partners_share_data_and_architecture(paper_run, changes):
     other = paper_run(row=STOPPED, seed=0, test=0.8, **changes)
-    (entry,) = matched.private_rows(study_of(private(paper_run, seed=0, test=0.8), other))
+    (entry,) = ablations.private_rows(study_of(private(paper_run, seed=0, test=0.8), other))
     assert entry.stopped is None
 
 
@@ -242,5 +170,5 @@ def test_a_fitted_variant_of_a_row_has_no_partners(paper_run):
     """The stopped runs have the accuracy of the row itself, not of what was fitted to the paper."""
     row, fitted = (private(paper_run, seed=0, test=test) for test in (0.72, 0.79))
     fitted["config"] |= {"fitted": True, "learning_rate": 0.05}
-    (entry,) = matched.private_rows(study_of(row, fitted, stopped(paper_run, seed=0, test=0.72)))
+    (entry,) = ablations.private_rows(study_of(row, fitted, stopped(paper_run, seed=0, test=0.72)))
     assert [record.config["fitted"] for record in entry.private.finished] == [False]

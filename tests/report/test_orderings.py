@@ -27,6 +27,72 @@ def dnn(run, algorithm, gaps, **changes):
     ]
 
 
+def unpaired(first, second):
+    return orderings.p_value(first, second, is_paired=False)
+
+
+def paired(*pairs):
+    return orderings.p_value(*zip(*pairs, strict=True), is_paired=True)
+
+
+def test_two_groups_are_compared_by_welch():
+    first, second = [0.1, 0.12, 0.16], [0.05, 0.06, 0.061, 0.09]
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert unpaired(first, second) == (pytest.approx(expected), "")
+
+
+@pytest.mark.parametrize("few", [[0.30], [0.30, 0.32]])
+@pytest.mark.parametrize("swap", [False, True])
+def test_both_sides_take_three_seeds(swap, few):
+    """Of one seed the spread is not known, and need not be that of the other side."""
+    several = [0.18, 0.20, 0.22]
+    sides = (several, few) if swap else (few, several)
+    assert unpaired(*sides) == (None, "fewer than 3 replicates")
+
+
+def test_one_against_one_cannot_be_decided():
+    assert unpaired([0.3], [0.1])[0] is None
+    assert paired((0.3, 0.1))[0] is None
+
+
+def test_pairs_are_compared_by_their_differences():
+    """Student's t of the differences 0.1, 0.15 and 0.05: t = 0.1 / (0.05 / sqrt(3))."""
+    expected = 2 * stats.t.sf(0.1 / (0.05 / math.sqrt(3)), 2)
+    assert paired((0.8, 0.7), (0.9, 0.75), (0.7, 0.65)) == (pytest.approx(expected), "")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        unpaired([0.1] * 3, [0.1] * 3),
+        unpaired([0.2] * 3, [0.1] * 3),
+        unpaired([0.2] * 3, [0.1] * 200),
+        paired(*[(0.2, 0.1)] * 3),
+        paired((0.3, 0.2), (0.4, 0.3), (0.1 + 0.2, 0.2)),  # equal but for rounding
+        # Of 70 test points one more each: t was 1e14, p 5e-15.
+        paired((51 / 70, 50 / 70), (49 / 70, 48 / 70)),
+    ],
+)
+def test_values_without_any_spread_decide_nothing(found):
+    """Equal replicates of a small test set do not make a difference certain, nor its absence."""
+    assert found == (None, "all replicates equal: no spread to judge by")
+
+
+def test_a_verdict_takes_three_replicates():
+    few = "fewer than 3 replicates"
+    assert paired((0.2, 0.1), (0.4, 0.1))[1] == few
+    assert unpaired([0.2, 0.3], [0.1, 0.2])[1] == few
+    assert unpaired([0.1], [0.1, 0.2])[1] == few
+    # Two values that nearly agree are no spread, however many equal ones stand against them.
+    assert unpaired([0.2, 0.2001], [0.1] * 9)[1] == few
+
+
+def test_one_side_with_a_spread_is_enough():
+    """A constant of four against a mean: t = 0.1 / (0.02 / sqrt(3)) with the mean's 2 degrees."""
+    expected = 2 * stats.t.sf(0.1 / (0.02 / math.sqrt(3)), 2)
+    assert unpaired([0.28, 0.30, 0.32], [0.20] * 4) == (pytest.approx(expected), "")
+
+
 def test_welch_by_the_formula(run):
     """Seeds are not paired: t = difference / sqrt(s1^2/3 + s2^2/3), here with 4 degrees."""
     records = dnn(run, "tikhonov", (0.02, 0.03, 0.04)) + dnn(run, "natural", (0.05, 0.06, 0.07))

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from factory import study_of
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ft_tf.errors import RunError
@@ -176,7 +177,11 @@ def test_rates_below_one_faulty_site_are_no_measurement(paper_run):
     few = paper_run()
     few["faults"]["weights"]["faults"] = [100 * rate for rate in few["faults"]["weights"]["rates"]]
     study = study_of(few)
-    assert not len(fault_tolerance.low_rates(study.fault_curve(study.trained[0], "weights")))
+    curve = study.fault_curve(study.trained[0], "weights")
+    assert not len(fault_tolerance.low_rates(curve))
+    axes = Figure().subplots()
+    plot_styles.draw_curve(axes, curve, "mean", plot_styles.Look("run", "#000000", "o"))
+    assert axes.lines[0].get_xdata().tolist() == [0, 1, *range(10, 100, 10)]
 
 
 def test_bands_widen_with_the_spread_over_seeds(paper_run):

@@ -8,7 +8,7 @@ from factory import study_of, typed
 
 from ft_tf import report
 from ft_tf.errors import ArgumentError
-from ft_tf.report import display_names, table
+from ft_tf.report import display_names, rendering, table
 from ft_tf.report.exhibits import accuracy
 from ft_tf.report.table import Column
 
@@ -115,7 +115,7 @@ def test_markdown_shows_what_records_hold_and_interprets_none_of_it(run):
 
 def test_latex_is_a_booktabs_table_with_its_command_and_escapes():
     made = example(title="50% of a_b & <c>", notes=["{x} ~ ^ \\ $5"])
-    text = table.latex(made, command="python -m experiments.report")
+    text = rendering.latex(made, command="python -m experiments.report")
     lines = text.splitlines()
     assert lines[0] == "% python -m experiments.report"
     assert r"\multicolumn{1}{c}{} & \multicolumn{1}{c}{ours} & \multicolumn{1}{c}{interval}" in text

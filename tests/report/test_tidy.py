@@ -3,7 +3,7 @@
 import pytest
 from factory import study_of, typed
 
-from ft_tf.report import measures
+from ft_tf.report import effects_runs
 
 
 def test_a_line_per_run_with_its_figures_and_its_configuration(run, failed_run):
@@ -49,15 +49,15 @@ def test_a_line_per_attack_layer_and_replicate(paper_run, circles, circles_resul
 
 
 def test_chance_is_one_over_the_number_of_classes(run):
-    assert measures.chance(typed(run())) == 0.1
+    assert effects_runs.chance(typed(run())) == 0.1
     three = run()
     three["data"] |= {"name": "mine", "classes": 3}
-    assert measures.chance(typed(three)) == pytest.approx(1 / 3)
+    assert effects_runs.chance(typed(three)) == pytest.approx(1 / 3)
     unknown = run()
     unknown["data"]["name"] = "mine"
-    assert measures.chance(typed(unknown)) is None
-    assert measures.normalized_auc(typed(unknown), "weights") is None
-    assert measures.normalized_auc(typed(three), "weights") != measures.normalized_auc(
+    assert effects_runs.chance(typed(unknown)) is None
+    assert effects_runs.normalized_auc(typed(unknown), "weights") is None
+    assert effects_runs.normalized_auc(typed(three), "weights") != effects_runs.normalized_auc(
         typed(run()), "weights"
     )
 

@@ -59,7 +59,6 @@ class Exhibit:
     kind: str = ""  # names that template; "" for the name of the exhibit
     order: int = 100  # place on the page
     opens: bool = False  # whether its table opens the pages, and is not repeated below
-    is_long: bool = True  # folded on the HTML page; report.md leaves out its details
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""

@@ -1,5 +1,6 @@
 """Ablations of the DP rows (clipping alone, noise alone) and positive controls for faults."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +9,19 @@ from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
-from ft_tf.report.display_names import CONTROLS, parts_of
+from ft_tf.report.display_names import (
+    CLIP_ONLY,
+    CONTROLS,
+    NATURAL,
+    NOISE_ONLY,
+    PRIVATE,
+    STOPPED,
+    TIKHONOV,
+    parts_of,
+)  # fmt: skip
+from ft_tf.report.effects_runs import chance, normalized_auc
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
-from ft_tf.report.matched import PrivateRow, match, private_rows
-from ft_tf.report.measures import accuracy_at, chance, normalized_auc
 from ft_tf.report.plot_styles import FAMILIES, Look
 from ft_tf.report.replicates import deviation, mean_of
 from ft_tf.report.table import count, text
@@ -28,9 +37,50 @@ _REFERENCES = {
 }
 
 
-def _by_noise(study: Study) -> list[PrivateRow]:
-    """DP rows, most noise first."""
-    return sorted(private_rows(study), key=lambda entry: -entry.noise_multiplier)
+def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:
+    """Returns the runs of another row of the same table on the same data and architecture.
+
+    `algorithm` ends the other row's id, such as "natural" or "natural_stopped/2.97".
+    """
+    exhibit, architecture, *_ = parts_of(row)
+    for candidate in finished(study.by_row.get(f"{exhibit}/{architecture}/{algorithm}", ())):
+        if candidate.setting == group.setting:
+            return candidate
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivateRow:
+    """A DP row of the paper as it was run, with its matched groups; None where one was not run."""
+
+    row: str  # its id
+    private: Group  # its runs
+    stopped: Group | None  # natural runs stopped at its test accuracy, seed by seed
+    noise_only: Group | None  # the same noise without clipping
+    clip_only: Group | None  # clipped gradients without noise
+    natural: Group | None  # the natural row of the same table
+    tikhonov: Group | None  # the Tikhonov row of the same table
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Noise multiplier of the private runs."""
+        return self.private.config["algorithm"]["noise_multiplier"]
+
+
+def private_rows(study: Study) -> list[PrivateRow]:
+    """Finished DP rows, most noise first, one entry per architecture and data; none fitted."""
+    found = []
+    for row, groups in study.by_row.items():
+        exhibit, _, algorithm, value = parts_of(row)
+        if not exhibit.startswith("table") or algorithm != PRIVATE or not value:
+            continue
+        for group in finished(groups):
+            if not group.is_fitted:
+                partners = (f"{STOPPED}/{value}", f"{NOISE_ONLY}/{value}")
+                names = (*partners, CLIP_ONLY, NATURAL, TIKHONOV)
+                matches = (match(study, row, group, name) for name in names)
+                found.append(PrivateRow(row, group, *matches))
+    return sorted(found, key=lambda entry: -entry.noise_multiplier)
 
 
 def _private(entry: PrivateRow) -> str:
@@ -76,7 +126,7 @@ class Ablations(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         blocks: dict[tuple[str, ...], list[PrivateRow]] = {}
-        for entry in _by_noise(study):
+        for entry in private_rows(study):
             key = (parts_of(entry.row)[0], *entry.private.setting)
             blocks.setdefault(key, []).append(entry)
         lines = []
@@ -97,15 +147,16 @@ class Ablations(Exhibit):
                 ]
             block = [(part, group) for part, group in block if group is not None]
             if len(block) > len(entries) + bool(first.natural) + bool(first.tikhonov):
-                lines += [_line(exhibit, part, group) for part, group in block]
+                lines += [_line(study, exhibit, part, group) for part, group in block]
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
 
 
-def _line(exhibit: str, part: str, group: Group) -> dict[str, Any]:
+def _line(study: Study, exhibit: str, part: str, group: Group) -> dict[str, Any]:
     samples, runs = group.samples, group.finished
+    curves = {t: study.fault_curve(group, t).set_index("rate")["mean"] for t in TARGETS}
     return {
         "data": group.data,
         "exhibit": exhibit,
@@ -119,7 +170,7 @@ def _line(exhibit: str, part: str, group: Group) -> dict[str, Any]:
         "generalization_error_sd": deviation(samples.generalization_error),
         "breakdowns": group.breakdowns,
         **{
-            f"{target}_{round(100 * rate)}": mean_of(accuracy_at(r, target, rate) for r in runs)
+            f"{target}_{round(100 * rate)}": curves[target].get(rate)
             for target in TARGETS
             for rate in RATES
         },
@@ -136,7 +187,7 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
 
     Bands are 95% and drawn where they distinguish curves: in the first row and of the controls.
     """
-    entries = [e for e in _by_noise(study) if e.private.config["architecture"] == architecture]
+    entries = [e for e in private_rows(study) if e.private.config["architecture"] == architecture]
     equal, apart = _private_curves(entries)
     rows = {
         "at equal accuracy": equal,

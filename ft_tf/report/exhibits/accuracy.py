@@ -197,7 +197,7 @@ def _remarks(*cells: Any) -> str:
         "fitted" if is_fitted == 1 else "",
         f"not counted: {SMOKE}" if is_smoke == 1 else "",
         f"no prediction: {EQUAL}" if unjudged == EQUAL else "",
-        display_names.deviations(text(deviations)),
+        f"unlike our preset at paper scale: {deviations}" if text(deviations) else "",
     )
     return "; ".join(filter(None, parts))
 
@@ -251,7 +251,7 @@ class Accuracy(Exhibit):
     )  # fmt: skip
 
     def __init__(self, name: str, order: int) -> None:
-        self.name, self.order, self.is_long = name, order, name == OTHER
+        self.name, self.order = name, order
         self.title = "Runs next to the paper's rows"
         if name != OTHER:
             printed = paper.EXHIBITS[name]
@@ -298,7 +298,7 @@ def _tick(line: Line) -> str:
     """The row, and below it what distinguishes our run from it, of a DP run its epsilon."""
     parts = [text(line["variant"])[:46]]
     if text(line["epsilon_accounting"]):
-        own = "none" if is_missing(line["epsilon"]) else epsilon(line["epsilon"])
+        own = "none" if is_missing(line["epsilon"]) else epsilon(line["epsilon"]).removeprefix("- ")
         parts.append(f"ours: epsilon {own}")
     parts += ["fitted"] if line["fitted"] else []
     below = ", ".join(filter(None, parts))

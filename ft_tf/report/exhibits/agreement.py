@@ -8,19 +8,15 @@ import pandas as pd
 from ft_tf.report import display_names, effects, paper
 from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED, TOLERANCES
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
-from ft_tf.report.table import NOTHING, is_missing
+from ft_tf.report.table import NOTHING, is_missing, two_decimals
 from ft_tf.report.tidy import Study
 
 _NAMES = tuple(TOLERANCES)
 _WORDS = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
 
 
-def _points(value: float) -> str:
-    return NOTHING if is_missing(value) else f"{value:.2f}"
-
-
 def _slashed(*values: float) -> str:
-    return NOTHING if is_missing(values[0]) else " / ".join(map(_points, values))
+    return NOTHING if is_missing(values[0]) else " / ".join(map(two_decimals, values))
 
 
 def _allowed(difference: float, allowed: float) -> str:
@@ -30,12 +26,12 @@ def _allowed(difference: float, allowed: float) -> str:
 class Agreement(Exhibit):
     """A line per row of Tables 3 to 8: the nearest of our variants, in points."""
 
-    name, order, is_long = "agreement", 4, False
+    name, order = "agreement", 4
     title = "Agreement with the rows of the paper's tables"
     columns = (
         Column("label", "row", format=text),
-        *(Column(f"{n}_paper", n, "paper", _points, int(n == "train")) for n in _NAMES),
-        *(Column(n, n, "ours", _points, int(n == "train")) for n in _NAMES),
+        *(Column(f"{n}_paper", n, "paper", two_decimals, int(n == "train")) for n in _NAMES),
+        *(Column(n, n, "ours", two_decimals, int(n == "train")) for n in _NAMES),
         *(Column((f"{name}_difference", f"{name}_allowed"), name, "difference of allowed", _allowed,
                  2) for name in _NAMES),
         Column("trainings", "n", format=count),
@@ -45,7 +41,7 @@ class Agreement(Exhibit):
     details = (Column("cause", "known cause", format=text),)
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = study.agreement
+        frame = study.computed(effects.agreement)
         rows = [paper.row(row) for row in frame["row"]]
         missed = frame["word"] == NOT_REPLICATED
         causes = [
@@ -88,9 +84,10 @@ class AgreementByData(Exhibit):
     details = ()
 
     def frame(self, study: Study) -> pd.DataFrame:
-        words = study.agreement.groupby(["dataset", "word"], sort=False).size()
+        rows = study.computed(effects.agreement)
+        words = rows.groupby(["dataset", "word"], sort=False).size()
         frame = words.unstack(fill_value=0).reindex(columns=_WORDS, fill_value=0)
-        found = effects.agreement_by_data(study.agreement)
+        found = effects.agreement_by_data(rows)
         for measure in ("mean_absolute_error", "correlation"):
             wide = found.pivot(index="dataset", columns="value", values=measure)
             wide = wide.reindex(index=frame.index, columns=_NAMES)

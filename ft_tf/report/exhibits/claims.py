@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
-from ft_tf.report import display_names, effects, effects_figure
+from ft_tf.report import display_names, effects, effects_figure, findings
 from ft_tf.report.effects import Claim
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
-from ft_tf.report.table import NOTHING, is_missing, number_2
+from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
 _FIGURE = (
@@ -35,10 +35,6 @@ def _effect(estimate: float, low: float, high: float, id: str) -> str:
 
 def _interval(low: float, high: float) -> str:
     return NOTHING if is_missing(low) else f"[{low:+.2f}, {high:+.2f}]"
-
-
-def _points(value: float) -> str:
-    return NOTHING if is_missing(value) else f"{value:.2f}"
 
 
 def _training(network: str, algorithm: str, seed: int) -> str:
@@ -68,7 +64,7 @@ class Claims(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return effects.claims_frame(study.claims)
+        return effects.claims_frame(study.computed(effects.claims))
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         lines = zip(frame["sentence"], frame["note"], strict=True)
@@ -82,7 +78,7 @@ class Claims(Exhibit):
                 "the smallest effect of interest",
                 functools.partial(effects_figure.draw_forest, claim),
             )
-            for claim in study.claims
+            for claim in study.computed(effects.claims)
             if not is_missing(claim.estimate)
         ]
 
@@ -93,14 +89,14 @@ class ClaimRows(Exhibit):
     name, order = "claims_rows", 1
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = effects.rows_frame(study.claims)
+        frame = effects.rows_frame(study.computed(effects.claims))
         return frame.assign(records=frame["records"].map(" ".join))
 
 
 class OtherMeasures(Exhibit):
     """Other measures of fault tolerance under the same rule, without words."""
 
-    name, order, is_long = "other_measures", 69, False
+    name, order = "other_measures", 69
     title = "Other measures of fault tolerance at equal accuracy"
     columns = (
         Column("algorithm", "minus natural, stopped", "", display_names.algorithm, is_text=True),
@@ -120,18 +116,18 @@ class OtherMeasures(Exhibit):
 class Remedies(Exhibit):
     """What raises fault tolerance: a training with a remedy, and the same seed without."""
 
-    name, order, is_long = "remedies", 71, False
+    name, order = "remedies", 71
     title = "What raises fault tolerance: points lost with a remedy and without"
     columns = (
         Column(("network", "algorithm", "seed"), "training", "", _training, is_text=True),
         Column("remedy", "remedy", format=text),
         *(
-            Column(f"lost{rate}{part}", header, f"lost at {group} weights", _points)
+            Column(f"lost{rate}{part}", header, f"lost at {group} weights", two_decimals)
             for rate, group in (("", "10%"), ("_50", "50%"))
             for part, header in (("", "with"), ("_without", "without"))
         ),
         *(
-            Column(f"{name}{part}", header, group, _points, 1)
+            Column(f"{name}{part}", header, group, two_decimals, 1)
             for name, group in (("normalized_area", "normalized"), ("test", "test"))
             for part, header in (("", "with"), ("_without", "without"))
         ),
@@ -149,7 +145,8 @@ class Findings(Exhibit):
     name, order, opens, title = "findings", 0, True, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return pd.DataFrame({"finding": study.findings})
+        made = (effects.claims, effects.noise_walk, effects.agreement)
+        return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
@@ -157,10 +154,11 @@ class Findings(Exhibit):
 
 def draw_answer(study: Study) -> Figure:
     """Gaps, the premise, and the noise walk."""
-    claims: dict[str, Claim] = {claim.id: claim for claim in study.claims}
-    if not len(study.models):
+    claims: dict[str, Claim] = {claim.id: claim for claim in study.computed(effects.claims)}
+    models = study.computed(effects.premise)
+    if not len(models):
         raise RunError("no figure of the findings: no finished run has fault curves")
-    return effects_figure.draw_answer(claims, study.models, study.noise_walk)
+    return effects_figure.draw_answer(claims, models, study.computed(effects.noise_walk))
 
 
 for _exhibit in (Claims(), ClaimRows(), OtherMeasures(), Remedies(), Findings()):

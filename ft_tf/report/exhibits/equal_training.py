@@ -8,12 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from ft_tf.report.display_names import NATURAL, TRADES, parts_of
+from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
-from ft_tf.report.matched import error_at, robust_pairs
 from ft_tf.report.replicates import mean_of
 from ft_tf.report.table import count, number, number_3, points, text
-from ft_tf.report.tidy import Study
+from ft_tf.report.tidy import Study, finished
+
+NATURAL_TABLES = {"table_4": "table_4", "table_5": "table_5", "table_6": "table_4"}
+"""Table of robust runs -> table with the natural runs that they are compared to."""
 
 
 class EqualTraining(Exhibit):
@@ -49,8 +53,9 @@ class EqualTraining(Exhibit):
 
 def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
     train, error = group.mean("train"), group.mean("generalization_error")
-    there = [found for record in natural.finished if (found := error_at(record, train))]
-    natural_error = mean_of(entry[1] for entry in there)
+    reached = (Trained(record).where_trained_to(100 * train) for record in natural.finished)
+    there = [(epoch, gap / 100) for epoch, gap in filter(None, reached)]
+    natural_error = mean_of(gap for _, gap in there)
     best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
     return {
         "data": group.data,
@@ -63,7 +68,7 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
         "test": group.mean("test"),
         "generalization_error": error,
         "natural_generalization_error": natural.mean("generalization_error"),
-        "natural_epoch": mean_of(entry[0] for entry in there),
+        "natural_epoch": mean_of(epoch for epoch, _ in there),
         "natural_generalization_error_there": natural_error,
         "difference_there": None if natural_error is None else error - natural_error,
         "best_epoch": mean_of(entry.epoch for entry in best),
@@ -72,6 +77,22 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
         "best_robust": mean_of(entry.robust_accuracy for entry in best),
         "records": f"{group.names} {natural.names}",
     }
+
+
+def robust_pairs(study: Study) -> list[tuple[str, Group, Group]]:
+    """(row, TRADES group, natural group) on the same data with the same architecture."""
+    found, seen = [], set()
+    for row, groups in study.by_row.items():
+        exhibit, architecture, algorithm, _ = parts_of(row)
+        if exhibit not in NATURAL_TABLES or not algorithm.startswith(TRADES):
+            continue
+        others = study.by_row.get(f"{NATURAL_TABLES[exhibit]}/{architecture}/{NATURAL}", ())
+        for group in finished(groups):
+            for other in finished(others):
+                if other.setting == group.setting and (group.key, other.key) not in seen:
+                    seen.add((group.key, other.key))
+                    found.append((row, group, other))
+    return found
 
 
 register(EqualTraining())

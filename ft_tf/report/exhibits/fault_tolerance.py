@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
+from ft_tf.report.effects_runs import Trained, chance, normalized_auc
 from ft_tf.report.exhibits import (
     Column,
     Exhibit,
@@ -21,7 +22,6 @@ from ft_tf.report.exhibits import (
     text,
 )  # fmt: skip
 from ft_tf.report.groups import Group
-from ft_tf.report.measures import chance, is_at_chance, normalized_auc
 from ft_tf.report.replicates import deviation, mean_interval, mean_of
 from ft_tf.report.table import interval, is_missing
 from ft_tf.report.tidy import TARGETS
@@ -83,7 +83,7 @@ def _warning(lost: float, seeds: int) -> str:
 class FaultTolerance(Exhibit):
     """Accuracy at 0, 10, 50 and 90% faults, the drop of Figure 3, and the normalized AUC."""
 
-    name, order, is_long = "figure_3", 19, False
+    name, order = "figure_3", 19
     title = "Accuracy under faults (the paper's Figure 3)"
     columns = (
         Column("run", "run", format=text),
@@ -135,7 +135,7 @@ def _line(study: Study, group: Group, target: str, row: Any) -> dict[str, Any]:
         "drop_low": found.low if found else None,
         "drop_high": found.high if found else None,
         "normalized_auc": mean_of(normalized_auc(record, target) for record in group.finished),
-        "seeds_at_chance": sum(is_at_chance(record, target) for record in group.finished),
+        "seeds_at_chance": sum(bool(Trained(r).is_at_chance(target)) for r in group.finished),
         "paper_drop": row.measure if row else None,
         "trials": campaigns[0].trials,
         "images": campaigns[0].images,
@@ -147,10 +147,10 @@ def draw_faults(study: Study, architecture: str) -> Figure:
     """Accuracy on a linear axis of rates, and accuracy lost on a log axis below.
 
     Bands are 95%: over training seeds, or of a single seed over its fault sets. The log row is
-    left out where no run has enough low rates. Rates below one faulty site are not drawn.
+    left out where no run has enough low rates.
     """
     curves = {
-        (group, target): curve[(curve["rate"] == 0) | (curve["faults"] >= 1)]
+        (group, target): curve
         for group in study.main_groups(architecture)
         for target in group.targets
         if len(curve := study.fault_curve(group, target)) > 1
@@ -171,10 +171,13 @@ def draw_faults(study: Study, architecture: str) -> Figure:
         plot_styles.finish_fault_panel(axes[0][place], target, guess)
         if is_log and axes[1][place].lines:
             _finish_log_panel(axes[1][place], target)
-        elif is_log:
-            axes[1][place].set_axis_off()
-    for row in axes:
-        plot_styles.label_lines(row[1] if row[1].axison else row[0])
+    plot_styles.label_lines(axes[0][1])
+    if is_log:
+        *empty, last = sorted(axes[1], key=lambda panel: bool(panel.lines))
+        if empty and not empty[0].lines:  # the other one takes the whole row
+            empty[0].remove()
+            last.set_subplotspec(last.get_gridspec()[1, :])
+        plot_styles.label_lines(last)
     return figure
 
 

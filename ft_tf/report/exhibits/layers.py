@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
+from ft_tf.report.effects_runs import chance
 from ft_tf.report.exhibits import (
     Column,
     Exhibit,
@@ -20,7 +21,6 @@ from ft_tf.report.exhibits import (
     register,
     text,
 )  # fmt: skip
-from ft_tf.report.measures import chance
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of
 from ft_tf.report.table import NOTHING, Line, Table, make_table, plus_minus
@@ -137,10 +137,7 @@ def draw_layers(study: Study, architecture: str) -> Figure:
     guess = chance(next(iter(groups.values())).records[0])
     for (panel,), target in zip(axes, targets, strict=True):
         _draw_bars(panel, frame[frame["target"] == target], looks)
-        if guess is not None:
-            panel.axhline(
-                100 * guess, color=plot_styles.GRAY, linestyle=":", linewidth=0.9, label="chance"
-            )
+        plot_styles.draw_chance(panel, guess)
         panel.set(
             title=f"{target}; dashes: without faults",
             xlabel="layer, and its share of the sites",

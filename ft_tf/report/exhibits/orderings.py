@@ -1,16 +1,20 @@
 """Every pair of rows that the paper orders by generalization error, tested on our replicates."""
 
+import functools
 import itertools
+import statistics
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from ft_tf import intervals
 from ft_tf.report import display_names, paper
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
-from ft_tf.report.matched import paired, unpaired
-from ft_tf.report.replicates import FEW, LEAST
+from ft_tf.report.replicates import FEW, LEAST, why_not
 from ft_tf.report.table import number_2, points, text
 from ft_tf.report.tidy import Study
 
@@ -82,13 +86,29 @@ def _fits(first: Group, second: Group) -> bool:
     return first.setting == second.setting and not (first.is_fitted or second.is_fitted)
 
 
+def p_value(
+    first: Sequence[float], second: Sequence[float], *, is_paired: bool
+) -> tuple[float | None, str]:
+    """The two-sided p-value of equal means, by the paired or by Welch's t test.
+
+    None, and why, where the replicates allow none: see `ft_tf.report.replicates`.
+    """
+    if is_paired:
+        why = why_not([a - b for a, b in zip(first, second, strict=True)])
+    else:
+        why = FEW if min(len(first), len(second)) < LEAST else why_not(first, second)
+    if why:
+        return None, why
+    with warnings.catch_warnings():  # one of the sides may be constant
+        warnings.simplefilter("ignore", RuntimeWarning)
+        welch = functools.partial(stats.ttest_ind, equal_var=False)
+        return float((stats.ttest_rel if is_paired else welch)(first, second).pvalue), ""
+
+
 def _tested(low: paper.PaperRow, high: paper.PaperRow, a: Group, b: Group) -> dict[str, Any]:
     smaller, larger = (group.samples.generalization_error for group in (a, b))
     is_paired = a.is_circles and a.finished == b.finished
-    if is_paired:
-        found = paired(list(zip(larger, smaller, strict=True)), unit="replicate")
-    else:
-        found = unpaired(larger, smaller)
+    p, why = p_value(larger, smaller, is_paired=is_paired)
     few = FEW if min(len(smaller), len(larger)) < LEAST else ""
     why_out = "; ".join(dict.fromkeys(filter(None, [a.left_out, b.left_out, few])))
     return {
@@ -99,12 +119,12 @@ def _tested(low: paper.PaperRow, high: paper.PaperRow, a: Group, b: Group) -> di
         "paper_difference": high.generalization_error - low.generalization_error,
         "run_smaller": a.run,
         "run_larger": b.run,
-        "difference": found.difference,
+        "difference": statistics.fmean(larger) - statistics.fmean(smaller),
         "test": "paired t" if is_paired else "Welch t",
-        "p_value": None if why_out else found.p_value,
+        "p_value": None if why_out else p,
         "p_holm": None,
         "verdict": NOT_COUNTED if why_out else "undecided",
-        "remark": why_out or found.why_undecided,
+        "remark": why_out or why,
     }
 
 

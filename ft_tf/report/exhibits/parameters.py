@@ -32,7 +32,7 @@ _FORMS = {"standard_deviation": "standard deviation", "equation_10": "equation 1
 class Parameters(Exhibit):
     """Standard deviation of all parameters, and equation 10 as printed, per group of runs."""
 
-    name, order, is_long = "figure_2", 18, False
+    name, order = "figure_2", 18
     title = "Spread of the trained parameters (the paper's Figure 2)"
     columns = (
         Column("run", "run", format=text),
@@ -134,7 +134,7 @@ def draw_rescaling(study: Study, architecture: str) -> Figure:
             look = looks[group.key]
             style = {"color": look.color, "marker": look.marker, "label": look.name}
             panel.plot(entry.powers, getattr(entry, form), **style)
-        panel.set(yscale="log", xlabel="k", title=name)
+        panel.set(yscale="log", xlabel="power of two, k", title=name)
         _draw_paper(panel, display_names.dataset_of(architecture))
     axes[0].set_ylabel("over all parameters")
     plot_styles.label_lines(axes[-1])
@@ -147,7 +147,9 @@ def _draw_paper(axes: Axes, dataset: str) -> None:
             axes.axhline(row.measure, color=plot_styles.GRAY, linestyle=":", linewidth=1.0)
             name = f"paper's {display_names.algorithm(row.algorithm)}"
             place = ("axes fraction", "data")
-            axes.annotate(name, (1.0, row.measure), xycoords=place, ha="right", fontsize=7)
+            box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
+            style = {"xycoords": place, "ha": "right", "va": "bottom", "fontsize": 7, "bbox": box}
+            axes.annotate(name, (1.0, row.measure), **style)
 
 
 register(Parameters())
