@@ -250,9 +250,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-import conftest, test_execution
+import striped, test_execution
 from ft_tf.study.execution import run
-run(test_execution.LONG, conftest.make_data(), Path(sys.argv[1]))
+run(test_execution.LONG, striped.make_data(), Path(sys.argv[1]))
 """
 LONG = dataclasses.replace(CONFIG, epochs=60)
 
