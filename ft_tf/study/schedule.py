@@ -1,6 +1,7 @@
 """A study is a list of independent jobs; `execute` runs them and shows how far they are."""
 
 import dataclasses
+import functools
 import io
 import math
 import sys
@@ -12,7 +13,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ft_tf import architectures, records
+from ft_tf._compat import keras
+from ft_tf.data import Dataset
 from ft_tf.records import Circles, Record
+from ft_tf.study import datasets
+from ft_tf.study.config import RunConfig
+from ft_tf.study.datasets import DatasetRef
+from ft_tf.study.execution import directory_of, run
 from ft_tf.study.executors import Executor, run_tasks
 
 
@@ -202,3 +210,53 @@ def outcome(record: Record, *, was_done: bool) -> str:
     if isinstance(record, Circles):
         return f"{record.replicates} replicates{before}"
     return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"
+
+
+def cost(config: RunConfig, *, examples: int) -> float:
+    """Expected work of a training, in millions of multiply-adds of forward passes."""
+    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
+    return architectures.get(config.architecture).cost * passes * config.epochs * examples
+
+
+class _Share(keras.callbacks.Callback):
+    """Reports the finished share of a training: what was done before it, then after every step."""
+
+    def __init__(self, epochs: int, report: Callable[[float], None]) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._report = report
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch = epoch
+        self._report(epoch / self._epochs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        steps = self.params.get("steps") or batch + 1
+        self._report((self._epoch + (batch + 1) / steps) / self._epochs)
+
+
+def _run(
+    config: RunConfig, data: DatasetRef, output_dir: Path, report: Callable[[float], None]
+) -> Record:
+    return run(config, data.get(), output_dir, callbacks=[_Share(config.epochs, report)])
+
+
+def training_job(
+    config: RunConfig, data: Dataset, output_dir: Path, *, data_dir: str | None = None
+) -> Job:
+    """A training and its evaluation as a job.
+
+    Args:
+        config: of the run.
+        data: the data set that it names.
+        output_dir: the run's own directory is made below it.
+        data_dir: where the data set was found; another process that does the job loads it there.
+    """
+    directory = directory_of(config, data, output_dir)
+    return Job(
+        name=directory.name,
+        cost=cost(config, examples=config.train_limit or len(data.x_train)),
+        is_done=(directory / records.FILE_NAME).exists,
+        execute=functools.partial(_run, config, DatasetRef(data, data_dir), output_dir.absolute()),
+    )

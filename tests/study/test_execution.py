@@ -14,7 +14,7 @@ from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, RunError, StackError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
-from ft_tf.study import jobs
+from ft_tf.study import schedule
 from ft_tf.study.algorithms import DPSGD, Trades
 from ft_tf.study.execution import directory_of, run
 
@@ -240,7 +240,7 @@ def test_a_job_says_first_what_was_done_before_it_began(stripes, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(config, stripes, tmp_path, callbacks=[StopBefore(2)])
     shares = []
-    jobs.training_job(config, stripes, tmp_path).execute(shares.append)
+    schedule.training_job(config, stripes, tmp_path).execute(shares.append)
     assert shares[0] == pytest.approx(2 / 3)
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
