@@ -536,6 +536,7 @@ OVERRIDES = {
         for split in ("train", "test")
     },
     **{f"data.from_arrays.y_{split}": LABELS for split in ("train", "test")},
+    "data.check_labels.num_classes": count(3),
     "faults.StuckAt.value": number(0.0, -1.5),
     "faults.Select.parameters": choice("all", "kernels", "biases"),
     "faults.Select.layers": any_of(None, ("usual",), wrong=("usual", 3, [3], Thing())),
@@ -771,6 +772,9 @@ OVERRIDES |= {
 REQUIRED = {"privacy.PrivacyEvent.seeded": False, "intervals.mean.unit": "trial"}
 ALWAYS = {
     "faults.prediction_rates": {"target": "weights"},
+    "data.check_same_length": {"x": X, "y": Y},
+    "data.check_labels": {"y": Y},
+    "data.check_pixels": {"x": IMAGES},
     "data.fingerprint": {"x": X},
     # arguments that the usual call needs beside the required ones
     "training.DPSGDModel": {"noise_multiplier": 1.0},

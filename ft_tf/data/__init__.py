@@ -9,6 +9,7 @@ from ft_tf.data.dataset import Dataset, fingerprint, from_arrays
 from ft_tf.data.loading import NAMES, SOURCES, how_to_get, load
 from ft_tf.data.npz import load_npz
 from ft_tf.data.specs import IMAGE_SPECS, ImageSpec
+from ft_tf.data.validation import check_labels, check_pixels, check_same_length
 
 __all__ = [
     "IMAGE_SPECS",
@@ -16,6 +17,9 @@ __all__ = [
     "SOURCES",
     "Dataset",
     "ImageSpec",
+    "check_labels",
+    "check_pixels",
+    "check_same_length",
     "circles",
     "fingerprint",
     "from_arrays",

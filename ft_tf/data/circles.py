@@ -6,9 +6,10 @@ from ft_tf.checks import check_non_negative_integer, check_positive_integer, che
 from ft_tf.data.dataset import Dataset, from_arrays
 
 PAPER_N_TRAIN = 30
+PAPER_N_TEST = 70
 PAPER_NOISE = 0.1
 PAPER_SEED = 1
-_POINTS = 100
+_POINTS = PAPER_N_TRAIN + PAPER_N_TEST
 _MOST_POINTS = 10**7
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-from typing import Any
 
 import numpy as np
 
 from ft_tf.checks import check_choice, check_type
+from ft_tf.data.validation import as_array, check_labels, check_pixels, check_same_length
 from ft_tf.errors import ArgumentError
 
 SAMPLE_PREFIX = "embedded-sample:"
@@ -108,20 +108,28 @@ def from_arrays(
     check_type(str, name=name, source=source)
     if not (0 < len(name) <= 100 and name.isprintable() and "/" not in name):
         raise ArgumentError(f"name={name!r} must be 1 to 100 characters as in a file's name")
-    images = {
-        "x_train": _inputs(x_train, "x_train", kind),
-        "x_test": _inputs(x_test, "x_test", kind),
-    }
+    for key, values in (("x_train", x_train), ("x_test", x_test)):
+        dtype = as_array(values).dtype
+        if dtype.kind not in "fiub":
+            raise ArgumentError(f"{key} of dtype {dtype} must be an array of numbers")
+    images = {"x_train": _as_float32(x_train), "x_test": _as_float32(x_test)}
+    labels = {"y_train": as_array(y_train), "y_test": as_array(y_test)}
+    if kind == "images":
+        check_pixels(**images)
+    for key, values in images.items():
+        if kind == "points" and (values.ndim != 2 or not np.isfinite(values).all()):
+            raise ArgumentError(f"{key}.shape={values.shape} must be [n, d], all values finite")
     if images["x_train"].shape[1:] != images["x_test"].shape[1:]:
         raise ArgumentError(
             f"x_train.shape={images['x_train'].shape} and x_test.shape={images['x_test'].shape} "
             "must agree after the first dimension"
         )
-    labels = {
-        "y_train": _labels(y_train, "y_train", len(images["x_train"])),
-        "y_test": _labels(y_test, "y_test", len(images["x_test"])),
-    }
-    arrays = {**images, **labels}
+    for split in ("train", "test"):
+        x, y = f"x_{split}", f"y_{split}"
+        check_same_length(**{x: images[x], y: labels[y]})
+    for key, values in labels.items():
+        check_labels(MOST_CLASSES, **{key: values})
+    arrays = {**images, **{key: values.astype(np.int64) for key, values in labels.items()}}
     for values in arrays.values():
         values.setflags(write=False)
     return Dataset(
@@ -129,50 +137,9 @@ def from_arrays(
     )
 
 
-def _as_array(values: Any) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError:  # rows of different shapes
-        return np.asarray(values, object)
-
-
-def _inputs(values: Any, name: str, kind: str) -> np.ndarray:
-    """Returns checked inputs as float32 that nobody else holds; bytes are scaled to [0, 1]."""
-    values = _as_array(values)
-    if values.dtype.kind not in "fiub":
-        raise ArgumentError(f"{name} of dtype {values.dtype} must be an array of numbers")
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """A float32 array that nobody else holds; 8-bit values are scaled to [0, 1]."""
+    values = as_array(values)
     if values.dtype == np.uint8:
-        values = np.divide(values, np.float32(255), dtype=np.float32)
-    else:
-        values = values.astype(np.float32)
-    if kind == "points":
-        if values.ndim != 2 or not np.isfinite(values).all():
-            raise ArgumentError(f"{name}.shape={values.shape} must be [n, d], all values finite")
-    elif values.ndim != 4:
-        raise ArgumentError(f"{name}.shape={values.shape} must be [n, h, w, c]")
-    # A NaN fails both comparisons, hence the form "not inside" rather than "outside".
-    elif values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ArgumentError(
-            f"{name} ranges over [{values.min():g}, {values.max():g}], pixels must lie in [0, 1]: "
-            "divide 8-bit images by 255, and undo any normalisation"
-        )
-    return values
-
-
-def _labels(values: Any, name: str, examples: int) -> np.ndarray:
-    """Returns checked labels as int64."""
-    values = _as_array(values)
-    if values.ndim != 1:
-        raise ArgumentError(f"{name}.shape={values.shape} must be [n]: one label per example")
-    if not 0 < len(values) == examples:
-        raise ArgumentError(
-            f"{name.replace('y', 'x', 1)} has {examples} rows, {name} has {len(values)} rows: they "
-            "must be as many, and at least 1"
-        )
-    if values.dtype.kind not in "iu":
-        raise ArgumentError(f"{name}.dtype={values.dtype} must be an integer type")
-    wrong = np.flatnonzero((values < 0) | (values >= MOST_CLASSES))
-    if wrong.size:
-        row = int(wrong[0])
-        raise ArgumentError(f"{name}[{row}]={values[row]} must be a label in 0..{MOST_CLASSES - 1}")
-    return values.astype(np.int64)
+        return np.divide(values, np.float32(255), dtype=np.float32)
+    return values.astype(np.float32)

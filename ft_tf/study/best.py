@@ -1,4 +1,4 @@
-"""The most robust checkpoint of a TRADES training, beside the last one.
+"""The most robust checkpoint of a TRADES training, next to the last one.
 
 Robust accuracy peaks before the last epoch where a model overfits robustly. The epoch is chosen on
 test images that the reported figures leave out, and is reported on those that they use.
@@ -30,11 +30,9 @@ def applies_to(config: RunConfig, data: Dataset) -> bool:
 
 
 def obstacle(config: RunConfig, data: Dataset) -> str | None:
-    """Why a TRADES run with a curve cannot keep its best checkpoint; None if nothing is in the way.
+    """Why a defended run with a curve cannot keep its best checkpoint; None if it can.
 
-    Args:
-        config: of the run.
-        data: of the run, its limits applied.
+    `data` are those of the run, its limits applied.
     """
     needed = config.evaluation.attack_images + SELECTION_IMAGES
     if not _is_wanted(config) or len(data.x_test) >= needed:
@@ -52,13 +50,8 @@ def _is_wanted(config: RunConfig) -> bool:
 class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
-    Adds robust_accuracy to the epoch's logs.
-
-    Args:
-        config: of the run.
-        data: of the run.
-        directory: of the run.
-        classifier: gives the model to measure, with its weights of now.
+    Adds robust_accuracy to the epoch's logs. `classifier` returns the model to evaluate, with its
+    current weights.
     """
 
     def __init__(
@@ -109,14 +102,8 @@ def measure(
 ) -> records.BestCheckpoint | None:
     """Test and robust accuracy of the best checkpoint, on the images of the run's own attack.
 
-    Args:
-        config: of the run.
-        data: of the run.
-        model: any model of the run's shape; its weights are given back.
-        directory: of the run.
-
-    Returns:
-        The record's "best_checkpoint"; None where the run keeps none.
+    Returns the record's "best_checkpoint", None where the run keeps none. `model` is any model of
+    the run's shape; its weights are restored.
     """
     if not applies_to(config, data):
         return None

@@ -76,11 +76,7 @@ def claimed(directory: Path) -> Iterator[None]:
 
 
 def bind(directory: Path, identity: dict[str, Any]) -> None:
-    """Ties a directory to the configuration and data of its run.
-
-    Args:
-        directory: of the run.
-        identity: {"config": ..., "data": ...}.
+    """Ties a directory to its run's identity: {"config": ..., "data": ...}.
 
     Raises:
         RunError: the directory belongs to another configuration, or to other data.
@@ -145,9 +141,7 @@ def read_history(directory: Path, *, epochs: int) -> History:
 def delete_strays(directory: Path, *, latest: str | None) -> None:
     """Deletes what killed processes left of checkpoints that they did not finish.
 
-    Args:
-        directory: of the run.
-        latest: path of the checkpoint that is kept, as TensorFlow names it; None if there is none.
+    `latest` is the checkpoint that is kept, as TensorFlow names it; None if there is none.
     """
     place = directory / CHECKPOINTS
     for path in [*place.glob("checkpoint.tmp*"), *place.glob("ckpt-*")]:

@@ -73,25 +73,18 @@ class Progress:
             leave=False,
         )
 
-    def begin(self, index: int) -> None:
-        """Shows which job begins."""
-        if not self._cost_done():
-            self._bar.reset()  # what was waited for until now tells nothing of the speed
-        self._shares.setdefault(index, 0.0)
-        self._show(index, always=True)
-
     def hear(self, index: int, share: float | None) -> None:
-        """Takes what a worker says of a job: its share, None before it has said one."""
-        if index not in self._shares:
-            self.begin(index)
-        if share is not None:
-            self.update(index, share)
+        """Takes the share of a job in work, None before it is known.
 
-    def update(self, index: int, share: float) -> None:
-        """Moves the bar; the first share of a job is what was done before it began here."""
-        self._before.setdefault(index, share)
-        self._shares[index] = share
-        self._show(index)
+        The first share is what was done before the job began here.
+        """
+        begins = index not in self._shares
+        if begins and not self._cost_done():
+            self._bar.reset()  # what was waited for until now tells nothing of the speed
+        if share is not None:
+            self._before.setdefault(index, share)
+        self._shares[index] = self._shares.get(index, 0.0) if share is None else share
+        self._show(index, always=begins)
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""
@@ -170,8 +163,8 @@ def execute(
 def _here(index: int, job: Job, progress: Progress) -> Record:
     was_done = job.is_done()
     if not was_done:
-        progress.begin(index)
-    record = job.execute(lambda share: progress.update(index, share))
+        progress.hear(index, None)
+    record = job.execute(lambda share: progress.hear(index, share))
     progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
     return record
 
@@ -245,13 +238,9 @@ def _run(
 def training_job(
     config: RunConfig, data: Dataset, output_dir: Path, *, data_dir: str | None = None
 ) -> Job:
-    """A training and its evaluation as a job.
+    """A training and its evaluation as a job; the run's directory is made below `output_dir`.
 
-    Args:
-        config: of the run.
-        data: the data set that it names.
-        output_dir: the run's own directory is made below it.
-        data_dir: where the data set was found; another process that does the job loads it there.
+    `data_dir` is where the data set was found; another process that does the job loads it there.
     """
     directory = directory_of(config, data, output_dir)
     return Job(

@@ -87,10 +87,7 @@ def test_describe_is_one_line_with_sizes_source_fingerprint_and_notes():
         ({"x_test": X[:2, :3]}, "must agree after the first dimension"),
         ({"y_train": Y[:5]}, "x_train has 6 rows, y_train has 5 rows"),
         ({"x_test": X[:0], "y_test": Y[:0]}, "at least 1"),
-        ({"y_train": Y - 1}, r"y_train\[0\]=-1 must be a label in 0..999999"),
-        ({"y_train": np.array([0, 1, 10**6, -1, 1, 2])}, r"y_train\[2\]=1000000"),
-        ({"y_train": Y.astype(bool)}, "y_train.dtype=bool"),
-        ({"y_train": Y[:, None]}, r"y_train.shape=\(6, 1\)"),
+        ({"y_train": Y - 1}, r"y_train\[0\]=-1"),
         ({"y_train": Y.astype(float)}, "y_train.dtype=float64"),
         ({"kind": "text"}, "kind='text'"),
         ({"kind": "points"}, "x_train.shape"),
@@ -103,12 +100,3 @@ def test_describe_is_one_line_with_sizes_source_fingerprint_and_notes():
 def test_bad_arrays_are_refused_by_name(changes, message):
     with pytest.raises(ArgumentError, match=message):
         make(**changes)
-
-
-@pytest.mark.parametrize("value", [-1e-6, 1.0000002, np.nan, np.inf, -np.inf])
-def test_one_pixel_outside_is_found(value):
-    images = np.linspace(0, 1, X.size, dtype=np.float32).reshape(X.shape)  # both ends are pixels
-    make(x_train=images)
-    images[1, 2, 0, 0] = value
-    with pytest.raises(ArgumentError, match="x_train ranges over"):
-        make(x_train=images)
