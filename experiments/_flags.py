@@ -5,7 +5,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
@@ -45,18 +45,16 @@ _DEFINE = {
 }
 
 
-def define(spec: type, names: Collection[str], *, none: Collection[str] = ()) -> None:
+def define(spec: type, names: Iterable[str]) -> None:
     """Defines a flag for each named field of a dataclass; its help is the field's documentation.
 
     Args:
         spec: a dataclass whose docstring has an "Attributes:" section.
         names: fields that get a flag.
-        none: those whose flag is None unless it is given.
     """
     fields, documented = _fields(spec), attribute_docs(spec)
     for name in names:
-        default = None if name in none else fields[name].default
-        _define(name, _type(spec, name), default, documented[name])
+        _define(name, _type(spec, name), fields[name].default, documented[name])
 
 
 def define_options(specs: Iterable[type]) -> None:
@@ -137,7 +135,7 @@ def _kind(spec: type) -> str:
 def _type(spec: type, name: str) -> Any:
     """The type of a field; of `int | None` int, of `tuple[float, ...]` (float, )."""
     hint = typing.get_type_hints(spec)[name]
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
         (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
     if typing.get_origin(hint) is tuple:
         return (typing.get_args(hint)[0],)

@@ -21,7 +21,7 @@ from absl import flags
 from experiments import _app, _stack, _terminal, _workers, presets, scales
 from ft_tf import architectures, checks, data, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
-from ft_tf.study import circles, datasets, executors, jobs, schedule
+from ft_tf.study import circles, datasets, executors, schedule
 from ft_tf.study.config import RunConfig
 from ft_tf.training import bfloat16
 
@@ -131,7 +131,7 @@ def _trainings(
     configs: list[RunConfig], sets: dict[str, data.Dataset], output_dir: Path
 ) -> list[schedule.Job]:
     return [
-        jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
+        schedule.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
         for config in configs
         if config.dataset in sets
     ]

@@ -16,7 +16,7 @@ from absl import flags
 from experiments import _app, _stack, _terminal, _workers, plans, presets
 from ft_tf import checks, study
 from ft_tf.errors import ArgumentError
-from ft_tf.study import datasets, jobs, schedule
+from ft_tf.study import datasets, schedule
 
 FLAGS = flags.FLAGS
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
     flagfile = _app.keep_flags(output_dir / "run_plan.flags")
     schedule.execute(
         [
-            jobs.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
+            schedule.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
             for config, _ in chosen
         ],
         executor=executor,

@@ -8,12 +8,14 @@ Traceback (most recent call last):
 ft_tf.errors.ArgumentError: noise_multiplier=-1.0 must be a finite number >= 0
 """
 
+import functools
 import math
 import numbers
 import os
+import types
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -206,3 +208,51 @@ def _is_path(value: Any) -> bool:
     if not isinstance(path, str) or not path or "\0" in path:
         return False
     return len(encoded) <= 4095 and all(len(os.fsencode(part)) <= 255 for part in Path(path).parts)
+
+
+Amount = Annotated[float, check_non_negative]
+AboveZero = Annotated[float, check_positive]
+Fraction = Annotated[float, check_fraction]
+Count = Annotated[int, check_non_negative_integer]
+Positive = Annotated[int, check_positive_integer]
+"""Hints that `check_fields` checks; others are made like them."""
+
+
+def check_fields(values: Any) -> None:
+    """Raises ArgumentError unless the fields of a dataclass are what their hints ask for.
+
+    Checks hints Annotated[T, check], also as an element of a tuple, where the message has the
+    singular of the field's name, and in `T | None`. Usable as `__post_init__`.
+
+    >>> import dataclasses
+    >>> @dataclasses.dataclass
+    ... class Campaign:
+    ...     trials: Positive
+    ...     rates: tuple[Fraction, ...] = ()
+    ...     __post_init__ = check_fields
+    >>> Campaign(5, rates=(0.5, 1.5))
+    Traceback (most recent call last):
+        ...
+    ft_tf.errors.ArgumentError: rate=1.5 must be in [0, 1]
+    """
+    for name, hint in _hints(type(values)).items():
+        _check_hint(hint, name, getattr(values, name))
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: hints[name] for name in cls.__dataclass_fields__}
+
+
+def _check_hint(hint: Any, name: str, value: Any) -> None:
+    origin = get_origin(hint)
+    if origin is types.UnionType or origin is Union:
+        if value is not None:
+            _check_hint(get_args(hint)[0], name, value)
+    elif origin is Annotated:
+        for check in hint.__metadata__:
+            check(**{name: value})
+    elif origin is tuple:
+        for item in value:
+            _check_hint(get_args(hint)[0], name.removesuffix("s"), item)

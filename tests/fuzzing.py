@@ -395,8 +395,6 @@ KINDS = {
     "images": count(12),
     "pilot_trials": integer(2, wrong=(1, 0, -1)),
     "successes": seed(1, 0),
-    "n_samples": count(100),
-    "n_train": count(30),
     "n_test": count(10),
     "resolution": count(101),
     "canaries": count(8),
@@ -538,7 +536,6 @@ OVERRIDES = {
         for split in ("train", "test")
     },
     **{f"data.from_arrays.y_{split}": LABELS for split in ("train", "test")},
-    "data.circles.n_train": count(30, wrong=(100, 1000)),
     "data.check_labels.num_classes": count(3),
     "faults.StuckAt.value": number(0.0, -1.5),
     "faults.Select.parameters": choice("all", "kernels", "biases"),

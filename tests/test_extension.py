@@ -18,7 +18,7 @@ from ft_tf._compat import keras
 from ft_tf.faults import catalogue
 from ft_tf.report import exhibits
 from ft_tf.report.exhibits import number, text
-from ft_tf.study import algorithms, datasets, executors, jobs, schedule, trained_models
+from ft_tf.study import algorithms, datasets, executors, schedule, trained_models
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.natural import NaturalModel
 
@@ -38,14 +38,6 @@ class Shrinking(algorithms.Algorithm):
     label: ClassVar[str] = "shrinking"
     family: ClassVar[str] = "regularised"
     pull: float = 1e-3
-
-    @property
-    def tag(self):
-        return f"-pull_{self.pull:g}"
-
-    @property
-    def settings(self):
-        return (f"pull {self.pull:g}",)
 
     def build(self, model, config):
         return NaturalModel(model, l2=self.pull, seed=config.seed)
@@ -131,7 +123,7 @@ def configurations():
 def study(tmp_path_factory):
     directory = tmp_path_factory.mktemp("extension")
     dataset = datasets.get("three_stripes").load()
-    listed = [jobs.training_job(config, dataset, directory) for config in configurations()]
+    listed = [schedule.training_job(config, dataset, directory) for config in configurations()]
     return directory, listed, schedule.execute(listed)
 
 
@@ -215,7 +207,7 @@ def test_workers_know_the_registered_things(study, tmp_path):
     """They come with the loader, whose module a worker imports."""
     directory, _, _ = study
     dataset = datasets.get("three_stripes").load()
-    listed = [jobs.training_job(config, dataset, tmp_path) for config in configurations()[:1]]
+    listed = [schedule.training_job(config, dataset, tmp_path) for config in configurations()[:1]]
     executor = executors.LocalProcesses(workers=1, threads=1)
     (record,) = schedule.execute(listed, executor=executor, output_dir=tmp_path)
     assert record.config == records.load(directory / listed[0].name).config

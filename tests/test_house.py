@@ -1,6 +1,7 @@
 """The floors of the house: each part imports only what lies below it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,15 @@ def test_importing_prints_nothing():
 def test_importing_the_package_alone_leaves_tensorflow_out():
     code = "import sys, ft_tf; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_two_test_modules_have_one_name():
+    """Python would import the first for both: pytest puts all their folders on its path.
+
+    Each folder may have its conftest, which pytest imports itself and nothing else may.
+    """
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    names = [path.stem for path in files]
+    assert [name for name in names if names.count(name) > 1] == []
+    imports = re.compile(r"^(import|from) conftest\b", re.MULTILINE)
+    assert [path.name for path in files if imports.search(path.read_text())] == []

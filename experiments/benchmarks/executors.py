@@ -12,7 +12,7 @@ from typing import Any
 from experiments.benchmarks import timer
 from ft_tf import architectures, data, records
 from ft_tf.study import config as c
-from ft_tf.study import jobs
+from ft_tf.study import schedule
 from ft_tf.study.executors import LocalProcesses, run_tasks
 from ft_tf.study.schedule import Job
 
@@ -42,7 +42,7 @@ def run(
 
     def measure(workers: int) -> float:
         with tempfile.TemporaryDirectory() as place:
-            study = [jobs.training_job(config, dataset, Path(place)) for config in configs]
+            study = [schedule.training_job(config, dataset, Path(place)) for config in configs]
             seconds, start, found[workers] = _timed(study, workers, Path(place))
         starts[workers].append(start)
         return seconds

@@ -22,8 +22,6 @@ from ft_tf.data.idx import read_idx_directory
 from ft_tf.data.specs import CIFAR10, IMAGE_SPECS, ImageSpec
 from ft_tf.errors import DataError
 
-_CHUNK = 64
-
 
 def prepare(
     name: str,
@@ -142,7 +140,8 @@ def _write_records(
     """Writes one record per example and returns the bytes of all of them."""
     num_bytes = 0
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-        for row, (png, label) in enumerate(zip(_encode(images), labels, strict=True)):
+        for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+            png = tf.io.encode_png(image).numpy()
             feature = {"image": _bytes_feature(png), "label": _int_feature(int(label))}
             if spec.name == CIFAR10.name:
                 feature["id"] = _bytes_feature(f"{split}_{row:05d}".encode())
@@ -151,25 +150,6 @@ def _write_records(
             num_bytes += len(record)
             writer.write(record)
     return num_bytes
-
-
-def _encode(images: np.ndarray) -> Iterator[bytes]:
-    """The images as PNG, in order."""
-
-    def encode(batch: "tf.Tensor") -> "tf.Tensor":
-        n = tf.shape(batch)[0]
-        full = tf.concat([batch, tf.repeat(batch[-1:], _CHUNK - n, axis=0)], axis=0)
-        return tf.stack([tf.io.encode_png(image) for image in tf.unstack(full, _CHUNK)])[:n]
-
-    batches = tf.data.Dataset.range(0, len(images), _CHUNK).map(
-        lambda start: tf.numpy_function(
-            lambda first: images[first : first + _CHUNK], [start], tf.uint8, stateful=False
-        )
-    )
-    shaped = batches.map(lambda batch: tf.ensure_shape(batch, [None, *images.shape[1:]]))
-    encoded = shaped.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    for pngs in encoded.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-        yield from pngs
 
 
 def _bytes_feature(value: bytes) -> "tf.train.Feature":

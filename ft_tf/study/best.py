@@ -1,4 +1,4 @@
-"""The most robust checkpoint of a TRADES training, beside the last one.
+"""The most robust checkpoint of a TRADES training, next to the last one.
 
 Robust accuracy peaks before the last epoch where a model overfits robustly. The epoch is chosen on
 test images that the reported figures leave out, and is reported on those that they use.
@@ -25,16 +25,14 @@ _CHOICE = "best_checkpoint.json"
 
 
 def applies_to(config: RunConfig, data: Dataset) -> bool:
-    """Whether a run keeps its best checkpoint: TRADES with a curve, and images to choose on."""
+    """Whether a run keeps its best checkpoint: a defence, a curve, and images to choose on."""
     return _is_wanted(config) and obstacle(config, data) is None
 
 
 def obstacle(config: RunConfig, data: Dataset) -> str | None:
-    """Why a TRADES run with a curve cannot keep its best checkpoint; None if nothing is in the way.
+    """Why a defended run with a curve cannot keep its best checkpoint; None if it can.
 
-    Args:
-        config: of the run.
-        data: of the run, its limits applied.
+    `data` are those of the run, its limits applied.
     """
     needed = config.evaluation.attack_images + SELECTION_IMAGES
     if not _is_wanted(config) or len(data.x_test) >= needed:
@@ -46,19 +44,14 @@ def obstacle(config: RunConfig, data: Dataset) -> str | None:
 
 
 def _is_wanted(config: RunConfig) -> bool:
-    return config.algorithm.keeps_best_checkpoint and config.evaluation.curve
+    return config.algorithm.attack_radius is not None and config.evaluation.curve
 
 
 class BestCheckpoint(keras.callbacks.Callback):
     """After each epoch measures robust accuracy (PGD-10) and keeps the weights of the best.
 
-    Adds robust_accuracy to the epoch's logs.
-
-    Args:
-        config: of the run.
-        data: of the run.
-        directory: of the run.
-        classifier: gives the model to measure, with its weights of now.
+    Adds robust_accuracy to the epoch's logs. `classifier` returns the model to evaluate, with its
+    current weights.
     """
 
     def __init__(
@@ -68,9 +61,8 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
-        self._x, self._y = data.x_test[chosen], data.y_test[chosen]
-        self._epsilon = config.evaluation.attack_epsilon
-        self._seed = config.seed
+        self._chosen = data.x_test[chosen], data.y_test[chosen]
+        self._config = config
         self._directory = directory
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -92,18 +84,17 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def _robust_accuracy(self, classifier: keras.Model) -> float:
         try:
-            result = attacks.pgd(
-                classifier,
-                self._x,
-                self._y,
-                epsilon=self._epsilon,
-                num_steps=SELECTION_STEPS,
-                early_stop=True,
-                seed=self._seed,
-            )
+            return _robust_accuracy(self._config, classifier, *self._chosen, SELECTION_STEPS)
         except ModelError:  # the training has diverged: its record will say so
             return math.nan
-        return result.robust_accuracy
+
+
+def _robust_accuracy(
+    config: RunConfig, model: keras.Model, x: np.ndarray, y: np.ndarray, steps: int
+) -> float:
+    epsilon, seed = config.evaluation.attack_epsilon, config.seed
+    result = attacks.pgd(model, x, y, epsilon=epsilon, num_steps=steps, early_stop=True, seed=seed)
+    return result.robust_accuracy
 
 
 def measure(
@@ -111,14 +102,8 @@ def measure(
 ) -> records.BestCheckpoint | None:
     """Test and robust accuracy of the best checkpoint, on the images of the run's own attack.
 
-    Args:
-        config: of the run.
-        data: of the run.
-        model: any model of the run's shape; its weights are given back.
-        directory: of the run.
-
-    Returns:
-        The record's "best_checkpoint"; None where the run keeps none.
+    Returns the record's "best_checkpoint", None where the run keeps none. `model` is any model of
+    the run's shape; its weights are restored.
     """
     if not applies_to(config, data):
         return None
@@ -127,22 +112,15 @@ def measure(
     last = model.get_weights()
     try:
         model.set_weights(best)
-        result = attacks.pgd(
-            model,
-            data.x_test[: measured.attack_images],
-            data.y_test[: measured.attack_images],
-            epsilon=measured.attack_epsilon,
-            num_steps=measured.attack_steps,
-            early_stop=True,
-            seed=config.seed,
-        )
+        images = data.x_test[: measured.attack_images], data.y_test[: measured.attack_images]
+        robust = _robust_accuracy(config, model, *images, measured.attack_steps)
         test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=measured.batch_size)
     finally:
         model.set_weights(last)
     return records.BestCheckpoint(
         epoch=records.read_json(directory / _CHOICE)["epoch"],
         test_accuracy=test,
-        robust_accuracy=result.robust_accuracy,
+        robust_accuracy=robust,
         attack_steps=measured.attack_steps,
         selected_on=f"PGD-{SELECTION_STEPS} on {SELECTION_IMAGES} other test images",
     )

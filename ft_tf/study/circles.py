@@ -1,11 +1,13 @@
 """Table 3: Gaussian noise on the inputs of circles, all replicates as one computation."""
 
 import dataclasses
-import os
+import io
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.records import Record
 from ft_tf.study import algorithms
 from ft_tf.study import directory as runs
-from ft_tf.study.execution import count_session, environment
+from ft_tf.study.execution import environment
 from ft_tf.study.schedule import Job
 from ft_tf.training import small_networks as circles
 from ft_tf.untrusted import read_npz
@@ -47,19 +49,16 @@ class CirclesConfig:
         deviations: what differs from the paper's setting, in words.
     """
 
-    form: str
+    form: Annotated[str, partial(checks.check_choice, FORMS)]
     rows: tuple[tuple[str, str, float], ...]
-    replicates: int = 200
-    epochs: int = 4000
-    learning_rate: float = 1e-3
-    seed: int = 0
+    replicates: checks.Positive = 200
+    epochs: checks.Positive = 4000
+    learning_rate: checks.AboveZero = 1e-3
+    seed: checks.Count = 0
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        checks.check_choice(FORMS, form=self.form)
-        checks.check_positive_integer(replicates=self.replicates, epochs=self.epochs)
-        checks.check_positive(learning_rate=self.learning_rate)
-        checks.check_non_negative_integer(seed=self.seed)
+        checks.check_fields(self)
         if not self.rows:
             raise ArgumentError("rows=() must name at least one row")
         for _, kind, sigma in self.rows:
@@ -93,19 +92,16 @@ def run_circles(
     """
     directory = output_dir / config.name
     with runs.claimed(directory):
-        points = _Points.of(config)
+        points, described = _points(config)
         fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
-        runs.bind(directory, {"config": fields, "data": points.description})
+        runs.bind(directory, {"config": fields, "data": described})
         if (directory / records.FILE_NAME).exists():
             return records.load(directory)
         started = time.monotonic()
-        sessions = count_session(directory)
+        sessions = runs.count_session(directory)
         result = circles.train_circles(
             [_row(kind, sigma) for _, kind, sigma in config.rows],
-            x_train=points.x_train,
-            y_train=points.y_train,
-            x_test=points.x_test,
-            y_test=points.y_test,
+            **points,
             replicates=config.replicates,
             epochs=config.epochs,
             learning_rate=config.learning_rate,
@@ -120,7 +116,7 @@ def run_circles(
             failure=None,
             rows=tuple(row for row, _, _ in config.rows),
             config=fields,
-            data=points.description,
+            data=described,
             environment=environment(),
             deviations=config.deviations,
             timing=records.Timing(round(time.monotonic() - started, 1), sessions),
@@ -159,20 +155,9 @@ class _KeptChunks(dict[int, tuple[np.ndarray, np.ndarray]]):
 
     def __setitem__(self, start: int, accuracies: tuple[np.ndarray, np.ndarray]) -> None:
         super().__setitem__(start, accuracies)
-        self._directory.mkdir(exist_ok=True)
-        temporary = self._directory / f".{start}.part"
-        with open(temporary, "wb") as file:
-            np.savez(file, train=accuracies[0], test=accuracies[1])
-        os.replace(temporary, self._directory / f"{start}.npz")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    config: CirclesConfig
-    output_dir: Path
-
-    def __call__(self, report: Callable[[float], None]) -> Record:
-        return run_circles(self.config, self.output_dir, report=report)
+        content = io.BytesIO()
+        np.savez(content, train=accuracies[0], test=accuracies[1])
+        records.write_text(self._directory / f"{start}.npz", content.getvalue())
 
 
 def job(config: CirclesConfig, output_dir: Path) -> Job:
@@ -181,12 +166,16 @@ def job(config: CirclesConfig, output_dir: Path) -> Job:
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=_Table(config, output_dir.absolute()),
+        execute=partial(_run, config, output_dir.absolute()),
     )
 
 
+def _run(config: CirclesConfig, output_dir: Path, report: Callable[[float], None]) -> Record:
+    return run_circles(config, output_dir, report=report)
+
+
 _COST = 0.3
-"""Of one epoch of one network, in the unit of `jobs.cost`."""
+"""Of one epoch of one network, in the unit of `schedule.cost`."""
 
 
 def _row(kind: str, value: float) -> circles.CirclesRow:
@@ -195,36 +184,25 @@ def _row(kind: str, value: float) -> circles.CirclesRow:
     return circles.CirclesRow(**algorithm(**dict.fromkeys(options, value)).natural_arguments())
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Points:
+def _points(config: CirclesConfig) -> tuple[dict[str, np.ndarray], records.Data]:
     """Training and test points, with the replicate as first axis where each has its own."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    description: records.Data
-
-    @classmethod
-    def of(cls, config: CirclesConfig) -> "_Points":
-        """The points of a configuration."""
-        if config.form == "fixed_data":
-            sets = [data.circles()]
-        else:
-            seeds = range(config.seed * 10**6, config.seed * 10**6 + config.replicates)
-            sets = [data.redrawn_circles(seed) for seed in seeds]
-        arrays = {
-            name: np.stack([getattr(points, name) for points in sets])
-            for name in ("x_train", "y_train", "x_test", "y_test")
-        }
-        description = records.Data(
-            name="circles",
-            source=sets[0].source,
-            fingerprint=data.fingerprint(**arrays),
-            train_examples=len(sets[0].x_train),
-            test_examples=len(sets[0].x_test),
-            notes=tuple(sets[0].notes),
-        )
-        if config.form == "fixed_data":
-            arrays = {name: array[0] for name, array in arrays.items()}
-        return cls(**arrays, description=description)
+    if config.form == "fixed_data":
+        sets = [data.circles()]
+    else:
+        seeds = range(config.seed * 10**6, config.seed * 10**6 + config.replicates)
+        sets = [data.redrawn_circles(seed) for seed in seeds]
+    arrays = {
+        name: np.stack([getattr(points, name) for points in sets])
+        for name in ("x_train", "y_train", "x_test", "y_test")
+    }
+    description = records.Data(
+        name="circles",
+        source=sets[0].source,
+        fingerprint=data.fingerprint(**arrays),
+        train_examples=len(sets[0].x_train),
+        test_examples=len(sets[0].x_test),
+        notes=tuple(sets[0].notes),
+    )
+    if config.form == "fixed_data":
+        arrays = {name: array[0] for name, array in arrays.items()}
+    return arrays, description

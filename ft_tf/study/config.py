@@ -2,24 +2,25 @@
 
 import dataclasses
 import json
-from typing import Any
+from dataclasses import field
+from functools import partial
+from typing import Annotated, Any
 
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
 from ft_tf.faults.storage_formats import format_of
 from ft_tf.study import algorithms, datasets
-from ft_tf.study.algorithms import Algorithm, Natural
+from ft_tf.study.algorithms import ADDED, Algorithm, Natural
 
-OPTIMIZERS = ("sgd", "adam")
-TARGETS = ("weights", "units")
 ATTACKS = ("fgsm", "pgd", "apgd", "fab", "square", "autoattack")
 _NATURAL = Natural()
 
-
-def _added(default: Any) -> Any:
-    """A field that older records lack: `to_dict` leaves it out while it is at its default."""
-    return dataclasses.field(default=default, metadata={"added": True})
+_Target = Annotated[str, partial(checks.check_choice, ("weights", "units"))]
+_Attack = Annotated[str, partial(checks.check_choice, ATTACKS)]
+_Optimizer = Annotated[str, partial(checks.check_choice, ("sgd", "adam"))]
+_Precision = Annotated[str, partial(checks.check_choice, architectures.PRECISIONS)]
+_Radius = Annotated[float, partial(checks.check_radius, distance="l_inf")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,49 +50,32 @@ class Evaluation:
         bit_error_rates: their rates per bit, besides 0.
     """
 
-    batch_size: int = 1000
-    fault_targets: tuple[str, ...] = ("weights", "units")
-    fault_rates: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    fault_trials: int = 5
-    fault_images: int = 0
-    fault_seed: int = 0
-    layer_rate: float = 0.0
-    attacks: tuple[str, ...] = ()
-    attack_epsilon: float = 0.1
-    attack_steps: int = 20
-    apgd_steps: int = 100
-    attack_images: int = 1000
+    batch_size: checks.Positive = 1000
+    fault_targets: tuple[_Target, ...] = ("weights", "units")
+    fault_rates: tuple[checks.Fraction, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    fault_trials: checks.Positive = 5
+    fault_images: checks.Count = 0
+    fault_seed: checks.Count = 0
+    layer_rate: checks.Fraction = 0.0
+    attacks: tuple[_Attack, ...] = ()
+    attack_epsilon: _Radius = 0.1
+    attack_steps: checks.Positive = 20
+    apgd_steps: checks.Positive = 100
+    attack_images: checks.Positive = 1000
     attack_sanity: bool = True
     membership: bool = False
     rescaling: bool = False
     curve: bool = False
-    fault: str = _added("stuck_at_0")
-    bit_error_formats: tuple[str, ...] = _added(())
-    bit_error_rates: tuple[float, ...] = _added((1e-6, 1e-5, 1e-4, 1e-3, 1e-2))
+    fault: str = field(default="stuck_at_0", metadata=ADDED)
+    bit_error_formats: tuple[str, ...] = field(default=(), metadata=ADDED)
+    bit_error_rates: tuple[checks.Fraction, ...] = field(
+        default=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2), metadata=ADDED
+    )
 
     def __post_init__(self) -> None:
-        checks.check_positive_integer(
-            batch_size=self.batch_size,
-            fault_trials=self.fault_trials,
-            attack_steps=self.attack_steps,
-            apgd_steps=self.apgd_steps,
-            attack_images=self.attack_images,
-        )
-        checks.check_non_negative_integer(
-            fault_images=self.fault_images, fault_seed=self.fault_seed
-        )
-        checks.check_fraction(layer_rate=self.layer_rate)
-        for target in self.fault_targets:
-            checks.check_choice(TARGETS, fault_target=target)
-        for rate in self.fault_rates:
-            checks.check_fraction(fault_rate=rate)
-        for attack in self.attacks:
-            checks.check_choice(ATTACKS, attack=attack)
+        checks.check_fields(self)
         for storage in self.bit_error_formats:
             format_of(storage)
-        for rate in self.bit_error_rates:
-            checks.check_fraction(bit_error_rate=rate)
-        checks.check_radius(distance="l_inf", attack_epsilon=self.attack_epsilon)
         catalogue.named(self.fault, {})
 
 
@@ -136,58 +120,41 @@ class RunConfig:
     dataset: str
     architecture: str
     algorithm: Algorithm = _NATURAL
-    epochs: int = 10
-    batch_size: int = 250
-    learning_rate: float = 0.15
+    epochs: checks.Positive = 10
+    batch_size: checks.Positive = 250
+    learning_rate: checks.AboveZero = 0.15
     learning_rate_drops: tuple[tuple[int, float], ...] = ()
-    optimizer: str = "sgd"
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    seed: int = 0
+    optimizer: _Optimizer = "sgd"
+    momentum: checks.Amount = 0.0
+    weight_decay: checks.Amount = 0.0
+    seed: checks.Count = 0
     augment: bool = False
-    precision: str = "float32"
-    dropout: float = 0.0
-    fault_aware_rate: float = 0.0
-    fault_aware_target: str = "units"
-    train_limit: int = 0
-    test_limit: int = 0
-    stop_at_test_accuracy: float = 0.0
+    precision: _Precision = "float32"
+    dropout: checks.Fraction = 0.0
+    fault_aware_rate: checks.Fraction = 0.0
+    fault_aware_target: _Target = "units"
+    train_limit: checks.Count = 0
+    test_limit: checks.Count = 0
+    stop_at_test_accuracy: checks.Fraction = 0.0
     evaluation: Evaluation = Evaluation()
     label: str = ""
     rows: tuple[str, ...] = ()
     fitted: bool = False
     deviations: tuple[str, ...] = ()
-    holdout: int = _added(0)
-    stop_at_holdout_accuracy: float = _added(0.0)
+    holdout: checks.Count = field(default=0, metadata=ADDED)
+    stop_at_holdout_accuracy: checks.Fraction = field(default=0.0, metadata=ADDED)
 
     def __post_init__(self) -> None:
         checks.check_type(Algorithm, algorithm=self.algorithm)
+        checks.check_fields(self)
         source = datasets.get(self.dataset)
         if architectures.get(self.architecture).input_shape not in (None, source.shape):
             raise ArgumentError(
                 f"architecture={self.architecture!r} does not take the images of "
                 f"dataset={self.dataset!r}"
             )
-        checks.check_positive_integer(epochs=self.epochs, batch_size=self.batch_size)
-        checks.check_positive(learning_rate=self.learning_rate)
-        checks.check_choice(OPTIMIZERS, optimizer=self.optimizer)
-        checks.check_non_negative(momentum=self.momentum, weight_decay=self.weight_decay)
-        checks.check_non_negative_integer(
-            seed=self.seed,
-            train_limit=self.train_limit,
-            test_limit=self.test_limit,
-            holdout=self.holdout,
-        )
-        checks.check_choice(architectures.PRECISIONS, precision=self.precision)
-        checks.check_fraction(
-            dropout=self.dropout,
-            fault_aware_rate=self.fault_aware_rate,
-            stop_at_test_accuracy=self.stop_at_test_accuracy,
-            stop_at_holdout_accuracy=self.stop_at_holdout_accuracy,
-        )
         if self.dropout == 1:
             raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
-        checks.check_choice(TARGETS, fault_aware_target=self.fault_aware_target)
         self.algorithm.check(self)
         if self.augment and not source.may_augment:
             raise ArgumentError(
@@ -238,9 +205,9 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def _known_to_older_records(values: Any) -> dict[str, Any]:
     return {
-        field.name: getattr(values, field.name)
-        for field in dataclasses.fields(values)
-        if not field.metadata.get("added") or getattr(values, field.name) != field.default
+        option.name: getattr(values, option.name)
+        for option in dataclasses.fields(values)
+        if not option.metadata.get("added") or getattr(values, option.name) != option.default
     }
 
 

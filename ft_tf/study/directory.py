@@ -1,16 +1,16 @@
 """A run's directory: one configuration, one process at a time, nothing overwritten."""
 
 import contextlib
-import csv
 import errno
 import fcntl
-import io
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ft_tf import records
 from ft_tf.errors import FtTfError, InUseError, RunError
@@ -76,11 +76,7 @@ def claimed(directory: Path) -> Iterator[None]:
 
 
 def bind(directory: Path, identity: dict[str, Any]) -> None:
-    """Ties a directory to the configuration and data of its run.
-
-    Args:
-        directory: of the run.
-        identity: {"config": ..., "data": ...}.
+    """Ties a directory to its run's identity: {"config": ..., "data": ...}.
 
     Raises:
         RunError: the directory belongs to another configuration, or to other data.
@@ -120,11 +116,8 @@ def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
 
 def write_history(directory: Path, history: History) -> None:
     """Writes the per-epoch history as CSV, a row per epoch."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(history)
-    writer.writerows(zip(*history.values(), strict=True))
-    records.write_text(directory / HISTORY, buffer.getvalue())
+    text = pd.DataFrame(history).to_csv(index=False, na_rep="nan")
+    records.write_text(directory / HISTORY, text)
 
 
 def read_history(directory: Path, *, epochs: int) -> History:
@@ -137,21 +130,18 @@ def read_history(directory: Path, *, epochs: int) -> History:
     if not epochs:
         return {}
     try:
-        header, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        rows = pd.read_csv(path, float_precision="round_trip", dtype=float)
     except (OSError, ValueError):
         raise RunError(f"{path} cannot be read, but {epochs} epochs are done") from None
     if len(rows) < epochs:
         raise RunError(f"{path} has {len(rows)} rows, but {epochs} epochs are done")
-    columns = zip(*rows[:epochs], strict=True)
-    return {name: [float(v) for v in column] for name, column in zip(header, columns, strict=True)}
+    return rows[:epochs].to_dict("list")
 
 
 def delete_strays(directory: Path, *, latest: str | None) -> None:
     """Deletes what killed processes left of checkpoints that they did not finish.
 
-    Args:
-        directory: of the run.
-        latest: path of the checkpoint that is kept, as TensorFlow names it; None if there is none.
+    `latest` is the checkpoint that is kept, as TensorFlow names it; None if there is none.
     """
     place = directory / CHECKPOINTS
     for path in [*place.glob("checkpoint.tmp*"), *place.glob("ckpt-*")]:
@@ -173,8 +163,15 @@ def note_epoch_started(directory: Path, epoch: int) -> None:
 
 def epochs_started(directory: Path) -> int:
     """How many times an epoch was begun, over all processes that worked on the run."""
-    path = directory / EPOCHS_STARTED
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+    return len(_lines(directory / EPOCHS_STARTED))
+
+
+def count_session(directory: Path) -> int:
+    """How many processes have worked on a run, this one included."""
+    path = directory / ".sessions"
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    records.write_text(path, f"{count}\n")
+    return count
 
 
 def note_device(directory: Path, device: str) -> None:
@@ -186,5 +183,8 @@ def note_device(directory: Path, device: str) -> None:
 
 def devices(directory: Path) -> list[str]:
     """The devices that a run was trained on, one after another."""
-    path = directory / TRAINED_ON
+    return _lines(directory / TRAINED_ON)
+
+
+def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -23,11 +23,7 @@ Strategy = tf.distribute.Strategy | None
 
 
 def check(config: RunConfig, strategy: str) -> None:
-    """Refuses what cannot be distributed.
-
-    Args:
-        config: of the run.
-        strategy: one of `strategies.NAMES`.
+    """Refuses what cannot be distributed by a strategy, one of `strategies.NAMES`.
 
     Raises:
         ArgumentError: the configuration has no meaning, or another, on several devices.
@@ -115,13 +111,9 @@ def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
 
 
 def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy) -> None:
-    """Trains along with the chief, whose run lives in `directory`.
+    """Trains along with the chief, whose run lives in `directory`, by this process's strategy.
 
-    Args:
-        config: of the run.
-        data: the data set, cut as the configuration asks.
-        directory: of the run.
-        strategy: made by this process.
+    `data` is cut as the configuration asks.
 
     Raises:
         ArgumentError: the configuration cannot be distributed.

@@ -21,16 +21,6 @@ from ft_tf.training.base import ResidentModel
 Split = tuple[np.ndarray, np.ndarray]
 """Examples and their labels."""
 
-_NOTHING: dict[str, Any] = {
-    "accuracy": None,
-    "parameters": None,
-    "faults": {},
-    "layer_faults": {},
-    "robustness": (),
-    "best_checkpoint": None,
-    "membership": None,
-}
-
 
 def evaluate(
     config: RunConfig,
@@ -43,22 +33,32 @@ def evaluate(
 ) -> dict[str, Any]:
     """Returns fields of the record, accuracy to membership; they are empty if training failed."""
     if failed:
-        return dict(_NOTHING)
+        nothing = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
+        return {**nothing, "faults": {}, "layer_faults": {}, "robustness": ()}
     model = trainer.evaluation_model(config, trained.model)
     measured = config.evaluation
     return {
-        "accuracy": accuracy(model, data, batch_size=measured.batch_size, held_out=held_out),
-        "parameters": parameters(model, data, measured),
-        "faults": {
-            target: fault_campaign(model, data, target=target, evaluation=measured)
-            for target in measured.fault_targets
-        },
+        **_measured(model, data, measured, held_out),
         "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
         "robustness": robustness(model, data, config),
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": membership_inference(model, data, measured) if measured.membership else None,
-        "bit_errors": bit_errors(model, data, measured),
         "averaged": averaged(config, data, trained),
+    }
+
+
+def _measured(
+    model: keras.Model, data: Dataset, evaluation: Evaluation, held_out: Split | None = None
+) -> dict[str, Any]:
+    """Returns the fields that the trained model and the average of its iterates share."""
+    return {
+        "accuracy": accuracy(model, data, batch_size=evaluation.batch_size, held_out=held_out),
+        "parameters": parameters(model, data, evaluation),
+        "faults": {
+            target: fault_campaign(model, data, target=target, evaluation=evaluation)
+            for target in evaluation.fault_targets
+        },
+        "bit_errors": bit_errors(model, data, evaluation),
     }
 
 
@@ -104,17 +104,9 @@ def averaged(config: RunConfig, data: Dataset, trained: ResidentModel) -> record
     found = config.algorithm.averaged_model(trained)
     if found is None:
         return None
-    model, measured = trainer.evaluation_model(config, found), config.evaluation
-    return records.Averaged(
-        kind=config.algorithm.averaging,
-        accuracy=accuracy(model, data, batch_size=measured.batch_size),
-        parameters=parameters(model, data, measured),
-        faults={
-            target: fault_campaign(model, data, target=target, evaluation=measured)
-            for target in measured.fault_targets
-        },
-        bit_errors=bit_errors(model, data, measured),
-    )
+    model = trainer.evaluation_model(config, found)
+    measured = _measured(model, data, config.evaluation)
+    return records.Averaged(kind=config.algorithm.averaging, **measured)
 
 
 def bit_errors(
@@ -195,12 +187,10 @@ def lost(frame: pd.DataFrame) -> records.Lost:
     lowest rates does not carry the difference of image subsets. One trial shows no spread: its
     interval is all that a loss can be.
     """
-    groups = [(rate, group["accuracy_lost"]) for rate, group in frame.groupby("rate", sort=True)]
-    found = [
-        interval_of(rate, group.tolist(), level=0.95, method="student") for rate, group in groups
-    ]
+    groups = [(rate, group.tolist()) for rate, group in frame.groupby("rate")["accuracy_lost"]]
+    found = [interval_of(rate, lost, level=0.95, method="student") for rate, lost in groups]
     return records.Lost(
-        mean=tuple(float(group.mean()) for _, group in groups),
+        mean=tuple(float(np.mean(lost)) for _, lost in groups),
         low=tuple(max(interval.low, -1.0) for interval in found),
         high=tuple(min(interval.high, 1.0) for interval in found),
     )
@@ -212,18 +202,13 @@ _EPSILON_FT_RATES = (0.1, 0.5)
 def epsilon_ft(frame: pd.DataFrame) -> tuple[records.EpsilonFt, ...]:
     """Equation 1's epsilon_ft: quantiles over test images, averaged over the campaign's trials."""
     means = frame.groupby("rate").mean(numeric_only=True)
+
+    def quantiles(rate: float, measure: str) -> dict[str, float]:
+        columns = {"0.5": f"{measure}_50", "0.95": f"{measure}_95"}
+        return {quantile: means.loc[rate, column] for quantile, column in columns.items()}
+
     return tuple(
-        records.EpsilonFt(
-            rate=rate,
-            total_variation={
-                "0.5": means.loc[rate, "total_variation_50"],
-                "0.95": means.loc[rate, "total_variation_95"],
-            },
-            half_margin={
-                "0.5": means.loc[rate, "logit_change_50"],
-                "0.95": means.loc[rate, "logit_change_95"],
-            },
-        )
+        records.EpsilonFt(rate, quantiles(rate, "total_variation"), quantiles(rate, "logit_change"))
         for rate in _EPSILON_FT_RATES
         if rate in means.index
     )
@@ -260,18 +245,13 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> tuple[re
     measured = config.evaluation
     entries = []
     for number, attack in enumerate(measured.attacks):
+        is_first = not number
+        sanity = measured.attack_sanity and is_first
         entry = attack_entry(
-            _attacked(
-                model,
-                data.x_test,
-                data.y_test,
-                config,
-                attack,
-                measured.attack_sanity and not number,
-            )
+            _attacked(model, data.x_test, data.y_test, config, attack, sanity=sanity)
         )
-        if not number:
-            train = _attacked(model, data.x_train, data.y_train, config, attack, False)
+        if is_first:
+            train = _attacked(model, data.x_train, data.y_train, config, attack, sanity=False)
             entry = dataclasses.replace(
                 entry,
                 train_clean_accuracy=train.clean_accuracy,
@@ -285,7 +265,7 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> tuple[re
 
 
 def _attacked(
-    model: keras.Model, x: Any, y: Any, config: RunConfig, attack: str, sanity: bool
+    model: keras.Model, x: Any, y: Any, config: RunConfig, attack: str, *, sanity: bool
 ) -> attacks.AttackResult:
     measured = config.evaluation
     steps = {"pgd": measured.attack_steps, "apgd": measured.apgd_steps}

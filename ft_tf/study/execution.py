@@ -79,7 +79,8 @@ def run(
         obstacle = best.obstacle(config, data)
         if obstacle and verbose:
             print(obstacle, flush=True)
-        training = _train(
+        sessions = runs.count_session(directory)
+        trained, history, failure = _train(
             config,
             data,
             directory,
@@ -88,20 +89,14 @@ def run(
             verbose=verbose,
             callbacks=callbacks,
         )
-        classifier = trainer.evaluation_model(config, training.trainer.model)
+        classifier = trainer.evaluation_model(config, trained.model)
         measured = evaluation.evaluate(
-            config,
-            data,
-            training.trainer,
-            directory,
-            failed=bool(training.failure),
-            held_out=held_out,
+            config, data, trained, directory, failed=bool(failure), held_out=held_out
         )
-        privacy = evaluation.privacy(config, data, training.trainer, directory)
         record = records.Run(
             name=directory.name,
-            status="failed" if training.failure else "finished",
-            failure=training.failure,
+            status="failed" if failure else "finished",
+            failure=failure,
             rows=config.rows,
             config=configs.to_dict(config),
             data=dataclasses.replace(described, classes=datasets.get(config.dataset).classes),
@@ -113,17 +108,17 @@ def run(
                 config.architecture, classifier.count_params(), weights_fingerprint(classifier)
             ),
             training=records.Training(
-                epochs=len(training.history.get("epoch", [])),
-                steps=int(training.trainer.optimizer.iterations),
+                epochs=len(history.get("epoch", [])),
+                steps=int(trained.optimizer.iterations),
             ),
-            history=training.history,
-            privacy=privacy,
-            timing=records.Timing(round(time.monotonic() - started, 1), training.sessions),
+            history=history,
+            privacy=evaluation.privacy(config, data, trained, directory),
+            timing=records.Timing(round(time.monotonic() - started, 1), sessions),
             **measured,
         )
         _save_model(classifier, directory / runs.MODEL)
-        averaged = config.algorithm.averaged_model(training.trainer)
-        if averaged is not None and not training.failure:
+        averaged = config.algorithm.averaged_model(trained)
+        if averaged is not None and not failure:
             _save_model(trainer.evaluation_model(config, averaged), directory / AVERAGED_MODEL)
         records.write(directory, record)
         return records.load(directory)
@@ -192,8 +187,8 @@ def _trained_elsewhere(directory: Path) -> tuple[str, ...] | None:
 
 def limited(data: Dataset, config: RunConfig) -> Dataset:
     """Returns the part of the data that a run trains and tests on; the fingerprint stays."""
-    last = min(config.train_limit or len(data.x_train), len(data.x_train))
-    train = slice(last - config.holdout)
+    whole = len(data.x_train[: config.train_limit or None])
+    train = slice(whole - config.holdout)
     test = slice(config.test_limit or None)
     return dataclasses.replace(
         data,
@@ -206,9 +201,10 @@ def limited(data: Dataset, config: RunConfig) -> Dataset:
 
 def held_out_examples(data: Dataset, config: RunConfig) -> evaluation.Split | None:
     """Returns the training examples that a run holds out; None if there are none."""
-    last = min(config.train_limit or len(data.x_train), len(data.x_train))
-    held_out = slice(last - config.holdout, last)
-    return (data.x_train[held_out], data.y_train[held_out]) if config.holdout else None
+    whole = slice(config.train_limit or None)
+    held_out = slice(-config.holdout, None)
+    found = data.x_train[whole][held_out], data.y_train[whole][held_out]
+    return found if config.holdout else None
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -231,14 +227,6 @@ def _save_model(model: keras.Model, path: Path) -> None:
     temporary = path.with_name(f".{path.stem}.part.keras")
     model.save(temporary)
     temporary.replace(path)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Training:
-    trainer: ResidentModel
-    history: runs.History
-    failure: records.Failure | None
-    sessions: int
 
 
 _CHECKPOINT_SECONDS = 5.0
@@ -281,11 +269,6 @@ class _Checkpointer(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
 
-def _seconds(config: RunConfig) -> float:
-    # Steps that are lost under secret noise count for privacy: then every epoch is kept.
-    return 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
-
-
 def _train(
     config: RunConfig,
     data: Dataset,
@@ -295,7 +278,8 @@ def _train(
     strategy: distributed.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> _Training:
+) -> tuple[ResidentModel, runs.History, records.Failure | None]:
+    """Trains, or goes on; returns the trained model of this process, its history and failure."""
     model = distributed.prepared(config, strategy)
     epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
     manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
@@ -303,7 +287,6 @@ def _train(
     done = int(epochs)
     distributed.check_agreement(strategy, done)
     history = runs.read_history(directory, epochs=done)
-    sessions = count_session(directory)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
@@ -331,7 +314,9 @@ def _train(
             )
         if best.applies_to(config, data):
             curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
-        checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=_seconds(config))
+        # Steps that are lost under secret noise count for privacy: then every epoch is kept.
+        seconds = 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
+        checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=seconds)
         distributed.fit(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *curve, checkpointer, *callbacks],
@@ -342,7 +327,7 @@ def _train(
         failure = records.Failure(**guard.failure)
     if strategy is not None:
         model = distributed.on_one_device(config, model)
-    return _Training(model, history, failure, sessions)
+    return model, history, failure
 
 
 def _failure_of_the_end(
@@ -356,11 +341,3 @@ def _failure_of_the_end(
         return None
     epochs = len(history.get("epoch", []))
     return records.Failure(reason, epochs, int(model.optimizer.iterations))
-
-
-def count_session(directory: Path) -> int:
-    """How many processes have worked on a run, this one included."""
-    path = directory / ".sessions"
-    count = int(path.read_text()) + 1 if path.exists() else 1
-    records.write_text(path, f"{count}\n")
-    return count

@@ -1,6 +1,7 @@
 """A study is a list of independent jobs; `execute` runs them and shows how far they are."""
 
 import dataclasses
+import functools
 import io
 import math
 import sys
@@ -12,7 +13,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ft_tf import architectures, records
+from ft_tf._compat import keras
+from ft_tf.data import Dataset
 from ft_tf.records import Circles, Record
+from ft_tf.study import datasets
+from ft_tf.study.config import RunConfig
+from ft_tf.study.datasets import DatasetRef
+from ft_tf.study.execution import directory_of, run
 from ft_tf.study.executors import Executor, run_tasks
 
 
@@ -65,25 +73,18 @@ class Progress:
             leave=False,
         )
 
-    def begin(self, index: int) -> None:
-        """Shows which job begins."""
-        if not self._cost_done():
-            self._bar.reset()  # what was waited for until now tells nothing of the speed
-        self._shares.setdefault(index, 0.0)
-        self._show(index, always=True)
-
     def hear(self, index: int, share: float | None) -> None:
-        """Takes what a worker says of a job: its share, None before it has said one."""
-        if index not in self._shares:
-            self.begin(index)
-        if share is not None:
-            self.update(index, share)
+        """Takes the share of a job in work, None before it is known.
 
-    def update(self, index: int, share: float) -> None:
-        """Moves the bar; the first share of a job is what was done before it began here."""
-        self._before.setdefault(index, share)
-        self._shares[index] = share
-        self._show(index)
+        The first share is what was done before the job began here.
+        """
+        begins = index not in self._shares
+        if begins and not self._cost_done():
+            self._bar.reset()  # what was waited for until now tells nothing of the speed
+        if share is not None:
+            self._before.setdefault(index, share)
+        self._shares[index] = self._shares.get(index, 0.0) if share is None else share
+        self._show(index, always=begins)
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""
@@ -162,8 +163,8 @@ def execute(
 def _here(index: int, job: Job, progress: Progress) -> Record:
     was_done = job.is_done()
     if not was_done:
-        progress.begin(index)
-    record = job.execute(lambda share: progress.update(index, share))
+        progress.hear(index, None)
+    record = job.execute(lambda share: progress.hear(index, share))
     progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
     return record
 
@@ -202,3 +203,49 @@ def outcome(record: Record, *, was_done: bool) -> str:
     if isinstance(record, Circles):
         return f"{record.replicates} replicates{before}"
     return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"
+
+
+def cost(config: RunConfig, *, examples: int) -> float:
+    """Expected work of a training, in millions of multiply-adds of forward passes."""
+    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
+    return architectures.get(config.architecture).cost * passes * config.epochs * examples
+
+
+class _Share(keras.callbacks.Callback):
+    """Reports the finished share of a training: what was done before it, then after every step."""
+
+    def __init__(self, epochs: int, report: Callable[[float], None]) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._report = report
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch = epoch
+        self._report(epoch / self._epochs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        steps = self.params.get("steps") or batch + 1
+        self._report((self._epoch + (batch + 1) / steps) / self._epochs)
+
+
+def _run(
+    config: RunConfig, data: DatasetRef, output_dir: Path, report: Callable[[float], None]
+) -> Record:
+    return run(config, data.get(), output_dir, callbacks=[_Share(config.epochs, report)])
+
+
+def training_job(
+    config: RunConfig, data: Dataset, output_dir: Path, *, data_dir: str | None = None
+) -> Job:
+    """A training and its evaluation as a job; the run's directory is made below `output_dir`.
+
+    `data_dir` is where the data set was found; another process that does the job loads it there.
+    """
+    directory = directory_of(config, data, output_dir)
+    return Job(
+        name=directory.name,
+        cost=cost(config, examples=config.train_limit or len(data.x_train)),
+        is_done=(directory / records.FILE_NAME).exists,
+        execute=functools.partial(_run, config, DatasetRef(data, data_dir), output_dir.absolute()),
+    )

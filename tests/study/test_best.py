@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import conftest
 import numpy as np
 import pytest
+import striped
 
 from experiments._summary import summary
 from ft_tf import attacks, metrics, models, records
@@ -36,7 +36,7 @@ CONFIG = c.RunConfig(
 
 @pytest.fixture(scope="module")
 def data():
-    return conftest.make_data(seed=1, train=100, test=40 + best.SELECTION_IMAGES)
+    return striped.make_data(seed=1, train=100, test=40 + best.SELECTION_IMAGES)
 
 
 @pytest.fixture(scope="module")

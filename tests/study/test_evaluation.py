@@ -35,6 +35,7 @@ CONFIG = c.RunConfig(
         bit_error_rates=(1e-4, 1e-2),
     ),
 )
+BARE = c.Evaluation(fault_targets=())
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripe
         holdout=20,
         stop_at_holdout_accuracy=0.5,
         batch_size=15,
-        evaluation=c.Evaluation(fault_trials=1),
+        evaluation=BARE,
     )
     record = run(config, stripes, tmp_path)
     directory = directory_of(config, stripes, tmp_path)
@@ -204,8 +205,8 @@ def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripe
 
 def test_held_out_images_change_nothing_but_what_is_measured(stripes, tmp_path):
     """Trained with 40 of 60 images held out, a model is that of the first 20 images alone."""
-    held_out = dataclasses.replace(CONFIG, holdout=40, epochs=2)
-    limited = dataclasses.replace(CONFIG, train_limit=20, epochs=2)
+    held_out = dataclasses.replace(CONFIG, holdout=40, epochs=2, evaluation=BARE)
+    limited = dataclasses.replace(CONFIG, train_limit=20, epochs=2, evaluation=BARE)
     first, second = (run(config, stripes, tmp_path) for config in (held_out, limited))
     assert first.model.weights_fingerprint == second.model.weights_fingerprint
     assert second.accuracy.holdout is None

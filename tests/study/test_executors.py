@@ -16,7 +16,7 @@ import pytest
 from ft_tf import data, faults, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError, DataError, StackError
-from ft_tf.study import algorithms, circles, executors, jobs, schedule, trained_models
+from ft_tf.study import algorithms, circles, executors, schedule, trained_models
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.datasets import DatasetRef
@@ -55,7 +55,7 @@ def sample():
 
 
 def study(sample, output_dir):
-    return [jobs.training_job(config, sample, output_dir) for config in CONFIGS]
+    return [schedule.training_job(config, sample, output_dir) for config in CONFIGS]
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +159,9 @@ def test_ctrl_c_ends_the_workers_and_the_same_study_goes_on(sample, alone, tmp_p
 def test_jobs_travel_and_what_they_cannot_do_comes_back_as_its_one_line(sample, tmp_path):
     table = circles.CirclesConfig(form="fixed_data", rows=(("row", "natural", 0.0),))
     job = circles.job(table, tmp_path)
-    assert pickle.loads(pickle.dumps(job.execute)) == job.execute
+    assert pickle.loads(pickle.dumps(job.execute)).args == job.execute.args
     wrong = dataclasses.replace(BASE, batch_size=301)
-    task = pickle.loads(pickle.dumps(jobs.training_job(wrong, sample, tmp_path).execute))
+    task = pickle.loads(pickle.dumps(schedule.training_job(wrong, sample, tmp_path).execute))
     with pytest.raises(ArgumentError) as raised:
         perform(task, float, again=False)
     error = pickle.loads(pickle.dumps(raised.value))

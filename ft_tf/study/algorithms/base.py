@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 FAMILIES = ("natural", "regularised", "noise", "robust", "private")
 
+ADDED = {"added": True}
+"""Metadata of a field that older records lack: JSON has it only when it is not at its default."""
+
 
 class Algorithm:
     """A training algorithm; a subclass is a frozen dataclass of its options.
@@ -24,10 +27,8 @@ class Algorithm:
         name: the algorithm's name in configurations, flags and names of runs.
         label: its short display name.
         family: one of `FAMILIES`, by which figures choose colours.
-        keeps_best_checkpoint: whether a run with a curve also keeps its most robust epoch.
-        tag: the part of a run's name that tells it from other runs of the algorithm.
-        settings: the options for display, the one that matters most first.
-        attack_radius: radius in pixels of the ball that training defends; None for no defence.
+        attack_radius: radius in pixels of the ball that training defends; None for no defence. A
+            run with a defence and a curve also keeps its most robust epoch.
         has_secret_noise: whether a repeated step draws new noise, so that lost steps count.
         normalization: mean and standard deviation by which the model normalises its inputs.
     """
@@ -35,12 +36,23 @@ class Algorithm:
     name: ClassVar[str]
     label: ClassVar[str]
     family: ClassVar[str] = "natural"
-    keeps_best_checkpoint: ClassVar[bool] = False
-    tag: str | property = ""
-    settings: tuple[str, ...] | property = ()
     attack_radius: float | None | property = None
     has_secret_noise: bool | property = False
     normalization: tuple[float, float] | None | property = None
+
+    def __post_init__(self) -> None:
+        checks.check_fields(self)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The options for display, the one that matters most first."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return tuple(f"{n} {v:g}" if isinstance(v, float) else f"{n} {v}" for n, v in values)
+
+    @property
+    def tag(self) -> str:
+        """The part of a run's name that tells it from other runs of the algorithm."""
+        return "".join(f"-{setting.replace(' ', '_')}" for setting in self.settings)
 
     def passes(self, *, classes: int) -> float:
         """Cost of a training step in forward passes of one example; it only shapes time left."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from ft_tf import checks, privacy
 from ft_tf.errors import ArgumentError
-from ft_tf.study.algorithms.base import Algorithm, register
+from ft_tf.study.algorithms.base import ADDED, Algorithm, register
 
 if TYPE_CHECKING:
     from ft_tf._compat import keras
     from ft_tf.study.config import RunConfig
     from ft_tf.training.dpsgd import DPSGDModel
 
-AVERAGES = ("none", "tail", "exponential")
 UNCLIPPED = 1e6
 """From this clip norm on no gradient is clipped; the noise's deviation is what matters."""
 
@@ -42,22 +42,18 @@ class DPSGD(Algorithm):
     name: ClassVar[str] = "dpsgd"
     label: ClassVar[str] = "DP-SGD"
     family: ClassVar[str] = "private"
-    l2_norm_clip: float = 1.0
-    noise_multiplier: float = 1.1
-    sampling: str = "poisson"
-    noise_seed: int | None = None
+    l2_norm_clip: checks.AboveZero = 1.0
+    noise_multiplier: checks.Amount = 1.1
+    sampling: Annotated[str, partial(checks.check_choice, ("poisson", "shuffle"))] = "poisson"
+    noise_seed: checks.Count | None = None
     engine: str = "fast"
-    delta: float = 1e-5
-    averaging: str = dataclasses.field(default="none", metadata={"added": True})
+    delta: Annotated[float, checks.check_probability] = 1e-5
+    averaging: Annotated[str, partial(checks.check_choice, ("none", "tail", "exponential"))] = (
+        dataclasses.field(default="none", metadata=ADDED)
+    )
 
     def __post_init__(self) -> None:
-        checks.check_positive(l2_norm_clip=self.l2_norm_clip)
-        checks.check_non_negative(noise_multiplier=self.noise_multiplier)
-        checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
-        checks.check_probability(delta=self.delta)
-        checks.check_choice(AVERAGES, averaging=self.averaging)
-        if self.noise_seed is not None:
-            checks.check_non_negative_integer(noise_seed=self.noise_seed)
+        super().__post_init__()
         privacy.check_engine(
             self.engine,
             sampling=self.sampling,

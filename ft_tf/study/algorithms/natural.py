@@ -45,20 +45,7 @@ class Tikhonov(Natural):
     name: ClassVar[str] = "tikhonov"
     label: ClassVar[str] = "Tikhonov"
     family: ClassVar[str] = "regularised"
-    l2: float = 1e-3
-
-    def __post_init__(self) -> None:
-        checks.check_non_negative(l2=self.l2)
-
-    @property
-    def tag(self) -> str:
-        """The coefficient."""
-        return f"-l2_{self.l2:g}"
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """The coefficient."""
-        return (f"l2 {self.l2:g}",)
+    l2: checks.Amount = 1e-3
 
     def natural_arguments(self) -> dict[str, Any]:
         """Returns its own part."""
@@ -75,20 +62,7 @@ class _GaussianNoise(Natural):
     """
 
     family: ClassVar[str] = "noise"
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        checks.check_non_negative(sigma=self.sigma)
-
-    @property
-    def tag(self) -> str:
-        """The noise's scale."""
-        return f"-sigma_{self.sigma:g}"
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """The noise's scale."""
-        return (f"sigma {self.sigma:g}",)
+    sigma: checks.Amount = 0.1
 
 
 @register

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ft_tf import checks
 from ft_tf.study.algorithms.base import Algorithm, register, shared_arguments
@@ -32,20 +33,17 @@ class Trades(Algorithm):
     name: ClassVar[str] = "trades"
     label: ClassVar[str] = "TRADES"
     family: ClassVar[str] = "robust"
-    keeps_best_checkpoint: ClassVar[bool] = True
-    epsilon: float = 0.1
-    step_size: float = 0.02
-    num_steps: int = 10
-    beta: float = 1.0
-    distance: str = "l_inf"
+    epsilon: checks.Amount = 0.1
+    step_size: checks.Amount = 0.02
+    num_steps: checks.Positive = 10
+    beta: checks.Amount = 1.0
+    distance: Annotated[str, partial(checks.check_choice, ("l_inf", "l_2"))] = "l_inf"
     normalized_example: bool = False
 
     def __post_init__(self) -> None:
-        checks.check_choice(("l_inf", "l_2"), distance=self.distance)
-        checks.check_non_negative(epsilon=self.epsilon, step_size=self.step_size, beta=self.beta)
+        super().__post_init__()
         if not self.normalized_example:
             checks.check_radius(distance=self.distance, epsilon=self.epsilon)
-        checks.check_positive_integer(num_steps=self.num_steps)
 
     @property
     def tag(self) -> str:

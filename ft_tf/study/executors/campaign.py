@@ -44,7 +44,6 @@ class SweepSettings:
     seed: int
     fault: faults.FaultModel | None = None
     allocation: str = "model"
-    select: faults.Select | None = None
     images_per_trial: int | None = None
     batch_size: int = 1000
 
@@ -82,7 +81,6 @@ def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) ->
         target=settings.target,
         fault=settings.fault,
         allocation=settings.allocation,
-        select=settings.select,
     )
     x, y = run.data.x_test, run.data.y_test
     return Campaign(run.model, plan, x, y, batch_size=settings.batch_size)
@@ -97,7 +95,6 @@ def sweep(
     data_dir: str | None = None,
     half_width: float | None = None,
     method: str = "anytime",
-    level: float = 0.95,
     progress: Callable[[Row], None] = lambda row: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
@@ -112,7 +109,6 @@ def sweep(
         half_width: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
             that each rate ends where it would have in one process; later trials are discarded.
         method: of that rule.
-        level: coverage of its intervals.
         progress: called with every row, in order.
         note: called with a line for the user, such as on a lost worker.
 
@@ -125,7 +121,7 @@ def sweep(
     """
     numbers = trial_numbers(trials)
     rates = distinct_rates(settings.rates)
-    rule = StopRule(rates, half_width=half_width, level=level, method=method, most=len(numbers))
+    rule = StopRule(rates, half_width=half_width, method=method, most=len(numbers))
     directory = directory.absolute()
     images = records.load(directory).data.test_examples
     per_trial = images_of_trial(settings.images_per_trial, images, rule)

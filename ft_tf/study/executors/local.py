@@ -33,11 +33,9 @@ class LocalProcesses:
             bits, as without workers.
     """
 
-    workers: int
-    threads: int
-
-    def __post_init__(self) -> None:
-        checks.check_positive_integer(workers=self.workers, threads=self.threads)
+    workers: checks.Positive
+    threads: checks.Positive
+    __post_init__ = checks.check_fields
 
     def open(self, place: Path) -> Pool:
         """Returns a pool; its workers see `place`, since this process does."""

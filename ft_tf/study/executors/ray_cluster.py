@@ -58,14 +58,10 @@ class RayCluster:
             Ray on this machine.
     """
 
-    threads: int
-    workers: int | None = None
+    threads: checks.Positive
+    workers: checks.Positive | None = None
     address: str | None = None
-
-    def __post_init__(self) -> None:
-        checks.check_positive_integer(threads=self.threads)
-        if self.workers is not None:
-            checks.check_positive_integer(workers=self.workers)
+    __post_init__ = checks.check_fields
 
     def open(self, place: Path) -> Pool:
         """Connects to the cluster.
