@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf import metrics
-from ft_tf._compat import keras, require_keras2_model
+from ft_tf._compat import keras, require_keras_model
 from ft_tf.checks import check_fraction, shown
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.inject import inject
@@ -42,7 +42,7 @@ def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.lay
     Raises:
         ModelError: the model is no such chain, or no ReLU layer in it feeds another one.
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     if not isinstance(model, keras.Sequential):
         raise ModelError(f"model={model.name!r} cannot be rescaled: it is not Sequential")
     pairs = []
@@ -72,7 +72,7 @@ def rescaled(model: keras.Model, *, power: int) -> Iterator[None]:
     Raises:
         ModelError: the model cannot be rescaled, is armed with faults, or another thread uses it.
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     _check_powers([power])
     with using(model, "arm"):
         pass  # not now

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras2_model
+from ft_tf._compat import keras, require_keras_model
 from ft_tf.errors import ModelError
 
 
@@ -29,7 +29,7 @@ def with_fresh_weights(model: keras.Model) -> keras.Model:
     >>> bool((kernel == 7).any()), bias.tolist()
     (False, [0.0, 0.0, 0.0])
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     holders = list(dict.fromkeys(_holders(model)))
     if holders:
         raise ModelError(

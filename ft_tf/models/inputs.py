@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError, ModelError
 
 
@@ -15,13 +15,13 @@ def count_inputs(model: keras.Model) -> int:
     >>> count_inputs(keras.Model((one, two), keras.layers.Concatenate()([one, two])))
     2
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     return len(getattr(model, "inputs", None) or [model])
 
 
 def check_built(model: keras.Model) -> None:
     """Raises ModelError unless `model` is a Keras 2 model that has its weights."""
-    require_keras2_model(model)
+    require_keras_model(model)
     if not model.built:
         raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
 from ft_tf.models.probing import looks_like_probabilities
 from ft_tf.models.producers import (
@@ -81,7 +81,7 @@ def ending_of(model: keras.Model) -> Ending | None:
     >>> ending_of(architectures.build("fmnist_dnn")).activation
     'linear'
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     graph = has_graph(model)
     places = list(way_back(model.output)) if graph else _listed(model)
     if not places:

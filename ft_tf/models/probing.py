@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, require_keras_model, tf
 
 _EXAMPLES = 16
 _LARGEST = 1e4  # Rescaling(1 / 255) makes nothing of inputs of size 1
@@ -49,7 +49,7 @@ def output_shape_of(model: keras.Model) -> tuple[int | None, ...]:
     >>> output_shape_of(keras.Sequential([keras.layers.Dense(3, input_shape=(2,))]))
     (None, 3)
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     shape = getattr(model, "output_shape", None)
     if shape is not None:
         return shape if isinstance(shape, tuple) else ()
