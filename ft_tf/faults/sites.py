@@ -186,8 +186,9 @@ def _weight_groups(
             continue
         if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
             continue
+        name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, variable.path, tuple(variable.shape), owner, variable=variable
+            "weights", layer_name, name, tuple(variable.shape), owner, variable=variable
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}

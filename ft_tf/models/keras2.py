@@ -18,7 +18,8 @@ _RENAMED = {
 }
 _WITHOUT_EFFECT = frozenset({
     "batch_input_shape", "build_config", "fused", "implementation", "key_shape", "optional",
-    "query_shape", "renorm_momentum", "trainable", "value_shape", "virtual_batch_size", "zero_output_for_mask",
+    "query_shape", "renorm_momentum", "trainable", "value_shape", "virtual_batch_size",
+    "zero_output_for_mask",
 })  # fmt: skip
 _OTHER_MEANING = {"hard_sigmoid": "clip(x / 5 + 1 / 2, 0, 1) in Keras 2 and another function now"}
 
