@@ -1,8 +1,7 @@
-"""The one file that knows versions: it hands out TensorFlow and Keras 2, quietly, or says why not.
+"""The one file that knows versions: it imports TensorFlow and Keras 3, quietly, or says why not.
 
-TF Privacy needs Keras 2, which TensorFlow >= 2.16 serves from the package tf-keras when
-TF_USE_LEGACY_KERAS=1 is set before anything touches `tf.keras`. Everything in ft_tf takes
-`tf` and `keras` from here.
+Everything in ft_tf takes `tf` and `keras` from here. Keras 2 (the package tf-keras) is needed only
+by TF Privacy's optimizer, that is by engine="reference" of DP-SGD.
 """
 
 import contextlib
@@ -43,7 +42,6 @@ def _quiet_start() -> Iterator[None]:
 
 
 def _import_tensorflow() -> ModuleType:
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI; convolutions are two to four
     # times faster with it on plain AVX2 too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -64,10 +62,24 @@ def _import_tensorflow() -> ModuleType:
 
 
 def _import_keras() -> ModuleType:
+    _check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))  # another may not be installed
     try:
-        return importlib.import_module("tf_keras")
+        with _quiet_start():
+            module = importlib.import_module("keras")
     except ImportError as error:
-        raise StackError(f"Keras 2 cannot be imported ({error}): pip install tf-keras") from None
+        raise StackError(f"Keras 3 cannot be imported ({error}): pip install keras") from None
+    if module.__version__.split(".")[0] != "3":
+        raise StackError(f"keras={module.__version__} is installed: pip install 'keras>=3.12'")
+    _check_backend(module.config.backend())
+    return module
+
+
+def _check_backend(name: str) -> None:
+    if name != "tensorflow":
+        raise StackError(
+            f"KERAS_BACKEND={name} is in use and ft_tf computes with TensorFlow: "
+            "set KERAS_BACKEND=tensorflow before keras is imported"
+        )
 
 
 tf = _import_tensorflow()
@@ -78,12 +90,17 @@ def require_tensorflow_privacy() -> ModuleType:
     """Returns TF Privacy's DP Keras optimizer module, working around what TF 2.16 removed.
 
     Raises:
-        StackError: tensorflow-privacy is not installed, or Keras 3 already serves `tf.keras`.
+        StackError: tensorflow-privacy is not installed, or `tf.keras` is Keras 3 in this process.
     """
-    if "tf_keras" not in getattr(tf.keras.Model, "__module__", ""):
+    # TF Privacy subclasses tf.keras's optimizers, which TensorFlow fixes at their first use.
+    try:
+        served = getattr(tf.keras.optimizers.Optimizer, "__module__", "")
+    except (ImportError, AttributeError):
+        served = ""
+    if "tf_keras" not in served:
         raise StackError(
-            "Keras 3 is already in use as tf.keras and TF Privacy needs Keras 2: "
-            "set TF_USE_LEGACY_KERAS=1, or import ft_tf before tf.keras is first used"
+            "TF Privacy needs Keras 2 as tf.keras: pip install tf-keras and set "
+            "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, or use engine='fast'"
         )
     # Without it the package imports the Estimator API, which TensorFlow 2.16 removed.
     sys.skip_tf_privacy_import = True
@@ -97,36 +114,14 @@ def require_tensorflow_privacy() -> ModuleType:
         ) from None
 
 
-def import_keras_3() -> ModuleType:
-    """Returns the package keras, version 3, which lives beside Keras 2 in one process.
-
-    Raises:
-        StackError: it is not installed, or its backend cannot be imported.
-    """
-    with _quiet_start():
-        try:
-            keras_3 = importlib.import_module("keras")
-        except ImportError as error:
-            raise StackError(f"Keras 3 cannot be imported ({error}): pip install keras") from None
-    if keras_3.__version__.split(".")[0] != "3":
-        raise StackError(f"keras {keras_3.__version__} is installed, and Keras 3 is needed here")
-    return keras_3
-
-
-def sharing_objects(module: ModuleType) -> contextlib.AbstractContextManager[None]:
-    """The scope in which a version of Keras builds a layer once that a description names twice."""
-    library = importlib.import_module(f"{module.__name__}.src.saving.serialization_lib")
-    return library.ObjectSharingScope()
-
-
 def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
-    """The scope in which Keras 2 runs a layer's `call`: weights are read in its compute dtype."""
-    module = importlib.import_module("tf_keras.src.mixed_precision.autocast_variable")
-    return module.enable_auto_cast_variables(layer._compute_dtype_object)
+    """The scope in which Keras runs a layer's `call`: weights are read in its compute dtype."""
+    module = importlib.import_module("keras.src.backend.common.variables")
+    return module.AutocastScope(layer.compute_dtype if layer.autocast else None)
 
 
-def require_keras2_model(model: Any) -> Any:
-    """Returns `model` when it is a Keras 2 model.
+def require_keras_model(model: Any) -> Any:
+    """Returns `model` when it is a Keras 3 model.
 
     Raises:
         ModelError: it is not; the message says what it is and what to do.
@@ -134,12 +129,10 @@ def require_keras2_model(model: Any) -> Any:
     if isinstance(model, keras.Model):
         return model
     kind = f"{type(model).__module__}.{type(model).__name__}"
-    if type(model).__module__.split(".")[0] == "keras" or any(
-        base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
-    ):
+    if any(base.__module__.split(".")[0] == "tf_keras" for base in type(model).__mro__):
         raise ModelError(
-            f"model={kind} is a Keras 3 model and ft_tf works on Keras 2: bring it over with "
-            "ft_tf.convert(model), or build it with tf_keras (import tf_keras as keras)"
+            f"model={kind} is a Keras 2 model and ft_tf works on Keras 3: save it (.h5 or .keras) "
+            "and read the file with ft_tf.load_model, or build it with keras (import keras)"
         )
     raise ModelError(f"model={kind} is not a Keras model")
 
@@ -195,8 +188,8 @@ def package_versions() -> dict[str, str | None]:
     from importlib import metadata
 
     names = (
-        "tensorflow", "tf-keras", "tensorflow-privacy", "tensorflow-datasets", "dp-accounting",
-        "numpy", "scipy", "scikit-learn", "pandas",
+        "tensorflow", "keras", "tf-keras", "tensorflow-privacy", "tensorflow-datasets",
+        "dp-accounting", "numpy", "scipy", "scikit-learn", "pandas",
     )  # fmt: skip
     versions: dict[str, str | None] = {}
     for name in names:

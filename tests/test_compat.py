@@ -18,42 +18,53 @@ def in_a_new_process(code, **environment):
     )
 
 
-def test_keras_is_keras_2():
-    assert _compat.keras.__version__.startswith("2.")
+def test_keras_is_keras_3_on_tensorflow():
+    assert _compat.keras.__version__.startswith("3.")
+    assert _compat.keras.backend.backend() == "tensorflow"
+
+
+def test_importing_leaves_tf_keras_as_it_is():
+    code = (
+        "from ft_tf import _compat; import os, tensorflow as tf\n"
+        "print(os.environ.get('TF_USE_LEGACY_KERAS'), tf.keras.__version__[:2])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.split() == ["None", "3."], done.stderr
+
+
+def test_another_backend_gets_one_line():
+    done = in_a_new_process("from ft_tf import _compat", KERAS_BACKEND="numpy")
+    assert "KERAS_BACKEND=numpy is in use" in done.stderr.splitlines()[-1]
 
 
 def test_a_layer_is_no_model():
     with pytest.raises(ModelError, match="is not a Keras model"):
-        _compat.require_keras2_model("model")
+        _compat.require_keras_model("model")
 
 
-def test_a_keras_3_model_is_refused_by_what_it_is():
-    code = (
-        "import keras; m = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
-        "from ft_tf._compat import require_keras2_model\n"
-        "require_keras2_model(m)"
-    )
-    done = in_a_new_process(code, KERAS_BACKEND="tensorflow")
-    assert done.returncode != 0
-    assert "is a Keras 3 model and ft_tf works on Keras 2" in done.stderr.splitlines()[-1]
+def test_a_keras_2_model_is_refused_by_what_it_is():
+    tf_keras = pytest.importorskip("tf_keras")
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(2,))])
+    with pytest.raises(ModelError, match="is a Keras 2 model and ft_tf works on Keras 3"):
+        _compat.require_keras_model(model)
 
 
-def test_keras_3_already_in_use_gets_one_line():
-    code = (
-        "import tensorflow as tf; tf.keras.Model\n"
-        "from ft_tf._compat import require_tensorflow_privacy\n"
-        "require_tensorflow_privacy()"
-    )
+def test_keras_3_as_tf_keras_gets_one_line():
+    code = "from ft_tf._compat import require_tensorflow_privacy as r; r()"
     done = in_a_new_process(code, TF_USE_LEGACY_KERAS="0")
-    assert "Keras 3 is already in use as tf.keras" in done.stderr.splitlines()[-1]
+    assert "TF_USE_LEGACY_KERAS=1" in done.stderr.splitlines()[-1]
 
 
-def test_missing_tensorflow_privacy_gets_one_line(monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "tensorflow_privacy.privacy.optimizers.dp_optimizer_keras", None
+def test_missing_tensorflow_privacy_gets_one_line():
+    code = (
+        "import sys; from ft_tf._compat import require_tensorflow_privacy as r\n"
+        "sys.modules['tensorflow_privacy.privacy.optimizers.dp_optimizer_keras'] = None; r()"
     )
-    with pytest.raises(StackError, match="pip install tensorflow-privacy==0.9.0"):
-        _compat.require_tensorflow_privacy()
+    done = in_a_new_process(code, TF_USE_LEGACY_KERAS="1")
+    assert "pip install tensorflow-privacy==0.9.0" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN's default is for x86-64")

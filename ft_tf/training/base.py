@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ft_tf import checks
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError, FtTfError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
@@ -88,7 +88,7 @@ class ResidentModel(keras.Model):
     seed = Fixed()
 
     def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
-        require_keras2_model(model)
+        require_keras_model(model)
         checks.check_non_negative_integer(seed=seed)
         super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
         self.model = model

@@ -12,7 +12,6 @@ from canary import MODULE
 from hostile_files import KERAS, OP_MODULE, function, with_hidden, with_layer, with_operation
 
 import ft_tf
-from ft_tf._compat import keras
 from ft_tf.errors import ModelError
 
 
@@ -128,7 +127,8 @@ def test_names_of_what_is_no_part_of_a_model(case, version, canary):
 def test_an_older_format_has_the_same_rules(canary):
     """Keras 2 takes a layer without a module for one of a format that has no safe mode."""
     path = canary.directory / "model.keras"
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="hidden")])
+    keras_2 = KERAS["2"]
+    model = keras_2.Sequential([keras_2.Input((6,)), keras_2.layers.Dense(3, name="hidden")])
     model.save(path)
     parts = hostile.parts_of(path)
     config = json.loads(parts["config.json"])
@@ -136,7 +136,9 @@ def test_an_older_format_has_the_same_rules(canary):
     for key in ("module", "registered_name", "build_config"):
         layer.pop(key, None)
     written = canary.written()
-    code = keras.src.utils.generic_utils.func_dump(eval(f"lambda x: open({written!r}, 'w') and x"))
+    code = keras_2.src.utils.generic_utils.func_dump(
+        eval(f"lambda x: open({written!r}, 'w') and x")
+    )
     layer.update(class_name="Lambda", config={"name": "hidden", "function": code})
     hostile.write_parts(path, parts | {"config.json": json.dumps(config).encode()})
     refused(canary, path, r"layer 'hidden' \(Lambda\) holds Python code")
@@ -236,3 +238,36 @@ def test_operations_are_judged_under_any_name_of_their_module(canary):
         path = canary.directory / "model.keras"
         hostile.configured("2", path, change)
         refused(canary, path, "calls tf.io.write_file|needs 'TFOpLambda'|needs the class")
+
+
+def test_a_function_of_tensorflow_in_a_file_of_keras_3(canary):
+    """ft_tf's own layer for such functions, which a file may name, has the same list."""
+
+    def change(config):
+        hostile.hidden(config).update(
+            class_name="TensorFlowFunction", module="ft_tf.models.keras2",
+            registered_name="ft_tf>TensorFlowFunction",
+            config={"name": "hidden", "function": "io.write_file"},
+        )  # fmt: skip
+
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, change)
+    refused(canary, path, "calls tf.io.write_file, which is not allowed")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"quantization_config": {
+            "class_name": "GPTQConfig", "module": "keras.quantizers", "registered_name": None,
+            "config": {"dataset": None, "tokenizer": None},
+        }},
+        {"dtype": {
+            "class_name": "DTypePolicy", "module": MODULE, "registered_name": "Act", "config": {},
+        }},
+    ],
+)  # fmt: skip
+def test_options_that_keras_3_alone_has(option, canary):
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, with_hidden(**option))
+    refused(canary, path, "needs '(GPTQConfig|DTypePolicy)' of the module")

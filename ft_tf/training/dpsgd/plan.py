@@ -7,7 +7,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterator
 
-from ft_tf._compat import keras, require_keras2_model, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
 from ft_tf.training.dpsgd.rules import Rule, rule_for
 
@@ -183,7 +183,7 @@ def make_plan(model: keras.Model) -> Plan:
     Raises:
         ModelError: the model cannot be trained; the message lists all reasons.
     """
-    require_keras2_model(model)
+    require_keras_model(model)
     problems = list(_problems_of_model(model))
     layers = []
     for layer in innermost_layers(model):
