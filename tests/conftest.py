@@ -1,8 +1,12 @@
 """What holds for all tests."""
 
+import os
+
 import hypothesis
 import pytest
 from canary import Canary
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TF Privacy's optimizer, the reference of DP-SGD
 
 # How long an example takes depends on what else the machine does: no test measures time.
 hypothesis.settings.register_profile("untimed", deadline=None)
