@@ -62,7 +62,7 @@ class Plan:
         return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]
 
 
-_ATTENTION = keras.layers.MultiHeadAttention | keras.layers.GroupedQueryAttention
+_ATTENTION = keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
 
 
 def _is_container(layer: keras.layers.Layer) -> bool:
