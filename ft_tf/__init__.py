@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-_FUNCTIONS = {"convert": "convert", "load_model": "load"}
+_FUNCTIONS = {"load_model": "load"}
 """Functions of `ft_tf.models` that are reached from here too."""
 
 

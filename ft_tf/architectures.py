@@ -41,20 +41,20 @@ class CountedDropout(keras.layers.Dropout):
         """Makes the count of calls in training."""
         super().build(input_shape)
         self.calls = self.add_weight(
-            "calls",
+            name="calls",
             shape=(),
-            dtype=tf.int64,
+            dtype="int64",
             initializer="zeros",
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            aggregation="only_first_replica",
         )
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Inputs, in training with dropped entries."""
         if not training:
             return inputs
-        number = self.calls.read_value()
-        self.calls.assign_add(1)
+        number = tf.identity(self.calls.value)
+        self.calls.assign(number + 1)
         return tf.nn.experimental.stateless_dropout(
             inputs, self.rate, seed=[self.seed, number], rng_alg="philox"
         )

@@ -10,10 +10,7 @@ import numpy.typing as npt
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
-
-_layers = keras.layers
-_PASSING = (_layers.InputLayer, _layers.Flatten, _layers.Reshape, _layers.ZeroPadding2D)
-_WEIGHTED = (_layers.Dense, _layers.Conv1D, _layers.Conv2D, _layers.Conv3D)
+from ft_tf.keras_layers import facts_of
 
 
 def check_labels(y: npt.ArrayLike, *, classes: int | None, examples: int) -> npt.NDArray[np.int64]:
@@ -112,8 +109,9 @@ def _array(x: Any, name: str) -> npt.NDArray[Any]:
 def _warn_of_bytes(x: npt.NDArray[Any], model: keras.Model) -> None:
     if x.dtype != np.uint8 or x.max() <= 1:
         return
-    first = next((layer for layer in model.layers if not isinstance(layer, _PASSING)), None)
-    if isinstance(first, _WEIGHTED):
+    facts = ((layer, facts_of(layer)) for layer in model.layers)
+    first = next((layer for layer, known in facts if not (known.same_values or known.pads)), None)
+    if first is not None and facts_of(first).columns:
         warnings.warn(
             f"x has bytes up to {x.max()}, and model={model.name!r} takes them unscaled into layer "
             f"{first.name!r}: divide by 255 if it was trained on [0, 1]",

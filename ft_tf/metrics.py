@@ -12,6 +12,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_fraction, check_positive_integer, check_types
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs, check_labels
+from ft_tf.keras_layers import output_shape_of
 from ft_tf.models import check_built, check_input_shape, ending_of
 from ft_tf.models.usage import reads_models, version_of
 
@@ -25,7 +26,7 @@ def _forward_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     kept_version, forward = vars(model).get(COMPILED_FORWARD) or (None, None)
     if kept_version != version:
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def forward(x: tf.Tensor) -> tf.Tensor:
             return tf.cast(model(x, training=False), tf.float32)
 
@@ -50,7 +51,7 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
     check_built(model)
     x = check_inputs(x, model=model)
     check_input_shape(model, x)
-    shape = getattr(model, "output_shape", (None, None))
+    shape = output_shape_of(model) or (None, None)
     if not isinstance(shape, tuple) or len(shape) != 2:
         raise ModelError(f"model={model.name} has output shape {shape}, must be (None, classes)")
     forward = _forward_pass(model)

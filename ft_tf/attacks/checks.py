@@ -17,6 +17,7 @@ from ft_tf.attacks.precision import low_precision_layers
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.attacks.validation import check_images, check_labels, check_one_input
 from ft_tf.checks import check_positive_integer
+from ft_tf.keras_layers import inputs_of
 
 STUCK_SHARE = 0.01
 """Share of examples with a zero gradient from which on it is worth a warning."""
@@ -39,8 +40,8 @@ def whole_range_radius(problem: Problem) -> float:
 
 def randomness_warnings(problem: Problem) -> tuple[str, ...]:
     """Whether the model answers the same images differently; costs a pass on a few of them."""
-    shape = getattr(problem.model, "input_shape", None)
-    fixed_batch = isinstance(shape, tuple) and shape[0] is not None
+    inputs = inputs_of(problem.model)
+    fixed_batch = bool(inputs) and inputs[0].shape[0] is not None
     x = tf.convert_to_tensor(problem.x if fixed_batch else problem.x[:REPEATED_IMAGES])
 
     def answers() -> npt.NDArray[np.float32]:

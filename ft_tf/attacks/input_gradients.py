@@ -17,10 +17,12 @@ of convolution leave a processor nearly idle, and are matrix products here:
 
 import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.keras_layers import chain_of, kind_of
 
 _MAX_CHANNELS = 3
 _MAX_WASTE = 8
@@ -47,70 +49,80 @@ def inference_pass(model: keras.Model) -> _Pass:
         model: any Keras model. Its weights are read when this function is called: inside a
             tf.function, make one for each use.
     """
-    if type(model) is not keras.Sequential or not model.built:
+    chain = chain_of(model)
+    if not chain or tf.config.get_visible_devices("GPU"):
         return lambda x: model(x, training=False)
-    if tf.config.get_visible_devices("GPU"):
-        return lambda x: model(x, training=False)
-    first = _first_convolution(model)
+    calls = [_Call(*call) for call in chain]
+    first = _first_convolution(calls)
     passes: dict[int, _Pass] = {}
-    for index, layer in enumerate(model.layers):
+    for index, call in enumerate(calls):
         if index == first:
-            passes[index] = _convolution(layer)
-        elif _is_small(layer):
-            passes[index] = _matrix_product(layer)
+            passes[index] = _convolution(call)
+        elif _is_small(call):
+            passes[index] = _matrix_product(call)
     if not passes:
         return lambda x: model(x, training=False)
 
     def predict(x: tf.Tensor) -> tf.Tensor:
-        for index, layer in enumerate(model.layers):
+        for index, call in enumerate(calls):
             if index in passes:
                 x = passes[index](x)
-            elif "training" in inspect.signature(layer.call).parameters:
-                x = layer(x, training=False)
+            elif "training" in inspect.signature(call.layer.call).parameters:
+                x = call.layer(x, training=False)
             else:
-                x = layer(x)
+                x = call.layer(x)
         return x
 
     return predict
 
 
-def _first_convolution(model: keras.Model) -> int | None:
+class _Call(NamedTuple):
+    """A layer of a Sequential model, with the shapes of what it takes and gives."""
+
+    layer: keras.layers.Layer
+    input_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]
+
+
+def _first_convolution(calls: list[_Call]) -> int | None:
     """Index of the layer that the banded product serves, if the model has one."""
-    for index, layer in enumerate(model.layers):
-        if type(layer) is keras.layers.Conv2D:
-            return index if _is_served(layer) else None
-        if type(layer) not in (keras.layers.InputLayer, keras.layers.Rescaling):
+    for index, call in enumerate(calls):
+        if kind_of(call.layer) == "Conv2D":
+            return index if _is_served(call) else None
+        if kind_of(call.layer) != "Rescaling":
             return None
     return None
 
 
-def _is_plain(layer: keras.layers.Layer) -> bool:
+def _is_plain(call: _Call) -> bool:
     """A Conv2D of whose options only strides and padding matter, on images of a known size."""
+    layer = call.layer
     return (
-        type(layer) is keras.layers.Conv2D
+        kind_of(layer) == "Conv2D"
+        and layer.quantization_mode is None
         and layer.dilation_rate == (1, 1)
         and layer.groups == 1
         and layer.data_format == "channels_last"
         and layer.activation in (keras.activations.relu, keras.activations.linear)
-        and None not in layer.input_shape[1:]
+        and None not in call.input_shape[1:]
     )
 
 
-def _is_served(layer: keras.layers.Conv2D) -> bool:
+def _is_served(call: _Call) -> bool:
     return (
-        _is_plain(layer)
-        and layer.strides == (1, 1)
-        and layer.input_shape[-1] <= _MAX_CHANNELS
-        and layer.input_shape[2] <= _MAX_WASTE * layer.kernel_size[1]
+        _is_plain(call)
+        and call.layer.strides == (1, 1)
+        and call.input_shape[-1] <= _MAX_CHANNELS
+        and call.input_shape[2] <= _MAX_WASTE * call.layer.kernel_size[1]
     )
 
 
-def _is_small(layer: keras.layers.Layer) -> bool:
-    if not _is_plain(layer):
+def _is_small(call: _Call) -> bool:
+    if not _is_plain(call):
         return False
-    _, height, width, _ = layer.input_shape
-    size = int(np.prod(layer.input_shape[1:])) * int(np.prod(layer.output_shape[1:]))
-    waste = height * width / np.prod(layer.kernel_size)
+    _, height, width, _ = call.input_shape
+    size = int(np.prod(call.input_shape[1:])) * int(np.prod(call.output_shape[1:]))
+    waste = height * width / np.prod(call.layer.kernel_size)
     return waste <= _MAX_MATRIX_WASTE and size <= _MAX_MATRIX_SIZE
 
 
@@ -125,13 +137,14 @@ def _weights(layer: keras.layers.Conv2D) -> tuple[tf.Tensor, tf.Tensor | None]:
     return kernel, tf.cast(tf.convert_to_tensor(layer.bias), layer.compute_dtype)
 
 
-def _margins(layer: keras.layers.Conv2D) -> tuple[int, int]:
+def _margins(call: _Call) -> tuple[int, int]:
     """Rows and columns of zeros before the image."""
+    layer = call.layer
     if layer.padding == "valid":
         return 0, 0
     sizes = zip(
-        layer.input_shape[1:3],
-        layer.output_shape[1:3],
+        call.input_shape[1:3],
+        call.output_shape[1:3],
         layer.kernel_size,
         layer.strides,
         strict=True,
@@ -140,12 +153,13 @@ def _margins(layer: keras.layers.Conv2D) -> tuple[int, int]:
     return top, left
 
 
-def _matrix_product(layer: keras.layers.Conv2D) -> _Pass:
+def _matrix_product(call: _Call) -> _Pass:
     """What the layer computes, by the matrix from all its inputs to all its outputs."""
-    _, height, width, channels = layer.input_shape
-    _, out_height, out_width, filters = layer.output_shape
+    layer = call.layer
+    _, height, width, channels = call.input_shape
+    _, out_height, out_width, filters = call.output_shape
     kernel, bias = _weights(layer)
-    (rows, columns), (down, right), (top, left) = layer.kernel_size, layer.strides, _margins(layer)
+    (rows, columns), (down, right), (top, left) = layer.kernel_size, layer.strides, _margins(call)
     p, q, r, s = np.ogrid[:height, :width, :out_height, :out_width]
     row, column = p - down * r + top, q - right * s + left
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
@@ -168,13 +182,14 @@ def _matrix_product(layer: keras.layers.Conv2D) -> _Pass:
     return predict
 
 
-def _convolution(layer: keras.layers.Conv2D) -> _Pass:
+def _convolution(call: _Call) -> _Pass:
     """What the layer computes, with the banded product as its gradient."""
-    height, width, _ = layer.input_shape[1:]
-    out_width = layer.output_shape[2]
+    layer = call.layer
+    height, width, _ = call.input_shape[1:]
+    out_width = call.output_shape[2]
     kernel, bias = _weights(layer)
     rectified = layer.activation is keras.activations.relu
-    top, left = _margins(layer)
+    top, left = _margins(call)
     band = _band(kernel, width=width, out_width=out_width, left=left)
     rows = kernel.shape[0]
 

@@ -12,18 +12,14 @@ from collections.abc import Callable, Iterator
 
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.input_gradients import inference_pass
+from ft_tf.keras_layers import all_layers
 
 _LOW = frozenset({"bfloat16", "float16"})
 
 
 def low_precision_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of `model`, itself included, that compute in bfloat16 or float16."""
-    parts = (model, *model.submodules)
-    return [
-        part
-        for part in parts
-        if isinstance(part, keras.layers.Layer) and part.compute_dtype in _LOW
-    ]
+    return [part for part in all_layers(model) if part.compute_dtype in _LOW]
 
 
 def float32_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor] | None:
@@ -33,11 +29,11 @@ def float32_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor] | None:
     computes in float32 or wider anyway, and for one whose weights are of low precision as well:
     it has no other logits.
 
-    >>> float32_pass(keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])) is None
+    >>> float32_pass(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])) is None
     True
     """
     layers = low_precision_layers(model)
-    if not layers or any(weight.dtype.name in _LOW for weight in _variables(layers)):
+    if not layers or any(weight.dtype in _LOW for weight in _variables(layers)):
         return None
 
     def predict(x: tf.Tensor) -> tf.Tensor:
@@ -47,7 +43,7 @@ def float32_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor] | None:
     return predict
 
 
-def _variables(layers: list[keras.layers.Layer]) -> Iterator[tf.Variable]:
+def _variables(layers: list[keras.layers.Layer]) -> Iterator[keras.Variable]:
     return (weight for layer in layers for weight in layer.weights)
 
 
@@ -55,14 +51,13 @@ def _variables(layers: list[keras.layers.Layer]) -> Iterator[tf.Variable]:
 def _computing_in_float32(layers: list[keras.layers.Layer]) -> Iterator[None]:
     """Layers cast their inputs, and read their variables, in what their policy names.
 
-    Keras has no public way to change the policy of a layer that exists; a copy of the model would
-    have weights of its own.
+    A copy of the model would have weights of its own.
     """
     policies = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
-            layer._set_dtype_policy("float32")
+            layer.dtype_policy = "float32"
         yield
     finally:
         for layer, policy in zip(layers, policies, strict=True):
-            layer._set_dtype_policy(policy)
+            layer.dtype_policy = policy

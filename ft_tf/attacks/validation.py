@@ -8,6 +8,7 @@ from ft_tf.checks import check_finite
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs
 from ft_tf.examples import check_labels as check_labels  # for those who look for it here
+from ft_tf.keras_layers import output_shape_of
 from ft_tf.models import check_built, count_inputs, ending_of
 
 BOUNDS_TOLERANCE = 1e-6
@@ -23,11 +24,11 @@ def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None)
             does not know.
 
     Raises:
-        ModelError: not a Keras 2 model; more than one input or output; an output that is not
+        ModelError: not a Keras model; more than one input or output; an output that is not
             [n, classes]; a last layer that turns logits into probabilities.
     """
     check_built(model)
-    shape = getattr(model, "output_shape", None)
+    shape = output_shape_of(model)
     check_one_input(model)
     if shape is None and example is not None:
         output = model(tf.convert_to_tensor(example), training=False)

@@ -1,4 +1,4 @@
-"""Faults in any Keras 2 model: what they are, where they sit, and how accuracy falls with them.
+"""Faults in any Keras model: what they are, where they sit, and how accuracy falls with them.
 
 >>> from ft_tf import architectures, data, faults
 >>> circles = data.load("circles")

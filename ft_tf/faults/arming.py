@@ -19,8 +19,8 @@ from ft_tf.faults.interrupts import interrupts_held
 from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
+from ft_tf.keras_layers import variables_of
 from ft_tf.metrics import COMPILED_FORWARD
-from ft_tf.models.usage import variables_of
 
 _COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FORWARD)
 
@@ -133,7 +133,9 @@ class WeightFaults:
                     variable.assign(value)
 
 
-def _changed(variables: list[tf.Variable], values: list[Any]) -> list[tuple[tf.Variable, Any]]:
+def _changed(
+    variables: list[keras.Variable], values: list[Any]
+) -> list[tuple[keras.Variable, Any]]:
     """The variables that hold other bytes than their values, with these."""
     return [
         (variable, value)
@@ -142,8 +144,8 @@ def _changed(variables: list[tf.Variable], values: list[Any]) -> list[tuple[tf.V
     ]
 
 
-def _names(changed: list[tuple[tf.Variable, Any]]) -> str:
-    return ", ".join(variable.name for variable, _ in changed)
+def _names(changed: list[tuple[keras.Variable, Any]]) -> str:
+    return ", ".join(variable.path for variable, _ in changed)
 
 
 class UnitHooks:

@@ -20,7 +20,8 @@ _MAX_FLIPS = 4  # 35,960 patterns of 4 bits among 32 are kept as a table
 class StoredWords(FaultModel):
     """Values that a memory holds in a storage format; base of the bit flips.
 
-    All values are rounded to the format, faulty or not, so that rate 0 is the model as that memory
+    A variable of integers, of a model that Keras has quantised, is the memory: its own bits flip,
+    and the format must have as many. All other values are rounded to the format, faulty or not, so that rate 0 is the model as that memory
     holds it (in float32: to the bit the model itself, of a float64 model too).
 
     A flipped exponent bit makes huge numbers, and these make infinities and NaN. An image with a
@@ -77,7 +78,7 @@ class StoredWords(FaultModel):
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
         """The values, rounded to the format."""
-        if self.storage == "float32":
+        if self.storage == "float32" or values.dtype.is_integer:
             return values
         stored = self.format
         return tf.cast(stored.decode(stored.encode(tf.cast(values, tf.float32))), values.dtype)
@@ -99,6 +100,8 @@ class StoredWords(FaultModel):
         """`apply` on these values, which are encoded once."""
         stored = self.format
         values = tf.convert_to_tensor(values)
+        if values.dtype.is_integer:
+            return self._prepared_integers(values)
         encoded = stored.encode(tf.cast(values, tf.float32))
         keeps_float64 = self.storage == "float32" and values.dtype == tf.float64
 
@@ -106,6 +109,21 @@ class StoredWords(FaultModel):
             pattern = self.pattern(mask, words)
             found = tf.cast(stored.decode(stored.flip(encoded, pattern)), values.dtype)
             return tf.where(pattern == 0, values, found) if keeps_float64 else found
+
+        return faulty
+
+    def _prepared_integers(self, values: tf.Tensor) -> Callable[..., tf.Tensor]:
+        width = 8 * values.dtype.size
+        if width != self.format.bits:
+            raise ArgumentError(
+                f"storage={self.storage!r} has {self.format.bits} bits and the model stores "
+                f"{values.dtype.name}: give storage='int{width}', or select other parameters"
+            )
+        unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
+
+        def faulty(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+            pattern = tf.cast(self.pattern(mask, words), unsigned.dtype)
+            return tf.bitcast(tf.bitwise.bitwise_xor(unsigned, pattern), values.dtype)
 
         return faulty
 

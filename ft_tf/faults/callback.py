@@ -98,7 +98,8 @@ class _TestStep:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        function = model.make_test_function()
+        model.make_test_function()
+        function = model.test_function
         self._clean: Callable[[Any], Any] = (
             function.clean_function if isinstance(function, _TestStep) else function
         )
@@ -113,7 +114,8 @@ class _TestStep:
 
     def arm(self, armament: Armament) -> None:
         self._armament = armament
-        self._faulty = self._model.make_test_function(force=True)  # traced under the faults
+        self._model.make_test_function(force=True)
+        self._faulty = self._model.test_function  # traced under the faults
         self._model.test_function = self
 
     def admit(self) -> None:

@@ -63,7 +63,7 @@ def sweep(
     those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras 2 classifier that gives logits or ends in softmax or sigmoid; its
+        model: any built Keras classifier that gives logits or ends in softmax or sigmoid; its
             weights come back to the byte, also after an exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].

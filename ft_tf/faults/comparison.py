@@ -43,7 +43,7 @@ def compare(
     about other training seeds: one model of each kind does not tell which kind is better.
 
     Args:
-        first: a built Keras 2 classifier that gives logits.
+        first: a built Keras classifier that gives logits.
         second: another one, for the same images.
         x: inputs [n, ...], as for `sweep`.
         y: labels int [n].

@@ -15,9 +15,9 @@ from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.faults import forward
 from ft_tf.faults.interrupts import interrupts_held
-from ft_tf.models.usage import using, variables_of
+from ft_tf.keras_layers import all_layers, variables_of
+from ft_tf.models.usage import using
 
 _ACTIONS = ("fit", "train_on_batch", "save", "save_weights", "export")
 _LOOPS = ("evaluate", "predict", "test_on_batch", "predict_on_batch")  # for other threads
@@ -29,7 +29,7 @@ _CHECKPOINTED = "_trackable_children"  # what tf.train.Checkpoint and SavedModel
 
 _lock = threading.RLock()
 _armed: dict[int, int] = {}  # variable, which its block keeps alive, to thread
-_originals: dict[str, Callable[..., Any]] = {}
+_originals: dict[str, Callable[..., Any] | None] = {}
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def guarded(model: keras.Model) -> Iterator[None]:
         ModelError: the model is armed already, or another thread computes with it.
     """
     variables = variables_of(model)
-    holders = [layer for layer in (model, *forward.leaf_layers(model)) if layer.weights]
+    holders = [layer for layer in all_layers(model) if layer.weights]
     refuse = _refusals(model)
     with contextlib.ExitStack() as stack:
         stack.enter_context(using(model, "arm"))
@@ -55,8 +55,8 @@ def guarded(model: keras.Model) -> Iterator[None]:
         for layer in holders:
             for name in _OF_LAYERS:
                 stack.enter_context(_attribute(layer, name, refuse("save")))
-        for variable in variables:
-            stack.enter_context(_attribute(variable, _CHECKPOINTED, refuse("write a checkpoint")))
+        for holder in [part for variable in variables for part in (variable, variable.value)]:
+            stack.enter_context(_attribute(holder, _CHECKPOINTED, refuse("write a checkpoint")))
         yield
 
 
@@ -89,7 +89,7 @@ def _attribute(holder: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _registered(variables: list[tf.Variable]) -> Iterator[None]:
+def _registered(variables: list[keras.Variable]) -> Iterator[None]:
     """Keras's models look out for the variables; those of other models may be armed besides."""
     thread = threading.get_ident()
     try:
@@ -103,16 +103,18 @@ def _registered(variables: list[tf.Variable]) -> Iterator[None]:
             for variable in variables:
                 _armed.pop(id(variable), None)
             if not _armed:
-                for name, original in _originals.items():
-                    setattr(keras.Model, name, original)
+                for name in _originals:
+                    if _originals[name] is None:
+                        delattr(keras.Model, name)
+                    else:
+                        setattr(keras.Model, name, _originals[name])
                 _originals.clear()
 
 
 def _look_before_acting() -> None:
     for name in (*_ACTIONS, *_LOOPS, "__call__"):
-        original = getattr(keras.Model, name)
-        _originals[name] = original
-        setattr(keras.Model, name, _looking(name, original))
+        _originals[name] = vars(keras.Model).get(name)  # None: a base class has it
+        setattr(keras.Model, name, _looking(name, getattr(keras.Model, name)))
 
 
 def _looking(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +141,7 @@ def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return isinstance(training, bool | int) and bool(training)
 
 
-def _check_no_loop_elsewhere(model: keras.Model, variables: list[tf.Variable]) -> None:
+def _check_no_loop_elsewhere(model: keras.Model, variables: list[keras.Variable]) -> None:
     """Raises ModelError if another thread is inside one of Keras's loops over these variables.
 
     Keras does not say that it trains: its loops are looked for on the stacks of other threads.

@@ -58,7 +58,7 @@ def inject(
     that was traced before it, such as one of a model around this one.
 
     Args:
-        model: any built Keras 2 model.
+        model: any built Keras model.
         target: "weights" (any parameter), "units" (see `find_sites`) or "both".
         rate: share of faulty sites, in [0, 1].
         seed: fixes the faults, together with `trial`.

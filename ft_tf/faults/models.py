@@ -104,7 +104,7 @@ class StuckAt(FaultModel):
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The constant."""
-        return tf.constant(self.value, values.dtype)
+        return _as_stored(tf.constant(self.value, tf.float64), values.dtype)
 
 
 @keras.saving.register_keras_serializable("ft_tf")
@@ -138,4 +138,11 @@ class GaussianNoise(FaultModel):
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The values plus noise."""
         normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(words) - 1.0)
+        if values.dtype.is_integer:
+            return _as_stored(tf.cast(values, tf.float64) + self.scale * normal, values.dtype)
         return values + tf.cast(self.scale * normal, values.dtype)
+
+
+def _as_stored(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """float64 values in the type of a variable: the nearest integer within range of an integer."""
+    return tf.saturate_cast(tf.round(values), dtype) if dtype.is_integer else tf.cast(values, dtype)

@@ -244,6 +244,12 @@ def _predictable_plan(
         raise ArgumentError(
             f"target={target!r}, allocation={allocation!r}: the prediction is for one population"
         )
+    for group in plan.groups_of("weights"):
+        if not tf.as_dtype(group.variable.dtype).is_floating:
+            raise ArgumentError(
+                f"model={model.name!r} stores {group.name} as {group.variable.dtype}: integers "
+                "have no first-order effect"
+            )
     if plan.fault.random or plan.fault.sites_per_value > 1:
         raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
     return plan
@@ -251,7 +257,7 @@ def _predictable_plan(
 
 def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
     """Compiled function of one image [1, ...] to (S, Q), float64 [classes] each."""
-    variables = [group.variable for group in plan.groups_of("weights")]
+    variables = [group.variable.value for group in plan.groups_of("weights")]
 
     @tf.function(autograph=False)
     def sums(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -275,7 +281,7 @@ def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
             for group in plan.groups
         ]
         sources = [
-            [group.variable] if group.variable is not None else tensors
+            [group.variable.value] if group.variable is not None else tensors
             for group, tensors in zip(plan.groups, values, strict=True)
         ]
         totals = []

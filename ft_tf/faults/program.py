@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.faults import forward, units
+from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
 from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
+from ft_tf.keras_layers import facts_of, infer
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
@@ -86,7 +87,7 @@ class TrialProgram:
 
         @tf.function(autograph=False)
         def clean_pass(x: Any) -> list[tf.Tensor]:
-            forward.infer(self._model, x)
+            infer(self._model, x)
             return [seen[key] for key in wanted]
 
         parts: list[list[tf.Tensor]] = []
@@ -198,7 +199,7 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
 
     def moved(layer: keras.layers.Layer, index: int) -> tuple[keras.layers.Layer, int]:
         call = next(c for c in flow.calls if c.layer is layer and c.index == index)
-        while (following := flow.only_consumer(call)) and units.acts_channelwise(following.layer):
+        while (following := flow.only_consumer(call)) and facts_of(following.layer).by_channel:
             call = following
         return call.layer, call.index
 

@@ -18,26 +18,17 @@ from ft_tf._compat import keras, require_keras_model
 from ft_tf.checks import check_fraction, shown
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.inject import inject
+from ft_tf.keras_layers import facts_of
 from ft_tf.models.usage import using
 
 POWERS = (-6, -4, -2, 0, 2, 4, 6)
-
-_WEIGHTED = (keras.layers.Dense, keras.layers.Conv2D)
-_HOMOGENEOUS = (
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Dropout,  # inference mode: the identity
-    keras.layers.ReLU,
-)
 
 
 def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.layers.Layer]:
     """The pair to rescale: of all ReLU layers that feed another layer the one with most parameters.
 
     Args:
-        model: a Sequential Keras 2 model.
+        model: a Sequential Keras model.
 
     Raises:
         ModelError: the model is no such chain, or no ReLU layer in it feeds another one.
@@ -48,11 +39,11 @@ def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.lay
     pairs = []
     first: keras.layers.Layer | None = None
     for layer in model.layers:
-        if isinstance(layer, _WEIGHTED):
+        if facts_of(layer).columns:
             if first is not None:
                 pairs.append((first, layer))
             first = layer if _is_relu(layer) else None
-        elif not isinstance(layer, _HOMOGENEOUS):
+        elif not facts_of(layer).homogeneous:
             first = None
     if not pairs:
         raise ModelError(f"model={model.name!r} cannot be rescaled: no ReLU layer feeds another")
@@ -113,7 +104,7 @@ def rescaled_spreads(
     """Both forms of equation 10 after rescalings, and whether a single logit changed.
 
     Args:
-        model: a Sequential Keras 2 classifier.
+        model: a Sequential Keras classifier.
         x: inputs on which logits are compared, bit by bit.
         powers: the ReLU layer is multiplied by 2^power.
         fault_rate: logits are also compared with this share of the weights stuck at 0.

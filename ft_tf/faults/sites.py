@@ -12,6 +12,13 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_type, check_types
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward, units
+from ft_tf.keras_layers import (
+    facts_of,
+    is_composite,
+    leaf_layers,
+    parameters_of,
+    variables_of,
+)
 from ft_tf.models import check_built
 
 TARGETS = ("weights", "units", "both")
@@ -68,9 +75,9 @@ class SiteGroup:
     name: str
     shape: tuple[int, ...]
     owner: int
-    variable: tf.Variable | None = None
+    variable: keras.Variable | None = None
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
-    silencers: tuple[tf.Variable, ...] = ()
+    silencers: tuple[keras.Variable, ...] = ()
 
     @property
     def size(self) -> int:
@@ -95,7 +102,7 @@ def find_sites(
     The output layer (the last one with parameters on its path) is left out unless asked for.
 
     Args:
-        model: any Keras 2 model that has been built.
+        model: any Keras model that has been built.
         target: "weights", "units" or "both".
         select: which part of the model; all of it by default.
 
@@ -106,7 +113,7 @@ def find_sites(
     check_choice(TARGETS, target=target)
     select = Select() if select is None else select
     check_type(Select, select=select)
-    leaves = forward.leaf_layers(model)
+    leaves = leaf_layers(model)
     chosen = _chosen(model, leaves, select.layers)
     problems: list[str] = []
     groups: list[SiteGroup] = []
@@ -131,8 +138,8 @@ def _chosen(
     for layer in leaves:
         by_name.setdefault(layer.name, []).append(layer)
     for nested in model.layers:
-        if isinstance(nested, keras.Model):
-            by_name[nested.name] = forward.leaf_layers(nested)
+        if is_composite(nested):
+            by_name.setdefault(nested.name, []).extend(leaf_layers(nested))
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ModelError(
@@ -146,13 +153,17 @@ def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
     return {id(layer): number for number, layer in enumerate(leaves)}
 
 
-def _is_parameter_kind(variable: tf.Variable, kind: str) -> bool:
-    short = variable.name.split("/")[-1].split(":")[0]
+def _is_parameter_kind(variable: keras.Variable, kind: str) -> bool:
     if kind == "biases":
-        return "bias" in short
+        return "bias" in variable.name
     if kind == "kernels":
-        return "bias" not in short and variable.shape.rank is not None and variable.shape.rank >= 2
+        return "bias" not in variable.name and len(variable.shape) >= 2
     return True
+
+
+def _is_statistic(variable: keras.Variable) -> bool:
+    """Whether a variable that is no parameter holds numbers: it is no seed and no counter."""
+    return tf.as_dtype(variable.dtype).is_floating and not variable.overwrite_with_gradient
 
 
 def _weight_groups(
@@ -163,25 +174,20 @@ def _weight_groups(
     problems: list[str],
 ) -> list[SiteGroup]:
     owned = {id(variable) for layer in leaves for variable in layer.weights}
-    stray = [v for v in model.weights if id(v) not in owned] if select.layers is None else []
+    stray = [v for v in variables_of(model) if id(v) not in owned] if select.layers is None else []
     number = _numbers(leaves)
     candidates = [(layer.name, number[id(layer)], v) for layer in chosen for v in layer.weights]
     candidates += [(model.name, -1, variable) for variable in stray]  # made by the model itself
+    parameters = {id(variable) for variable in parameters_of(model)}
     groups: dict[int, SiteGroup] = {}
     for layer_name, owner, variable in candidates:
-        if not (variable.trainable or select.moving_statistics):
+        is_parameter = id(variable) in parameters
+        if not (is_parameter or (select.moving_statistics and _is_statistic(variable))):
             continue
         if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
             continue
-        if not variable.dtype.is_floating:
-            if variable.trainable:
-                problems.append(f"parameter {variable.name} is {variable.dtype.name}, not a float")
-            continue  # a seed or a counter beside the moving statistics
-        if not variable.shape.is_fully_defined():
-            problems.append(f"parameter {variable.name} has an open shape {variable.shape}")
-            continue
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, variable.name, tuple(variable.shape), owner, variable=variable
+            "weights", layer_name, variable.path, tuple(variable.shape), owner, variable=variable
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
@@ -201,11 +207,7 @@ def _unit_groups(
     problems: list[str],
 ) -> list[SiteGroup]:
     named = select.layers is not None
-    wanted = {
-        id(layer)
-        for layer in chosen
-        if named or isinstance(units.unwrapped(layer), units.UNIT_LAYERS)
-    }
+    wanted = {id(layer) for layer in chosen if named or facts_of(layer).units}
     flow, number = forward.trace(model), _numbers(leaves)
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:

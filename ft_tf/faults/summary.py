@@ -297,7 +297,7 @@ def layer_vulnerability(
     a small one can be more vulnerable.
 
     Args:
-        model: any built Keras 2 classifier that gives logits.
+        model: any built Keras classifier that gives logits.
         x: inputs.
         y: labels.
         target: "weights" or "units".

@@ -15,10 +15,11 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ModelError
-from ft_tf.faults.forward import masked_like
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
 from ft_tf.faults.units import channel_shape
+from ft_tf.keras_layers import all_layers
+from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_built
 
 _OUTPUT = -1
@@ -55,7 +56,7 @@ class FaultWrapper(keras.layers.Wrapper):
     ) -> None:
         # Inputs are cast as the layer would cast them, and masks taken where it takes them.
         super().__init__(layer, **{"name": layer.name, **kwargs, "dtype": layer.dtype_policy})
-        self._autocast = layer._autocast
+        self.autocast = layer.autocast
         self.supports_masking = layer.supports_masking
         check_choice(TARGETS, target=target)
         check_fraction(rate=rate)
@@ -79,21 +80,21 @@ class FaultWrapper(keras.layers.Wrapper):
                 raise ModelError(f"layer={self.name!r} has no units: its output has no channels")
         self._shapes.update(shapes)
         self.fault_step = self.add_weight(
-            "fault_step", shape=(), dtype=tf.int64, initializer="zeros", trainable=False
+            name="fault_step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
 
-    def _parameters(self) -> list[tf.Variable]:
+    def _parameters(self) -> list[keras.Variable]:
         return [variable for variable in self.layer.weights if variable.trainable]
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask that the layer gives its output: faults change none."""
-        return self.layer.compute_mask(inputs, mask)
+        return self.layer.compute_mask(inputs, previous_mask)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         """Returns the layer's output: with the faults of this step in training."""
-        if getattr(self.layer, "_expects_training_arg", False):
+        if self.layer._call_has_training_arg:
             kwargs["training"] = training
-        if mask is not None and self.layer._expects_mask_arg:
+        if mask is not None and self.layer._call_has_mask_arg:
             kwargs["mask"] = mask
         if training is None or isinstance(training, bool | int):
             return self._faulty_call(inputs, self._draws() if training else {}, kwargs)
@@ -162,14 +163,9 @@ def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
     return words < tf.constant(int(rate * 2**64), tf.uint64)
 
 
-def _is_autocast(variable: Any) -> bool:
-    """Whether mixed precision casts what is read of a variable within a layer's call."""
-    return hasattr(variable, "true_dtype")
-
-
-def _stored(variable: tf.Variable) -> tf.Tensor:
+def _stored(variable: keras.Variable) -> tf.Tensor:
     """The value as it is in memory, which is where faults sit: mixed precision casts it later."""
-    return tf.convert_to_tensor(variable._variable if _is_autocast(variable) else variable)
+    return tf.convert_to_tensor(variable._value)  # `value` would be cast within a layer's call
 
 
 @contextlib.contextmanager
@@ -177,7 +173,7 @@ def _substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> It
     """Inside the block the layer's attributes hold tensors where they held variables."""
     places = [
         (part, name, value)
-        for part in (layer, *layer.submodules)
+        for part in all_layers(layer)
         for name, value in list(vars(part).items())
         if id(value) in tensors
     ]
@@ -190,9 +186,8 @@ def _substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> It
     try:
         for part, name, value in places:
             faulty = tensors[id(value)]
-            vars(part)[name] = (
-                tf.cast(faulty, part.compute_dtype) if _is_autocast(value) else faulty
-            )
+            casts = value._autocast and part.autocast and faulty.dtype.is_floating
+            vars(part)[name] = tf.cast(faulty, part.compute_dtype) if casts else faulty
         yield
     finally:
         for part, name, value in places:

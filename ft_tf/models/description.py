@@ -26,6 +26,7 @@ class Judge:
 
     Attributes:
         stored: Numbers that the weights in the file consist of.
+        uses_registered: Whether a class that this process has registered was asked for.
     """
 
     def __init__(self, stored: int, is_registered: Callable[[str], bool], register: str) -> None:
@@ -37,6 +38,7 @@ class Judge:
             register: The function that registers a class, for messages.
         """
         self.stored = stored
+        self.uses_registered = False
         self._is_registered = is_registered
         self._register = register
         self._layers = 0
@@ -96,6 +98,7 @@ class Judge:
             return  # what else it names belongs to that
         named = inner if kind == "function" else value.get("registered_name", kind)
         registered = isinstance(named, str) and self._is_registered(named)
+        self.uses_registered |= registered
         if not registered and not _is_allowed(value):
             yield self._unknown(value, layer)
             return

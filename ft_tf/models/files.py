@@ -1,50 +1,64 @@
-"""`load`: a model from a file of Keras 2 or 3, without running anything that the file carries.
+"""`load`: a model from a file of Keras 3 or 2, without running anything that the file carries.
 
-Keras's safe mode refuses Lambda layers, and little else: Keras 2 imports any module and calls any
-function of TensorFlow that a file names, and its older formats have no safe mode at all. So the
-file is opened by `archive` and judged by `description`, and Keras builds what was judged.
+Keras's safe mode refuses Lambda layers, and little else: it looks up any class and function of
+Keras that a file names, and its older formats have no safe mode at all. So the file is opened by
+`archive` and judged by `description`, and Keras builds what was judged.
 """
 
+import importlib
 import itertools
 import os
 from pathlib import Path
 from typing import Any
 
-from ft_tf._compat import import_keras_3, keras, sharing_objects
+import numpy as np
+
+from ft_tf._compat import keras, tf
 from ft_tf.checks import check_path
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import input_spec
 from ft_tf.models import archive, limits
 from ft_tf.models.description import Judge
-from ft_tf.models.keras3 import convert
+from ft_tf.models.keras2 import translated
+from ft_tf.models.probing import made_up
 
 _SHOWN = 4
 _LENGTH = 800
+_TOLERANCE = 1e-4
+"""Greatest difference from Keras 2's outputs, as a share of the largest output (or 1)."""
+_LOW_PRECISION_TOLERANCE = 0.05
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """Loads a .keras, .h5 or .hdf5 file of Keras 2 or 3 as a Keras 2 model; no code from it runs.
+    """Loads a .keras, .h5 or .hdf5 file of Keras 3 or 2 as a Keras 3 model; no code from it runs.
 
     Layers, functions and options are allowed one by one (`ft_tf.models.allowed`); a custom layer
-    loads only if its class is registered in this process (`register_keras_serializable` of
-    `tf_keras.saving`, or of `keras.saving` for a file of Keras 3): the code is then yours. Nothing
-    but the file is read and nothing is written; memory is bounded by the file's size. What
-    `compile` was told is not loaded.
+    loads only if its class is registered in this process (`keras.saving`'s
+    `register_keras_serializable`): the code is then yours. Nothing but the file is read and nothing
+    is written; memory is bounded by the file's size. What `compile` was told is not loaded.
+
+    A file of Keras 2 is put as Keras 3 has it, layer by layer. Where the package tf-keras is
+    installed, both models are run on the same random inputs and must agree.
 
     Raises:
         ModelError: the file is missing, damaged or no model; it asks for what is not allowed; or it
-            is of Keras 3 and cannot be converted. One line says which.
+            is of Keras 2 and has no counterpart. One line says which.
     """
     check_path(model=path)
     path = Path(path)
     try:
         contents = archive.read(path)
-        config = contents.config
-        if contents.zipped:
-            config = _without_compiling(config)
-        objections = _judge(contents).objections(config)
+        config = _without_compiling(contents.config)
+        judge = _judge(contents)
+        objections = judge.objections(config)
         if found := list(itertools.islice(dict.fromkeys(objections), _SHOWN)):
             raise _failure(path, "; ".join(found))
-        model = _build(path, contents, config)
+        with limits.at_most(contents.stored):
+            model = _build(path, contents, config)
+        # Keras 2 would import the module that a file names for a class which it does not know.
+        if contents.version == "2" and not judge.uses_registered:
+            with limits.at_most(contents.stored):
+                _check_agreement(path, model)
     except (archive.RefusedError, limits.TooLargeError) as error:
         raise _failure(path, str(error)) from None
     except ModelError:
@@ -52,7 +66,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     except Exception as error:  # Keras raises whatever its parts raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _failure(path, lines[0]) from None
-    return convert(model)
+    return model
 
 
 def _failure(path: Path, reason: str) -> ModelError:
@@ -63,17 +77,13 @@ def _failure(path: Path, reason: str) -> ModelError:
 
 
 def _judge(contents: archive.Contents) -> Judge:
-    module = keras if contents.version == "2" else import_keras_3()
-
     def is_registered(name: str) -> bool:
         """Whether the process, and not Keras itself, has registered something under a name."""
-        found = module.saving.get_registered_object(name)
+        found = keras.saving.get_registered_object(name)
         source = str(getattr(found, "__module__", "")).split(".")[0]
-        return found is not None and source not in ("keras", "tf_keras")
+        return found is not None and source != "keras"
 
-    return Judge(
-        contents.stored, is_registered, f"{module.__name__}.saving.register_keras_serializable"
-    )
+    return Judge(contents.stored, is_registered, "keras.saving.register_keras_serializable")
 
 
 def _without_compiling(value: Any) -> Any:
@@ -84,17 +94,49 @@ def _without_compiling(value: Any) -> Any:
     return [_without_compiling(item) for item in value] if isinstance(value, list) else value
 
 
-def _build(path: Path, contents: archive.Contents, config: Any) -> Any:
-    module = keras if contents.version == "2" else import_keras_3()
-    with limits.at_most(contents.stored):
-        if contents.zipped:
-            with sharing_objects(module):
-                model = module.saving.deserialize_keras_object(config, safe_mode=True)
-        else:
-            model = module.models.load_model(str(path), compile=False)
-    if not isinstance(model, module.Model):
+def _build(path: Path, contents: archive.Contents, config: Any) -> keras.Model:
+    of_keras_2 = contents.version == "2"
+    if contents.zipped or of_keras_2:
+        with _sharing_objects():
+            model = keras.saving.deserialize_keras_object(
+                translated(config) if of_keras_2 else config, safe_mode=True
+            )
+    else:
+        model = keras.models.load_model(str(path), compile=False)
+    if not isinstance(model, keras.Model):
         raise archive.RefusedError(f"it holds a {type(model).__name__}, and no model")
     limits.check_outputs(model)
-    if contents.zipped:
+    if contents.zipped or of_keras_2:
         model.load_weights(str(path))
     return model
+
+
+def _sharing_objects() -> Any:
+    """The scope in which Keras builds a layer once that a description names twice."""
+    return importlib.import_module("keras.src.saving.serialization_lib").ObjectSharingScope()
+
+
+def _check_agreement(path: Path, model: keras.Model) -> None:
+    """Runs the model, and what Keras 2 makes of its file, on the same inputs.
+
+    Raises:
+        RefusedError: the outputs differ.
+    """
+    try:
+        keras_2 = importlib.import_module("tf_keras")
+    except ImportError:
+        return
+    original = keras_2.models.load_model(str(path), compile=False)
+    inputs = tf.nest.map_structure(made_up, input_spec(model))
+    before = tf.nest.flatten(original(inputs, training=False))
+    after = tf.nest.flatten(model(inputs, training=False))
+    for old, new in zip(before, after, strict=True):
+        low = "16" in old.dtype.name
+        old, new = (np.asarray(tf.cast(part, tf.float64)) for part in (old, new))
+        scale = max(1.0, float(np.abs(old[np.isfinite(old)]).max(initial=0.0)))
+        limit = scale * (_LOW_PRECISION_TOLERANCE if low else _TOLERANCE)
+        if not np.allclose(old, new, rtol=0, atol=limit, equal_nan=True):
+            raise archive.RefusedError(
+                f"its outputs differ by up to {np.nanmax(np.abs(old - new)):.3g} from those of "
+                "Keras 2: a layer means something else in Keras 3"
+            )

@@ -6,6 +6,7 @@ import numpy as np
 
 from ft_tf._compat import keras, require_keras_model
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import all_layers, is_of_keras
 
 
 def with_fresh_weights(model: keras.Model) -> keras.Model:
@@ -20,7 +21,7 @@ def with_fresh_weights(model: keras.Model) -> keras.Model:
     draws what it drew before.
 
     Raises:
-        ModelError: the model is not a Sequential or functional one of Keras 2; or a layer has an
+        ModelError: the model is not a Sequential or functional one; or a layer has an
             initializer that may hold weights: an array, or a class or function of its own.
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -50,12 +51,12 @@ def with_fresh_weights(model: keras.Model) -> keras.Model:
 
 def _holders(model: keras.Model) -> Iterator[str]:
     """Initializers from which a copy of the model could have its old weights, in words."""
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         for name, value in vars(layer).items():
             if not name.endswith("_initializer") or value is None:
                 continue
             where = f"layer {layer.name!r} has a {name}"
-            if not type(value).__module__.startswith(keras.__name__):
+            if not is_of_keras(value):
                 yield f"{where} that is none of Keras's own"
-            elif any(np.ndim(part) for part in value.get_config().values()):
+            elif any(np.ndim(part) for part in vars(value).values()):
                 yield f"{where} that holds an array"

@@ -6,6 +6,7 @@ import numpy as np
 
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.keras_layers import inputs_of, remember_input
 
 
 def count_inputs(model: keras.Model) -> int:
@@ -16,11 +17,11 @@ def count_inputs(model: keras.Model) -> int:
     2
     """
     require_keras_model(model)
-    return len(getattr(model, "inputs", None) or [model])
+    return len(inputs_of(model)) or 1
 
 
 def check_built(model: keras.Model) -> None:
-    """Raises ModelError unless `model` is a Keras 2 model that has its weights."""
+    """Raises ModelError unless `model` is a Keras model that has its weights."""
     require_keras_model(model)
     if not model.built:
         raise ModelError(f"model={model.name} has no weights yet: build it or call it once")
@@ -40,9 +41,10 @@ def check_input_shape(model: keras.Model, x: Any, *, name: str = "x") -> None:
             fixes.
     """
     check_built(model)
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return  # a subclassed model, which takes what it takes
+    inputs = inputs_of(model)
+    if not inputs:  # a subclassed model, which takes what it takes
+        remember_input(model, x)
+        return
     # A list of numbers is one array, and a list of arrays is several.
     parts = [x] if len(inputs) == 1 else tf.nest.flatten(x)
     if len(parts) != len(inputs):
@@ -64,7 +66,7 @@ def _check_part(model: keras.Model, part: Any, wanted: Any, name: str) -> None:
         raise ArgumentError(
             f"{name}.shape={tuple(shape)} must be ({sizes}), as model={model.name} takes it"
         )
-    if (dtype == tf.string) != (wanted.dtype == tf.string):
+    if (dtype == tf.string) != (wanted.dtype == "string"):
         raise ArgumentError(
-            f"{name}.dtype={dtype.name} must be {wanted.dtype.name}, as model={model.name} takes it"
+            f"{name}.dtype={dtype.name} must be {wanted.dtype}, as model={model.name} takes it"
         )

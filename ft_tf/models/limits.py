@@ -21,8 +21,7 @@ class TooLargeError(Exception):
 def at_most(stored: int) -> Iterator[None]:
     """Refuses, while models are built, weights that go beyond `stored` numbers.
 
-    A weight is counted by its shape before it is allocated. Under a backend of Keras 3 other than
-    TensorFlow nothing is counted.
+    A weight is counted by its shape before it is allocated.
 
     Raises:
         TooLargeError: the weights are too many.

@@ -1,28 +1,22 @@
 """How a classifier ends: in logits, or in a softmax or sigmoid that can be taken away."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, require_keras_model, tf
+from ft_tf._compat import keras, require_keras_model
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import graph, table
 from ft_tf.models.probing import looks_like_probabilities
-from ft_tf.models.producers import (
-    Place,
-    activation_of,
-    has_graph,
-    operation_of,
-    passes_on,
-    way_back,
-)
 
 PROBABILITIES = ("softmax", "sigmoid", "probabilities")
 
 # Activations of Keras that nobody takes for probabilities: no need to look at what they give.
 _NO_PROBABILITIES = frozenset({
     "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "swish", "mish", "tanh",
-    "softplus", "softsign", "exponential", "log_softmax", "log_softmax_v2",
+    "softplus", "softsign", "exponential", "log_softmax",
 })  # fmt: skip
 
 
@@ -74,38 +68,80 @@ class Ending:
         return outputs
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """One call of a layer or operation in a model's graph.
+
+    Attributes:
+        layer: the layer or operation.
+        node: Keras's node of the call.
+    """
+
+    layer: Any
+    node: Any
+
+    @property
+    def source(self) -> Any:
+        """The one tensor that the call is made on; None if there are several, or none."""
+        inputs = self.node.input_tensors
+        return inputs[0] if len(inputs) == 1 else None
+
+
+def _way_back(output: Any) -> Iterator[_Place]:
+    """The calls that an output comes through, the last one first.
+
+    It ends with the first call that does more than hand values on. Of a nested model it is the
+    layers within.
+    """
+    while output is not None:
+        place = _Place(*graph.producer(output))
+        if isinstance(place.layer, keras.Model) and graph.has_graph(place.layer):
+            for inner in _way_back(graph.output_of(place.layer)):
+                if not inner.node.input_tensors:
+                    break  # the model within hands on what it is given
+                yield inner
+            else:
+                return
+        else:
+            yield place
+            if not table.hands_on(place.layer):
+                return
+        output = place.source
+
+
 def ending_of(model: keras.Model) -> Ending | None:
-    """How a Keras 2 model ends; None for one without layers.
+    """How a Keras model ends; None for one without layers.
 
     >>> from ft_tf import architectures
     >>> ending_of(architectures.build("fmnist_dnn")).activation
     'linear'
     """
     require_keras_model(model)
-    graph = has_graph(model)
-    places = list(way_back(model.output)) if graph else _listed(model)
-    if not places:
+    certain = graph.has_graph(model)
+    last = _last_layer(model, certain)
+    if last is None:
         return None
-    last = places[-1].layer
     if isinstance(last, keras.Model):
         inner = ending_of(last)
         if inner is None:
             return None
-        last, activation, graph = inner.layer, inner.activation, False
+        last, activation, certain = inner.layer, inner.activation, False
     else:
-        activation = None if passes_on(last) else activation_of(last)
+        activation = None if table.hands_on(last) else table.activation_name(last)
     known = activation in PROBABILITIES or activation in _NO_PROBABILITIES
-    if graph and known and type(last).__module__.startswith(keras.__name__):
+    if certain and known and table.is_of_keras(last):
         return Ending(last, activation)
     if looks_like_probabilities(model):
         return Ending(last, activation if activation in PROBABILITIES else "probabilities")
-    return Ending(last, activation if known else "", certain=graph)
+    return Ending(last, activation if known else "", certain=certain)
 
 
-def _listed(model: keras.Model) -> list[Place]:
-    """The last layer that a model lists, but for those that pass values on."""
-    layers = [layer for layer in model.layers if not passes_on(layer)] or model.layers
-    return [Place(layer) for layer in layers[-1:]]
+def _last_layer(model: keras.Model, has_graph: bool) -> Any:
+    """The layer that gives the output, by the graph or else by the list of layers."""
+    if has_graph:
+        return list(_way_back(graph.output_of(model)))[-1].layer
+    layers = [layer for layer in model.layers if not table.hands_on(layer)] or model.layers
+    return layers[-1] if layers else None
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -130,43 +166,36 @@ def logits_of(model: keras.Model) -> keras.Model:
             "keras.layers.Softmax() or keras.layers.Activation('sigmoid'), or in logits"
         )
     where = f"model={model.name} ends in {ending.activation} (layer {layer.name!r})"
-    if not has_graph(model):
+    if not graph.has_graph(model):
         raise ModelError(f"{where}, it seems, and is a class of its own: remove it in its call")
-    if ending.activation == "sigmoid" and model.output_shape[-1] != 1:
-        raise ModelError(f"{where} on {model.output_shape[-1]} outputs: one class must be right")
-    places = list(way_back(model.output))
-    if all(layer is not own for own in model.layers):
+    classes = graph.output_shape_of(model)[-1]
+    if ending.activation == "sigmoid" and classes != 1:
+        raise ModelError(f"{where} on {classes} outputs: one class must be right")
+    places = list(_way_back(graph.output_of(model)))
+    functional = graph.functional_of(model)
+    if all(layer is not own for own in functional.operations):
         raise ModelError(f"{where} inside a nested model: remove it so that it gives logits")
     if getattr(layer, "activation", None) is None or type(layer) is keras.layers.Activation:
-        return _without(model, places, where)
-    calls = sum(node.layer is layer for nodes in model._nodes_by_depth.values() for node in nodes)
+        return _without(functional, places, where)
+    nodes = {id(node) for at_depth in functional._nodes_by_depth.values() for node in at_depth}
+    calls = sum(id(node) in nodes for node in layer._inbound_nodes)
     if calls > 1:
         raise ModelError(
             f"{where}, a layer that is called {calls} times: use it once, or let the last call be "
-            "a layer of its own"
+            "a separate layer"
         )
     return _with_linear(model, layer)
 
 
-def _without(model: keras.Model, places: list[Place], where: str) -> keras.Model:
+def _without(model: keras.Model, places: list[_Place], where: str) -> keras.Model:
     """The model without the call at the end of `places`, which has no weights."""
-    own = {id(layer) for layer in model.layers}
+    own = {id(layer) for layer in model.operations}
     tensor = places[-1].source
     if tensor is None or any(id(place.layer) not in own for place in places):
         raise ModelError(f"{where}, which cannot be taken off: remove it so that it gives logits")
     for place in reversed(places[:-1]):
-        tensor = _called_again(place, tensor)
-    return keras.Model(model.input, tensor, name=model.name)
-
-
-def _called_again(place: Place, tensor: Any) -> Any:
-    if operation_of(place.layer) is None:
-        return type(place.layer).from_config(place.layer.get_config())(tensor)
-    arguments = place.node.call_args, place.node.call_kwargs
-    args, kwargs = tf.nest.map_structure(
-        lambda value: tensor if value is place.source else value, arguments
-    )
-    return place.layer.function(*args, **kwargs)
+        tensor = type(place.layer).from_config(place.layer.get_config())(tensor)
+    return keras.Model(graph.input_of(model), tensor, name=model.name)
 
 
 def _with_linear(model: keras.Model, last: keras.layers.Layer) -> keras.Model:
@@ -178,7 +207,7 @@ def _with_linear(model: keras.Model, last: keras.layers.Layer) -> keras.Model:
 
     try:
         copy = keras.models.clone_model(model, clone_function=clone)
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError) as error:
         raise ModelError(
             f"model={model.name} cannot be copied without its last activation ({error}): remove "
             "it so that it gives logits"

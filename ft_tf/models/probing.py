@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, require_keras_model, tf
+from ft_tf.keras_layers import all_layers, graph, input_spec
 
 _EXAMPLES = 16
 _LARGEST = 1e4  # Rescaling(1 / 255) makes nothing of inputs of size 1
@@ -18,17 +19,18 @@ def looks_like_probabilities(model: keras.Model) -> bool:
     column some must lie below 0.5 and some above: a constant tells nothing. False where the model
     takes no such inputs, or keeps a state that looking at it would change.
     """
-    if any(getattr(part, "stateful", False) for part in model._flatten_layers()):
+    if any(getattr(part, "stateful", False) for part in all_layers(model)):
         return False
-    before = [(weight, tf.identity(weight)) for weight in model.non_trainable_weights]
+    # `variables` has the states of random layers too.
+    before = [(v, v.numpy()) for v in model.variables if not v.trainable]
     try:
-        inputs = tf.nest.map_structure(_made_up, _specs(model))
+        inputs = tf.nest.map_structure(made_up, input_spec(model))
         outputs = model(inputs, training=False)
     except Exception:
         return False  # no model that can be asked
     finally:
-        for weight, value in before:  # a layer may count its calls
-            weight.assign(value)
+        for variable, value in before:  # a layer may count its calls
+            variable.assign(value)
     if not tf.is_tensor(outputs) or not outputs.shape.rank:
         return False
     values = tf.cast(outputs, tf.float32).numpy()
@@ -46,15 +48,15 @@ def output_shape_of(model: keras.Model) -> tuple[int | None, ...]:
 
     A model that is a class of its own is traced for it, on the inputs that it was built for.
 
-    >>> output_shape_of(keras.Sequential([keras.layers.Dense(3, input_shape=(2,))]))
+    >>> output_shape_of(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]))
     (None, 3)
     """
     require_keras_model(model)
-    shape = getattr(model, "output_shape", None)
-    if shape is not None:
+    if graph.output_of(model) is not None:
+        shape = graph.output_shape_of(model)
         return shape if isinstance(shape, tuple) else ()
     try:
-        specs = _specs(model)
+        specs = input_spec(model)
         traced = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
         outputs = traced.get_concrete_function(specs).structured_outputs
     except Exception:
@@ -62,15 +64,8 @@ def output_shape_of(model: keras.Model) -> tuple[int | None, ...]:
     return tuple(outputs.shape) if isinstance(outputs, tf.TensorSpec | tf.Tensor) else ()
 
 
-def _specs(model: keras.Model) -> Any:
-    if getattr(model, "inputs", None):
-        # A model's own input keeps the structure that it takes: a tuple, a dict.
-        return model.input
-    (arguments, _) = model.save_spec()
-    return arguments[0]
-
-
-def _made_up(spec: Any) -> tf.Tensor:
+def made_up(spec: Any) -> tf.Tensor:
+    """Random inputs of many sizes; whole numbers, 0 and 1 mostly, for an integer type."""
     rng = np.random.default_rng(0)
     shape = [_EXAMPLES, *(_OPEN_AXIS if size is None else size for size in spec.shape[1:])]
     if not spec.dtype.is_floating:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ft_tf._compat import keras
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import all_layers, leaf_layers, variables_of
 
 _WORK = {"read": "an attack or a measurement", "trace": "faults", "arm": "faults"}
 
@@ -98,28 +99,9 @@ def reads_models(function: Function) -> Function:
     return reading
 
 
-def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model's layers in order, those of nested models in their place, each once."""
-    leaves: dict[int, keras.layers.Layer] = {}
-    for layer in model.layers:
-        inner = leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
-        for leaf in inner:
-            leaves.setdefault(id(leaf), leaf)
-    return list(leaves.values())
-
-
-def variables_of(model: keras.Model) -> list[Any]:
-    """The model's variables, each once; of a model that is not built those of its layers."""
-    try:
-        variables = model.weights
-    except ValueError:
-        variables = [variable for layer in leaf_layers(model) for variable in layer.weights]
-    return list({id(variable): variable for variable in variables}.values())
-
-
 def parts_of(model: keras.Model) -> list[Any]:
     """The model, its layers and its variables."""
-    return [model, *leaf_layers(model), *variables_of(model)]
+    return [*all_layers(model), *variables_of(model)]
 
 
 _STRUCTURE = "_ft_tf_structure"

@@ -1,0 +1,58 @@
+"""What ft_tf knows of Keras's layers: walks over them, hooks on their calls, and one table of facts.
+
+>>> from ft_tf._compat import keras
+>>> facts_of(keras.layers.Dense(3)).units, facts_of(keras.layers.Dropout(0.5)).same_values
+(True, True)
+"""
+
+from ft_tf.keras_layers.graph import (
+    chain_of,
+    has_graph,
+    input_of,
+    inputs_of,
+    output_of,
+    output_shape_of,
+    producer,
+)
+from ft_tf.keras_layers.hooks import hooked, infer
+from ft_tf.keras_layers.specs import input_spec, remember_input
+from ft_tf.keras_layers.table import (
+    Facts,
+    activation_name,
+    facts_of,
+    is_of_keras,
+    kind_of,
+    keeps_zero,
+)
+from ft_tf.keras_layers.walks import (
+    all_layers,
+    is_composite,
+    leaf_layers,
+    parameters_of,
+    variables_of,
+)
+
+__all__ = [
+    "Facts",
+    "activation_name",
+    "all_layers",
+    "chain_of",
+    "facts_of",
+    "has_graph",
+    "hooked",
+    "infer",
+    "input_of",
+    "input_spec",
+    "inputs_of",
+    "is_composite",
+    "is_of_keras",
+    "keeps_zero",
+    "kind_of",
+    "leaf_layers",
+    "output_of",
+    "output_shape_of",
+    "parameters_of",
+    "producer",
+    "remember_input",
+    "variables_of",
+]

@@ -1,0 +1,90 @@
+"""Hooks on the outputs of a model's layers.
+
+They work on any Keras model, also with branches, shared layers, nested models or a `call` of its
+own, because they sit where every model meets its layers: on `layer.call`, and on `quantized_call`
+of a layer that Keras has quantised. They are set on the instances for the length of a `with` block
+and leave nothing behind.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ft_tf._compat import keras, tf
+from ft_tf.keras_layers.walks import leaf_layers
+
+OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
+"""(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
+
+
+@contextlib.contextmanager
+def hooked(
+    model: keras.Model,
+    on_output: OnOutput,
+    held: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Iterator[None]:
+    """Passes every layer's output through `on_output` while the block runs.
+
+    Args:
+        model: the model.
+        on_output: may replace a layer's outputs.
+        held: a context in which the hooks are taken off again.
+    """
+    calls: dict[int, int] = {}
+
+    @tf.autograph.experimental.do_not_convert
+    def relay(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> Any:
+        index = calls.get(id(layer), 0)
+        calls[id(layer)] = index + 1
+        return masked_like(outputs, on_output(layer, index, inputs, outputs))
+
+    def hook(layer: keras.layers.Layer, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            return relay(layer, (args, kwargs), outputs)
+
+        return call
+
+    def root(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.clear()  # each forward pass counts from 0
+            return original(*args, **kwargs)
+
+        return call
+
+    hooks = [(model, "call", root(model.call))]
+    for layer in leaf_layers(model):
+        name = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
+        hooks.append((layer, name, hook(layer, getattr(layer, name))))
+    previous = [(layer, name, vars(layer).get(name)) for layer, name, _ in hooks]
+    try:
+        for layer, name, call in hooks:
+            vars(layer)[name] = call  # past Keras's __setattr__, which tracks attributes
+        yield
+    finally:
+        with held():
+            for layer, name, call in previous:
+                if call is None:
+                    vars(layer).pop(name, None)
+                else:
+                    vars(layer)[name] = call
+
+
+def masked_like(outputs: Any, replaced: Any) -> Any:
+    """`replaced`, with the Keras masks that a layer has set on its own outputs in `call`."""
+    if replaced is not outputs:
+        for old, new in zip(tensors_in(outputs), tensors_in(replaced), strict=True):
+            mask = getattr(old, "_keras_mask", None)
+            if mask is not None:
+                new._keras_mask = mask
+    return replaced
+
+
+def tensors_in(structure: Any) -> list[tf.Tensor]:
+    """The tensors of a structure, in order."""
+    return [tensor for tensor in tf.nest.flatten(structure) if tf.is_tensor(tensor)]
+
+
+def infer(model: keras.Model, inputs: Any) -> Any:
+    """The model's outputs in inference mode."""
+    return model(inputs, training=False)

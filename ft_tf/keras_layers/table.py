@@ -1,0 +1,157 @@
+"""The one table of what is known of each class of layers.
+
+What holds for a class holds for a subclass too only where its own `call` cannot change it
+(`_INHERITED`).
+"""
+
+import dataclasses
+from typing import Any
+
+from ft_tf._compat import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a class of layers; False where nothing is.
+
+    Attributes:
+        units: each channel of its output is a unit (a neuron, a filter).
+        columns: unit j is computed by the last axis' column j of `kernel`, and `bias[j]`.
+        activates: it is an activation.
+        same_values: in inference it hands on every value, in another shape or type at most.
+        between: it may stand between a layer with units and their activation.
+        by_channel: in inference a channel of zeros stays one, and no other channel depends on it.
+        homogeneous: in inference f(c x) = c f(x) for c > 0.
+        pads: it hands on every value, and zeros.
+        random: it draws random numbers in training.
+        mixes_examples: in training an example's output depends on the others of its batch.
+        learns_in_inference: it changes a state of its own from the data, without a gradient.
+    """
+
+    units: bool = False
+    columns: bool = False
+    activates: bool = False
+    same_values: bool = False
+    between: bool = False
+    by_channel: bool = False
+    homogeneous: bool = False
+    pads: bool = False
+    random: bool = False
+    mixes_examples: bool = False
+    learns_in_inference: bool = False
+
+
+_INHERITED = ("units", "random", "mixes_examples", "learns_in_inference")
+_NOTHING = Facts()
+
+_ROWS = {
+    # Dense layers and convolutions
+    "Dense Conv1D Conv2D Conv3D": "units columns",
+    "EinsumDense Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D DepthwiseConv2D "
+    "SeparableConv1D SeparableConv2D": "units",
+    # Activations
+    "Activation LeakyReLU PReLU ELU Softmax": "activates",
+    "ReLU": "activates homogeneous",
+    # Shapes
+    "InputLayer Identity Permute RepeatVector": "same_values",
+    "Flatten Reshape": "same_values homogeneous",
+    "ActivityRegularization": "same_values",
+    "ZeroPadding1D ZeroPadding2D ZeroPadding3D": "pads",
+    # Pooling
+    "MaxPooling1D MaxPooling2D MaxPooling3D": "by_channel homogeneous",
+    "AveragePooling1D AveragePooling2D AveragePooling3D": "by_channel homogeneous",
+    # Noise
+    "Dropout SpatialDropout2D": "same_values random between by_channel homogeneous",
+    "SpatialDropout1D SpatialDropout3D": "same_values random",
+    "GaussianDropout GaussianNoise AlphaDropout": "same_values random",
+    # Normalization
+    "BatchNormalization": "between mixes_examples",
+    "SpectralNormalization": "learns_in_inference",
+}
+_TABLE: dict[type, Facts] = {
+    getattr(keras.layers, name): Facts(**dict.fromkeys(facts.split(), True))
+    for names, facts in _ROWS.items()
+    for name in names.split()
+}
+
+
+def facts_of(layer: Any) -> Facts:
+    """What is known of a layer.
+
+    >>> facts_of(keras.layers.BatchNormalization()).mixes_examples
+    True
+    """
+    known = _TABLE.get(type(layer))
+    if known is not None:
+        return known
+    base = next((_TABLE[kind] for kind in type(layer).__mro__ if kind in _TABLE), _NOTHING)
+    return Facts(**{name: getattr(base, name) for name in _INHERITED})
+
+
+def is_of_keras(layer: Any) -> bool:
+    """Whether Keras itself made the class of a layer or operation."""
+    return type(layer).__module__.split(".")[0] == "keras"
+
+
+def kind_of(layer: Any) -> str:
+    """The name of a class of Keras; "" for a class of a user's own."""
+    return type(layer).__name__ if is_of_keras(layer) else ""
+
+
+# Operations of Keras (keras.ops.softmax on a symbolic tensor) stand in a model as layers do.
+_ACTIVATION_OPS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
+_SAME_VALUES_OPS = frozenset(
+    {"Reshape", "Cast", "StopGradient", "Squeeze", "ExpandDims", "Transpose", "Ravel", "Identity"}
+)
+
+
+def hands_on(layer: Any) -> bool:
+    """Whether a layer or operation hands on its values, in another shape or type at most.
+
+    >>> hands_on(keras.layers.Reshape((3,))), hands_on(keras.layers.Activation("linear"))
+    (True, True)
+    """
+    if type(layer) is keras.layers.Activation:
+        return activation_name(layer) == "linear"
+    if not isinstance(layer, keras.layers.Layer):
+        return kind_of(layer) in _SAME_VALUES_OPS
+    return facts_of(layer).same_values
+
+
+def activation_name(layer: Any) -> str | None:
+    """Name of the activation that a layer or operation ends with; None where it is not known.
+
+    >>> activation_name(keras.layers.Dense(3)), activation_name(keras.layers.Dense(3, "softmax"))
+    ('linear', 'softmax')
+    >>> activation_name(keras.layers.Lambda(keras.activations.softmax)) is None
+    True
+    """
+    if type(layer) is keras.layers.Softmax:
+        return "softmax"
+    if not isinstance(layer, keras.layers.Layer):
+        return _ACTIVATION_OPS.get(kind_of(layer)) if is_of_keras(layer) else None
+    activation = getattr(layer, "activation", None)
+    if isinstance(activation, keras.layers.Layer):
+        return activation_name(activation)
+    return getattr(activation, "__name__", None)
+
+
+_ZERO_AT_ZERO = frozenset(
+    {"linear", "relu", "elu", "selu", "tanh", "silu", "gelu", "softsign", "leaky_relu"}
+)
+
+
+def keeps_zero(layer: Any) -> bool:
+    """Whether the activation that a layer is, or ends with, maps 0 to 0."""
+    kind = kind_of(layer)
+    if kind == "ReLU":
+        return not layer.threshold
+    if kind in ("LeakyReLU", "ELU", "PReLU"):
+        return True
+    if not (facts_of(layer).columns or kind == "Activation"):
+        return False
+    activation = layer.activation
+    name = activation_name(layer)
+    return activation is None or (
+        name in _ZERO_AT_ZERO and activation is getattr(keras.activations, name, None)
+    )
