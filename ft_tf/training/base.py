@@ -213,6 +213,7 @@ class ResidentModel(keras.Model):
             if isinstance(x, tf.data.Dataset):
                 self.check_dataset(x)
                 self._make_variables(*x.element_spec)
+                kwargs["shuffle"] = False  # Keras warns that it has no effect
             self._examples = self._arrays = None
             self.train_function = None
             with self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")):
@@ -221,7 +222,6 @@ class ResidentModel(keras.Model):
             value = kwargs.pop(name, None)
             if value is not None and not (np.isscalar(value) and value == 0):
                 raise ArgumentError(f"{name} cannot be used with arrays in {type(self).__name__}")
-        kwargs.pop("shuffle", None)
         batch_size = 32 if batch_size is None else batch_size
         checks.check_positive_integer(batch_size=batch_size)
         if not self._holds(x, y):
@@ -235,7 +235,7 @@ class ResidentModel(keras.Model):
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
         with self._exact_steps(kwargs.get("validation_steps")):
-            return super().fit(batches, epochs=epochs, **kwargs)
+            return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `evaluate`; an input without labels is refused.

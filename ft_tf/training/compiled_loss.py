@@ -7,6 +7,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
+from ft_tf.keras_layers import output_shape_of
 from ft_tf.models import PROBABILITIES, ending_of
 
 
@@ -129,7 +130,7 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     Raises:
         ArgumentError: one-hot labels, a label out of range, or no integers.
     """
-    shape = getattr(model, "output_shape", None) if model.built else None
+    shape = output_shape_of(model)
     if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     _check_shape(y.shape)
@@ -153,7 +154,7 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
     """
     spec = dataset.element_spec
     known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
-    shape = model.output_shape if model.built else None
+    shape = output_shape_of(model)
     if not (known and _takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     if spec[1].shape.rank is not None:

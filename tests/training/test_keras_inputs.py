@@ -151,3 +151,16 @@ def test_save_writes_what_load_model_reads(trainer, tmp_path):
     trainer.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(loaded.get_weights()[0], trainer.model.get_weights()[0])
     refused(lambda: keras.models.save_model(trainer, tmp_path / "trainer.keras"), "model.save")
+
+
+def test_an_endless_input_takes_exactly_the_steps_asked_for(trainer):
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5).repeat()
+    history = fit(
+        trainer, endless, epochs=2, steps_per_epoch=38, validation_data=endless, validation_steps=3
+    )
+    assert int(trainer.optimizer.iterations) == 76
+    assert trainer.steps_per_execution == 16  # of `compile` again
+    fifteen = trainer.evaluate(X[:15], Y[:15], batch_size=5, verbose=0)
+    assert history.history["val_loss"][-1] == pytest.approx(np.ravel(fifteen)[0], rel=1e-5)
+    if isinstance(trainer, DPSGDModel):
+        assert [event.steps for event in trainer.privacy_events()] == [76]

@@ -9,19 +9,10 @@ from collections.abc import Iterator
 
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import facts_of
 from ft_tf.training.dpsgd.rules import Rule, rule_for
 
 _MIXES_EXAMPLES = "it mixes the examples of a batch, so that examples have no separate gradients"
-_REFUSED = {
-    "BatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
-    "SyncBatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
-    "SpectralNormalization": "it updates its state from the data without noise: remove it",
-}
-_DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +81,11 @@ def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _reason_against(part: keras.layers.Layer) -> str | None:
     """Returns the reason why a layer cannot be trained, or None."""
-    kinds = (base.__name__ for base in type(part).__mro__)
-    return next((_REFUSED[kind] for kind in kinds if kind in _REFUSED and part.trainable), None)
+    if part.trainable and facts_of(part).mixes_examples:
+        return f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it"
+    if part.trainable and facts_of(part).learns_in_inference:
+        return "it updates its state from the data without noise: remove it"
+    return None
 
 
 def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
@@ -126,11 +120,8 @@ def _draws_randomness(layer: keras.layers.Layer) -> bool:
 
 
 def _is_random(part: keras.layers.Layer) -> bool:
-    if isinstance(part, _DROPOUTS):
-        return part.rate > 0
-    if isinstance(part, keras.layers.GaussianNoise):
-        return part.stddev > 0
-    rates = (getattr(part, name, 0) for name in ("dropout", "recurrent_dropout"))
+    names = ("rate", "stddev") if facts_of(part).random else ("dropout", "recurrent_dropout")
+    rates = (getattr(part, name, 0) for name in names)
     return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
 
 
