@@ -100,7 +100,7 @@ def test_an_input_of_unknown_length_trains_as_in_keras(trainer):
     )
     assert trainer.predict(batches(X), verbose=0).shape == (20, 2)
     # The steps per execution of `compile` are back, for inputs of known length.
-    assert int(trainer._steps_per_execution) == 16
+    assert trainer.steps_per_execution == 16
 
 
 def test_an_input_from_a_generator_trains_as_one_of_known_length():

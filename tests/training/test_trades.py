@@ -159,8 +159,10 @@ def test_arrays_and_datasets_train_alike_and_seeds_differ():
     x, y = examples()
     arrays, _ = fitted(TradesModel(classifier(), **OPTIONS), epochs=1)
     trainer = compiled(TradesModel(classifier(), **OPTIONS))
-    batches, steps = trainer.index_batches(len(x), BATCH, 0)
-    pairs = batches.map(lambda index: (tf.gather(x, index), tf.gather(y, index)))
+    epoch, steps = trainer.epoch_batches(len(x), BATCH)
+    pairs = epoch(tf.constant(0, tf.int64)).map(
+        lambda index: (tf.gather(x, index), tf.gather(y, index))
+    )
     trainer.fit(pairs, steps_per_epoch=steps, epochs=1, verbose=0)
     np.testing.assert_allclose(weights_of(trainer), weights_of(arrays), atol=1e-6)
     other, _ = fitted(TradesModel(classifier(), **(OPTIONS | {"seed": 5})), epochs=1)

@@ -58,9 +58,7 @@ def poisson_sample(key: int, step: tf.Tensor, size: int, sampling_probability: f
     return tf.cast(indices[indices < size], tf.int32)
 
 
-def poisson_batches(
-    key: int, *, size: int, batch_size: int, layout: Layout
-) -> tuple[Epoch, int]:
+def poisson_batches(key: int, *, size: int, batch_size: int, layout: Layout) -> tuple[Epoch, int]:
     """Returns the batches (indices [pieces, piece size], count) of an epoch, and its steps.
 
     Args:
@@ -78,9 +76,7 @@ def poisson_batches(
     return lambda start: tf.data.Dataset.range(start, start + steps).map(draw), steps
 
 
-def shuffled_batches(
-    key: int, *, size: int, batch_size: int, layout: Layout
-) -> tuple[Epoch, int]:
+def shuffled_batches(key: int, *, size: int, batch_size: int, layout: Layout) -> tuple[Epoch, int]:
     """As `poisson_batches`, but each pass over the data is a permutation in full batches.
 
     The examples left over when `batch_size` does not divide `size` are left out of the pass. An

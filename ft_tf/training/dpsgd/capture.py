@@ -154,8 +154,7 @@ def _split_call(layer: keras.layers.Layer, call: Call) -> tuple[Call, Call]:
     A subclass may do anything after its activation, so only the types themselves are split.
     """
     activation = getattr(layer, "activation", None)
-    last = type(layer) in _ACTIVATION_COMES_LAST and layer.quantization_mode is None
-    if not callable(activation) or not last:
+    if not callable(activation) or type(layer) not in _ACTIVATION_COMES_LAST:
         return call, lambda outputs: outputs
 
     def linear(*args: Any, **kwargs: Any) -> Any:

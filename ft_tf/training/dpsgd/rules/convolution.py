@@ -72,9 +72,7 @@ def shifted_slices(
     starts = itertools.product(
         *(range(0, k * d, d) for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True))
     )
-    return [
-        inputs[:, *map(slice, start, np.add(start, spans), layer.strides)] for start in starts
-    ]
+    return [inputs[:, *map(slice, start, np.add(start, spans), layer.strides)] for start in starts]
 
 
 def _offsets(counts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> np.ndarray:

@@ -3,6 +3,8 @@
 The gradient of gamma is the sum of g z, that of beta the sum of g, over all axes without weights.
 """
 
+from collections.abc import Sequence
+
 from ft_tf._compat import keras, tf
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
@@ -63,7 +65,7 @@ def _summed(tensor: tf.Tensor, axes: list[int]) -> tf.Tensor:
     return tf.reduce_sum(tensor, [i for i in range(1, tensor.shape.rank) if i not in axes])
 
 
-def _as_list(axis: int | list[int] | tuple[int, ...]) -> list[int]:
+def _as_list(axis: int | Sequence[int]) -> list[int]:
     return [axis] if isinstance(axis, int) else list(axis)
 
 
@@ -71,18 +73,16 @@ def _axes(layer: keras.layers.Layer, inputs: tf.Tensor) -> list[int]:
     return [axis % inputs.shape.rank for axis in _as_list(layer.axis)]
 
 
-def _is_plain(layer: keras.layers.LayerNormalization) -> bool:
+def _is_plain(layer: keras.layers.Layer) -> bool:
     axes = _as_list(layer.axis)
     # Else gamma's axes are not in the order of the input's.
-    return axes == sorted(axes) and not layer.rms_scaling and trains("gamma", "beta")(layer)
+    in_order = axes == sorted(axes)
+    return in_order and not getattr(layer, "rms_scaling", False) and _trains_all(layer)
+
+
+_trains_all = trains("gamma", "beta", "scale")
 
 
 register_rule(keras.layers.LayerNormalization, layer_normalization_rule, applies=_is_plain)
-register_rule(
-    keras.layers.GroupNormalization, group_normalization_rule, applies=trains("gamma", "beta")
-)
-register_rule(
-    keras.layers.RMSNormalization,
-    rms_normalization_rule,
-    applies=lambda layer: isinstance(layer.axis, int) and trains("scale")(layer),
-)
+register_rule(keras.layers.GroupNormalization, group_normalization_rule, applies=_trains_all)
+register_rule(keras.layers.RMSNormalization, rms_normalization_rule, applies=_is_plain)

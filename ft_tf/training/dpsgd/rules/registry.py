@@ -67,6 +67,7 @@ def trains(*names: str) -> Applies:
 
     return applies
 
+
 _rules: dict[type, list[tuple[Rule, Applies]]] = {}
 
 
