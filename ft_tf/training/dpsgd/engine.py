@@ -124,6 +124,7 @@ class DPSGDEngine(ResidentModel):
             check_loss(self.loss, self.model, x, y)
             if self.engine == "fast":
                 check_plan(self._plan, self._per_example_loss, x, y)
+            self._plan.check_holds()  # a layer that was first called now may have new weights
             self._checked_examples = enough
         return self._checked_examples > 1
 

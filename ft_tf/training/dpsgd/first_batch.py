@@ -231,6 +231,6 @@ def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:
     )
     return (
         f"layer {layer.name!r} ({type(layer).__name__}) gets other per-example gradients of "
-        f"{variable.name!r} than plain backpropagation: its rule is wrong, or its call uses "
+        f"{variable.path!r} than plain backpropagation: its rule is wrong, or its call uses "
         "a tensor that is no argument (kept in an attribute, say)"
     )

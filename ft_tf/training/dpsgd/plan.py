@@ -103,7 +103,9 @@ def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
         yield f"{name} has a weight regularizer: use weight_decay instead"
     if layer.quantization_mode == "float8" and layer.trainable:
         yield f"{name} is quantised to float8, whose scales are trained without clipping: freeze it"
-    if getattr(getattr(layer, "activation", None), "trainable_weights", None):
+    activation = getattr(layer, "activation", None)
+    is_layer = isinstance(activation, keras.layers.Layer)
+    if is_layer and (activation.trainable_weights or not activation.built):
         yield f"{name} has an activation with weights: make the activation a separate layer"
     if layer.compute_dtype == "float16":
         yield f"{name} computes in float16, which needs loss scaling: use mixed_bfloat16"
