@@ -188,8 +188,8 @@ def package_versions() -> dict[str, str | None]:
     from importlib import metadata
 
     names = (
-        "tensorflow", "keras", "tf-keras", "tensorflow-privacy", "tensorflow-datasets", "dp-accounting",
-        "numpy", "scipy", "scikit-learn", "pandas",
+        "tensorflow", "keras", "tf-keras", "tensorflow-privacy", "tensorflow-datasets",
+        "dp-accounting", "numpy", "scipy", "scikit-learn", "pandas",
     )  # fmt: skip
     versions: dict[str, str | None] = {}
     for name in names:

@@ -20,9 +20,10 @@ _MAX_FLIPS = 4  # 35,960 patterns of 4 bits among 32 are kept as a table
 class StoredWords(FaultModel):
     """Values that a memory holds in a storage format; base of the bit flips.
 
-    A variable of integers, of a model that Keras has quantised, is the memory: its own bits flip,
-    and the format must have as many. All other values are rounded to the format, faulty or not, so that rate 0 is the model as that memory
-    holds it (in float32: to the bit the model itself, of a float64 model too).
+    A variable of integers, of a model that Keras has quantised, is the memory itself: its own bits
+    flip, and the format must have as many. All other values are rounded to the format, faulty or
+    not, so that rate 0 is the model as that memory holds it (in float32: to the bit the model
+    itself, of a float64 model too).
 
     A flipped exponent bit makes huge numbers, and these make infinities and NaN. An image with a
     NaN among its logits counts as wrong here (Keras's own metrics take the NaN as it comes). But

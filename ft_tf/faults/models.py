@@ -104,7 +104,7 @@ class StuckAt(FaultModel):
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The constant."""
-        return _as_stored(tf.constant(self.value, tf.float64), values.dtype)
+        return _as_stored(tf.constant(self.value, tf.float64), tf.as_dtype(values.dtype))
 
 
 @keras.saving.register_keras_serializable("ft_tf")
@@ -138,7 +138,7 @@ class GaussianNoise(FaultModel):
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The values plus noise."""
         normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(words) - 1.0)
-        if values.dtype.is_integer:
+        if tf.as_dtype(values.dtype).is_integer:
             return _as_stored(tf.cast(values, tf.float64) + self.scale * normal, values.dtype)
         return values + tf.cast(self.scale * normal, values.dtype)
 

@@ -90,12 +90,10 @@ class FaultWrapper(keras.layers.Wrapper):
         """The mask that the layer gives its output: faults change none."""
         return self.layer.compute_mask(inputs, previous_mask)
 
-    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Returns the layer's output: with the faults of this step in training."""
         if self.layer._call_has_training_arg:
             kwargs["training"] = training
-        if mask is not None and self.layer._call_has_mask_arg:
-            kwargs["mask"] = mask
         if training is None or isinstance(training, bool | int):
             return self._faulty_call(inputs, self._draws() if training else {}, kwargs)
         raise ModelError(f"layer={self.name!r}: training must be True or False, not a tensor")

@@ -1,4 +1,4 @@
-"""What ft_tf knows of Keras's layers: walks over them, hooks on their calls, and one table of facts.
+"""What ft_tf knows of Keras's layers: walks, hooks on their calls, and one table of facts.
 
 >>> from ft_tf._compat import keras
 >>> facts_of(keras.layers.Dense(3)).units, facts_of(keras.layers.Dropout(0.5)).same_values
@@ -21,8 +21,8 @@ from ft_tf.keras_layers.table import (
     activation_name,
     facts_of,
     is_of_keras,
-    kind_of,
     keeps_zero,
+    kind_of,
 )
 from ft_tf.keras_layers.walks import (
     all_layers,

@@ -133,7 +133,8 @@ def activation_name(layer: Any) -> str | None:
     activation = getattr(layer, "activation", None)
     if isinstance(activation, keras.layers.Layer):
         return activation_name(activation)
-    return getattr(activation, "__name__", None)
+    name = getattr(activation, "__name__", None)
+    return name if name is None else name.removesuffix("_v2")  # tf.nn.softmax calls itself so
 
 
 _ZERO_AT_ZERO = frozenset(

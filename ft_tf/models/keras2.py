@@ -71,9 +71,10 @@ def translated(value: Any) -> Any:
     if ">" in str(value.get("registered_name") or kind):  # the process's own class
         return {**value, **parts, "config": translated(config)}
     if kind in allowed.MODELS:
-        kind = "Functional" if "input_layers" in config else "Sequential"
+        of_graph = "input_layers" in config
+        kind = "Functional" if of_graph else "Sequential"
         config = _model(config)
-        module = "keras"
+        module = "keras.src.models.functional" if of_graph else "keras"
     elif kind in allowed.TF_LAYERS:
         return (
             _described("TensorFlowFunction", "ft_tf.models.keras2", config)
@@ -105,17 +106,22 @@ def _options(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             value = value[0]
         if option in known:
             options[option] = translated(value)
-        elif value and option not in _WITHOUT_EFFECT:
+        elif option.endswith("_initializer"):
+            continue  # the weights are loaded
+        elif value and option not in _WITHOUT_EFFECT and (option, value) != ("groups", 1):
             raise RefusedError(f"{name} has {option}={value!r}, which Keras 3 does not know")
     return f"keras.{module}", options
 
 
 def _parameters(cls: type) -> frozenset[str]:
-    """Names that a class's constructor takes, over its base classes."""
-    names = {"name", "trainable", "dtype"}
+    """Names that a class's constructor takes, over the base classes that it hands options to."""
+    names: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.startswith("keras.") and "__init__" in vars(base):
-            names |= set(inspect.signature(base.__init__).parameters)
+            found = inspect.signature(base.__init__).parameters
+            names |= set(found)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in found.values()):
+                break
     return frozenset(names - {"self", "args", "kwargs"})
 
 
@@ -145,6 +151,8 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
                 return value[2]
         if isinstance(value, list):
             return [argument(item) for item in value]
+        if isinstance(value, dict) and set(value) == {"start", "stop", "step"}:
+            return {"class_name": "__slice__", "config": {k: argument(v) for k, v in value.items()}}
         if isinstance(value, dict) and "class_name" not in value:
             return {key: argument(item) for key, item in value.items()}
         return value

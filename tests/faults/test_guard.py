@@ -1,5 +1,7 @@
 """An armed model lets no fault out, whichever way somebody saves it or trains it on."""
 
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -90,15 +92,18 @@ def test_every_way_out_is_closed_while_armed_and_open_again_after(model, tmp_pat
 
 
 @pytest.mark.parametrize("holder", [itself, beside, above])
-@pytest.mark.parametrize("name", ["faulty.h5", "faulty.keras", "faulty"])
+@pytest.mark.parametrize("name", ["faulty.h5", "faulty.keras"])
 def test_the_function_that_saves_is_refused_too(model, tmp_path, holder, name):
     other = holder(model)
     with faults.inject(model, target="weights", rate=0.5, seed=0):  # noqa: SIM117
         with pytest.raises(ModelError, match="armed"):
             keras.models.save_model(other, tmp_path / name)
-    for path in tmp_path.iterdir():  # Keras opens an HDF5 file before it looks at the model
-        with h5py.File(path) as file:
-            assert "model_weights" not in file
+    for path in tmp_path.iterdir():  # Keras opens a file before it looks at the model
+        if name.endswith(".h5"):
+            with h5py.File(path) as file:
+                assert "model_weights" not in file
+        else:
+            assert path.stat().st_size < 200 and not zipfile.is_zipfile(path)
 
 
 def test_another_model_may_train_and_be_saved_meanwhile(model, tmp_path):

@@ -25,7 +25,7 @@ def classifier(seed=0):
     )
     draw = np.random.default_rng(seed)
     model.set_weights([draw.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
-    model.compile("sgd", LOSS, ["accuracy"])
+    model.compile("sgd", LOSS, metrics=["accuracy"])
     return model
 
 
@@ -164,7 +164,7 @@ def test_faults_wait_for_no_other_thread_that_computes(use):
     inside.clear()
     leave.set()
     slow.build((None, 6))
-    slow.compile("sgd", LOSS, ["accuracy"])
+    slow.compile("sgd", LOSS, metrics=["accuracy"])
     before = bytes_of(model)
     inside.clear()
     leave.clear()
@@ -205,7 +205,7 @@ class Counting(layers.Layer):
     """Counts its calls, also at inference, and adds the count up."""
 
     def build(self, shape):
-        self.calls = self.add_weight("calls", shape=(), initializer="zeros", trainable=False)
+        self.calls = self.add_weight(name="calls", shape=(), initializer="zeros", trainable=False)
 
     def call(self, inputs):
         self.calls.assign_add(1.0)
@@ -250,7 +250,7 @@ def test_a_model_that_draws_at_inference_gives_a_warning(model):
     "change",
     [
         lambda model: setattr(model.layers[0], "activation", keras.activations.linear),
-        lambda model: setattr(model.layers[1], "kernel", -model.layers[1].kernel),
+        lambda model: model.layers[1].kernel.assign(-model.layers[1].kernel),
         lambda model: (model.pop(), model.add(layers.Dense(3, kernel_initializer="ones"))),
         lambda model: (model.pop(), model.add(layers.Activation("relu"))),
     ],

@@ -10,12 +10,12 @@ import zipfile
 from pathlib import Path
 
 import h5py
-import keras as keras_3
 import numpy as np
+import tf_keras
 
 from ft_tf._compat import keras
 
-KERAS = {"2": keras, "3": keras_3}
+KERAS = {"2": tf_keras, "3": keras}
 OP_MODULE = "tf_keras.src.layers.core.tf_op_layer"
 
 

@@ -1,12 +1,11 @@
 """Fresh weights: none of the old ones is left, and what cannot be drawn anew is refused."""
 
-import keras as keras_3
 import numpy as np
 import pytest
 
 from ft_tf._compat import keras
 from ft_tf.errors import ModelError
-from ft_tf.models import convert, load, with_fresh_weights
+from ft_tf.models import load, with_fresh_weights
 
 L = keras.layers
 
@@ -32,18 +31,13 @@ def frozen():
     return model
 
 
-def of_keras_3():
-    layers = keras_3.layers
-    return convert(keras_3.Sequential([keras_3.Input((6,)), layers.Dense(5), layers.Dense(3)]))
-
-
 def adapted():
     normalization = L.Normalization()
     normalization.adapt(np.random.default_rng(0).normal(7, 3, (50, 6)))
     return keras.Sequential([keras.Input((6,)), normalization, L.Dense(3)])
 
 
-@pytest.mark.parametrize("make", [sequential, functional, nested, frozen, of_keras_3, adapted])
+@pytest.mark.parametrize("make", [sequential, functional, nested, frozen, adapted])
 def test_no_trained_number_is_left(make):
     model = make()
     rng = np.random.default_rng(1)

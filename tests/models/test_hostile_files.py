@@ -12,7 +12,6 @@ from canary import MODULE
 from hostile_files import KERAS, OP_MODULE, function, with_hidden, with_layer, with_operation
 
 import ft_tf
-from ft_tf._compat import keras
 from ft_tf.errors import ModelError
 
 
@@ -128,7 +127,8 @@ def test_names_of_what_is_no_part_of_a_model(case, version, canary):
 def test_an_older_format_has_the_same_rules(canary):
     """Keras 2 takes a layer without a module for one of a format that has no safe mode."""
     path = canary.directory / "model.keras"
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="hidden")])
+    keras_2 = KERAS["2"]
+    model = keras_2.Sequential([keras_2.Input((6,)), keras_2.layers.Dense(3, name="hidden")])
     model.save(path)
     parts = hostile.parts_of(path)
     config = json.loads(parts["config.json"])
@@ -136,7 +136,9 @@ def test_an_older_format_has_the_same_rules(canary):
     for key in ("module", "registered_name", "build_config"):
         layer.pop(key, None)
     written = canary.written()
-    code = keras.src.utils.generic_utils.func_dump(eval(f"lambda x: open({written!r}, 'w') and x"))
+    code = keras_2.src.utils.generic_utils.func_dump(
+        eval(f"lambda x: open({written!r}, 'w') and x")
+    )
     layer.update(class_name="Lambda", config={"name": "hidden", "function": code})
     hostile.write_parts(path, parts | {"config.json": json.dumps(config).encode()})
     refused(canary, path, r"layer 'hidden' \(Lambda\) holds Python code")

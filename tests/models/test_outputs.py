@@ -8,6 +8,7 @@ from ft_tf.models import ending_of, logits_of, output_shape_of
 
 X = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
 L = keras.layers
+ops = keras.ops
 
 
 def ending(*layers):
@@ -102,10 +103,11 @@ BEHIND = {
     "linear activation": lambda z, f: L.Activation("linear", dtype="float32")(L.Activation(f)(z)),
     "reshape": lambda z, f: L.Reshape((z.shape[-1],))(L.Reshape((1, -1))(L.Activation(f)(z))),
     "dropout": lambda z, f: L.Dropout(0.5)(L.Activation(f)(z)),
-    "function": lambda z, f: getattr(tf.nn, f)(z),
+    "function": lambda z, f: getattr(ops, f)(z),
     "activation function": lambda z, f: keras.activations.get(f)(z),
-    "functions after it": lambda z, f: tf.squeeze(
-        tf.reshape(tf.cast(getattr(tf.nn, f)(z), tf.float32), [-1, 1, z.shape[-1]]), 1
+    "functions after it": lambda z, f: ops.squeeze(
+        ops.reshape(ops.cast(getattr(ops, f)(z), "float32"), [-1, 1, z.shape[-1]]),
+        1,
     ),
 }
 
@@ -151,8 +153,8 @@ UNTOLD = {
     "softmax in a Lambda": (L.Lambda(tf.nn.softmax), 3),
     "softmax in a layer of its own": (Softened(), 3),
     "mean of two": (lambda z: L.Average()([L.Softmax()(z), L.Softmax()(2 * z)]), 3),
-    "softmax by hand": (lambda z: tf.exp(z) / tf.reduce_sum(tf.exp(z), -1, keepdims=True), 3),
-    "clipped": (lambda z: tf.clip_by_value(tf.nn.sigmoid(z), 1e-6, 1 - 1e-6), 1),
+    "softmax by hand": (lambda z: ops.exp(z) / ops.sum(ops.exp(z), -1, keepdims=True), 3),
+    "clipped": (lambda z: ops.clip(ops.sigmoid(z), 1e-6, 1 - 1e-6), 1),
 }
 
 
@@ -177,7 +179,7 @@ NO_PROBABILITIES = {
     "Lambda": L.Lambda(lambda z: 2 * z),
     "operation": lambda z: z / 2,
     "sum": lambda z: L.Add()([z, z]),
-    "normalised": L.BatchNormalization(),
+    "normalised": lambda z: L.BatchNormalization()(z),
     "ReLU": L.ReLU(),
 }
 
