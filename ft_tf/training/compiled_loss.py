@@ -1,5 +1,6 @@
 """The compiled loss: the loss argument of `compile`, and the labels that the loss can take."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
         return loss
     if not callable(loss):
         raise ArgumentError(f"loss={loss!r} must be a name, a keras.losses.Loss or a function")
-    return _FUNCTION_LOSS(loss, name=getattr(loss, "__name__", "loss"))
+    # A name of Keras's is one of a scope in TensorFlow's graph: no "<lambda>".
+    return _FUNCTION_LOSS(loss, name=re.sub(r"\W", "", getattr(loss, "__name__", "loss")))
 
 
 def losses_of(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
