@@ -12,7 +12,7 @@ batches are the same too, and every replica gets a part of each (see `replicas`)
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,21 +22,11 @@ from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
+from ft_tf.training.epochs import Epoch, callbacks_of, one_epoch
 from ft_tf.training.fixed import Fixed
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
-
-Epoch = Callable[[tf.Tensor], tf.data.Dataset]
-"""Step at which an epoch starts -> its batches of indices."""
-
-
-def _without_autotuning() -> tf.data.Options:
-    # Index batches have nothing to tune, and the end of `fit` would wait for the tuner to wake from
-    # a sleep that is about as long as the training was, up to a minute.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
@@ -70,17 +60,6 @@ def _check_labelled(name: str, x: Any, y: Any) -> None:
         labelled = isinstance(x, keras.utils.Sequence) or inspect.isgenerator(x)
     if y is None and not labelled:
         raise ArgumentError(f"{name}={type(x).__name__} has no labels: give (x, y)")
-
-
-def one_epoch(epoch: Epoch, steps: int, steps_taken: Callable[[], int]) -> tf.data.Dataset:
-    """Returns the batches of the epoch that begins when the data set is iterated."""
-
-    def start() -> Iterator[int]:
-        yield steps_taken()
-
-    starts = tf.data.Dataset.from_generator(start, output_signature=tf.TensorSpec([], tf.int64))
-    batches = starts.flat_map(epoch).prefetch(4).with_options(_without_autotuning())
-    return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 class ResidentModel(keras.Model):
@@ -214,6 +193,8 @@ class ResidentModel(keras.Model):
                 self.check_dataset(x)
                 self._make_variables(*x.element_spec)
                 kwargs["shuffle"] = False  # Keras warns that it has no effect
+                steps = kwargs.get("steps_per_epoch") or max(0, int(x.cardinality())) or None
+                kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
             self._examples = self._arrays = None
             self.train_function = None
             with self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")):
@@ -231,9 +212,11 @@ class ResidentModel(keras.Model):
         if batch_size > len(x):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
         self._make_variables(*(tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in (x, y)))
-        batches = one_epoch(*self.epoch_batches(len(x), batch_size), self.steps_taken)
+        epoch, steps = self.epoch_batches(len(x), batch_size)
+        batches = one_epoch(epoch, steps, self.steps_taken)
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
+        kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
         with self._exact_steps(kwargs.get("validation_steps")):
             return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
 

@@ -153,6 +153,23 @@ def test_save_writes_what_load_model_reads(trainer, tmp_path):
     refused(lambda: keras.models.save_model(trainer, tmp_path / "trainer.keras"), "model.save")
 
 
+class _Numbers(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(batch)
+
+
+def test_callbacks_see_no_step_beyond_the_end_of_an_epoch(trainer):
+    known = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5)
+    for source in ((X, Y), (known, None)):
+        numbers = _Numbers()
+        fit(trainer, *source, epochs=2, callbacks=[numbers])
+        assert numbers.seen == [3, 3] and numbers.params["steps"] == 4
+
+
 def test_an_endless_input_takes_exactly_the_steps_asked_for(trainer):
     endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5).repeat()
     history = fit(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ft_tf._compat import tf
 from ft_tf.privacy.phases import steps_per_pass
-from ft_tf.training.base import Epoch
+from ft_tf.training.epochs import Epoch
 
 _SAMPLING_STREAM, _ORDER_STREAM = range(2)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.training.base import Epoch, ResidentModel
+from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import check_labels_of, resolve_loss
 from ft_tf.training.dpsgd.arguments import Settings, check_optimizer, without_weights
 from ft_tf.training.dpsgd.averaging import Averaging, RunningAverage
@@ -28,6 +28,7 @@ from ft_tf.training.dpsgd.gaussian_noise import Secret
 from ft_tf.training.dpsgd.ledger import BatchCounter
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.step import ClippedSum, Step, reference_optimizer
+from ft_tf.training.epochs import Epoch
 from ft_tf.training.fixed import Fixed
 
 _NONFINITE = "nonfinite_examples"
