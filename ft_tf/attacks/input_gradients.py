@@ -49,10 +49,9 @@ def inference_pass(model: keras.Model) -> _Pass:
         model: any Keras model. Its weights are read when this function is called: inside a
             tf.function, make one for each use.
     """
-    chain = chain_of(model)
-    if not chain or tf.config.get_visible_devices("GPU"):
+    calls = _calls(model)
+    if not calls or tf.config.get_visible_devices("GPU"):
         return lambda x: model(x, training=False)
-    calls = [_Call(*call) for call in chain]
     first = _first_convolution(calls)
     passes: dict[int, _Pass] = {}
     for index, call in enumerate(calls):
@@ -82,6 +81,10 @@ class _Call(NamedTuple):
     layer: keras.layers.Layer
     input_shape: tuple[int | None, ...]
     output_shape: tuple[int | None, ...]
+
+
+def _calls(model: keras.Model) -> list[_Call]:
+    return [_Call(*call) for call in chain_of(model)]
 
 
 def _first_convolution(calls: list[_Call]) -> int | None:

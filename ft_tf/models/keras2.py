@@ -18,7 +18,7 @@ _RENAMED = {
 }
 _WITHOUT_EFFECT = frozenset({
     "batch_input_shape", "build_config", "fused", "implementation", "key_shape", "optional",
-    "query_shape", "renorm_momentum", "value_shape", "virtual_batch_size", "zero_output_for_mask",
+    "query_shape", "renorm_momentum", "trainable", "value_shape", "virtual_batch_size", "zero_output_for_mask",
 })  # fmt: skip
 _OTHER_MEANING = {"hard_sigmoid": "clip(x / 5 + 1 / 2, 0, 1) in Keras 2 and another function now"}
 
@@ -36,6 +36,7 @@ class TensorFlowFunction(keras.layers.Layer):
         if function not in allowed.TF_FUNCTIONS:
             raise RefusedError(f"layer {self.name!r} calls tf.{function}, which is not allowed")
         self.function = function
+        self._allow_non_tensor_positional_args = True
         found: Any = keras if function.startswith("keras.") else tf
         for name in function.removeprefix("keras.").split("."):
             found = getattr(found, name)

@@ -39,7 +39,7 @@ def classifier(images):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss)
     (x, y), _ = images
-    model.fit(x, y, batch_size=50, epochs=8, verbose=0)
+    model.fit(x, y, batch_size=50, epochs=4, verbose=0)
     return model
 
 
