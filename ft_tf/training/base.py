@@ -83,6 +83,7 @@ class ResidentModel(keras.Model):
         super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
         self.model = model
         self.seed = seed
+        self._epoch_start = 0
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
 
@@ -93,6 +94,8 @@ class ResidentModel(keras.Model):
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
         """As Keras's `compile`; by default one call of the compiled program runs several steps.
 
+        On several replicas it runs one: Keras's loop over steps does not take their inputs.
+
         The metric "accuracy" of a model with one output has its threshold at 0 where that is a
         logit; Keras's is at 0.5, which is kept where the model gives a probability.
         """
@@ -100,12 +103,13 @@ class ResidentModel(keras.Model):
             kwargs["metrics"] = [kwargs["metrics"]]
         if kwargs.get("metrics") is not None and self._has_one_logit():
             kwargs["metrics"] = tf.nest.map_structure(_from_logit, kwargs["metrics"])
+        steps = steps_per_execution or self.default_steps_per_execution
         kwargs["jit_compile"] = bool(kwargs.get("jit_compile"))  # Keras's default is XLA on a GPU
         self._arrays = self._examples = None  # labels must fit the new loss
         self.built = False  # and the new metrics and optimizer need variables
         super().compile(
             *args,
-            steps_per_execution=steps_per_execution or self.default_steps_per_execution,
+            steps_per_execution=1 if replicas.is_spread(self) else steps,
             **kwargs,
         )
 
@@ -129,8 +133,14 @@ class ResidentModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement gradient_step")
 
     def steps_taken(self) -> int:
-        """Returns the number of steps so far: with it the next epoch begins."""
-        return int(self.optimizer.iterations)
+        """Returns the number of steps so far."""
+        return int(self.optimizer.iterations.numpy())
+
+    def reset_metrics(self) -> None:
+        """As Keras's, which calls it at the start of each epoch."""
+        super().reset_metrics()
+        # Batches are drawn while the first step runs, and that step moves the count.
+        self._epoch_start = self.steps_taken()
 
     def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
         """Returns the int64 [2] seed of one use of randomness at a step, for tf.random.stateless_*.
@@ -213,7 +223,7 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
         self._make_variables(*(tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in (x, y)))
         epoch, steps = self.epoch_batches(len(x), batch_size)
-        batches = one_epoch(epoch, steps, self.steps_taken)
+        batches = one_epoch(epoch, steps, lambda: self._epoch_start)
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
         kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)

@@ -17,13 +17,15 @@ def _without_autotuning() -> tf.data.Options:
     return options
 
 
-def one_epoch(epoch: Epoch, steps: int, steps_taken: Callable[[], int]) -> tf.data.Dataset:
-    """Returns the batches of the epoch that begins when the data set is iterated."""
+def one_epoch(epoch: Epoch, steps: int, start: Callable[[], int]) -> tf.data.Dataset:
+    """Returns the batches of an epoch, which starts at step `start()` whenever it is iterated."""
 
-    def start() -> Iterator[int]:
-        yield steps_taken()
+    def starts_now() -> Iterator[int]:
+        yield start()
 
-    starts = tf.data.Dataset.from_generator(start, output_signature=tf.TensorSpec([], tf.int64))
+    starts = tf.data.Dataset.from_generator(
+        starts_now, output_signature=tf.TensorSpec([], tf.int64)
+    )
     batches = starts.flat_map(epoch).prefetch(4).with_options(_without_autotuning())
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
