@@ -1,5 +1,6 @@
 """Flags that every binary on top of TensorFlow shares; `start` applies them before any work."""
 
+import importlib.util
 import os
 import sys
 
@@ -9,6 +10,8 @@ from experiments import _app
 from ft_tf import checks
 from ft_tf.errors import StackError
 
+if importlib.util.find_spec("tf_keras"):
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # --engine=reference: TF Privacy's optimizer
 try:
     from ft_tf._compat import set_threads
 except StackError as stack_error:  # binaries import this module before anything that needs Keras

@@ -52,12 +52,12 @@ class Summaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch, counted from 1."""
-        rate = float(keras.backend.get_value(self.model.optimizer.learning_rate))
+        rate = float(self.model.optimizer.learning_rate)
         with self._writer.as_default():
             for name, value in {"learning_rate": rate, **(logs or {})}.items():
                 _scalar(f"epoch/{name}", float(value), epoch + 1)
             for weight in self.model.model.weights:
-                _histogram(f"weights/{weight.name.split(':')[0]}", weight.numpy(), epoch + 1)
+                _histogram(f"weights/{weight.path}", weight.numpy(), epoch + 1)
         self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -36,7 +36,6 @@ _PACKAGES = {  # what TensorFlow and the library bring along, by module
     "pandas": "pandas",
     "scipy": "scipy",
     "tensorflow": "tensorflow",
-    "tf_keras": "tf-keras",
 }
 
 

@@ -69,7 +69,7 @@ def _import_keras() -> ModuleType:
     except ImportError as error:
         raise StackError(f"Keras 3 cannot be imported ({error}): pip install keras") from None
     if module.__version__.split(".")[0] != "3":
-        raise StackError(f"keras={module.__version__} is installed: pip install 'keras>=3.12'")
+        raise StackError(f"keras={module.__version__} is installed: pip install 'keras>=3.13'")
     _check_backend(module.config.backend())
     return module
 

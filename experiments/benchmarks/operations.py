@@ -29,7 +29,7 @@ class Operations(NamedTuple):
 def operations_of(model: keras.Model) -> Operations:
     """Counts the operations of a model."""
     layers = [
-        2 * int(np.prod(layer.output_shape[1:-1])) * int(np.prod(layer.kernel.shape))
+        2 * int(np.prod(layer.output.shape[1:-1])) * int(np.prod(layer.kernel.shape))
         for layer in model.layers
         if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D)
     ]

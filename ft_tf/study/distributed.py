@@ -41,7 +41,7 @@ def prepared(config: RunConfig, strategy: Strategy) -> ResidentModel:
     """The compiled trainer, its optimizer's variables made, within the strategy's scope."""
     with strategies.scope(strategy):
         model = trainer.build(config)
-        if isinstance(model.optimizer, keras.optimizers.Optimizer):  # legacy ones make slots later
+        if not model.optimizer.built:
             model.optimizer.build(model.model.trainable_variables)
     return model
 

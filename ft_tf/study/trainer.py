@@ -118,7 +118,9 @@ def checkpoints(
     kept.save_counter  # noqa: B018 (made by this: a variable made in fit would be one of a strategy)
     manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)
     try:
-        manager.restore_or_initialize()
+        if manager.latest_checkpoint:
+            # Else a variable that the file lacks (one of Keras 2, say) would keep its first value.
+            kept.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError) as error:
         raise RunError(
             f"{place} cannot be restored ({str(error).splitlines()[0]}): delete the run's "

@@ -1,6 +1,6 @@
 """Training: natural, Tikhonov, input noise, TRADES and DP-SGD.
 
-Each takes a Keras 2 model and trains it by its own step, through Keras's `compile` and `fit`:
+Each takes a Keras model and trains it by its own step, through Keras's `compile` and `fit`:
 
 >>> from ft_tf import architectures, attacks, data, training
 >>> circles = data.load("circles")

@@ -2,6 +2,8 @@
 
 `ResidentModel.fit` on arrays puts the arrays on the device once, and again if they changed in
 between. Keras's loop gets an index batch per step; the compiled step gathers the examples itself.
+Every epoch is a data set with an end, so that Keras takes exactly its steps: of an endless one it
+takes whole executions, 48 steps for 38 in executions of 16.
 The order of an epoch is a function of (seed, step at which the epoch starts), so a run that resumes
 from a checkpoint of weights and optimizer sees the same batches. Under a tf.distribute strategy the
 batches are the same too, and every replica gets a part of each (see `replicas`).
@@ -9,6 +11,7 @@ batches are the same too, and every replica gets a part of each (see `replicas`)
 
 import contextlib
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -16,21 +19,14 @@ import numpy as np
 
 from ft_tf import checks
 from ft_tf._compat import keras, require_keras_model, tf
-from ft_tf.errors import ArgumentError, FtTfError
+from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
+from ft_tf.training.epochs import Epoch, callbacks_of, one_epoch
 from ft_tf.training.fixed import Fixed
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
-
-
-def _without_autotuning() -> tf.data.Options:
-    # Index batches have nothing to tune, and the end of `fit` would wait for the tuner to wake from
-    # a sleep that is about as long as the training was, up to a minute.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
@@ -66,12 +62,6 @@ def _check_labelled(name: str, x: Any, y: Any) -> None:
         raise ArgumentError(f"{name}={type(x).__name__} has no labels: give (x, y)")
 
 
-def _steps_are_unknown(x: Any) -> bool:
-    if isinstance(x, tf.data.Dataset):
-        return int(x.cardinality()) == tf.data.UNKNOWN_CARDINALITY
-    return inspect.isgenerator(x)
-
-
 class ResidentModel(keras.Model):
     """A Keras model that trains another one by its own step, on data kept in memory.
 
@@ -93,6 +83,7 @@ class ResidentModel(keras.Model):
         super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
         self.model = model
         self.seed = seed
+        self._epoch_start = 0
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
 
@@ -103,15 +94,22 @@ class ResidentModel(keras.Model):
     def compile(self, *args: Any, steps_per_execution: int | None = None, **kwargs: Any) -> None:
         """As Keras's `compile`; by default one call of the compiled program runs several steps.
 
+        On several replicas it runs one: Keras's loop over steps does not take their inputs.
+
         The metric "accuracy" of a model with one output has its threshold at 0 where that is a
         logit; Keras's is at 0.5, which is kept where the model gives a probability.
         """
+        if isinstance(kwargs.get("metrics"), str):
+            kwargs["metrics"] = [kwargs["metrics"]]
         if kwargs.get("metrics") is not None and self._has_one_logit():
             kwargs["metrics"] = tf.nest.map_structure(_from_logit, kwargs["metrics"])
+        steps = steps_per_execution or self.default_steps_per_execution
+        kwargs["jit_compile"] = bool(kwargs.get("jit_compile"))  # Keras's default is XLA on a GPU
         self._arrays = self._examples = None  # labels must fit the new loss
+        self.built = False  # and the new metrics and optimizer need variables
         super().compile(
             *args,
-            steps_per_execution=steps_per_execution or self.default_steps_per_execution,
+            steps_per_execution=1 if replicas.is_spread(self) else steps,
             **kwargs,
         )
 
@@ -134,6 +132,16 @@ class ResidentModel(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement gradient_step")
 
+    def steps_taken(self) -> int:
+        """Returns the number of steps so far."""
+        return int(self.optimizer.iterations.numpy())
+
+    def reset_metrics(self) -> None:
+        """As Keras's, which calls it at the start of each epoch."""
+        super().reset_metrics()
+        # Batches are drawn while the first step runs, and that step moves the count.
+        self._epoch_start = self.steps_taken()
+
     def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
         """Returns the int64 [2] seed of one use of randomness at a step, for tf.random.stateless_*.
 
@@ -147,15 +155,12 @@ class ResidentModel(keras.Model):
             [tf.constant(self.seed, tf.int64), step + (stream << 40) + number * (1 << 44)]
         )
 
-    def index_batches(
-        self, size: int, batch_size: int, first_step: int
-    ) -> tuple[tf.data.Dataset, int]:
-        """Returns index batches of consecutive epochs from `first_step` on, and steps per epoch.
+    def epoch_batches(self, size: int, batch_size: int) -> tuple[Epoch, int]:
+        """Returns the index batches of an epoch, and the number of its steps.
 
         Each epoch is a permutation of all `size` examples, cut into batches; the last one may be
         smaller.
         """
-        steps = -(-size // batch_size)
         full = size // batch_size * batch_size
         seed = self.seed
 
@@ -167,8 +172,7 @@ class ResidentModel(keras.Model):
                 return batches
             return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
 
-        starts = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max, steps)
-        return starts.flat_map(epoch).prefetch(4), steps
+        return epoch, -(-size // batch_size)
 
     def fit(
         self,
@@ -197,15 +201,18 @@ class ResidentModel(keras.Model):
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
             if isinstance(x, tf.data.Dataset):
                 self.check_dataset(x)
+                self._make_variables(*x.element_spec)
+                kwargs["shuffle"] = False  # Keras warns that it has no effect
+                steps = kwargs.get("steps_per_epoch") or max(0, int(x.cardinality())) or None
+                kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
             self._examples = self._arrays = None
             self.train_function = None
-            with self._keras_loop(x, validation):
+            with self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")):
                 return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
         for name in ("sample_weight", "class_weight", "validation_split", "steps_per_epoch"):
             value = kwargs.pop(name, None)
             if value is not None and not (np.isscalar(value) and value == 0):
                 raise ArgumentError(f"{name} cannot be used with arrays in {type(self).__name__}")
-        kwargs.pop("shuffle", None)
         batch_size = 32 if batch_size is None else batch_size
         checks.check_positive_integer(batch_size=batch_size)
         if not self._holds(x, y):
@@ -214,13 +221,14 @@ class ResidentModel(keras.Model):
             self._keep(x, y)
         if batch_size > len(x):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
-        first_step = int(self.optimizer.iterations.numpy())
-        batches, steps = self.index_batches(len(x), batch_size, first_step)
-        batches = batches.with_options(_without_autotuning())
+        self._make_variables(*(tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in (x, y)))
+        epoch, steps = self.epoch_batches(len(x), batch_size)
+        batches = one_epoch(epoch, steps, lambda: self._epoch_start)
         if replicas.is_spread(self):
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
-        with self._keras_loop(validation):
-            return super().fit(batches, epochs=epochs, steps_per_epoch=steps, **kwargs)
+        kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
+        with self._exact_steps(kwargs.get("validation_steps")):
+            return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `evaluate`; an input without labels is refused.
@@ -230,13 +238,8 @@ class ResidentModel(keras.Model):
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked it
             self._check_evaluated("x", x, y)
-        with self._keras_loop(x):
+        with self._exact_steps(kwargs.get("steps")):
             return super().evaluate(x, y, *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """As Keras's `predict`."""
-        with self._keras_loop(x):
-            return super().predict(x, *args, **kwargs)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves `model`, without the trainer: as `model.save`."""
@@ -260,7 +263,7 @@ class ResidentModel(keras.Model):
 
     def check_compiled(self) -> None:
         """Raises ArgumentError unless `compile` was called."""
-        if not self._is_compiled:
+        if not self.compiled:
             raise ArgumentError(f"optimizer=None: {type(self).__name__} needs compile first")
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -305,28 +308,43 @@ class ResidentModel(keras.Model):
                 f"{name}: x.shape={x.shape} and y.shape={y.shape} must have one length, at least 1"
             )
 
-    @contextlib.contextmanager
-    def _keras_loop(self, *inputs: Any) -> Iterator[None]:
-        """Within the block Keras's loops run on these inputs, with errors of ft_tf as they are.
+    def _make_variables(self, x: Any, y: Any) -> None:
+        """Creates the variables of model, optimizer and metrics for inputs of these specs.
 
-        An input of unknown length is taken one step at a time: Keras asks for it.
+        A step that created them would be traced twice.
         """
-        steps = self._steps_per_execution
-        before = 1 if steps is None else int(tf.convert_to_tensor(steps))
-        changed = before > 1 and any(map(_steps_are_unknown, inputs))
-        if changed:
-            steps.assign(1)
-            self.train_function = self.test_function = self.predict_function = None
+        known = all(
+            isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None
+            for spec in tf.nest.flatten((x, y))
+        )
+        if known and not self.built:
+            with self.distribute_strategy.scope():
+                self._symbolic_build(data_batch=(x, y))
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        # Under a strategy Keras draws a batch for this.
+        if not self.built:
+            super()._maybe_symbolic_build(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _exact_steps(self, *counts: int | None) -> Iterator[None]:
+        """Within the block an execution has a number of steps that divides all counts.
+
+        Keras takes whole executions: 38 steps would become 48 in executions of 16.
+        """
+        before = self.steps_per_execution
+        shared = math.gcd(*(int(count) for count in counts if count))
+        exact = max(steps for steps in range(1, before + 1) if shared % steps == 0)
+        self._set_steps_per_execution(exact)
         try:
             yield
-        except Exception as error:
-            if isinstance(error.__context__, FtTfError):  # AutoGraph has put a traceback around it
-                raise error.__context__ from None
-            raise
         finally:
-            if changed:
-                steps.assign(before)
-                self.train_function = self.test_function = self.predict_function = None
+            self._set_steps_per_execution(before)
+
+    def _set_steps_per_execution(self, steps: int) -> None:
+        if steps != self.steps_per_execution:
+            self.steps_per_execution = steps
+            self.train_function = self.test_function = self.predict_function = None
 
     def _holds(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
@@ -350,13 +368,10 @@ class ResidentModel(keras.Model):
             _check_labelled("x", x, y)
         else:
             x, y = (tf.gather(part, data) for part in self._examples)
-        # At the end of an input of unknown length there is no batch, and must be no step.
-        with tf.control_dependencies(tf.nest.flatten((x, y))):
-            # Read now: the variable itself would be read at each use, even after the update.
-            step = tf.cast(self.optimizer.iterations.read_value(), tf.int64)
-            logits = self.gradient_step(x, y, step)
-        self.compiled_metrics.update_state(y, logits)
-        return {metric.name: metric.result() for metric in self.metrics}
+        # Read now: the variable itself would be read at each use, even after the update.
+        step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
+        logits = self.gradient_step(x, y, step)
+        return self.compute_metrics(x, y, logits)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's; a batch without labels is refused."""

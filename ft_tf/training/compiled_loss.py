@@ -1,6 +1,6 @@
 """The compiled loss: the loss argument of `compile`, and the labels that the loss can take."""
 
-from collections.abc import Callable
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
+from ft_tf.keras_layers import output_shape_of
 from ft_tf.models import PROBABILITIES, ending_of
 
 
@@ -18,8 +19,15 @@ class CrossEntropy(keras.losses.Loss):
     0.6931
     """
 
-    def __init__(self, name: str = "cross_entropy", **kwargs: object) -> None:
+    def __init__(self, name: str = "cross_entropy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+        """Mean loss; Keras would take logits in float64 to float32."""
+        if tf.as_dtype(y_pred.dtype) == tf.float64 and self.dtype != "float64":
+            exact = CrossEntropy(self.name, reduction=self.reduction, dtype="float64")
+            return exact(y_true, y_pred, sample_weight)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Loss of each example [n]."""
@@ -29,6 +37,8 @@ class CrossEntropy(keras.losses.Loss):
         labels = tf.cast(tf.reshape(y_true, [-1]), tf.int64)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, y_pred)
 
+
+_FUNCTION_LOSS = keras.losses.MeanSquaredError.__base__  # a function as a loss: no public name
 
 _CROSS_ENTROPIES = {
     "sparse_categorical_crossentropy": (keras.losses.SparseCategoricalCrossentropy, "softmax"),
@@ -98,32 +108,13 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
         return loss
     if not callable(loss):
         raise ArgumentError(f"loss={loss!r} must be a name, a keras.losses.Loss or a function")
-    return _FunctionLoss(loss)
+    # A name of Keras's is one of a scope in TensorFlow's graph: no "<lambda>".
+    return _FUNCTION_LOSS(loss, name=re.sub(r"\W", "", getattr(loss, "__name__", "loss")))
 
 
-def matched(y: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns labels and outputs of equal rank and type, as Keras's compiled loss does.
-
-    Labels [n] with outputs [n, k] become [n, 1]. They take the type of the outputs if both are
-    floating, or both integers.
-    """
-    y, outputs, _ = keras.src.engine.compile_utils.match_dtype_and_rank(y, outputs, None)
-    return y, outputs
-
-
-class _FunctionLoss(keras.losses.Loss):
-    """A function (y, outputs) -> losses [batch, ...] as a Keras loss."""
-
-    def __init__(self, function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> None:
-        super().__init__(name=getattr(function, "__name__", "loss"))
-        self.function = function
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        if tf.is_tensor(y_true) and tf.is_tensor(y_pred):
-            # As Keras does for functions that it wraps: [n] and [n, 1] would become [n, n].
-            squeezed = keras.src.utils.losses_utils.squeeze_or_expand_dimensions
-            y_pred, y_true = squeezed(y_pred, y_true)
-        return self.function(y_true, y_pred)
+def losses_of(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns the losses without their reduction, float32: labels take this type, as in Keras."""
+    return tf.cast(loss.call(tf.cast(y, tf.float32), tf.cast(outputs, tf.float32)), tf.float32)
 
 
 def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
@@ -141,7 +132,7 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     Raises:
         ArgumentError: one-hot labels, a label out of range, or no integers.
     """
-    shape = getattr(model, "output_shape", None) if model.built else None
+    shape = output_shape_of(model)
     if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     _check_shape(y.shape)
@@ -165,7 +156,7 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
     """
     spec = dataset.element_spec
     known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
-    shape = model.output_shape if model.built else None
+    shape = output_shape_of(model)
     if not (known and _takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
         return
     if spec[1].shape.rank is not None:
@@ -173,9 +164,8 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
 
 
 def _takes_integers(loss: Any) -> bool:
-    integers = CrossEntropy | keras.losses.SparseCategoricalCrossentropy
     plain = keras.losses.sparse_categorical_crossentropy
-    return isinstance(loss, integers) or getattr(loss, "function", None) is plain
+    return isinstance(loss, CrossEntropy) or getattr(loss, "fn", None) is plain
 
 
 def _check_shape(shape: tuple[int | None, ...]) -> None:

@@ -85,6 +85,8 @@ class SupervisedModel(ResidentModel):
     ) -> tf.Tensor:
         """Returns the compiled loss plus penalties and the model's regularisers; tracked as `loss`.
 
+        Under a strategy it is the replica's part: over the number of replicas, as Keras has it.
+
         Args:
             y: labels [n, ...].
             logits: the model's outputs in training mode.
@@ -94,7 +96,13 @@ class SupervisedModel(ResidentModel):
         """
         if regularizers is None:
             regularizers = self.model.losses
-        return self.compiled_loss(y, logits, regularization_losses=[*penalties, *regularizers])
+        # Not Keras's compute_loss, which would take float64 to float32.
+        loss = self.loss(y, logits)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if extra := [tf.cast(value, loss.dtype) for value in (*penalties, *regularizers)]:
+            loss += tf.add_n(extra) / replicas
+        self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(logits)[0])
+        return loss
 
     def update(self, tape: tf.GradientTape, loss: tf.Tensor, examples: tf.Tensor) -> None:
         """Takes one optimizer step on the mean loss of `examples` examples.
@@ -110,7 +118,7 @@ class SupervisedModel(ResidentModel):
             # Replicas' gradients are summed, and this term is the same on each of them.
             decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
             gradients = [
-                decay * v if g is None else g + decay * v
+                decay * v.value if g is None else g + decay * v.value
                 for g, v in zip(gradients, variables, strict=True)
             ]
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -126,7 +134,7 @@ class NaturalModel(SupervisedModel):
     with noise resampled at every step, and none outside training.
 
     Args:
-        model: a Keras 2 classifier that gives logits.
+        model: a Keras classifier that gives logits.
         l2: Tikhonov coefficient in the convention of keras.regularizers.L2 (no 1/2), on kernels
             only; for plain SGD it is a weight decay of 2 * l2.
         weight_decay: added to gradients as weight_decay * w, for every trainable weight.
@@ -138,7 +146,7 @@ class NaturalModel(SupervisedModel):
 
     Raises:
         ArgumentError: a negative coefficient, or an object that is not a noise.
-        ModelError: not a Keras 2 model.
+        ModelError: not a Keras 3 model.
     """
 
     l2 = Fixed()

@@ -22,7 +22,8 @@ _DENSE_LAYERS = frozenset({
     _layers.Activation, _layers.ReLU,
 })  # fmt: skip
 
-_GRAPH_MODELS = keras.Sequential.__mro__[:2]  # Sequential and Functional, which has no public name
+_FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_input))
+_GRAPH_MODELS = (keras.Sequential, _FUNCTIONAL)
 
 
 def passes_are_pure(model: keras.layers.Layer) -> bool:

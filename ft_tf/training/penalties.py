@@ -8,8 +8,7 @@ from ft_tf.training.input_noise import InputNoise
 
 def kernels(model: keras.Model) -> list[tf.Variable]:
     """Returns the trainable kernels of a model: no biases, no scales."""
-    names = ((v, v.name.split("/")[-1].split(":")[0]) for v in model.trainable_variables)
-    return [variable for variable, name in names if name.endswith("kernel")]
+    return [v.value for v in model.trainable_variables if v.name.endswith("kernel")]
 
 
 def l2_penalty(model: keras.Model, l2: float) -> tf.Tensor:

@@ -108,7 +108,7 @@ class TradesModel(SupervisedModel):
     gives x' = x.
 
     Args:
-        model: a Keras 2 classifier that gives logits.
+        model: a Keras classifier that gives logits.
         epsilon: radius of the ball, in units of the inputs.
         step_size: length of a sign step; l_2 takes 2 * epsilon / num_steps instead.
         num_steps: steps of the attack.
@@ -124,7 +124,7 @@ class TradesModel(SupervisedModel):
 
     Raises:
         ArgumentError: an argument is out of range.
-        ModelError: not a Keras 2 model, or one that ends in a softmax.
+        ModelError: not a Keras 3 model, or one that ends in a softmax.
 
     Attributes:
         epsilon, step_size, num_steps, beta, distance, bounds, start_noise: as given; to set one

@@ -44,7 +44,7 @@ def run_without(package, name, *arguments):
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [*(("tensorflow", name) for name in BINARIES), ("tf_keras", "train")],
+    [*(("tensorflow", name) for name in BINARIES), ("keras", "train")],
 )
 def test_a_missing_package_is_one_line(package, name, tmp_path):
     done = run_without(package, name, *BINARIES[name])

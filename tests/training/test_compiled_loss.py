@@ -38,7 +38,7 @@ def softmax_model(make):
 
 SOFTMAX = {
     "linear activation": lambda z: L.Activation("linear", dtype="float32")(L.Softmax()(z)),
-    "function": lambda z: tf.nn.softmax(z),
+    "function": lambda z: keras.ops.softmax(z),
     "reshape": lambda z: L.Reshape((3,))(L.Softmax()(z)),
     "Lambda": L.Lambda(tf.nn.softmax),
 }

@@ -100,7 +100,7 @@ def test_an_input_of_unknown_length_trains_as_in_keras(trainer):
     )
     assert trainer.predict(batches(X), verbose=0).shape == (20, 2)
     # The steps per execution of `compile` are back, for inputs of known length.
-    assert int(trainer._steps_per_execution) == 16
+    assert trainer.steps_per_execution == 16
 
 
 def test_an_input_from_a_generator_trains_as_one_of_known_length():
@@ -151,3 +151,33 @@ def test_save_writes_what_load_model_reads(trainer, tmp_path):
     trainer.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(loaded.get_weights()[0], trainer.model.get_weights()[0])
     refused(lambda: keras.models.save_model(trainer, tmp_path / "trainer.keras"), "model.save")
+
+
+class _Numbers(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(batch)
+
+
+def test_callbacks_see_no_step_beyond_the_end_of_an_epoch(trainer):
+    known = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5)
+    for source in ((X, Y), (known, None)):
+        numbers = _Numbers()
+        fit(trainer, *source, epochs=2, callbacks=[numbers])
+        assert numbers.seen == [3, 3] and numbers.params["steps"] == 4
+
+
+def test_an_endless_input_takes_exactly_the_steps_asked_for(trainer):
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5).repeat()
+    history = fit(
+        trainer, endless, epochs=2, steps_per_epoch=38, validation_data=endless, validation_steps=3
+    )
+    assert int(trainer.optimizer.iterations) == 76
+    assert trainer.steps_per_execution == 16  # of `compile` again
+    fifteen = trainer.evaluate(X[:15], Y[:15], batch_size=5, verbose=0)
+    assert history.history["val_loss"][-1] == pytest.approx(np.ravel(fifteen)[0], rel=1e-5)
+    if isinstance(trainer, DPSGDModel):
+        assert [event.steps for event in trainer.privacy_events()] == [76]

@@ -113,9 +113,7 @@ def test_kernels_are_found_in_every_layer_that_has_one():
         ]
     )
     names = [variable.name.split("/")[-1] for variable in kernels(model)]
-    assert names == [
-        "kernel:0", "depthwise_kernel:0", "depthwise_kernel:0", "pointwise_kernel:0", "kernel:0",
-    ]  # fmt: skip
+    assert names == ["kernel:0", "kernel:0", "depthwise_kernel:0", "pointwise_kernel:0", "kernel:0"]
 
 
 def test_l2_without_a_kernel_is_refused():

@@ -159,8 +159,10 @@ def test_arrays_and_datasets_train_alike_and_seeds_differ():
     x, y = examples()
     arrays, _ = fitted(TradesModel(classifier(), **OPTIONS), epochs=1)
     trainer = compiled(TradesModel(classifier(), **OPTIONS))
-    batches, steps = trainer.index_batches(len(x), BATCH, 0)
-    pairs = batches.map(lambda index: (tf.gather(x, index), tf.gather(y, index)))
+    epoch, steps = trainer.epoch_batches(len(x), BATCH)
+    pairs = epoch(tf.constant(0, tf.int64)).map(
+        lambda index: (tf.gather(x, index), tf.gather(y, index))
+    )
     trainer.fit(pairs, steps_per_epoch=steps, epochs=1, verbose=0)
     np.testing.assert_allclose(weights_of(trainer), weights_of(arrays), atol=1e-6)
     other, _ = fitted(TradesModel(classifier(), **(OPTIONS | {"seed": 5})), epochs=1)
@@ -355,7 +357,7 @@ def test_two_replicas_train_as_one():
     ("name", "value"),
     [
         ("epsilon", 0.2), ("step_size", 0.1), ("num_steps", 9), ("beta", 1.0), ("distance", "l_2"),
-        ("bounds", (0.0, 2.0)), ("start_noise", 0.1), ("weight_decay", 0.1), ("augmentation", None),
+        ("bounds", (0.0, 2.0)), ("start_noise", 0.1), ("weight_decay", 0.1), ("augmentation", tf.identity),
     ],
 )  # fmt: skip
 def test_what_the_compiled_step_keeps_cannot_be_set(name, value):

@@ -245,6 +245,25 @@ def check_sizes(batch_size: int | None, num_examples: int | None, resident: int 
         )
 
 
+def check_optimizer(optimizer: keras.optimizers.Optimizer, *, engine: str) -> None:
+    """Rejects an optimizer that does not take one step for each noisy average that it gets.
+
+    Raises:
+        ArgumentError: it accumulates gradients or scales losses, or is not SGD where
+            `engine` needs SGD.
+    """
+    check_engine(engine, optimizer=type(optimizer).__name__)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ArgumentError(
+            "optimizer=LossScaleOptimizer would skip steps: use its inner optimizer"
+        )
+    if steps := optimizer.gradient_accumulation_steps:
+        raise ArgumentError(
+            f"gradient_accumulation_steps={steps} cannot be used: physical_batch_size sums the "
+            "gradients of a batch in pieces"
+        )
+
+
 def check_dataset(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
     """Rejects a tf.data input whose labels cannot be used, as far as its shapes tell.
 

@@ -86,7 +86,7 @@ class RunningAverage(tf.Module):
                 f"averaging={averaging!r} must be ExponentialAverage(...) or TailAverage(...)"
             )
         self.averaging = averaging
-        weights = [weight for weight in model.weights if weight.dtype.is_floating]
+        weights = [w.value for w in model.weights if w.value.dtype.is_floating]
         self.first_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="first_step")
         self.averages = [
             tf.Variable(tf.cast(weight, tf.float32), trainable=False, name="average")
@@ -114,4 +114,5 @@ class RunningAverage(tf.Module):
             id(weight): average.numpy().astype(weight.dtype.as_numpy_dtype)
             for weight, average in self._pairs()
         }
-        return [averages.get(id(weight), weight.numpy()) for weight in self._model().weights]
+        weights = [weight.value for weight in self._model().weights]
+        return [averages.get(id(weight), weight.numpy()) for weight in weights]

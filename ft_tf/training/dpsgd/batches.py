@@ -10,10 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ft_tf._compat import tf
 from ft_tf.privacy.phases import steps_per_pass
+from ft_tf.training.epochs import Epoch
 
 _SAMPLING_STREAM, _ORDER_STREAM = range(2)
 
@@ -59,45 +58,44 @@ def poisson_sample(key: int, step: tf.Tensor, size: int, sampling_probability: f
     return tf.cast(indices[indices < size], tf.int32)
 
 
-def poisson_batches(
-    key: int, *, size: int, batch_size: int, first_step: int, layout: Layout
-) -> tuple[tf.data.Dataset, int]:
-    """Returns batches (indices [pieces, piece size], count), and the number of steps per epoch.
+def poisson_batches(key: int, *, size: int, batch_size: int, layout: Layout) -> tuple[Epoch, int]:
+    """Returns the batches (indices [pieces, piece size], count) of an epoch, and its steps.
 
     Args:
         key: of the randomness.
         size: examples to draw from.
         batch_size: expected size of a batch; each example enters with probability
             batch_size / size.
-        first_step: step of the first batch.
         layout: of a batch in memory.
     """
+    steps = steps_per_pass(size, batch_size)
 
     def draw(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return layout.arrange(poisson_sample(key, step, size, batch_size / size))
 
-    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    return steps.map(draw).prefetch(4), steps_per_pass(size, batch_size)
+    return lambda start: tf.data.Dataset.range(start, start + steps).map(draw), steps
 
 
-def shuffled_batches(
-    key: int, *, size: int, batch_size: int, first_step: int, layout: Layout
-) -> tuple[tf.data.Dataset, int]:
-    """As `poisson_batches`, but each epoch is a permutation of the data in full batches.
+def shuffled_batches(key: int, *, size: int, batch_size: int, layout: Layout) -> tuple[Epoch, int]:
+    """As `poisson_batches`, but each pass over the data is a permutation in full batches.
 
-    The examples left over when `batch_size` does not divide `size` are left out of the epoch.
+    The examples left over when `batch_size` does not divide `size` are left out of the pass. An
+    epoch that starts within a pass ends within the next one.
     """
-    per_epoch = steps_per_pass(size, batch_size, sampling="shuffle")
+    steps = steps_per_pass(size, batch_size, sampling="shuffle")
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(key, tf.int64), number + (_ORDER_STREAM << 40)])
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=seed)
-        full = tf.reshape(order[: per_epoch * batch_size], [per_epoch, batch_size])
+        full = tf.reshape(order[: steps * batch_size], [steps, batch_size])
         return tf.data.Dataset.from_tensor_slices(full)
 
-    epochs = tf.data.Dataset.range(first_step // per_epoch, np.iinfo(np.int64).max)
-    batches = epochs.flat_map(epoch).skip(first_step % per_epoch)
-    return batches.map(layout.arrange).prefetch(4), per_epoch
+    def epoch(start: tf.Tensor) -> tf.data.Dataset:
+        first = start // steps
+        batches = tf.data.Dataset.range(first, first + 2).flat_map(one_pass)
+        return batches.skip(start % steps).take(steps).map(layout.arrange)
+
+    return epoch, steps
 
 
 Pieces = Callable[[tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]

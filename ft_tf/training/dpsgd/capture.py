@@ -16,7 +16,11 @@ from ft_tf.errors import ModelError
 _MASK = "_keras_mask"  # where Keras keeps the mask of a tensor, besides the argument `mask`
 _ACTIVATION_COMES_LAST = (
     keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
     keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
 )
 
@@ -93,8 +97,8 @@ class LayerUse:
         layer: the layer.
         inputs: a nest of tensors [batch, ...], as its `call` got them.
         examples: all tensors [batch, ...] among its arguments: `inputs`, further ones, and masks.
-        outputs: a nest of tensors [batch, ...]: before the activation of a Dense, Conv2D or
-            DepthwiseConv2D layer.
+        outputs: a nest of tensors [batch, ...]: before the activation of a Dense, EinsumDense or
+            convolution layer.
         call: computes `outputs` from `examples` again, with the same other arguments.
         problem: the reason why its arguments cannot be cut into examples, or None.
     """
@@ -125,6 +129,10 @@ def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
 Call = Callable[..., Any]
 
 
+def _name_of_call(layer: keras.layers.Layer) -> str:
+    return "call" if layer.quantization_mode is None else "quantized_call"
+
+
 @contextlib.contextmanager
 def replaced_calls(
     layers: Sequence[keras.layers.Layer], replacement: Callable[[keras.layers.Layer, Call], Call]
@@ -132,8 +140,11 @@ def replaced_calls(
     """Replaces the `call` of each layer by replacement(layer, call) within the context."""
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            call = tf.autograph.experimental.do_not_convert(replacement(layer, layer.call))
-            stack.enter_context(_attribute(layer, "call", call))
+            name = _name_of_call(layer)
+            call = tf.autograph.experimental.do_not_convert(
+                replacement(layer, getattr(layer, name))
+            )
+            stack.enter_context(_attribute(layer, name, call))
         yield
 
 

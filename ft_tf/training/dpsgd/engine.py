@@ -1,4 +1,4 @@
-"""The Keras side of DP-SGD: compile, the first batch, the compiled loop, steps and metrics."""
+"""The Keras side of DP-SGD: compile, the first batch, steps and metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import check_labels_of, resolve_loss
-from ft_tf.training.dpsgd.arguments import Settings, without_weights
+from ft_tf.training.dpsgd.arguments import Settings, check_optimizer, without_weights
 from ft_tf.training.dpsgd.averaging import Averaging, RunningAverage
 from ft_tf.training.dpsgd.batches import (
     Pieces,
@@ -27,11 +27,11 @@ from ft_tf.training.dpsgd.first_batch import (
 from ft_tf.training.dpsgd.gaussian_noise import Secret
 from ft_tf.training.dpsgd.ledger import BatchCounter
 from ft_tf.training.dpsgd.plan import make_plan
-from ft_tf.training.dpsgd.reference import reference_optimizer, reference_step
-from ft_tf.training.dpsgd.step import ClippedSum, Step
+from ft_tf.training.dpsgd.step import ClippedSum, Step, reference_optimizer
+from ft_tf.training.epochs import Epoch
 from ft_tf.training.fixed import Fixed
 
-Logs = dict[str, tf.Tensor]
+_NONFINITE = "nonfinite_examples"
 
 
 class DPSGDEngine(ResidentModel):
@@ -66,8 +66,9 @@ class DPSGDEngine(ResidentModel):
         self._expected_batch_size: int | None = None
         self.average = None if averaging is None else RunningAverage(averaging, model)
         self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
-        self._loss_metric = keras.metrics.Mean(name="loss")
-        self._nonfinite_metric = keras.metrics.Sum(name="nonfinite_examples")
+        # Counts steps where they are taken: an optimizer need not count each.
+        self._next_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="next_step")
+        self._nonfinite = keras.metrics.Sum(name=_NONFINITE)
 
     def compile(
         self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any
@@ -91,24 +92,23 @@ class DPSGDEngine(ResidentModel):
                 raise ArgumentError(f"{name} cannot be used in DPSGDModel")
         resolved = resolve_loss(loss, self.model)
         self._per_example_loss = per_example_loss(resolved)
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizer(optimizer, engine=self.engine)
+        self._reference = None
         if self.engine == "reference":
-            optimizer = reference_optimizer(
-                optimizer, l2_norm_clip=self.l2_norm_clip, noise_multiplier=self.noise_multiplier
+            self._reference = reference_optimizer(
+                l2_norm_clip=self.l2_norm_clip, noise_multiplier=self.noise_multiplier
             )
         if not self._plan.holds:
             self._plan = make_plan(self.model)
         self._checked_examples = 0
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
-        if isinstance(self.optimizer, keras.optimizers.Optimizer):
-            self.optimizer.build(self.model.trainable_variables)
+        self.optimizer.build(self.model.trainable_variables)
 
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
         """Rejects arrays that the model cannot be trained on, such as models that mix examples."""
         super().check_arrays(x, y)
         self._check_first_batch(x, y)
-        if not self.compiled_metrics.built:
-            # Variables that are created in a first trace cost a second one.
-            self.compiled_metrics.build(self.model(x[:1]), tf.constant(y[:1]))
 
     def check_labels(self, y: np.ndarray) -> None:
         """Rejects labels that the loss has no output for."""
@@ -125,47 +125,58 @@ class DPSGDEngine(ResidentModel):
             check_loss(self.loss, self.model, x, y)
             if self.engine == "fast":
                 check_plan(self._plan, self._per_example_loss, x, y)
+            self._plan.check_holds()  # a layer that was first called now may have new weights
             self._checked_examples = enough
         return self._checked_examples > 1
 
-    def index_batches(
-        self, size: int, batch_size: int, first_step: int
-    ) -> tuple[tf.data.Dataset, int]:
-        """Returns batches (indices [pieces, piece size], count), and the steps of an epoch."""
+    def epoch_batches(self, size: int, batch_size: int) -> tuple[Epoch, int]:
+        """Returns the batches (indices [pieces, size], count) of an epoch, and its steps."""
         draw = poisson_batches if self.sampling == "poisson" else shuffled_batches
         return draw(
             self._secret.sampling_key(),
             size=size,
             batch_size=batch_size,
-            first_step=first_step,
             layout=self._settings.layout(batch_size),
         )
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The mean loss of the training examples, non-finite gradients, and compiled metrics."""
-        compiled = self.compiled_metrics.metrics if self.compiled_metrics is not None else []
-        return [self._loss_metric, self._nonfinite_metric, *compiled]
+    def steps_taken(self) -> int:
+        """Returns the number of steps so far, counted where they are taken."""
+        return int(self._next_step)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As Keras's; the first batches of a tf.data input are checked before their steps."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        if self._examples is None and self._checked_examples < 2 and not self.run_eagerly:
+            self.train_function = self._checking(self.train_function)
+
+    def _checking(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Returns `run`, with one step at a time until enough batches have been checked."""
+
+        def checked(iterator: Any) -> Any:
+            if self._checked_examples > 1:
+                return run(iterator)
+            logs = None
+            for _ in range(self.steps_per_execution):
+                batch = next(iterator, None)
+                if batch is None:
+                    break
+                self._check_first_batch(*without_weights(batch))
+                logs = run(iter([batch]))
+            if logs is None:
+                raise StopIteration
+            return logs
+
+        return checked
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
         x, y = without_weights(data)
         outputs = self.model(x, training=False)
-        self._loss_metric.update_state(self._per_example_loss(y, outputs))
-        self.compiled_metrics.update_state(y, outputs)
-        shown = (metric for metric in self.metrics if metric is not self._nonfinite_metric)
-        return {metric.name: metric.result() for metric in shown}
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """Returns Keras's compiled loop; it checks the first batches of a tf.data input."""
-        if self.run_eagerly:
-            return super().make_train_function(force)
-        if self.train_function is None or force:
-            if self._examples is None and self._checked_examples < 2:
-                self.train_function = loop_with_validation(self, self._check_first_batch)
-            else:
-                self.train_function = compiled_loop(self)
-        return self.train_function
+        self._loss_tracker.update_state(self._per_example_loss(y, outputs))
+        results = self.compute_metrics(x, y, outputs)
+        return {name: value for name, value in results.items() if name != _NONFINITE}
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
@@ -176,10 +187,9 @@ class DPSGDEngine(ResidentModel):
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        self._loss_metric.update_state(finite_or_all(result.losses))
-        self._nonfinite_metric.update_state(tf.cast(~result.finite, tf.float32))
-        self.compiled_metrics.update_state(y, result.outputs)
-        return {metric.name: metric.result() for metric in self.metrics}
+        self._loss_tracker.update_state(finite_or_all(result.losses))
+        self._nonfinite.update_state(tf.cast(~result.finite, tf.float32))
+        return self.compute_metrics(None, y, result.outputs)
 
     def _step_on_indices(
         self, indices: tf.Tensor, count: tf.Tensor
@@ -196,77 +206,19 @@ class DPSGDEngine(ResidentModel):
         return self._step(*pieces_of_batch(x, y, size)), y
 
     def _step(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
-        """Updates the model and its average."""
-        loss = self._per_example_loss
-        if self.engine == "reference":
-            x, y, real = piece(0)
-            losses, outputs = reference_step(self.model, self.optimizer, loss, x, y)
-            result = ClippedSum([], tf.zeros_like(losses), real, losses, outputs)
-        else:
-            step = Step(
-                plan=self._plan,
-                loss=loss,
-                optimizer=self.optimizer,
-                settings=self._settings,
-                secret=self._secret,
-                batch_size=self._expected_batch_size,
-            )
-            result = step(piece, pieces)
+        """Updates the model and its average, and counts the step."""
+        number = self._next_step.read_value()
+        self._next_step.assign_add(1)
+        step = Step(
+            plan=self._plan,
+            loss=self._per_example_loss,
+            optimizer=self.optimizer,
+            settings=self._settings,
+            secret=self._secret,
+            batch_size=self._expected_batch_size,
+            reference=self._reference,
+        )
+        result = step(piece, pieces, number)
         if self.average is not None:
-            self.average.update(self.optimizer.iterations)
+            self.average.update(number + 1)
         return result
-
-
-def compiled_loop(model: keras.Model) -> Callable[[Any], Logs]:
-    """Returns a function that runs the steps of one execution on an iterator, and the metrics.
-
-    Keras's own loop traces its body twice to learn what it returns, and computes the results of
-    the metrics in every step.
-    """
-    return tf.function(
-        lambda iterator: _run(model, lambda done: next(iterator), model._steps_per_execution),
-        autograph=False,
-        reduce_retracing=True,
-    )
-
-
-def loop_with_validation(
-    model: keras.Model, validate: Callable[..., bool]
-) -> Callable[[Any], Logs]:
-    """As `compiled_loop`, but validates the first batches, one step each.
-
-    Every batch is drawn once: the step takes the batch that was validated.
-
-    Args:
-        model: the model.
-        validate: called with (x, y) of each batch until it returns True.
-    """
-    run = tf.function(
-        lambda iterator, first, count: _run(
-            model, lambda done: tf.cond(done == 0, lambda: first, lambda: next(iterator)), count
-        ),
-        autograph=False,
-        reduce_retracing=True,
-    )
-
-    def execution(iterator: Any) -> Logs:
-        left, logs = int(model._steps_per_execution), {}
-        while left:
-            first = next(iterator)
-            steps = left if validate(*without_weights(first)) else 1
-            logs = run(iterator, first, tf.constant(steps))
-            left -= steps
-        return logs
-
-    return execution
-
-
-def _run(model: keras.Model, batch: Callable[[tf.Tensor], Any], steps: Any) -> Logs:
-    def body(done: tf.Tensor) -> tf.Tensor:
-        with tf.control_dependencies(list(model.train_step(batch(done)).values())):
-            model._train_counter.assign_add(1)
-        return done + 1
-
-    count = tf.cast(steps, tf.int32)
-    tf.while_loop(lambda done: done < count, body, [0], parallel_iterations=1)
-    return {metric.name: metric.result() for metric in model.metrics}

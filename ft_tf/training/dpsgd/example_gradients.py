@@ -104,7 +104,7 @@ def _zero_unless(keep: tf.Tensor, nest: Any) -> Any:
 def _layer_gradients(
     plan: Plan, layer: keras.layers.Layer, calls: list[tuple[LayerUse, Any]]
 ) -> PerExampleGradients:
-    weights = layer.trainable_weights
+    weights = [weight.value for weight in layer.trainable_weights]
     if len(calls) == 1:
         use, gradient = calls[0]
         rule = plan.rule(layer)
@@ -146,7 +146,7 @@ def one_at_a_time(
 
     Args:
         call: the layer as a function of `examples`.
-        weights: the trainable weights of the layer.
+        weights: the trained variables of the layer.
         examples: tensors [batch, ...]: all arguments of the layer with a row per example.
         gradients: a nest of tensors [batch, ...]: gradients with respect to what `call` returns.
     """
@@ -190,7 +190,7 @@ def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
     """Rejects a layer that drew random numbers: the forward pass drew other ones.
 
     Raises:
-        ModelError: the graph that holds one call of the layer has a random operation.
+        ModelError: the graph that holds one call of the layer has such an operation.
     """
     if tf.executing_eagerly():
         return
@@ -200,21 +200,27 @@ def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
     if drawn:
         names = ", ".join(repr(weight.name) for weight in weights)
         raise ModelError(
-            f"the layer with the weights {names} draws random numbers ({drawn[0]}) and has no "
-            "rule: draw them in a separate layer, such as Dropout or GaussianNoise"
+            f"the layer with the weights {names} draws random numbers or changes its state "
+            f"({drawn[0]}) and has no rule: do so in a separate layer, such as Dropout"
         )
 
 
 def _is_random_op(op: str) -> bool:
-    """Returns True for an operation that gives other numbers each time it runs.
+    """Returns True for an operation that gives other numbers each time it runs, or makes one do so.
+
+    Keras draws by stateless operations from a seed that it moves on.
 
     >>> _is_random_op("RandomUniform"), _is_random_op("RngReadAndSkip")
     (True, True)
+    >>> _is_random_op("AssignVariableOp")
+    True
     >>> _is_random_op("StatelessRandomNormalV2"), _is_random_op("StatefulPartitionedCall")
     (False, False)
     """
     if op.startswith("Stateless"):
         return False
+    if op.startswith("Assign") and op.endswith("VariableOp"):
+        return True
     return op.startswith(("StatefulStandard", "StatefulUniform", "StatefulRandom")) or any(
         name in op for name in ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.training.compiled_loss import matched
+from ft_tf.training.compiled_loss import losses_of
 
 PerExampleLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """(y [batch, ...], outputs [batch, ...]) -> float32 [batch]."""
@@ -73,8 +73,7 @@ def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> 
 
 def _per_example(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     mask = getattr(outputs, "_keras_mask", None)
-    outputs = tf.cast(outputs, tf.float32)
-    values = tf.cast(loss.call(*matched(y, outputs)), tf.float32)
+    values = losses_of(loss, y, outputs)
     rank = values.shape.rank
     if not rank:
         raise ArgumentError(

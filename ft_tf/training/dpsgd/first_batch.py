@@ -117,7 +117,7 @@ def _is_known(layer: keras.layers.Layer, rule: Rule | None) -> bool:
     """Returns True for a layer with a rule of this package, or Keras's own in all its parts."""
     if rule is not None:
         return rule.__module__.startswith(rules.__name__)
-    return all(type(part).__module__.startswith("tf_keras.") for part in layer._flatten_layers())
+    return all(type(part).__module__.startswith("keras.") for part in layer._flatten_layers())
 
 
 def _check_reads_and_rows(plan: Plan, x: Any) -> None:
@@ -158,7 +158,7 @@ def _check_reads_and_rows(plan: Plan, x: Any) -> None:
 def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterator[None]:
     """Adds to `strays` the trained weights that are read while no call of their layer runs."""
     owners = {
-        id(weight.handle): (layer, f"{weight.name!r} of layer {layer.name!r}")
+        id(weight.handle): (layer, f"{weight.path!r} of layer {layer.name!r}")
         for layer in plan.layers
         for weight in layer.trainable_weights
     }
@@ -231,6 +231,6 @@ def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:
     )
     return (
         f"layer {layer.name!r} ({type(layer).__name__}) gets other per-example gradients of "
-        f"{variable.name!r} than plain backpropagation: its rule is wrong, or its call uses "
+        f"{variable.path!r} than plain backpropagation: its rule is wrong, or its call uses "
         "a tensor that is no argument (kept in an attribute, say)"
     )

@@ -1,4 +1,4 @@
-"""DPSGDModel: differentially private SGD for any Keras Sequential or functional model."""
+"""DPSGDModel: differentially private SGD for Keras models."""
 
 import warnings
 from typing import Any, Literal
@@ -81,7 +81,7 @@ its batches allow |
     tf.train.Checkpoint(model=..., optimizer=..., average=private.average).
 
     Args:
-        model: a built Keras 2 Sequential or functional model with one output. Its weights are where
+        model: a built Keras model with one output. Its weights are where
             training starts: of a model trained on the same data, `models.with_fresh_weights` makes
             one that DP-SGD protects.
         l2_norm_clip: C, of each example's whole gradient.
@@ -231,6 +231,7 @@ its batches allow |
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
         before = int(self.optimizer.iterations)
+        self._next_step.assign(before)
         run = Run.of_fit(
             x,
             sampling=self.sampling,
@@ -286,7 +287,7 @@ its batches allow |
         self._ledger.record(
             finding,
             first_step=first_step,
-            steps=int(self.optimizer.iterations) - first_step,
+            steps=int(self._next_step) - first_step,
             noise_multiplier=self.noise_multiplier,
             num_examples=num_examples,
             batch_size=self._expected_batch_size,

@@ -9,19 +9,10 @@ from collections.abc import Iterator
 
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
+from ft_tf.keras_layers import facts_of
 from ft_tf.training.dpsgd.rules import Rule, rule_for
 
 _MIXES_EXAMPLES = "it mixes the examples of a batch, so that examples have no separate gradients"
-_REFUSED = {
-    "BatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
-    "SyncBatchNormalization": f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it",
-    "SpectralNormalization": "it updates its state from the data without noise: remove it",
-}
-_DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,19 +53,19 @@ class Plan:
         return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]
 
 
-def is_graph_of_layers(model: keras.layers.Layer) -> bool:
-    """Returns True for a Sequential or functional model, unless a subclass overrides `call`."""
-    if not isinstance(model, keras.Model):
-        return False
-    functional = type(keras.Model(inputs=(i := keras.Input((1,))), outputs=i))
-    return isinstance(model, keras.Sequential | functional) and type(model).call in (
-        keras.Sequential.call,
-        functional.call,
-    )
+_ATTENTION = keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
+
+
+def _is_container(layer: keras.layers.Layer) -> bool:
+    """Returns True for a layer that computes by calling its parts, which are served one by one.
+
+    What else a subclass does with weights is found on the first batch.
+    """
+    return isinstance(layer, keras.Model | _ATTENTION)
 
 
 def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of a model and of the models nested in it, each once."""
+    """Yields the layers of a model and of the containers nested in it, each once."""
     seen: set[int] = set()
     stack = [model]
     while stack:
@@ -82,16 +73,19 @@ def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        if is_graph_of_layers(layer):
-            stack.extend(reversed(layer.layers))
+        if _is_container(layer):
+            stack.extend(reversed(list(layer._flatten_layers(False, recursive=False))))
         else:
             yield layer
 
 
 def _reason_against(part: keras.layers.Layer) -> str | None:
     """Returns the reason why a layer cannot be trained, or None."""
-    kinds = (base.__name__ for base in type(part).__mro__)
-    return next((_REFUSED[kind] for kind in kinds if kind in _REFUSED and part.trainable), None)
+    if part.trainable and facts_of(part).mixes_examples:
+        return f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it"
+    if part.trainable and facts_of(part).learns_in_inference:
+        return "it updates its state from the data without noise: remove it"
+    return None
 
 
 def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
@@ -105,16 +99,20 @@ def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
         if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
             yield f"{where} carries its state from batch to batch: set stateful=False"
         yield from _problems_of_penalties(part, where)
-    if getattr(getattr(layer, "activation", None), "trainable_weights", None):
+    if any(weight.regularizer is not None for weight in layer.trainable_weights):
+        yield f"{name} has a weight regularizer: use weight_decay instead"
+    if layer.quantization_mode == "float8" and layer.trainable:
+        yield f"{name} is quantised to float8, whose scales are trained without clipping: freeze it"
+    activation = getattr(layer, "activation", None)
+    is_layer = isinstance(activation, keras.layers.Layer)
+    if is_layer and (activation.trainable_weights or not activation.built):
         yield f"{name} has an activation with weights: make the activation a separate layer"
     if layer.compute_dtype == "float16":
         yield f"{name} computes in float16, which needs loss scaling: use mixed_bfloat16"
 
 
 def _problems_of_penalties(part: keras.layers.Layer, where: str) -> Iterator[str]:
-    if getattr(part, "_callable_losses", None):
-        yield f"{where} has a weight regularizer: use weight_decay instead"
-    if getattr(part, "_activity_regularizer", None) is not None:
+    if getattr(part, "activity_regularizer", None) is not None:
         yield f"{where} has an activity regularizer, whose gradient would not be clipped: remove it"
 
 
@@ -124,11 +122,8 @@ def _draws_randomness(layer: keras.layers.Layer) -> bool:
 
 
 def _is_random(part: keras.layers.Layer) -> bool:
-    if isinstance(part, _DROPOUTS):
-        return part.rate > 0
-    if isinstance(part, keras.layers.GaussianNoise):
-        return part.stddev > 0
-    rates = (getattr(part, name, 0) for name in ("dropout", "recurrent_dropout"))
+    names = ("rate", "stddev") if facts_of(part).random else ("dropout", "recurrent_dropout")
+    rates = (getattr(part, name, 0) for name in names)
     return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
 
 
@@ -144,16 +139,10 @@ def _problems_of_sharing(layers: list[keras.layers.Layer]) -> Iterator[str]:
 def _problems_of_model(model: keras.Model) -> Iterator[str]:
     if not model.built:
         raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
-    if not is_graph_of_layers(model):
-        raise ModelError(
-            f"model={model.name} ({type(model).__name__}) overrides call: DP-SGD needs a "
-            "Sequential or functional model"
-        )
-    if tf.nest.is_nested(model.output):
+    if tf.nest.is_nested(getattr(model, "output", None)):
         yield f"model {model.name!r} has several outputs or a nest, and the loss needs one tensor"
-    for part in model._flatten_layers():
-        if is_graph_of_layers(part) and getattr(part, "_callable_losses", None):
-            yield f"model {part.name!r} has a loss (add_loss): remove it"
+    for part in filter(_is_container, model._flatten_layers()):
+        yield from _problems_of_penalties(part, f"layer {part.name!r} ({type(part).__name__})")
 
 
 def trainability_of(model: keras.Model) -> frozenset[int]:

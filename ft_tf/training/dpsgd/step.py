@@ -1,4 +1,4 @@
-"""One step of DP-SGD: algorithm 1 of Abadi et al. (2016), with weight decay.
+"""One step of DP-SGD: Algorithm 1 of Abadi et al. (2016), with weight decay.
 
 For a Poisson batch B of expected size L, gradients g_i over all trainable weights jointly, clip
 norm C and noise multiplier sigma:
@@ -14,13 +14,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.training.dpsgd.arguments import Settings
 from ft_tf.training.dpsgd.batches import Pieces
 from ft_tf.training.dpsgd.example_gradients import ExampleGradients
 from ft_tf.training.dpsgd.example_losses import PerExampleLoss
 from ft_tf.training.dpsgd.gaussian_noise import Secret, noise_like
-from ft_tf.training.dpsgd.plan import Plan, trainable_variables
+from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
 from ft_tf.training.dpsgd.rules import PerExampleGradients
 
 
@@ -132,6 +132,23 @@ def accumulated_sum(piece: Callable[[tf.Tensor], ClippedSum], pieces: tf.Tensor)
     return ClippedSum(gradients, *rows)
 
 
+def reference_optimizer(*, l2_norm_clip: float, noise_multiplier: float) -> Any:
+    """Returns TF Privacy's DPKerasSGDOptimizer, for the gradients that it computes.
+
+    Every example is one microbatch, and with full batches the size that it divides by is the
+    expected one.
+
+    Raises:
+        StackError: tensorflow-privacy cannot be imported.
+    """
+    return require_tensorflow_privacy().DPKerasSGDOptimizer(
+        l2_norm_clip=l2_norm_clip,
+        noise_multiplier=noise_multiplier,
+        num_microbatches=None,
+        learning_rate=0.0,  # unused: the model's own optimizer takes the step
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
     """The step of a model; calling it updates the model.
@@ -143,6 +160,7 @@ class Step:
         settings: clip norm, noise multiplier and weight decay.
         secret: fixes the noise of each step.
         batch_size: L, the expected size of a batch.
+        reference: from `reference_optimizer`; None for the fast engine.
     """
 
     plan: Plan
@@ -151,33 +169,67 @@ class Step:
     settings: Settings
     secret: Secret
     batch_size: int
+    reference: Any = None
 
-    def __call__(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
-        """Updates the model on a batch in pieces, and returns its clipped sum over L."""
-        clip, sigma = self.settings.l2_norm_clip, self.settings.noise_multiplier
+    def __call__(self, piece: Pieces, pieces: tf.Tensor, number: tf.Tensor) -> ClippedSum:
+        """Updates the model on a batch in pieces.
+
+        Args:
+            piece: index of a piece -> its examples.
+            pieces: number of pieces.
+            number: int64, of the step: its noise is a function of the secret and of this number.
+
+        Returns:
+            The clipped sum of the batch over L.
+        """
+        if self.reference is not None:
+            return self._reference_step(*piece(0))
+        clip, sigma, decay = (
+            self.settings.l2_norm_clip,
+            self.settings.noise_multiplier,
+            self.settings.weight_decay,
+        )
+        variables = trainable_variables(self.plan)
 
         @tf.function(autograph=False)  # one trace for the first piece and the loop over the others
-        def clipped(number: tf.Tensor) -> ClippedSum:
-            x, y, real = piece(number)
+        def clipped(index: tf.Tensor) -> ClippedSum:
+            x, y, real = piece(index)
             # Dividing by L here spares a pass over the sum.
             weights = tf.cast(real, tf.float32) / self.batch_size
             return clipped_sum(self.plan, self.loss, x, y, weights=weights, l2_norm_clip=clip)
 
-        # s = sum_i g_i / max(1, |g_i| / C) / L
+        # clip, accumulate, divide: s = sum_i g_i / max(1, |g_i| / C) / L
         result = accumulated_sum(clipped, pieces)
-        direction, variables = result.gradients, trainable_variables(self.plan)
-        # n = s + N(0, (sigma C / L)^2)
+        direction = result.gradients
+        # add noise: n = s + N(0, (sigma C / L)^2)
         if sigma > 0:
-            step = tf.cast(self.optimizer.iterations, tf.int64)
             deviation = sigma * clip / self.batch_size
-            noise = noise_like(variables, self.secret, step, standard_deviation=deviation)
+            noise = noise_like(variables, self.secret, number, standard_deviation=deviation)
             direction = [s + z for s, z in zip(direction, noise, strict=True)]
-        # d = n + lambda w
-        if self.settings.weight_decay:
-            direction = [
-                n + self.settings.weight_decay * tf.cast(w, tf.float32)
-                for n, w in zip(direction, variables, strict=True)
-            ]
-        typed = [tf.cast(d, w.dtype) for d, w in zip(direction, variables, strict=True)]
-        self.optimizer.apply_gradients(zip(typed, variables, strict=True))
+        # decay: d = n + lambda w
+        if decay:
+            weights = [tf.cast(w.value, tf.float32) for w in variables]
+            direction = [n + decay * w for n, w in zip(direction, weights, strict=True)]
+        # update
+        self._apply(variables, direction)
         return result
+
+    def _apply(self, variables: list[keras.Variable], direction: list[tf.Tensor]) -> None:
+        # In the model's order, on which averages of Keras's optimizers rest.
+        by_variable = dict(zip(map(id, variables), direction, strict=True))
+        model_order = self.plan.model.trainable_variables
+        self.optimizer.apply_gradients(
+            [(tf.cast(by_variable[id(w)], w.dtype), w) for w in model_order]
+        )
+
+    def _reference_step(self, x: Any, y: tf.Tensor, real: tf.Tensor) -> ClippedSum:
+        variables = trainable_variables(self.plan)
+        with tf.GradientTape() as tape:
+            outputs = self.plan.model(x, training=True)
+            losses = self.loss(y, outputs)
+        check_no_added_losses(self.plan.model)
+        values = [variable.value for variable in variables]
+        noisy = self.reference._compute_gradients(losses, values, tape=tape)
+        gradients = [gradient for gradient, _ in noisy]
+        self._apply(variables, gradients)
+        return ClippedSum(gradients, tf.zeros_like(losses), real, losses, outputs)

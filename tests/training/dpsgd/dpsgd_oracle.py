@@ -54,12 +54,13 @@ def compiled_sum(model, loss):
     """The engine's sum in one graph: (x, y, weights, l2_norm_clip) -> sum in model order, norms."""
     plan = make_plan(model)
     order = [id(variable) for variable in trainable_variables(plan)]
+    losses = per_example_loss(resolve_loss(loss, model))
 
     @tf.function
     def graph(x, y, weights, l2_norm_clip):
         result = engines_sum(
             plan,
-            per_example_loss(resolve_loss(loss, model)),
+            losses,
             x,
             y,
             weights=weights,

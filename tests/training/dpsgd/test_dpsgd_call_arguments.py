@@ -155,14 +155,6 @@ def test_a_subclass_that_goes_on_after_its_activation_computes_what_it_computes(
     check_against_oracle(model, normal(*shape), targets())
 
 
-@pytest.mark.parametrize("layer", [L.Conv2D(3, 2), L.Conv2D(2, 2, groups=2)])
-def test_a_convolution_of_several_images_per_example_is_exact(layer):
-    keras.utils.set_random_seed(3)
-    layer = type(layer).from_config(layer.get_config())
-    model = sequential((2, 4, 4, 2), layer, L.Flatten(), L.Dense(3))
-    check_against_oracle(model, normal(2, 4, 4, 2), targets())
-
-
 @pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
 def test_a_masked_recurrent_model_trains(as_dataset):
     keras.utils.set_random_seed(3)

@@ -121,9 +121,9 @@ def test_clipped_sum_equals_the_oracle(name):
 
 def test_embedding_with_repeated_ids():
     keras.utils.set_random_seed(3)
-    model = sequential((6,), L.Embedding(5, 4), L.Conv1D(3, 2), L.Flatten(), L.Dense(3))
+    model = sequential((6,), L.Embedding(5, 4), L.Conv1DTranspose(3, 2), L.Flatten(), L.Dense(3))
     x = np.random.default_rng(0).integers(0, 5, (BATCH, 6))
-    with pytest.warns(UserWarning, match="Conv1D"):
+    with pytest.warns(UserWarning, match="Conv1DTranspose"):
         check_against_oracle(model, x, data(model)[1])
 
 

@@ -423,3 +423,27 @@ def test_what_is_no_array_is_refused():
         private.fit(*examples())
     with pytest.raises(ArgumentError, match="train_on_batch"):
         private.train_on_batch(*examples())
+
+
+class _Uncounting(keras.optimizers.SGD):
+    """An optimizer that does not count its steps."""
+
+    def apply(self, grads, trainable_variables=None):
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            variable.assign_sub(0.1 * gradient)
+
+
+def test_steps_are_counted_where_they_are_taken():
+    private, _ = trained(optimizer=_Uncounting(0.1), batch_size=10, epochs=2, noise_multiplier=1.0)
+    assert int(private.optimizer.iterations) == 0
+    assert [event.steps for event in private.privacy_events()] == [20]
+
+
+def test_optimizers_that_do_not_step_on_every_average_are_refused():
+    for optimizer, message in (
+        (keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), "gradient_accumulation_steps=2"),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)), "LossScaleOptimizer"),
+    ):
+        private = DPSGDModel(tiny_model(), l2_norm_clip=1.0, noise_multiplier=1.0)
+        with pytest.raises(ArgumentError, match=message):
+            private.compile(optimizer, LOSS)

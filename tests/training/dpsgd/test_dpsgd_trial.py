@@ -59,7 +59,7 @@ def check_refused(model, text, x=None):
 def autoencoder_tied_by_an_op():
     tied = L.Dense(4, name="tied")
     inputs = keras.Input((4,))
-    return keras.Model(inputs, L.Dense(3)(tf.matmul(tied(inputs), tied.kernel, transpose_b=True)))
+    return keras.Model(inputs, L.Dense(3)(keras.ops.matmul(tied(inputs), tied.kernel)))
 
 
 def embedding_tied_by_a_closure():
@@ -114,8 +114,8 @@ def test_a_weight_that_is_frozen_may_be_used_anywhere():
 
 def test_positions_in_the_place_of_examples_are_found():
     inputs = keras.Input((4,))
-    folded = L.Dense(3, name="folded")(tf.reshape(inputs, [-1, 2]))
-    model = keras.Model(inputs, tf.reshape(folded, [-1, 6]))
+    folded = L.Dense(3, name="folded")(keras.ops.reshape(inputs, [-1, 2]))
+    model = keras.Model(inputs, keras.ops.reshape(folded, [-1, 6]))
     check_refused(model, r"layer 'folded' \(Dense\) gets 6 rows of a batch of 3 examples")
 
 
@@ -164,7 +164,7 @@ class Peeks(L.Layer):
 def test_a_tensor_that_a_layer_gets_by_another_way_than_its_arguments_is_found():
     Shows.shown = Peeks.shown = [None]
     model = sequential((4,), Shows(), Peeks(name="peeks"), L.Dense(3))
-    check_refused(model, r"'peeks' \(Peeks\) gets other per-example gradients of 'peeks/w:0'")
+    check_refused(model, r"'peeks' \(Peeks\) gets other per-example gradients of '.*peeks/w'")
 
 
 class Adds(L.Layer):
@@ -177,18 +177,10 @@ class Adds(L.Layer):
         return outputs
 
 
-def with_add_loss():
-    inputs = keras.Input((4,))
-    hidden = L.Dense(4)(inputs)
-    model = keras.Model(inputs, L.Dense(3)(hidden))
-    model.add_loss(tf.reduce_mean(tf.square(hidden)))
-    return model
-
-
 @pytest.mark.parametrize("engine", ["fast", "reference"])
-@pytest.mark.parametrize("make", [with_add_loss, lambda: sequential((4,), Adds(), L.Dense(3))])
-def test_losses_that_a_model_adds_are_found(make, engine):
-    private = private_model(make(), engine=engine, sampling="shuffle", noise_multiplier=0.0)
+def test_losses_that_a_model_adds_are_found(engine):
+    model = sequential((4,), Adds(), L.Dense(3))
+    private = private_model(model, engine=engine, sampling="shuffle", noise_multiplier=0.0)
     with refused(r"adds losses \(add_loss or a regularizer\)"):
         private.fit(*data(), batch_size=5, verbose=0)
 
@@ -201,8 +193,8 @@ def test_losses_that_a_model_adds_are_found(make, engine):
             "contains Dense, which has an activity regularizer",
         ),
         (
-            lambda: sequential((4, 2), L.Bidirectional(L.SimpleRNN(3, activity_regularizer="l2"))),
-            "contains SimpleRNN, which has an activity regularizer",
+            lambda: sequential((4, 2), L.Bidirectional(L.LSTM(3, activity_regularizer="l2"))),
+            "contains LSTM, which has an activity regularizer",
         ),
         (
             lambda: sequential((4,), L.Dense(3, activation=L.PReLU())),
@@ -219,18 +211,19 @@ def test_what_would_be_left_out_is_refused_when_the_plan_is_made(make, text):
         make_plan(make())
 
 
-def test_a_model_with_a_call_of_its_own_is_refused():
+def test_a_model_with_weights_outside_its_layers_is_refused():
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
             self.dense = L.Dense(3)
+            self.scale = self.add_weight(shape=(3,), initializer="ones")
 
         def call(self, inputs):
-            return self.dense(inputs)
+            return self.dense(inputs) * self.scale
 
     model = Own()
     model(data()[0])
-    with refused(r"\(Own\) overrides call: DP-SGD needs a Sequential or functional model"):
+    with refused("has trainable weights outside its layers"):
         DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
 
 
@@ -259,7 +252,7 @@ def test_noise_within_a_layer_without_a_rule_is_refused(inner):
 
 def test_noise_that_no_layer_shows_is_refused_when_it_is_drawn():
     private = private_model(sequential((4,), Block(), L.Dense(3)))
-    with refused(r"the weights '.*w:0' draws random numbers \(RandomUniform\)"):
+    with refused(r"the weights '.*w:0' draws random numbers .* \(RandomUniform\)"):
         private.fit(*data(), batch_size=5, verbose=0)
     # map_fn would leave the scope of the process changed, and every later strategy would fail.
     assert tf.compat.v1.get_variable_scope().caching_device is None
@@ -319,7 +312,7 @@ def test_looking_moves_no_weight_and_no_random_state():
     model = sequential((4,), L.Dropout(0.5, seed=1), Scale(), L.Dense(3))
 
     def state():
-        seed = model.layers[0]._random_generator._seed
+        seed = model.layers[0].seed_generator.state.numpy()
         return [*model.get_weights(), seed, tf.random.get_global_generator().state.numpy()]
 
     before = state()

@@ -1,12 +1,14 @@
-"""Conv2D and DepthwiseConv2D layers: any kernel, stride, padding and dilation; groups of Conv2D.
+"""Convolutions and depthwise convolutions of 1, 2 and 3 dimensions, with any options.
 
 The gradient of an example is sum_t u_t g_t^T over the T output positions, where u_t is the input
-patch of position t. For a depthwise layer the gradient of kernel entry (i, j, c, m) is the sum over
+patch of position t. For a depthwise layer the gradient of kernel entry (k, c, m) is the sum over
 positions of the shifted input of channel c times the gradient of output (c, m). These kernels are
 small, so the per-example gradients are written out.
 """
 
-from typing import Any
+import itertools
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +18,11 @@ from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     from_materialized,
     register_rule,
+    trains,
 )
 
 _FEW_CHANNELS = 4
+_L = keras.layers
 
 
 def padding_amounts(
@@ -29,19 +33,23 @@ def padding_amounts(
     return total // 2, total - total // 2
 
 
-def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: list[int]) -> tf.Tensor:
-    if layer.padding != "same":
+def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    if layer.padding == "valid":
         return inputs
-    amounts = [
-        padding_amounts(
-            inputs.shape[axis + 1],
-            sizes[axis],
-            kernel_size=layer.kernel_size[axis],
-            stride=layer.strides[axis],
-            dilation=layer.dilation_rate[axis],
-        )
-        for axis in range(2)
-    ]
+    if layer.padding == "causal":
+        amounts = [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], 0)]
+    else:
+        amounts = [
+            padding_amounts(size, outputs, kernel_size=kernel, stride=stride, dilation=dilation)
+            for size, outputs, kernel, stride, dilation in zip(
+                inputs.shape[1:-1],
+                sizes,
+                layer.kernel_size,
+                layer.strides,
+                layer.dilation_rate,
+                strict=True,
+            )
+        ]
     return tf.pad(inputs, [(0, 0), *amounts, (0, 0)])
 
 
@@ -51,138 +59,135 @@ def shifted_slices(
     """Returns, for each kernel entry in row-major order, its input at every position.
 
     Args:
-        layer: a Conv2D or DepthwiseConv2D layer, channels last.
-        inputs: [batch, height, width, channels].
-        outputs: the shape of the layer's outputs [batch, rows, columns, filters].
+        layer: a convolution or depthwise convolution, channels last.
+        inputs: [batch, *sizes, channels].
+        outputs: the shape of the layer's outputs [batch, *positions, filters].
 
     Returns:
-        kernel height * kernel width tensors [batch, rows, columns, channels].
+        As many tensors [batch, *positions, channels] as the kernel has entries.
     """
-    sizes = outputs[1:3].as_list()
+    sizes = outputs[1:-1].as_list()
     inputs = _pad(layer, inputs, sizes)
-    (row_stride, column_stride), (row_step, column_step) = layer.strides, layer.dilation_rate
-    row_span, column_span = (sizes[0] - 1) * row_stride + 1, (sizes[1] - 1) * column_stride + 1
-    return [
-        inputs[:, top : top + row_span : row_stride, left : left + column_span : column_stride]
-        for top in range(0, layer.kernel_size[0] * row_step, row_step)
-        for left in range(0, layer.kernel_size[1] * column_step, column_step)
-    ]
+    spans = [(size - 1) * stride + 1 for size, stride in zip(sizes, layer.strides, strict=True)]
+    starts = itertools.product(
+        *(range(0, k * d, d) for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True))
+    )
+    return [inputs[:, *map(slice, start, np.add(start, spans), layer.strides)] for start in starts]
 
 
-def _met_along(layer: keras.layers.Conv2D, axis: int, count: int) -> np.ndarray:
-    """For each of `count` outputs and each kernel entry: the coordinate in the padded input."""
-    starts = np.arange(count)[:, None] * layer.strides[axis]
-    return starts + np.arange(layer.kernel_size[axis])[None] * layer.dilation_rate[axis]
+def _offsets(counts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> np.ndarray:
+    """Flat offsets, in an array of `sizes`, of all multiples (< counts) of the steps."""
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    return np.array([
+        sum(i * step * stride for i, step, stride in zip(index, steps, strides, strict=True))
+        for index in itertools.product(*map(range, counts))
+    ])  # fmt: skip
 
 
 def _patches_by_pixel(
-    layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
+    layer: keras.layers.Layer, inputs: tf.Tensor, outputs: tf.TensorShape
 ) -> tf.Tensor:
     """Patches [batch, positions, kernel entries * channels], copied pixel by pixel."""
-    sizes = outputs[1:3].as_list()
-    inputs = _pad(layer, inputs, sizes)
-    _, height, width, channels = inputs.shape
-    rows, columns = (_met_along(layer, axis, sizes[axis]) for axis in range(2))
-    pixels = rows[:, None, :, None] * width + columns[None, :, None, :]
-    flat = tf.reshape(inputs, [-1, height * width, channels])
+    counts = outputs[1:-1].as_list()
+    inputs = _pad(layer, inputs, counts)
+    _, *sizes, channels = inputs.shape
+    positions = _offsets(counts, layer.strides, sizes)
+    entries = _offsets(layer.kernel_size, layer.dilation_rate, sizes)
+    pixels = positions[:, None] + entries[None]
+    flat = tf.reshape(inputs, [-1, math.prod(sizes), channels])
     patches = tf.gather(flat, tf.constant(pixels.ravel(), tf.int32), axis=1)
-    entries = layer.kernel_size[0] * layer.kernel_size[1]
-    return tf.reshape(patches, [-1, sizes[0] * sizes[1], entries * channels])
+    return tf.reshape(patches, [-1, len(positions), len(entries) * channels])
 
 
 def _patches_by_row(
-    layer: keras.layers.Conv2D, inputs: tf.Tensor, outputs: tf.TensorShape
+    layer: keras.layers.Layer, inputs: tf.Tensor, outputs: tf.TensorShape
 ) -> tf.Tensor:
     """Patches [batch, kernel entries * channels, positions], copied row of positions by row."""
-    sizes = outputs[1:3].as_list()
-    planes = tf.transpose(_pad(layer, inputs, sizes), [0, 3, 1, 2])
-    _, channels, height, _ = planes.shape
-    stride, step, kernel = layer.strides[1], layer.dilation_rate[1], layer.kernel_size[1]
-    span = (sizes[1] - 1) * stride + 1
-    # [batch, kernel columns, channels, height, output columns]: one entry per column shift.
+    *counts, width = outputs[1:-1].as_list()
+    padded = _pad(layer, inputs, [*counts, width])
+    rank = padded.shape.rank
+    planes = tf.transpose(padded, [0, rank - 1, *range(1, rank - 1)])
+    _, channels, *sizes, _ = planes.shape
+    *strides, stride = layer.strides
+    *steps, step = layer.dilation_rate
+    *kernel, columns = layer.kernel_size
+    span = (width - 1) * stride + 1
+    # [batch, kernel columns, channels, *sizes, width]: one entry per shift along the last axis.
     shifted = tf.stack(
-        [planes[..., left : left + span : stride] for left in range(0, kernel * step, step)], axis=1
+        [planes[..., left : left + span : stride] for left in range(0, columns * step, step)],
+        axis=1,
     )
-    # For kernel row i, kernel column j, channel c and output row p: the row of `shifted`.
-    rows = _met_along(layer, 0, sizes[0]).T[:, None, None, :]
-    first = (np.arange(kernel)[:, None] * channels + np.arange(channels)[None]) * height
-    chosen = rows + first[None, :, :, None]
-    flat = tf.reshape(shifted, [-1, kernel * channels * height, sizes[1]])
+    # For each kernel entry, channel and row of positions: the row of `shifted`.
+    first = np.arange(columns * channels) * math.prod(sizes)
+    entries, positions = _offsets(kernel, steps, sizes), _offsets(counts, strides, sizes)
+    chosen = entries[:, None, None] + first[:, None] + positions
+    flat = tf.reshape(shifted, [-1, len(first) * math.prod(sizes), width])
     patches = tf.gather(flat, tf.constant(chosen.ravel(), tf.int32), axis=1)
-    width = layer.kernel_size[0] * kernel * channels
-    return tf.reshape(patches, [-1, width, sizes[0] * sizes[1]])
+    return tf.reshape(patches, [-1, len(entries) * len(first), len(positions) * width])
 
 
 def convolution_rule(
-    layer: keras.layers.Conv2D, inputs: tf.Tensor, gradients: tf.Tensor
+    layer: keras.layers.Layer, inputs: tf.Tensor, gradients: tf.Tensor
 ) -> PerExampleGradients:
-    """Per-example gradients of a Conv2D layer, channels last."""
+    """Per-example gradients of a Conv1D, Conv2D or Conv3D layer, channels last."""
     inputs = tf.cast(inputs, tf.float32)
     gradients = tf.cast(gradients, tf.float32)
     if layer.groups > 1:
         return _grouped(layer, shifted_slices(layer, inputs, gradients.shape), gradients)
-    positions = gradients.shape[1:3].num_elements()
+    positions = gradients.shape[1:-1].num_elements()
     flat = tf.reshape(gradients, [-1, positions, layer.filters])
     # Copies of a few bytes each are slow: where pixels are small, rows are copied.
     by_row = inputs.shape[-1] < _FEW_CHANNELS
     patches = (_patches_by_row if by_row else _patches_by_pixel)(layer, inputs, gradients.shape)
     result = position_gradients(patches, flat, use_bias=layer.use_bias, rows_last=by_row)
-    return _in_kernel_shape(layer, result)
 
-
-def _in_kernel_shape(
-    layer: keras.layers.Conv2D, gradients: PerExampleGradients
-) -> PerExampleGradients:
     def weighted_sum(weights: tf.Tensor) -> list[tf.Tensor]:
-        kernel, *bias = gradients.weighted_sum(weights)
+        kernel, *bias = result.weighted_sum(weights)
         return [tf.reshape(kernel, layer.kernel.shape), *bias]
 
-    return PerExampleGradients(gradients.squared_norms, weighted_sum)
+    return PerExampleGradients(result.squared_norms, weighted_sum)
 
 
 def _grouped(
-    layer: keras.layers.Conv2D, slices: list[tf.Tensor], gradients: tf.Tensor
+    layer: keras.layers.Layer, slices: list[tf.Tensor], gradients: tf.Tensor
 ) -> PerExampleGradients:
-    groups, positions = layer.groups, gradients.shape[1:3].num_elements()
+    groups, positions = layer.groups, gradients.shape[1:-1].num_elements()
     channels, filters = slices[0].shape[-1] // groups, layer.filters // groups
-    rows = tf.reshape(tf.stack(slices, axis=3), [-1, positions, len(slices), groups, channels])
+    rows = tf.reshape(tf.stack(slices, axis=-2), [-1, positions, len(slices), groups, channels])
     flat = tf.reshape(gradients, [-1, positions, groups, filters])
     kernels = tf.reshape(
         tf.einsum("btkgc,btgo->bkcgo", rows, flat), [-1, *layer.kernel.shape.as_list()]
     )
-    biases = [tf.reduce_sum(gradients, axis=[1, 2])] if layer.use_bias else []
-    return from_materialized([kernels, *biases])
+    return from_materialized([kernels, *_bias(layer, gradients)])
 
 
-def takes_images(layer: keras.layers.Layer) -> bool:
-    """Returns True if a convolution has its channels last, and one image per example.
-
-    Keras takes further axes before the height, of several images per example.
-    """
-    ranks = (len(shape) for node in layer._inbound_nodes for shape in _shapes(node.input_shapes))
-    return layer.data_format == "channels_last" and all(rank == 4 for rank in ranks)
-
-
-def _shapes(nest: Any) -> list[tuple[int | None, ...]]:
-    return nest if isinstance(nest, list) else [nest]
+def _bias(layer: keras.layers.Layer, gradients: tf.Tensor) -> list[tf.Tensor]:
+    axes = list(range(1, gradients.shape.rank - 1))
+    return [tf.reduce_sum(gradients, axis=axes)] if layer.use_bias else []
 
 
 def depthwise_rule(
-    layer: keras.layers.DepthwiseConv2D, inputs: tf.Tensor, gradients: tf.Tensor
+    layer: keras.layers.Layer, inputs: tf.Tensor, gradients: tf.Tensor
 ) -> PerExampleGradients:
-    """Per-example gradients of a DepthwiseConv2D layer, channels last."""
+    """Per-example gradients of a DepthwiseConv1D or DepthwiseConv2D layer, channels last."""
     inputs = tf.cast(inputs, tf.float32)
     gradients = tf.cast(gradients, tf.float32)
     channels, multiplier = inputs.shape[-1], layer.depth_multiplier
-    by_channel = tf.reshape(gradients, [-1, *gradients.shape[1:3], channels, multiplier])
+    by_channel = tf.reshape(gradients, [-1, *gradients.shape[1:-1], channels, multiplier])
+    axes = list(range(1, gradients.shape.rank - 1))
     entries = [
-        tf.reduce_sum(part[..., tf.newaxis] * by_channel, axis=[1, 2])
+        tf.reduce_sum(part[..., tf.newaxis] * by_channel, axis=axes)
         for part in shifted_slices(layer, inputs, gradients.shape)
     ]
-    kernels = tf.reshape(tf.stack(entries, axis=1), [-1, *layer.depthwise_kernel.shape.as_list()])
-    biases = [tf.reduce_sum(gradients, axis=[1, 2])] if layer.use_bias else []
-    return from_materialized([kernels, *biases])
+    kernels = tf.reshape(tf.stack(entries, axis=1), [-1, *layer.kernel.shape.as_list()])
+    return from_materialized([kernels, *_bias(layer, gradients)])
 
 
-register_rule(keras.layers.Conv2D, convolution_rule, applies=takes_images)
-register_rule(keras.layers.DepthwiseConv2D, depthwise_rule, applies=takes_images)
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    return layer.data_format == "channels_last" and trains("kernel", "bias")(layer)
+
+
+for _kind in (_L.Conv1D, _L.Conv2D, _L.Conv3D):
+    register_rule(_kind, convolution_rule, applies=_is_plain)
+for _kind in (_L.DepthwiseConv1D, _L.DepthwiseConv2D):
+    register_rule(_kind, depthwise_rule, applies=_is_plain)

@@ -13,7 +13,10 @@ is then M = sum_t u_t g_t^T [K, O]. Two exact forms of its squared norm:
                   of both signs may cancel: where little is left, the gradient is written out.
 """
 
+import math
+import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +24,11 @@ from ft_tf._compat import keras, tf
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     contract,
+    from_materialized,
+    joined,
     register_rule,
     sum_of_squares,
+    trains,
     weigh,
 )
 
@@ -31,11 +37,34 @@ def dense_rule(
     layer: keras.layers.Dense, inputs: tf.Tensor, gradients: tf.Tensor
 ) -> PerExampleGradients:
     """Per-example gradients of a Dense layer on inputs [batch, ..., features]."""
+    return _products(inputs, gradients, use_bias=layer.use_bias)
+
+
+def lora_dense_rule(
+    layer: keras.layers.Dense, inputs: tf.Tensor, gradients: tf.Tensor
+) -> PerExampleGradients:
+    """Per-example gradients of a Dense layer with low-rank adapters: x (W + s A B) + b.
+
+    Those of A are s x^T (g B^T), those of B are s (x A)^T g; W is frozen.
+    """
+    inputs, gradients = (tf.cast(part, tf.float32) for part in (inputs, gradients))
+    scale = layer.lora_alpha / layer.lora_rank
+    a, b = (tf.cast(w.value, tf.float32) for w in (layer.lora_kernel_a, layer.lora_kernel_b))
+    by_a = _products(inputs, scale * tf.tensordot(gradients, b, [[-1], [1]]), use_bias=False)
+    by_b = _products(scale * tf.tensordot(inputs, a, 1), gradients, use_bias=False)
+    if layer.trainable_weights[0] is not layer.bias:
+        return joined(by_a, by_b)
+    bias = tf.reduce_sum(gradients, axis=list(range(1, gradients.shape.rank - 1)))
+    return joined(from_materialized([bias]), by_a, by_b)
+
+
+def _products(inputs: tf.Tensor, gradients: tf.Tensor, *, use_bias: bool) -> PerExampleGradients:
+    """Gradients of a kernel [K, O] that maps inputs [batch, ..., K], and of a bias [O]."""
     inputs = tf.cast(inputs, tf.float32)
     gradients = tf.cast(gradients, tf.float32)
     if inputs.shape.rank > 2:
         return position_gradients(
-            _merge_positions(inputs), _merge_positions(gradients), use_bias=layer.use_bias
+            _merge_positions(inputs), _merge_positions(gradients), use_bias=use_bias
         )
     input_norms = sum_of_squares(inputs)
     gradient_norms = sum_of_squares(gradients)
@@ -43,12 +72,84 @@ def dense_rule(
     def weighted_sum(weights: tf.Tensor) -> list[tf.Tensor]:
         weighted = weigh(weights, gradients)
         kernel = tf.matmul(inputs, weighted, transpose_a=True)
-        return [kernel, tf.reduce_sum(weighted, axis=0)] if layer.use_bias else [kernel]
+        return [kernel, tf.reduce_sum(weighted, axis=0)] if use_bias else [kernel]
 
-    bias_part = 1.0 if layer.use_bias else 0.0
+    bias_part = 1.0 if use_bias else 0.0
     return PerExampleGradients(
         squared_norms=gradient_norms * (input_norms + bias_part), weighted_sum=weighted_sum
     )
+
+
+class _Einsum(NamedTuple):
+    """The letters of an EinsumDense layer's equation, without that of the examples.
+
+    Attributes:
+        positions: of inputs and outputs: the gradient is summed over them.
+        rows: of inputs and kernel.
+        columns: of kernel and outputs.
+    """
+
+    batch: str
+    inputs: str
+    kernel: str
+    outputs: str
+    positions: str
+    rows: str
+    columns: str
+
+    @classmethod
+    def of(cls, layer: keras.layers.EinsumDense) -> "_Einsum | None":
+        """Reads the equation; None if the rule does not serve it."""
+        found = re.fullmatch(r"([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]+)", layer.equation)
+        if found is None or any(len(set(part)) < len(part) for part in found.groups()):
+            return None
+        inputs, kernel, outputs = found.groups()
+        batch = inputs[0]
+        if outputs[0] != batch or batch in kernel or set(inputs) & set(kernel) & set(outputs):
+            return None
+        if set(inputs[1:]) - set(kernel) - set(outputs) or set(kernel) - set(inputs) - set(outputs):
+            return None
+        return cls(
+            batch, inputs, kernel, outputs,
+            positions="".join(x for x in inputs[1:] if x in outputs),
+            rows="".join(x for x in inputs[1:] if x in kernel),
+            columns="".join(x for x in outputs[1:] if x in kernel),
+        )  # fmt: skip
+
+
+def einsum_dense_rule(
+    layer: keras.layers.EinsumDense, inputs: tf.Tensor, gradients: tf.Tensor
+) -> PerExampleGradients:
+    """Per-example gradients of an EinsumDense layer, by the form of a Dense layer's."""
+    inputs, gradients = (tf.cast(part, tf.float32) for part in (inputs, gradients))
+    e = _Einsum.of(layer)
+    rows = _arranged(inputs, e.inputs, e.batch, e.positions, e.rows)
+    columns = _arranged(gradients, e.outputs, e.batch, e.positions, e.columns)
+    products = position_gradients(rows, columns, use_bias=False)
+    sizes = dict(zip(e.kernel, layer.kernel.shape, strict=True))
+    order = e.rows + e.columns
+
+    def kernel_sum(weights: tf.Tensor) -> list[tf.Tensor]:
+        (total,) = products.weighted_sum(weights)
+        whole = tf.reshape(total, [sizes[letter] for letter in order])
+        return [tf.transpose(whole, [order.index(letter) for letter in e.kernel])]
+
+    kernel = PerExampleGradients(products.squared_norms, kernel_sum)
+    if layer.bias is None:
+        return kernel
+    others = [i for i, x in enumerate(e.outputs) if i and x not in layer.bias_axes]
+    bias = tf.reshape(tf.reduce_sum(gradients, axis=others), [-1, *layer.bias.shape])
+    return joined(kernel, from_materialized([bias]))
+
+
+def _arranged(
+    tensor: tf.Tensor, letters: str, batch: str, positions: str, features: str
+) -> tf.Tensor:
+    """[batch, positions, features], each of the two merged, of a tensor with axes `letters`."""
+    order = [letters.index(letter) for letter in batch + positions + features]
+    sizes = dict(zip(letters, tensor.shape, strict=True))
+    merged = (math.prod(sizes[x] for x in group) for group in (positions, features))
+    return tf.reshape(tf.transpose(tensor, order), [-1, *merged])
 
 
 def _merge_positions(tensor: tf.Tensor) -> tf.Tensor:
@@ -192,4 +293,15 @@ def _gram(vectors: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.matmul(split, split, transpose_b=True), axis=1)
 
 
-register_rule(keras.layers.Dense, dense_rule)
+def _trains_adapters(layer: keras.layers.Dense) -> bool:
+    trained = [weight.name for weight in layer.trainable_weights]
+    return trained[-2:] == ["lora_kernel_a", "lora_kernel_b"] and trained[:-2] in ([], ["bias"])
+
+
+register_rule(keras.layers.Dense, dense_rule, applies=trains("kernel", "bias"))
+register_rule(keras.layers.Dense, lora_dense_rule, applies=_trains_adapters)
+register_rule(
+    keras.layers.EinsumDense,
+    einsum_dense_rule,
+    applies=lambda layer: trains("kernel", "bias")(layer) and _Einsum.of(layer) is not None,
+)

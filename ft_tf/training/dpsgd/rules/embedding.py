@@ -7,7 +7,12 @@ sum_{t,t'} [id_t = id_t'] g_t . g_t'. The sum is a dense table: its noise falls 
 import math
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.registry import PerExampleGradients, register_rule, weigh
+from ft_tf.training.dpsgd.rules.registry import (
+    PerExampleGradients,
+    register_rule,
+    trains,
+    weigh,
+)
 
 
 def embedding_rule(
@@ -29,4 +34,4 @@ def embedding_rule(
     return PerExampleGradients(tf.reduce_sum(norms, axis=-1), weighted_sum)
 
 
-register_rule(keras.layers.Embedding, embedding_rule)
+register_rule(keras.layers.Embedding, embedding_rule, applies=trains("embeddings"))

@@ -51,7 +51,24 @@ Rule = Callable[[keras.layers.Layer, Any, tf.Tensor], PerExampleGradients]
 
 Applies = Callable[[keras.layers.Layer], bool]
 
-_rules: dict[type, tuple[Rule, Applies]] = {}
+
+def trains(*names: str) -> Applies:
+    """Returns the condition that a layer trains exactly these of its weights, in this order.
+
+    A missing name is that of a weight that the layer's configuration leaves out; a weight frozen
+    alone, or an adapter (LoRA), makes the rule not apply.
+    """
+
+    def applies(layer: keras.layers.Layer) -> bool:
+        found = [weight.name for weight in layer.trainable_weights]
+        own = [weight.name for weight in layer.weights]
+        expected = [name for name in names if name in own]
+        return found == expected and getattr(layer, "quantization_mode", None) is None
+
+    return applies
+
+
+_rules: dict[type, list[tuple[Rule, Applies]]] = {}
 
 
 def _always(_: keras.layers.Layer) -> bool:
@@ -75,14 +92,14 @@ def register_rule(
         ArgumentError: `layer_type` is not a Keras layer class.
     """
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.layers.Layer)):
-        raise ArgumentError(f"layer_type={layer_type!r} must be a class of Keras 2 layers")
-    _rules[layer_type] = (rule, applies)
+        raise ArgumentError(f"layer_type={layer_type!r} must be a class of Keras layers")
+    _rules.setdefault(layer_type, []).append((rule, applies))
 
 
 def rule_for(layer: keras.layers.Layer) -> Rule | None:
     """Returns the rule of `layer`, or None for the exact slower path."""
-    rule, applies = _rules.get(type(layer), (None, _always))
-    return rule if rule is not None and applies(layer) else None
+    known = reversed(_rules.get(type(layer), []))  # the latest first
+    return next((rule for rule, applies in known if applies(layer)), None)
 
 
 def example_axes(tensor: tf.Tensor) -> list[int]:
@@ -110,6 +127,14 @@ def contract(weights: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     shape = tensor.shape[1:]
     columns = tf.reshape(tensor, [tf.shape(tensor)[0], shape.num_elements()])
     return tf.reshape(tf.matmul(weights[None, :], columns), shape)
+
+
+def joined(*parts: PerExampleGradients) -> PerExampleGradients:
+    """Returns the gradients of one layer, of which each part has some weights, in order."""
+    return PerExampleGradients(
+        squared_norms=tf.add_n([part.squared_norms for part in parts]),
+        weighted_sum=lambda weights: [g for part in parts for g in part.weighted_sum(weights)],
+    )
 
 
 def from_materialized(gradients: Sequence[tf.Tensor]) -> PerExampleGradients:

@@ -1,0 +1,61 @@
+"""The epochs of a `fit`: their batches, and the numbers of their steps."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ft_tf._compat import keras, tf
+
+Epoch = Callable[[tf.Tensor], tf.data.Dataset]
+"""Step at which an epoch starts -> its batches of indices."""
+
+
+def _without_autotuning() -> tf.data.Options:
+    # Index batches have nothing to tune, and the end of `fit` would wait for the tuner to wake from
+    # a sleep that is about as long as the training was, up to a minute.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
+def one_epoch(epoch: Epoch, steps: int, start: Callable[[], int]) -> tf.data.Dataset:
+    """Returns the batches of an epoch, which starts at step `start()` whenever it is iterated."""
+
+    def starts_now() -> Iterator[int]:
+        yield start()
+
+    starts = tf.data.Dataset.from_generator(
+        starts_now, output_signature=tf.TensorSpec([], tf.int64)
+    )
+    batches = starts.flat_map(epoch).prefetch(4).with_options(_without_autotuning())
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """Callbacks that get the number of the last step: Keras's lies beyond the end of an epoch."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        steps = self.params["steps"]
+        super().on_train_batch_end(min(batch, steps - 1) if steps else batch, logs)
+
+
+def callbacks_of(
+    trainer: keras.Model,
+    *,
+    callbacks: Any = None,
+    verbose: Any = "auto",
+    epochs: int,
+    steps: int | None,
+    **_: Any,
+) -> keras.callbacks.CallbackList:
+    """Returns the callbacks of a `fit` with these arguments, of `steps` steps an epoch if known."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    return _Callbacks(
+        callbacks,
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps,
+        model=trainer,
+    )
