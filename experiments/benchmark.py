@@ -6,6 +6,7 @@ Examples:
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
     python -m experiments.benchmark executors    two local workers over one, a thread each
+    python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
 
 Timings mean something only on a machine that does nothing else.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import _app, _stack
+from experiments import _app, _flags, _stack
 from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
@@ -41,6 +42,13 @@ def define_flags() -> None:
         "all. At 250 examples of cifar10_cnn reference and vectorized each take more than 24 GiB "
         "of memory.",
     )
+    flags.DEFINE_list("run", None, "attacks: directories of finished runs.")
+    flags.DEFINE_string(
+        "peer_python", None, "attacks: a Python that has torch and torchattacks; none: no peer."
+    )
+    flags.DEFINE_integer("images", 1000, "attacks: number of test images, the first ones.")
+    _flags.define_number("epsilon", 0.1, "attacks: radius of the ball; 8/255, say.")
+    flags.DEFINE_string("distance", "l_inf", "attacks: the ball's norm, l_inf or l_2.")
     flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
 
 
@@ -50,6 +58,7 @@ _BENCHMARKS = {
     "trades": {"batch_size": 128},
     "faults": {},
     "executors": {},
+    "attacks": {},
 }
 """Default options of experiments.benchmarks.NAME.run."""
 
@@ -89,12 +98,18 @@ def main(argv: list[str]) -> None:
         raise ArgumentError("contenders= names none: leave the flag out for all")
     if argv[1] == "faults":
         options = {**options, "data_dir": FLAGS.data_dir}
+    if argv[1] == "attacks":
+        names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",
+                 "download")  # fmt: skip
+        options = {name: FLAGS[name].value for name in names}
+    else:
+        options = {**options, "architecture": FLAGS.architecture}
     checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
     module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")
     if FLAGS.contenders is not None:
         options = {**options, "contenders": module.contenders_named(FLAGS.contenders)}
-    rows = module.run(architecture=FLAGS.architecture, rounds=FLAGS.rounds, **options)
+    rows = module.run(rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))
 
 

@@ -3,6 +3,7 @@
 python -m experiments.compute_epsilon                                    the paper's four rows
 python -m experiments.compute_epsilon --noise_multiplier=1.1             one run
 python -m experiments.compute_epsilon --target_epsilon=3                 the noise for a budget
+python -m experiments.compute_epsilon --target_advantage=0.1             for an attack's advantage
 """
 
 import json
@@ -16,6 +17,7 @@ from ft_tf import privacy
 from ft_tf.checks import check_positive, check_positive_integer, check_probability, check_range
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, check_noise_multiplier
+from ft_tf.privacy.tradeoff import ATTACK_FIGURES
 
 _PAPER_MULTIPLIERS = ("5", "1.1", "0.5", "0.05")
 _PAPER_EPOCHS = 60
@@ -27,7 +29,7 @@ _CONTRACT = (
 )  # fmt: skip
 _BESIDE = (
     "epsilon_replace_one", "theorem_1_replace_one", "gap_bound_shuffled", "bound_says_something",
-    "reasons", "statement",
+    "reasons", "statement", *ATTACK_FIGURES,
 )  # fmt: skip
 
 FLAGS = flags.FLAGS
@@ -56,8 +58,17 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "target_epsilon", None, "Find the least noise whose epsilon does not exceed this."
     )
+    flags.DEFINE_float(
+        "target_advantage",
+        None,
+        "Find the least noise that holds every membership test on one example to this advantage: "
+        "true minus false positive rate, in (0, 1).",
+    )
     flags.DEFINE_enum(
-        "accountant", "pld", privacy.ACCOUNTANTS, "Which epsilon --target_epsilon bounds."
+        "accountant",
+        "pld",
+        privacy.ACCOUNTANTS,
+        "What --target_epsilon or --target_advantage (pld or shuffled) bounds.",
     )
     flags.DEFINE_float("delta", 1e-5, "Delta, well below 1/n.")
     flags.DEFINE_enum(
@@ -103,20 +114,29 @@ def _schedule() -> tuple[float, int, int | None]:
 
 def _sampling() -> str:
     """What is planned: "shuffle" where the target is an epsilon of shuffled batches."""
-    shuffled = FLAGS.target_epsilon is not None and FLAGS.accountant == "shuffled"
+    aimed = FLAGS.target_epsilon is not None or FLAGS.target_advantage is not None
+    shuffled = aimed and FLAGS.accountant == "shuffled"
     return "shuffle" if shuffled else "poisson"
 
 
 def _multipliers(sampling_probability: float, steps: int) -> list[float]:
-    given, target = FLAGS.noise_multiplier, FLAGS.target_epsilon
-    if given is not None and target is not None:
-        raise ArgumentError(
-            f"noise_multiplier={','.join(given)} and target_epsilon={target:g} exclude each "
-            "other: give one"
+    given, target, advantage = FLAGS.noise_multiplier, FLAGS.target_epsilon, FLAGS.target_advantage
+    aims = {"target_epsilon": target, "target_advantage": advantage}
+    named = [f"{name}={value:g}" for name, value in aims.items() if value is not None]
+    named = ([f"noise_multiplier={','.join(given)}"] if given is not None else []) + named
+    if len(named) > 1:
+        raise ArgumentError(f"{' and '.join(named)} exclude each other: give one")
+    if advantage is not None:
+        sigma = privacy.noise_multiplier_for_advantage(
+            max_advantage=advantage,
+            sampling_probability=sampling_probability,
+            steps=steps,
+            accountant=FLAGS.accountant,
         )
+        return [sigma]
     if target is None and FLAGS["accountant"].present:
         raise ArgumentError(
-            f"accountant={FLAGS.accountant} goes with target_epsilon: give that too"
+            f"accountant={FLAGS.accountant} goes with target_epsilon or target_advantage: give one"
         )
     if target is not None:
         sigma = privacy.noise_multiplier_for(
@@ -272,6 +292,20 @@ def _report(row: dict[str, Any]) -> str:
         f"  total variation, replace-one  {_gap(row['gap_bound'])}{_verdict(says['gap_bound'])}",
         f"  total variation, shuffled     {_gap(row['gap_bound_shuffled'])}"
         f"{_verdict(says['gap_bound_shuffled'])}",
+        "a test whether one example was trained on, at most",
+        *(
+            f"  {text}{_figure(row[name], points=True)}"
+            for name, text in zip(
+                ATTACK_FIGURES[1:],
+                (
+                    "advantage, in points          ",
+                    "% found at 0.1% false         ",
+                    "% found at 1% false           ",
+                    "% found at 10% false          ",
+                ),
+                strict=True,
+            )
+        ),
         "",
         row["statement"],
     ]

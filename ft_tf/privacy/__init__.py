@@ -23,12 +23,13 @@ from ft_tf.privacy.accounting import (
     privacy_cost_of_phases,
 )
 from ft_tf.privacy.bounds import GapBounds, gap_bounds, theorem_1
-from ft_tf.privacy.calibration import noise_multiplier_for
+from ft_tf.privacy.calibration import noise_multiplier_for, noise_multiplier_for_advantage
 from ft_tf.privacy.events import Account, PrivacyEvent, account_for
 from ft_tf.privacy.phases import Phase, steps_per_pass
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 from ft_tf.privacy.record import to_record
 from ft_tf.privacy.statements import check_engine, statement
+from ft_tf.privacy.tradeoff import TradeOff, trade_off
 
 __all__ = [
     "ACCOUNTANTS",
@@ -39,18 +40,21 @@ __all__ = [
     "PrivacyCost",
     "PrivacyEvent",
     "PrivacyLoss",
+    "TradeOff",
     "account_for",
     "audit",
     "check_engine",
     "epsilon_of",
     "gap_bounds",
     "noise_multiplier_for",
+    "noise_multiplier_for_advantage",
     "privacy_cost",
     "privacy_cost_of_phases",
     "statement",
     "steps_per_pass",
     "theorem_1",
     "to_record",
+    "trade_off",
 ]
 
 

@@ -5,7 +5,6 @@ dp-accounting is imported at first use, since it takes more than a second.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -76,7 +75,7 @@ def epsilon_of_pld(pld: Any, delta: float) -> float:
         return float(pld.get_epsilon_for_delta(delta))
 
 
-def delta_of_pld(pld: Any, epsilon: float) -> float:
-    """Delta at `epsilon`, at most 1."""
-    delta = float(pld.get_delta_for_epsilon(epsilon))
-    return min(1.0, delta) if math.isfinite(delta) else 1.0
+def deltas_of_pld(pld: Any, epsilons: np.ndarray) -> np.ndarray:
+    """Delta in [0, 1] at each of the increasing `epsilons`."""
+    deltas = np.asarray(pld.get_delta_for_epsilon(epsilons))
+    return np.clip(np.where(np.isfinite(deltas), deltas, 1.0), 0.0, 1.0)

@@ -1,15 +1,18 @@
 """The least noise that keeps a run within a privacy budget."""
 
+import functools
 import math
+from collections.abc import Callable
 
-from scipy import optimize
+from scipy import optimize, special
 
 from ft_tf.checks import check_choice, check_positive, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import rdp
 from ft_tf.privacy.accounting import ACCOUNTANTS, epsilon_of
+from ft_tf.privacy.gaussian import gaussian_total_variation
 from ft_tf.privacy.phases import Phase
-from ft_tf.privacy.pld import GridError
+from ft_tf.privacy.pld import GridError, PrivacyLoss
 
 _TOLERANCE = 2e-4
 """Of the noise multiplier, relative: epsilon then stays within 0.1% of the target."""
@@ -73,6 +76,61 @@ def noise_multiplier_for(
     return math.exp(log_sigma)
 
 
+def noise_multiplier_for_advantage(
+    *, max_advantage: float, sampling_probability: float, steps: int, accountant: str = "pld"
+) -> float:
+    """Returns the smallest noise multiplier that holds every membership test to an advantage.
+
+    Calibrates to the attack itself instead of to (epsilon, delta) (Kulynych et al. 2024).
+
+    Args:
+        max_advantage: in (0, 1): true minus false positive rate of the best test.
+        sampling_probability: in (0, 1].
+        steps: number of steps, >= 1.
+        accountant: "pld" (Poisson sampling) or "shuffled" (fixed batches).
+
+    Returns:
+        The noise multiplier, to 0.02%; its advantage is at most `max_advantage`.
+
+    Raises:
+        ArgumentError: an argument is out of range, or no noise multiplier from 0.01 to 1e6 serves.
+
+    >>> sigma = noise_multiplier_for_advantage(max_advantage=0.1, sampling_probability=1.0, steps=4)
+    >>> round(sigma, 2)  # 2 / sigma = 2 Phi^-1(0.55)
+    7.96
+    """
+    check_probability(max_advantage=max_advantage)
+    check_positive_integer(steps=steps)
+    check_choice(("pld", "shuffled"), accountant=accountant)
+    passes = Phase(1.0, sampling_probability, steps).passes
+    mu = 2 * float(special.ndtri((1 + max_advantage) / 2))
+
+    @functools.cache
+    def gap(log_sigma: float) -> float:
+        sigma = math.exp(log_sigma)
+        if accountant == "shuffled":
+            return math.log(gaussian_total_variation(math.sqrt(passes) / sigma) / max_advantage)
+        try:
+            loss = PrivacyLoss.of_phases([Phase(sigma, sampling_probability, steps)])
+        except GridError:
+            return _LARGE
+        advantage = loss.total_variation()
+        return math.log(advantage / max_advantage) if advantage else -_LARGE
+
+    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
+    if gap(most) > 0 or gap(least) <= 0:
+        raise ArgumentError(
+            f"max_advantage={max_advantage:g} needs a noise_multiplier outside "
+            f"{_LEAST_NOISE:g} ... {_MOST_NOISE:g}"
+        )
+    # q sqrt(T (exp(1 / sigma^2) - 1)) = mu, the limit of many steps, lies near the answer.
+    start = -math.log(math.log1p((mu / sampling_probability) ** 2 / steps)) / 2
+    log_sigma = _root(gap, min(max(start, least), most), step=0.05) + _TOLERANCE / 2
+    while gap(log_sigma) > 0:
+        log_sigma += _TOLERANCE / 4
+    return math.exp(log_sigma)
+
+
 class _Gap:
     """log(epsilon / target) as a function of log(noise_multiplier), each point worked out once."""
 
@@ -97,7 +155,7 @@ class _Gap:
         return math.log(epsilon / target) if epsilon else -_LARGE
 
 
-def _root(gap: _Gap, start: float, step: float) -> float:
+def _root(gap: Callable[[float], float], start: float, step: float) -> float:
     """Returns the zero of `gap`, to a quarter of the tolerance, searching outward from `start`."""
     low = high = start
     while gap(high) > 0:

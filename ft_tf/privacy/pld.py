@@ -7,6 +7,7 @@ are pessimistic at any interval: a coarse grid can overstate epsilon, never unde
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -71,14 +72,7 @@ class PrivacyLoss:
         if all(phase.sampling_probability == 1 for phase in phases):
             mu = _gaussian_mu(phases)
             return cls(2 * mu if adjacency == "replace_one" else mu)
-        phases = _with_one_gaussian(phases)
-        interval = _interval(phases, adjacency)
-        build = _replace_one if adjacency == "replace_one" else _add_or_remove
-        composed = None
-        for phase in phases:
-            part = build(phase, interval)
-            composed = part if composed is None else composed.compose(part)
-        return cls(None, composed)
+        return cls(None, _composed(tuple(_with_one_gaussian(phases)), adjacency))
 
     def epsilon(self, *, delta: float) -> float:
         """Smallest epsilon at `delta`; exact for a Gaussian, an upper bound otherwise.
@@ -101,7 +95,15 @@ class PrivacyLoss:
         """Delta at epsilon 0, in [0, 1]: how far any event's probability can move."""
         if self.mu is not None:
             return gaussian_total_variation(self.mu)
-        return _dp_accounting.delta_of_pld(self.distribution, 0.0)
+        return float(_dp_accounting.deltas_of_pld(self.distribution, np.zeros(1))[0])
+
+
+@functools.lru_cache(maxsize=4)  # epsilon, trade-off curve and statement ask for the same one
+def _composed(phases: tuple[Phase, ...], adjacency: Adjacency) -> Any:
+    interval = _interval(phases, adjacency)
+    build = _replace_one if adjacency == "replace_one" else _add_or_remove
+    first, *rest = (build(phase, interval) for phase in phases)
+    return functools.reduce(lambda whole, part: whole.compose(part), rest, first)
 
 
 def _gaussian_mu(phases: Sequence[Phase]) -> float:

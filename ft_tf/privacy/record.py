@@ -6,6 +6,7 @@ from ft_tf.checks import check_type
 from ft_tf.privacy.accounting import NOT_PRIVATE, PrivacyCost
 from ft_tf.privacy.bounds import GapBounds, gap_bounds
 from ft_tf.privacy.statements import best_epsilon, statement
+from ft_tf.privacy.tradeoff import ATTACK_FIGURES, attack_figures, claimed_curve
 
 
 def to_record(
@@ -73,6 +74,9 @@ def to_record(
         "gap_bound_shuffled": bounds.gap_bound_shuffled,
     }
     reasons = {**cost.reasons, **bounds.reasons}
+    curve = claimed_curve(cost, sampling)
+    figures |= attack_figures(curve) if curve else dict.fromkeys(ATTACK_FIGURES)
+    reasons |= dict.fromkeys(ATTACK_FIGURES, cost.reasons.get("epsilon_pld", NOT_PRIVATE))
     reasons["epsilon_claimed"] = NOT_PRIVATE
     reasons["gap_bound_claimed"] = reasons.get("gap_bound", NOT_PRIVATE)
     informative = bounds.informative

@@ -3,6 +3,7 @@
 from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
+from ft_tf.privacy.tradeoff import claimed_curve
 
 SAMPLINGS = ("poisson", "shuffle", "unaccounted")
 ENGINES = ("fast", "reference")
@@ -128,6 +129,15 @@ def statement(
             sentences += _on_trust(sampling, dataset_reason)
         if noise_seed is not None:
             sentences.append(_PUBLISHED if published else _SECRET)
+        curve = claimed_curve(cost, sampling)
+        if curve:
+            rate = float(curve.true_positive_rate(1e-3))
+            sentences.append(
+                "A test whether one example was trained on finds at most "
+                f"{100 * rate:.3g}% of the members at a false positive rate of 0.1%, and its true "
+                f"positive rate never exceeds its false one by more than "
+                f"{100 * curve.advantage:.3g} points."
+            )
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     return " ".join(sentences)
 

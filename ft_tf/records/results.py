@@ -257,6 +257,13 @@ class Privacy:
     warnings: tuple[str, ...]  # what to know before quoting a value
     reasons: dict[str, str]  # why a value is None, by its name
     statement: str  # all of this as text
+    # What the run's sampling allows a test whether one example was trained on; None in records
+    # that are older than these values.
+    gaussian_mu: Amount | None = None  # of the Gaussian mechanism that fits
+    membership_advantage: Fraction | None = None  # most of true minus false positive rate
+    true_positive_rate_at_1_in_1000: Fraction | None = None  # most, at that false positive rate
+    true_positive_rate_at_1_in_100: Fraction | None = None
+    true_positive_rate_at_1_in_10: Fraction | None = None
 
 
 @dataclasses.dataclass(frozen=True)

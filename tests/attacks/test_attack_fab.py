@@ -95,7 +95,8 @@ def test_on_a_linear_model_the_distance_is_the_margin_over_the_dual_norm(distanc
     assert (closest <= 1.06 * wanted + 1e-6).all()
 
 
-def test_on_a_two_layer_model_no_grid_point_is_much_closer():
+@pytest.mark.parametrize("distance", ["l_inf", "l_2"])
+def test_on_a_two_layer_model_no_grid_point_is_much_closer(distance):
     rng = np.random.default_rng(2)
     model = keras.Sequential(
         [
@@ -113,26 +114,30 @@ def test_on_a_two_layer_model_no_grid_point_is_much_closer():
     x = rng.uniform(0, 1, (30, 2)).astype(np.float32)
     y = model.predict(x, verbose=0).argmax(1)
     assert 0 < labels.mean() < 1
-    problem = checked_problem(model, x, y, epsilon=0.3)
+    problem = checked_problem(model, x, y, epsilon=0.3, distance=distance)
     found = search_closest(problem, np.arange(30), problem.x, 1 - y, 100).distance.numpy()
-    brute = np.array([np.abs(grid[labels != y[row]] - x[row]).max(1).min() for row in range(30)])
+    order = np.inf if distance == "l_inf" else 2
+    lengths = np.linalg.norm(grid - x[:, None], order, axis=2)
+    brute = np.where(labels != y[:, None], lengths, np.inf).min(1)
     near = brute < 0.3
     assert near.sum() >= 5
-    assert (found >= brute - 1 / 400).all()
+    assert (found >= brute - 1 / 400).all()  # no closer than a cell's half diagonal, rounded up
     # A local search: of the near boundaries it finds nearly all at nearly the least distance.
     assert np.mean(found[near] <= 1.1 * brute[near] + 1 / 400) >= 0.8
 
 
-def test_every_broken_point_lies_in_ball_and_box_and_is_misclassified():
+@pytest.mark.parametrize(("distance", "epsilon"), [("l_inf", 0.1), ("l_2", 0.25)])
+def test_every_broken_point_lies_in_ball_and_box_and_is_misclassified(distance, epsilon):
     rng = np.random.default_rng(3)
     kernel = rng.standard_normal((8, 4))
     model = linear_model(kernel, np.zeros(4))
     x = rng.random((50, 8)).astype(np.float32)
     y = (x @ kernel).argmax(1)
-    result = attacks.fab(model, x, y, epsilon=0.1, restarts=2)
+    result = attacks.fab(model, x, y, epsilon=epsilon, restarts=2, distance=distance)
     moved = result.adversarial[result.success]
     assert 0 < result.robust_accuracy < 1
-    assert np.abs(moved - x[result.success]).max() <= 0.1 + 1e-6
+    order = np.inf if distance == "l_inf" else 2
+    assert np.linalg.norm(moved - x[result.success], order, axis=1).max() <= epsilon + 1e-6
     assert moved.min() >= 0 and moved.max() <= 1
     assert (model.predict(moved, verbose=0).argmax(1) != y[result.success]).all()
     np.testing.assert_array_equal(result.adversarial[~result.success], x[~result.success])

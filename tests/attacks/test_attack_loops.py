@@ -108,6 +108,26 @@ def test_auto_pgd_equals_the_algorithm(distance):
     assert len({e[2] for e in expected}) > 2  # examples halve their steps at different times
 
 
+def test_auto_pgd_halves_where_the_best_loss_has_not_risen_although_most_steps_rose():
+    """Checkpoints at 5 and 9: the second window rises in three of four steps, all below 5."""
+    losses = [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, *range(5, 16)]
+    slopes = [1, 0, 0, 0, 0, -1] + [0] * 15
+    visited = []
+
+    def objective(point):
+        index = len(visited)
+        visited.append(float(point[0, 0]))
+        value = slopes[index] * point[:, 0]
+        return value + tf.stop_gradient(losses[index] - value), tf.constant([False])
+
+    x = tf.zeros((1, 1), tf.float64)
+    ball = loops.Ball(x, tf.constant(1, tf.float64), -9.0, 9.0, "l_inf")
+    loops.auto_pgd(objective, ball, x, windows=tf.constant(loops.apgd_windows(20)))
+    assert visited[5:10] == [1.0, -0.5, -0.875, -0.96875, -0.9921875]
+    # From the best point, 1, by a step of 1 to 0: 1 + 0.75 (0 - 1) + 0.25 (1 - visited[8]).
+    assert visited[10] == 0.7421875
+
+
 def test_the_worst_point_of_all_steps_is_kept():
     # From 0.05 a step of 0.2 jumps over the maximum of sin(9 z) + z^2 near 0.18, back and forth.
     x = tf.constant([[0.05]], tf.float64)

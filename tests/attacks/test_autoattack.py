@@ -22,12 +22,13 @@ class AlwaysNoisy(keras.layers.Layer):
         return inputs + 0.3 * tf.random.normal(tf.shape(inputs))
 
 
-def classifier(*last, classes=5, seed=0):
+def classifier(*last, hidden=(), classes=5, seed=0):
     model = keras.Sequential(
         [
             keras.layers.Input((6, 6, 1)),
             keras.layers.Flatten(),
             keras.layers.Dense(24, activation="relu"),
+            *hidden,
             keras.layers.Dense(classes),
             *last,
         ]
@@ -65,12 +66,17 @@ def test_it_is_at_least_as_strong_as_each_of_its_parts(norm, epsilon):
     accuracies = [stage["accuracy"] for stage in whole.parameters["stages"]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[-1] == whole.robust_accuracy
+    delta = (whole.adversarial - x).reshape(len(x), -1)
+    lengths = np.linalg.norm(delta, np.inf if norm == "Linf" else 2, axis=1)
+    assert lengths.max() <= epsilon * (1 + 1e-5)
+    assert whole.adversarial.min() >= 0 and whole.adversarial.max() <= 1
     broken = whole.adversarial[whole.success]
     assert (model.predict(broken, verbose=0).argmax(1) != y[whole.success]).all()
 
 
-def test_square_finds_out_a_model_whose_gradients_are_masked():
-    model = classifier(Rounded())
+@pytest.mark.parametrize("place", ["hidden", "logits"])
+def test_square_finds_out_a_model_whose_gradients_are_masked(place):
+    model = classifier(hidden=[Rounded()]) if place == "hidden" else classifier(Rounded())
     x, y = labelled(model)
     result = attacks.autoattack(model, x, y, epsilon=0.1, **QUICK | {"queries": 400})
     after = {stage["attack"]: stage["accuracy"] for stage in result.parameters["stages"]}

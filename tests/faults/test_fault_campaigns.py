@@ -11,6 +11,7 @@ from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import tolerance
+from ft_tf.faults.campaign import image_rows
 from ft_tf.faults.measures import Measures
 
 layers = keras.layers
@@ -58,6 +59,16 @@ def test_subsets_are_unbiased_and_reproducible(trained):
     assert abs(difference.mean()) < 4 * difference.sem()
     assert 0 < difference.std() < 0.12
     assert some.equals(faults.sweep(model, x, y, images_per_trial=30, **where))
+
+
+@pytest.mark.parametrize("target", ["weights", "units"])
+def test_images_are_drawn_apart_from_the_faults(trained, target):
+    plan = faults.make_plan(trained[0], target=target, fault=faults.GaussianNoise(0.1))
+    masks = plan.trial(seed=4, trial=3).masks(0.3)
+    rows = image_rows(seed=4, trial=3, images=plan.sites, count=masks.count)
+    words = masks.words[target].view(np.uint64).ravel()
+    for drawn in (np.flatnonzero(masks.faulty[target]), np.argsort(words)[: masks.count]):
+        assert len(np.intersect1d(rows, drawn)) < 0.6 * masks.count  # 0.3 by chance
 
 
 class Stop(Exception):

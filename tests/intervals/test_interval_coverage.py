@@ -146,6 +146,26 @@ def test_betting_interval_covers_although_it_is_looked_at_all_the_time():
     assert t_ever_missed / repetitions > 0.15  # what looking does to a fixed-n interval
 
 
+def test_betting_interval_is_its_definition():
+    """The capital by products, with the variance of the past alone."""
+    values, means = rng(9).beta(3, 7, 60), np.linspace(0, 1, 101)
+    betting = intervals.BettingInterval(level=0.9, half_width=0.05, resolution=101)
+    gain, loss, alive = np.ones(101), np.ones(101), np.ones(101, bool)
+    for count, value in enumerate(values):
+        past = values[:count]
+        squares = 0.05**2 + (((past - past.mean()) ** 2).sum() if count else 0)
+        stake = 0.05 * (count + 1) / squares
+        with np.errstate(divide="ignore"):
+            gain *= 1 + np.minimum(stake, 0.9 / means) * (value - means)
+            loss *= 1 - np.minimum(stake, 0.9 / (1 - means)) * (value - means)
+        alive &= (gain + loss) / 2 < 10
+        betting.add(value)
+        first, last = np.flatnonzero(alive)[[0, -1]]
+        ends = means[[max(0, first - 1), min(100, last + 1)]]
+        np.testing.assert_array_equal([betting.interval.low, betting.interval.high], ends)
+    assert betting.interval.half_width < 0.1
+
+
 def test_betting_interval_settles_near_its_promised_count():
     values = rng(8).normal(0.6, 0.08, 6000).clip(0, 1)
     betting = intervals.BettingInterval(half_width=0.005)

@@ -146,6 +146,12 @@ def test_given_passes_replace_the_count():
     assert cost.epsilon_shuffled == pytest.approx(4.3772, abs=5e-5)  # sqrt(4) / 2 = 1
 
 
+def test_given_passes_over_several_phases_count_the_least_noise():
+    phases = [Phase(4.0, 0.1, 10), Phase(2.0, 0.1, 10), Phase(3.0, 0.1, 10)]
+    cost = privacy_cost_of_phases(phases, delta=1e-5, passes=4)
+    assert cost.epsilon_shuffled == pytest.approx(4.3772, abs=5e-5)  # sqrt(4) / 2 = 1
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

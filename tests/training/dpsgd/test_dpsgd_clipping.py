@@ -79,6 +79,9 @@ MODELS = {
     "layer_normalization": lambda: sequential(
         (4, 6), L.LayerNormalization(), L.Flatten(), L.Dense(3)
     ),
+    "layer_normalization_epsilon": lambda: sequential(
+        (6,), L.Dense(5), L.LayerNormalization(epsilon=0.3), L.Dense(3)
+    ),
     "layer_normalization_axes": lambda: sequential(
         (4, 3, 5), L.LayerNormalization(axis=[1, 3]), L.Flatten(), L.Dense(3)
     ),

@@ -103,14 +103,15 @@ def flat_model():
     return model, np.zeros((40, 200), np.float32), np.zeros(40, np.int64)
 
 
-def test_compile_does_not_bring_the_noise_back():
+@pytest.mark.parametrize("batch_size", [8, 40])  # five steps a fit, and one
+def test_compile_does_not_bring_the_noise_back(batch_size):
     model, x, y = flat_model()
     private = DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
     noise = []
     for _ in range(3):
         private.compile(keras.optimizers.SGD(1.0), LOSS)
         before = model.get_weights()[0]
-        private.fit(x, y, batch_size=8, verbose=0)
+        private.fit(x, y, batch_size=batch_size, verbose=0)
         noise.append((model.get_weights()[0] - before).ravel())
     correlations = np.corrcoef(noise)[np.triu_indices(3, 1)]
     assert np.abs(correlations).max() < 6 / np.sqrt(20_000)
