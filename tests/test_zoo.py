@@ -517,7 +517,7 @@ def test_there_are_forty_kinds():
 
 
 def sites_of(model):
-    return {g.name.split("/", 1)[-1]: g for g in faults.find_sites(model, target="weights")}
+    return {g.name: g for g in faults.find_sites(model, target="weights")}
 
 
 def test_the_sites_of_an_integer_model_are_its_integers_and_scales():

@@ -78,11 +78,8 @@ def translated(value: Any) -> Any:
         config = _model(config)
         module = "keras.src.models.functional" if of_graph else "keras"
     elif kind in allowed.TF_LAYERS:
-        return (
-            _described("TensorFlowFunction", "ft_tf.models.keras2", config)
-            | parts
-            | {"registered_name": "ft_tf>TensorFlowFunction"}
-        )
+        new = _described("TensorFlowFunction", "ft_tf.models.keras2", config)
+        return new | parts | {"registered_name": "ft_tf>TensorFlowFunction"}
     else:
         module, config = _options(kind, config)
     return _described(kind, module, config) | parts
@@ -102,7 +99,7 @@ def _options(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     options = {}
     for old, value in config.items():
         option = _RENAMED.get((kind, old), old)
-        if value in _OTHER_MEANING if isinstance(value, str) else False:
+        if isinstance(value, str) and value in _OTHER_MEANING:
             raise RefusedError(f"{name} has {option}={value}, {_OTHER_MEANING[value]}")
         if kind == "BatchNormalization" and option == "axis" and isinstance(value, list):
             value = value[0]
