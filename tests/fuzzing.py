@@ -20,7 +20,7 @@ import pandas as pd
 
 import ft_tf
 from ft_tf import errors
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras
 
 NAN, INF = math.nan, math.inf
 OUTCOMES = Counter()
@@ -190,7 +190,7 @@ def model(name="usual"):
         words = layers.StringLookup(vocabulary=["a", "b"])
         return keras.Sequential(
             [
-                keras.Input((4,), dtype=tf.string),
+                keras.Input((4,), dtype="string"),
                 words,
                 layers.Embedding(4, 2),
                 layers.Flatten(),
@@ -588,7 +588,6 @@ OVERRIDES = {
     },
     **{f"metrics.{name}.labels": LABELS for name in ("accuracy_from_logits", "error_log_odds")},
     "models.load.path": any_of(wrong=(*NO_PATH, "", "missing.keras", "/", ".")),
-    "models.convert.model": Kind((Lazy(model),), NO_MODEL[:5]),
     **{
         f"models.{name}.model": Kind((Lazy(model),), (*NO_MODEL[:6],))
         for name in (

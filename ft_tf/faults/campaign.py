@@ -31,6 +31,7 @@ from ft_tf.faults.rows import (
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
+from ft_tf.keras_layers import remember_input
 from ft_tf.models import check_input_shape, ending_of
 
 _ROW_STREAM = 4  # see plan.py for the streams of sites and words
@@ -99,6 +100,8 @@ def sweep(
         ArgumentError: an argument is out of range.
         ModelError: something asked for cannot be faulted; the model does not give [n, classes].
     """
+    if isinstance(model, keras.Model):
+        remember_input(model, x)
     numbers, levels = trial_numbers(trials), distinct_rates(rates)
     rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)

@@ -18,9 +18,9 @@ _RANDOM = ("Random", "Stateful", "Rng", "Multinomial", "TruncatedNormal", "Param
 
 
 @contextlib.contextmanager
-def hooked(model: keras.Model, on_output: OnOutput) -> Iterator[None]:
+def hooked(model: keras.Model, on_output: OnOutput, *, fuse: bool = False) -> Iterator[None]:
     """Passes every layer's output through `on_output` while the block runs."""
-    with using(model, "trace"), keras_layers.hooked(model, on_output, interrupts_held):
+    with using(model, "trace"), keras_layers.hooked(model, on_output, interrupts_held, fuse=fuse):
         yield
 
 

@@ -92,7 +92,7 @@ class TrialProgram:
 
         parts: list[list[tf.Tensor]] = []
         size = 0
-        with forward.hooked(self._model, collect):
+        with forward.hooked(self._model, collect, fuse=True):
             for first in range(0, self._size if wanted else 0, self._batch_size):
                 x = tf.nest.map_structure(lambda t: t[first : first + self._batch_size], self._x)  # noqa: B023
                 parts.append(clean_pass(x))
@@ -145,7 +145,7 @@ class TrialProgram:
                 outputs = self._plan.fault.apply(outputs, *masks[key])
             return outputs
 
-        with forward.hooked(self._model, fault):
+        with forward.hooked(self._model, fault, fuse=True):
             x = tf.nest.map_structure(take, self._x)
             return tf.cast(forward.infer_logits(self._model, x), tf.float32)
 

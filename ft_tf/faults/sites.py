@@ -97,9 +97,10 @@ def find_sites(
     Weights are the model's parameters in the order of its layers. Units sit after the activation:
     at the output of a Dense or convolution layer that has an activation of its own, else at the
     output of the activation layer that follows it directly or behind batch normalization or
-    dropout, else at its own output. An activation that is an operation, as `tf.nn.sigmoid(z)`, or a
-    Lambda layer is not known as one: units stay before it, and one stuck at 0 delivers sigmoid(0).
-    The output layer (the last one with parameters on its path) is left out unless asked for.
+    dropout, else at its own output. An activation that is an operation, as `keras.ops.sigmoid(z)`,
+    or a Lambda layer is not known as one: units stay before it, and one stuck at 0 delivers
+    sigmoid(0). The output layer (the last one with parameters on its path) is left out unless asked
+    for. Of a model that Keras has quantised the weights are the stored integers and their scales.
 
     Args:
         model: any Keras model that has been built.
@@ -186,8 +187,9 @@ def _weight_groups(
             continue
         if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
             continue
+        name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, variable.path, tuple(variable.shape), owner, variable=variable
+            "weights", layer_name, name, tuple(variable.shape), owner, variable=variable
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ft_tf._compat import keras, tf
+from ft_tf.keras_layers.table import kind_of
 from ft_tf.keras_layers.walks import leaf_layers
 
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
@@ -22,6 +23,8 @@ def hooked(
     model: keras.Model,
     on_output: OnOutput,
     held: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    *,
+    fuse: bool = False,
 ) -> Iterator[None]:
     """Passes every layer's output through `on_output` while the block runs.
 
@@ -29,6 +32,8 @@ def hooked(
         model: the model.
         on_output: may replace a layer's outputs.
         held: a context in which the hooks are taken off again.
+        fuse: batch normalization is one operation of TensorFlow instead of Keras's several, which
+            is faster and rounds differently; for inference.
     """
     calls: dict[int, int] = {}
 
@@ -55,7 +60,10 @@ def hooked(
     hooks = [(model, "call", root(model.call))]
     for layer in leaf_layers(model):
         name = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
-        hooks.append((layer, name, hook(layer, getattr(layer, name))))
+        original = getattr(layer, name)
+        if fuse and kind_of(layer) == "BatchNormalization":
+            original = _fused(layer, original)
+        hooks.append((layer, name, hook(layer, original)))
     previous = [(layer, name, vars(layer).get(name)) for layer, name, _ in hooks]
     try:
         for layer, name, call in hooks:
@@ -68,6 +76,25 @@ def hooked(
                     vars(layer).pop(name, None)
                 else:
                     vars(layer)[name] = call
+
+
+def _fused(layer: keras.layers.Layer, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(inputs: tf.Tensor, **options: Any) -> tf.Tensor:
+        served = inputs.shape.rank == 4 and layer.axis in (-1, 3) and layer.epsilon >= 1e-5
+        if options.get("training") or not served or inputs.dtype != tf.float32:
+            return original(inputs, **options)
+        mean = layer.moving_mean
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=layer.gamma if layer.scale else tf.ones_like(mean),
+            offset=layer.beta if layer.center else tf.zeros_like(mean),
+            mean=mean,
+            variance=layer.moving_variance,
+            epsilon=layer.epsilon,
+            is_training=False,
+        ).y
+
+    return call
 
 
 def masked_like(outputs: Any, replaced: Any) -> Any:

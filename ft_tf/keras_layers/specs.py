@@ -10,12 +10,12 @@ _REMEMBERED = "_ft_tf_input_spec"
 
 
 def remember_input(model: keras.Model, x: Any) -> None:
-    """Keeps what a model without a graph was given: Keras keeps its shape at most."""
-    if input_of(model) is None:
-        spec = tf.nest.map_structure(
-            lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), x
-        )
-        vars(model)[_REMEMBERED] = spec  # past Keras's tracking
+    """Keeps the types of what a model without a graph is given: Keras keeps its shape at most."""
+    parts = tf.nest.flatten(x)
+    if input_of(model) is None and all(hasattr(part, "dtype") for part in parts):
+        specs = [tf.TensorSpec([None, *part.shape[1:]], part.dtype) for part in parts]
+        # Past Keras's tracking of attributes.
+        vars(model)[_REMEMBERED] = tf.nest.pack_sequence_as(x, specs)
 
 
 def input_spec(model: keras.Model) -> Any:

@@ -44,7 +44,13 @@ INITIALIZERS = _words("""
 """)
 REGULARIZERS = _words("L1 L1L2 L2 OrthogonalRegularizer")
 CONSTRAINTS = _words("MaxNorm MinMaxNorm NonNeg RadialConstraint UnitNorm")
-POLICIES = _words("DTypePolicy DTypePolicyMap FloatDTypePolicy Policy")
+POLICIES = _words("""
+    DTypePolicy DTypePolicyMap FloatDTypePolicy Int4DTypePolicy Policy QuantizedDTypePolicy
+    QuantizedFloat8DTypePolicy
+""")
+QUANTIZERS = _words("""
+    AbsMaxQuantizer Float8QuantizationConfig Int4QuantizationConfig Int8QuantizationConfig
+""")
 ACTIVATIONS = _words("""
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
     linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus
@@ -99,6 +105,7 @@ def _modules() -> dict[str, frozenset[str]]:
             f"{root}.constraints": CONSTRAINTS,
             f"{root}.dtype_policies": POLICIES,
             f"{root}.mixed_precision": POLICIES,
+            f"{root}.quantizers": QUANTIZERS,
         }
         for module in ("engine.functional", "models.functional", "models.sequential"):
             table[f"{root}.src.{module}"] = MODELS
@@ -135,7 +142,7 @@ TEXTS = _words("""
     bias_axes bounding_box_format color_mode data_format default_policy distribution dtype encoding
     equation fill_mode indexing input_layers interpolation mask_token mask_value merge_mode method
     mode name oov_method oov_token ord output_layers output_mode padding pool_mode qk_norm rng_type
-    score_mode split standardize subscripts transform_type use_cudnn vocabulary_dtype
+    score_mode source_name split standardize subscripts transform_type use_cudnn vocabulary_dtype
 """)
 """Options whose value may be a text: a mode, a name or a token, never a path."""
 WIDTHS = _words("""

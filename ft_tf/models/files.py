@@ -64,7 +64,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     except ModelError:
         raise
     except Exception as error:  # Keras raises whatever its parts raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = str(error).rpartition("Exception encountered: ")[2]  # what Keras wraps
+        lines = reason.strip().splitlines() or [type(error).__name__]
         raise _failure(path, lines[0]) from None
     return model
 

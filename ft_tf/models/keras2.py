@@ -18,7 +18,8 @@ _RENAMED = {
 }
 _WITHOUT_EFFECT = frozenset({
     "batch_input_shape", "build_config", "fused", "implementation", "key_shape", "optional",
-    "query_shape", "renorm_momentum", "trainable", "value_shape", "virtual_batch_size", "zero_output_for_mask",
+    "query_shape", "renorm_momentum", "trainable", "value_shape", "virtual_batch_size",
+    "zero_output_for_mask",
 })  # fmt: skip
 _OTHER_MEANING = {"hard_sigmoid": "clip(x / 5 + 1 / 2, 0, 1) in Keras 2 and another function now"}
 
@@ -77,11 +78,8 @@ def translated(value: Any) -> Any:
         config = _model(config)
         module = "keras.src.models.functional" if of_graph else "keras"
     elif kind in allowed.TF_LAYERS:
-        return (
-            _described("TensorFlowFunction", "ft_tf.models.keras2", config)
-            | parts
-            | {"registered_name": "ft_tf>TensorFlowFunction"}
-        )
+        new = _described("TensorFlowFunction", "ft_tf.models.keras2", config)
+        return new | parts | {"registered_name": "ft_tf>TensorFlowFunction"}
     else:
         module, config = _options(kind, config)
     return _described(kind, module, config) | parts
@@ -101,7 +99,7 @@ def _options(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     options = {}
     for old, value in config.items():
         option = _RENAMED.get((kind, old), old)
-        if value in _OTHER_MEANING if isinstance(value, str) else False:
+        if isinstance(value, str) and value in _OTHER_MEANING:
             raise RefusedError(f"{name} has {option}={value}, {_OTHER_MEANING[value]}")
         if kind == "BatchNormalization" and option == "axis" and isinstance(value, list):
             value = value[0]

@@ -175,7 +175,7 @@ def logits_of(model: keras.Model) -> keras.Model:
     functional = graph.functional_of(model)
     if all(layer is not own for own in functional.operations):
         raise ModelError(f"{where} inside a nested model: remove it so that it gives logits")
-    if getattr(layer, "activation", None) is None or type(layer) is keras.layers.Activation:
+    if getattr(layer, "activation", None) is None or table.facts_of(layer).activates:
         return _without(functional, places, where)
     nodes = {id(node) for at_depth in functional._nodes_by_depth.values() for node in at_depth}
     calls = sum(id(node) in nodes for node in layer._inbound_nodes)

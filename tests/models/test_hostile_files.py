@@ -238,3 +238,36 @@ def test_operations_are_judged_under_any_name_of_their_module(canary):
         path = canary.directory / "model.keras"
         hostile.configured("2", path, change)
         refused(canary, path, "calls tf.io.write_file|needs 'TFOpLambda'|needs the class")
+
+
+def test_a_function_of_tensorflow_in_a_file_of_keras_3(canary):
+    """ft_tf's own layer for such functions, which a file may name, has the same list."""
+
+    def change(config):
+        hostile.hidden(config).update(
+            class_name="TensorFlowFunction", module="ft_tf.models.keras2",
+            registered_name="ft_tf>TensorFlowFunction",
+            config={"name": "hidden", "function": "io.write_file"},
+        )  # fmt: skip
+
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, change)
+    refused(canary, path, "calls tf.io.write_file, which is not allowed")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"quantization_config": {
+            "class_name": "GPTQConfig", "module": "keras.quantizers", "registered_name": None,
+            "config": {"dataset": None, "tokenizer": None},
+        }},
+        {"dtype": {
+            "class_name": "DTypePolicy", "module": MODULE, "registered_name": "Act", "config": {},
+        }},
+    ],
+)  # fmt: skip
+def test_options_that_keras_3_alone_has(option, canary):
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, with_hidden(**option))
+    refused(canary, path, "needs '(GPTQConfig|DTypePolicy)' of the module")
