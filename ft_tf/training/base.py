@@ -374,7 +374,7 @@ class ResidentModel(keras.Model):
         # Read now: the variable itself would be read at each use, even after the update.
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
         logits = self.gradient_step(x, y, step)
-        return self.compute_metrics(x, y, logits)
+        return replicas.reducible(self.compute_metrics(x, y, logits))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's; a batch without labels is refused."""
