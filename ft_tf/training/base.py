@@ -22,7 +22,7 @@ from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
-from ft_tf.training.epochs import Epoch, callbacks_of, one_epoch
+from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch
 from ft_tf.training.fixed import Fixed
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
@@ -223,9 +223,12 @@ class ResidentModel(keras.Model):
             raise ArgumentError(f"batch_size={batch_size} must be at most the {len(x)} examples")
         self._make_variables(*(tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in (x, y)))
         epoch, steps = self.epoch_batches(len(x), batch_size)
-        batches = one_epoch(epoch, steps, lambda: self._epoch_start)
-        if replicas.is_spread(self):
+        if replicas.is_spread(self):  # one step per execution: an endless input is exact
+            batches = all_epochs(epoch, steps, self.steps_taken())
             batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
+            kwargs["steps_per_epoch"] = steps
+        else:
+            batches = one_epoch(epoch, steps, lambda: self._epoch_start)
         kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
         with self._exact_steps(kwargs.get("validation_steps")):
             return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
@@ -371,7 +374,7 @@ class ResidentModel(keras.Model):
         # Read now: the variable itself would be read at each use, even after the update.
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
         logits = self.gradient_step(x, y, step)
-        return self.compute_metrics(x, y, logits)
+        return replicas.reducible(self.compute_metrics(x, y, logits))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's; a batch without labels is refused."""

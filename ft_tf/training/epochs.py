@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ft_tf._compat import keras, tf
 
 Epoch = Callable[[tf.Tensor], tf.data.Dataset]
@@ -15,6 +17,12 @@ def _without_autotuning() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
+
+
+def all_epochs(epoch: Epoch, steps: int, first_step: int) -> tf.data.Dataset:
+    """Returns the batches of epochs of `steps` steps, without end."""
+    starts = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max, steps)
+    return starts.flat_map(epoch).prefetch(4).with_options(_without_autotuning())
 
 
 def one_epoch(epoch: Epoch, steps: int, start: Callable[[], int]) -> tf.data.Dataset:

@@ -34,6 +34,16 @@ def part_weight(examples: tf.Tensor) -> tf.Tensor:
     return here * replicas / total
 
 
+def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns a step's logs in the shape in which Keras averages them over replicas.
+
+    Over those of several processes it takes a mean along axis 0, which scalars lack.
+    """
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: value[tf.newaxis] for name, value in logs.items()}
+    return logs
+
+
 def share_out(
     batches: tf.data.Dataset,
     x: np.ndarray,

@@ -357,7 +357,8 @@ def test_two_replicas_train_as_one():
     ("name", "value"),
     [
         ("epsilon", 0.2), ("step_size", 0.1), ("num_steps", 9), ("beta", 1.0), ("distance", "l_2"),
-        ("bounds", (0.0, 2.0)), ("start_noise", 0.1), ("weight_decay", 0.1), ("augmentation", tf.identity),
+        ("bounds", (0.0, 2.0)), ("start_noise", 0.1), ("weight_decay", 0.1),
+        ("augmentation", tf.identity),
     ],
 )  # fmt: skip
 def test_what_the_compiled_step_keeps_cannot_be_set(name, value):

@@ -1,6 +1,6 @@
 """Rules: per-example gradients of each layer type, without writing them all out."""
 
-from ft_tf.training.dpsgd.rules import convolution, dense, embedding, normalization
+from ft_tf.training.dpsgd.rules import convolution, dense, normalization
 from ft_tf.training.dpsgd.rules.registry import (
     PerExampleGradients,
     Rule,
@@ -14,7 +14,6 @@ __all__ = [
     "Rule",
     "convolution",
     "dense",
-    "embedding",
     "from_materialized",
     "normalization",
     "register_rule",

@@ -11,6 +11,8 @@ is then M = sum_t u_t g_t^T [K, O]. Two exact forms of its squared norm:
     Gram:         sum_{t,t'} (u_t . u_t') (g_t . g_t'), with 2 T^2 (K + O) operations, after which
                   the weighted sum is one matrix product over all examples and positions. Terms
                   of both signs may cancel: where little is left, the gradient is written out.
+
+An Embedding layer's rows u_t are those of the identity.
 """
 
 import math
@@ -293,6 +295,29 @@ def _gram(vectors: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.matmul(split, split, transpose_b=True), axis=1)
 
 
+def embedding_rule(
+    layer: keras.layers.Embedding, inputs: tf.Tensor, gradients: tf.Tensor
+) -> PerExampleGradients:
+    """Per-example gradients of an Embedding layer on ids [batch, ...].
+
+    Two positions share a row exactly when their ids agree, so the squared norm of an example is
+    sum_{t,t'} [id_t = id_t'] g_t . g_t'. The sum is a dense table: its noise falls on every row.
+    """
+    positions = math.prod(inputs.shape[1:])
+    ids = tf.reshape(tf.cast(inputs, tf.int32), [-1, positions])
+    flat = tf.reshape(tf.cast(gradients, tf.float32), [-1, positions, layer.output_dim])
+    same = tf.cast(ids[:, :, tf.newaxis] == ids[:, tf.newaxis, :], tf.float32)
+    # Each of the k positions of a row holds the row's gradient, so each adds 1/k of its square.
+    rows = tf.matmul(same, flat)
+    norms = tf.reduce_sum(tf.square(rows), axis=-1) / tf.reduce_sum(same, axis=-1)
+
+    def weighted_sum(weights: tf.Tensor) -> list[tf.Tensor]:
+        rows = tf.reshape(weigh(weights, flat), [-1, layer.output_dim])
+        return [tf.math.unsorted_segment_sum(rows, tf.reshape(ids, [-1]), layer.input_dim)]
+
+    return PerExampleGradients(tf.reduce_sum(norms, axis=-1), weighted_sum)
+
+
 def _trains_adapters(layer: keras.layers.Dense) -> bool:
     trained = [weight.name for weight in layer.trainable_weights]
     return trained[-2:] == ["lora_kernel_a", "lora_kernel_b"] and trained[:-2] in ([], ["bias"])
@@ -305,3 +330,4 @@ register_rule(
     einsum_dense_rule,
     applies=lambda layer: trains("kernel", "bias")(layer) and _Einsum.of(layer) is not None,
 )
+register_rule(keras.layers.Embedding, embedding_rule, applies=trains("embeddings"))
