@@ -92,15 +92,15 @@ def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
         assert frame.loc[name, "relative_error"] == pytest.approx(error, abs=1e-9)
     (sentence,) = [text for text in sentences(study) if "random walk" in text]
     errors = frame["relative_error"].abs()
-    assert f"at most {errors.max():.1%}" in sentence
+    assert f"all weights to {errors.max():.1%} in" in sentence
 
 
 def test_findings_hold_the_counts_and_tau_of_effects(study):
     rows = study.computed(effects.agreement)
     count = rows["word"].value_counts()["replicated"]
-    assert f"{len(rows)} rows {count} are replicated" in sentences(study)[-1]
+    assert f"{len(rows)} rows of the paper's tables {count} are replicated" in sentences(study)[-1]
     claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
-    assert f"tau {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentences(study)[2]
+    assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentences(study)[2]
     assert len(sentences(study)) == 4
 
 
@@ -136,11 +136,11 @@ def test_a_negative_effect_of_dp_reads_less():
     walk, rows = effects.noise_walk([]), effects.agreement([])
     (sentence,) = findings.sentences([claim], walk, rows)
     assert sentence.startswith("Differential privacy raises fault tolerance: ")
-    assert "cost DP-SGD 7.0 points [5.5, 9.0] less than" in sentence
+    assert "loses 7.0 points of accuracy [5.5, 9.0] less than" in sentence
     claim = dataclasses.replace(claim, low=-9.0, high=1.0, word="inconclusive")
     (sentence,) = findings.sentences([claim], walk, rows)
-    assert sentence.startswith("Differential privacy and fault tolerance: inconclusive: at equal")
-    assert "7.0 points [-1.0, 9.0] less" in sentence
+    assert sentence.startswith("Differential privacy and fault tolerance: inconclusive: with 10%")
+    assert "7.0 points of accuracy [-1.0, 9.0] less" in sentence
 
 
 @pytest.mark.parametrize("word", ["supported", "contradicted", "no difference", "mixed",
