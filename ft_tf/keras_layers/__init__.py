@@ -5,15 +5,7 @@
 (True, True)
 """
 
-from ft_tf.keras_layers.graph import (
-    chain_of,
-    has_graph,
-    input_of,
-    inputs_of,
-    output_of,
-    output_shape_of,
-    producer,
-)
+from ft_tf.keras_layers.graph import chain_of, inputs_of, output_shape_of
 from ft_tf.keras_layers.hooks import hooked, infer
 from ft_tf.keras_layers.specs import input_spec, remember_input
 from ft_tf.keras_layers.table import (
@@ -38,10 +30,8 @@ __all__ = [
     "all_layers",
     "chain_of",
     "facts_of",
-    "has_graph",
     "hooked",
     "infer",
-    "input_of",
     "input_spec",
     "inputs_of",
     "is_composite",
@@ -49,10 +39,8 @@ __all__ = [
     "keeps_zero",
     "kind_of",
     "leaf_layers",
-    "output_of",
     "output_shape_of",
     "parameters_of",
-    "producer",
     "remember_input",
     "variables_of",
 ]

@@ -30,9 +30,11 @@ def input_of(model: Any) -> Any:
 
 
 def output_of(model: Any) -> Any:
-    """The model's symbolic outputs in their structure; None without a graph."""
+    """The model's symbolic output, several in their structure; None without a graph."""
     graph = functional_of(model)
-    return None if graph is None else graph._outputs_struct
+    outputs = None if graph is None else graph._outputs_struct
+    # Keras gives a list of one output as that output.
+    return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
 
 
 def has_graph(model: Any) -> bool:

@@ -138,7 +138,7 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
             return refer(*value)
         if isinstance(value, dict):
             return {key: ends(item) for key, item in value.items()}
-        return [ends(item) for item in value]
+        return ends(value[0]) if len(value) == 1 else [ends(item) for item in value]
 
     def argument(value: Any) -> Any:
         if isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str):

@@ -68,45 +68,27 @@ class Ending:
         return outputs
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """One call of a layer or operation in a model's graph.
+def _way_back(output: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """The calls that an output comes through, the last one first: layers and their input tensors.
 
-    Attributes:
-        layer: the layer or operation.
-        node: Keras's node of the call.
-    """
-
-    layer: Any
-    node: Any
-
-    @property
-    def source(self) -> Any:
-        """The one tensor that the call is made on; None if there are several, or none."""
-        inputs = self.node.input_tensors
-        return inputs[0] if len(inputs) == 1 else None
-
-
-def _way_back(output: Any) -> Iterator[_Place]:
-    """The calls that an output comes through, the last one first.
-
-    It ends with the first call that does more than hand values on. Of a nested model it is the
-    layers within.
+    It ends with the first call that does more than hand one tensor's values on. Of a nested model
+    it is the layers within.
     """
     while output is not None:
-        place = _Place(*graph.producer(output))
-        if isinstance(place.layer, keras.Model) and graph.has_graph(place.layer):
-            for inner in _way_back(graph.output_of(place.layer)):
-                if not inner.node.input_tensors:
+        layer, node = graph.producer(output)
+        sources = node.input_tensors
+        if isinstance(layer, keras.Model) and graph.has_graph(layer):
+            for inner, inputs in _way_back(graph.output_of(layer)):
+                if not inputs:
                     break  # the model within hands on what it is given
-                yield inner
+                yield inner, inputs
             else:
                 return
         else:
-            yield place
-            if not table.hands_on(place.layer):
+            yield layer, sources
+            if not table.hands_on(layer):
                 return
-        output = place.source
+        output = sources[0] if len(sources) == 1 else None
 
 
 def ending_of(model: keras.Model) -> Ending | None:
@@ -139,7 +121,7 @@ def ending_of(model: keras.Model) -> Ending | None:
 def _last_layer(model: keras.Model, has_graph: bool) -> Any:
     """The layer that gives the output, by the graph or else by the list of layers."""
     if has_graph:
-        return list(_way_back(graph.output_of(model)))[-1].layer
+        return list(_way_back(graph.output_of(model)))[-1][0]
     layers = [layer for layer in model.layers if not table.hands_on(layer)] or model.layers
     return layers[-1] if layers else None
 
@@ -171,12 +153,11 @@ def logits_of(model: keras.Model) -> keras.Model:
     classes = graph.output_shape_of(model)[-1]
     if ending.activation == "sigmoid" and classes != 1:
         raise ModelError(f"{where} on {classes} outputs: one class must be right")
-    places = list(_way_back(graph.output_of(model)))
     functional = graph.functional_of(model)
     if all(layer is not own for own in functional.operations):
         raise ModelError(f"{where} inside a nested model: remove it so that it gives logits")
     if getattr(layer, "activation", None) is None or table.facts_of(layer).activates:
-        return _without(functional, places, where)
+        return _without(functional, list(_way_back(graph.output_of(model))), where)
     nodes = {id(node) for at_depth in functional._nodes_by_depth.values() for node in at_depth}
     calls = sum(id(node) in nodes for node in layer._inbound_nodes)
     if calls > 1:
@@ -187,14 +168,15 @@ def logits_of(model: keras.Model) -> keras.Model:
     return _with_linear(model, layer)
 
 
-def _without(model: keras.Model, places: list[_Place], where: str) -> keras.Model:
-    """The model without the call at the end of `places`, which has no weights."""
+def _without(model: keras.Model, calls: list[tuple[Any, list[Any]]], where: str) -> keras.Model:
+    """The model without the last of `calls`, which has no weights."""
     own = {id(layer) for layer in model.operations}
-    tensor = places[-1].source
-    if tensor is None or any(id(place.layer) not in own for place in places):
+    sources = calls[-1][1]
+    if len(sources) != 1 or any(id(layer) not in own for layer, _ in calls):
         raise ModelError(f"{where}, which cannot be taken off: remove it so that it gives logits")
-    for place in reversed(places[:-1]):
-        tensor = type(place.layer).from_config(place.layer.get_config())(tensor)
+    tensor = sources[0]
+    for layer, _ in reversed(calls[:-1]):
+        tensor = type(layer).from_config(layer.get_config())(tensor)
     return keras.Model(graph.input_of(model), tensor, name=model.name)
 
 

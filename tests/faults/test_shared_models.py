@@ -235,8 +235,20 @@ class Noisy(layers.Layer):
         return tf.cond(tf.reduce_sum(inputs) > -1e9, draw, lambda: inputs)
 
 
-def test_a_model_that_draws_at_inference_gives_a_warning(model):
-    noisy = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), Noisy(), layers.Dense(3)])
+class Seeded(layers.Layer):
+    """Draws at inference from a seed that Keras counts on."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws = keras.random.SeedGenerator(1)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal((6,), seed=self.draws)
+
+
+@pytest.mark.parametrize("noise", [Noisy, Seeded])
+def test_a_model_that_draws_at_inference_gives_a_warning(noise):
+    noisy = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), noise(), layers.Dense(3)])
     plain = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), layers.Dense(3)])
     for use in ("sweep", "compare"):
         with pytest.warns(UserWarning, match="same images differently each time"):

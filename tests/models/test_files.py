@@ -353,6 +353,7 @@ def test_a_file_of_keras_2_computes_what_it_computed(kind, suffix, tmp_path):
     model.set_weights(moved)
     model.save(tmp_path / f"model{suffix}")
     loaded = ft_tf.load_model(tmp_path / f"model{suffix}")
+    assert loaded.output_shape == model.output_shape
     shapes = [tuple(part.shape[1:]) for part in model.inputs]
     x = [
         rng.integers(0, 11, (4, *s)) if kind == "sequences" else rng.random((4, *s)) for s in shapes
