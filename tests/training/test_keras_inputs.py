@@ -64,7 +64,7 @@ def test_validation_and_evaluation_without_labels_are_refused(trainer):
 def test_a_generator_without_labels_is_refused():
     trainer = NaturalModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
     trainer.compile("sgd")
-    refused(lambda: trainer.fit((X[:5] for _ in range(3)), verbose=0), "has no labels")
+    refused(lambda: trainer.fit(((X[:5],) for _ in range(3)), verbose=0), "has no labels")
 
 
 def test_validation_is_checked_before_training(trainer):

@@ -59,6 +59,7 @@ FAST = {
     "einsum_rank_2": lambda: flat((6,), L.EinsumDense("ab,bc->ac", 5, bias_axes="c")),
     "group_normalization": lambda: flat((3, 4, 6), L.GroupNormalization(3)),
     "group_normalization_axis": lambda: flat((4, 6), L.GroupNormalization(2, axis=1)),
+    "normalization_over_axes": lambda: flat((4, 3, 5), L.LayerNormalization(axis=[3, 1])),
     "rms_normalization": lambda: flat((4, 6), L.RMSNormalization()),
     "attention": lambda: attention(L.MultiHeadAttention(2, 3)),
     "causal_attention": lambda: attention(L.MultiHeadAttention(2, 3), use_causal_mask=True),
@@ -93,7 +94,6 @@ SLOW = {
     "einsum_of_each_position": lambda: flat((4, 6), L.EinsumDense("abc,bcd->abd", (4, 5))),
     "transposed": lambda: flat((4, 4, 2), L.Conv2DTranspose(3, 2)),
     "separable": lambda: flat((5, 5, 2), L.SeparableConv2D(3, 2)),
-    "channels_first_normalization": lambda: flat((4, 3, 5), L.LayerNormalization(axis=[3, 1])),
     "prelu": lambda: flat((4, 6), L.PReLU()),
 }
 
