@@ -52,6 +52,12 @@ def test_the_papers_four_rows_by_default():
         assert list(row)[: len(CONTRACT)] == CONTRACT
 
 
+def test_noise_for_an_advantage():
+    row = answer("--n=1000", "--batch_size=100", "--steps=50", "--target_advantage=0.2")
+    assert 0.999 * 0.2 <= row["membership_advantage"] <= 0.2
+    assert 1e-3 < row["true_positive_rate_at_1_in_1000"] < row["true_positive_rate_at_1_in_100"]
+
+
 def test_one_run_given_by_steps():
     row = answer("--n=1000", "--batch_size=1000", "--steps=1", "--noise_multiplier=1")
     assert row["sampling_probability"] == 1
@@ -154,6 +160,9 @@ BAD = {
     "--epochs=1 --steps=5": "epochs=1 and steps=5 exclude each other",
     "--target_epsilon=1 --noise_multiplier=1": "exclude each other",
     "--accountant=rdp": "accountant=rdp goes with target_epsilon",
+    "--target_advantage=0.1 --target_epsilon=1": "exclude each other",
+    "--target_advantage=1.5": "max_advantage=1.5",
+    "--target_advantage=0.1 --accountant=rdp": "accountant='rdp'",
     "--target_epsilon=-2": "target_epsilon=-2.0",
 }
 

@@ -68,7 +68,7 @@ def test_a_true_mu_is_refuted_no_more_often_than_the_level_says():
     assert stats.binomtest(refuted, 60, 0.1, alternative="greater").pvalue > 1e-3
 
 
-CANARIES, STEPS, SIGMA = 500, 400, 100.0
+CANARIES, STEPS, SIGMA = 1000, 400, 100.0
 
 
 def dp_sgd(
@@ -80,11 +80,11 @@ def dp_sgd(
     noisy_steps=STEPS,
     noisy_share=1.0,
     noise="gaussian",
-    probability=0.1,
+    probability=0.5,
 ):
     """Sums of the clipped gradients of canaries that are orthogonal, in NumPy, and the coins.
 
-    Its keyword arguments plant the bugs; the claim is clip 1, sigma 100, q = 0.1 and 400 steps.
+    Its keyword arguments plant the bugs; the claim is clip 1, sigma 100, q = 0.5 and 400 steps.
     """
     draws, included = coins(key, CANARIES)
     times = draws.binomial(STEPS, probability, CANARIES) * included
@@ -114,7 +114,7 @@ BUGS = {
 @pytest.fixture(scope="module")
 def claim():
     return privacy_cost(
-        noise_multiplier=SIGMA, sampling_probability=0.1, steps=STEPS, delta=DELTA
+        noise_multiplier=SIGMA, sampling_probability=0.5, steps=STEPS, delta=DELTA
     ).epsilon_pld
 
 
@@ -135,7 +135,7 @@ def test_the_run_that_does_what_it_claims_is_not_contradicted(claim):
 
 
 def test_a_claimed_curve_is_refuted_by_a_bug_and_not_by_the_run_itself():
-    cost = privacy_cost(noise_multiplier=SIGMA, sampling_probability=0.1, steps=STEPS, delta=DELTA)
+    cost = privacy_cost(noise_multiplier=SIGMA, sampling_probability=0.5, steps=STEPS, delta=DELTA)
     curve = trade_off(cost).false_negative_rate
     for scale, is_refuted in ((SIGMA, False), (SIGMA / 50, True)):
         scores, included = dp_sgd(7, scale=scale)

@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from ft_tf.privacy import gap_bounds, privacy_cost, to_record
+from ft_tf.privacy import gap_bounds, privacy_cost, to_record, trade_off
+from ft_tf.privacy.tradeoff import ATTACK_FIGURES
 
 MULTIPLIERS = [1.1, 0.05, 0.001, 0.0]
 PAPER = {"sampling_probability": 250 / 60_000, "steps": 14_400, "delta": 1e-5}
@@ -28,7 +29,7 @@ def test_is_strict_json_with_a_reason_for_every_null(runs, sigma, sampling):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record.keys() >= CONTRACT
     figures = {name for name in record if name.startswith(("epsilon_", "order_", "theorem_"))}
-    figures |= {"gap_bound", "gap_bound_shuffled", "gap_bound_claimed"}
+    figures |= {"gap_bound", "gap_bound_shuffled", "gap_bound_claimed", *ATTACK_FIGURES}
     assert {name for name in figures if record[name] is None} == record["reasons"].keys()
     assert all(math.isfinite(record[name]) for name in figures - record["reasons"].keys())
     assert record["private"] == (sigma > 0 and sampling != "unaccounted")
@@ -47,6 +48,21 @@ def test_carries_the_figures_and_the_words():
     assert record["phases"] == [
         {"noise_multiplier": 5, "sampling_probability": 250 / 60_000, "steps": 14_400}
     ]
+
+
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
+def test_carries_what_the_runs_own_sampling_allows_an_attacker(runs, sampling):
+    cost, bounds = runs[1.1]
+    curve, record = (
+        trade_off(cost, sampling=sampling),
+        to_record(cost, bounds=bounds, sampling=sampling),
+    )
+    assert record["membership_advantage"] == curve.advantage
+    assert record["gaussian_mu"] == curve.gaussian_mu
+    rate = float(curve.true_positive_rate(1e-3))
+    assert record["true_positive_rate_at_1_in_1000"] == rate
+    assert f"finds at most {100 * rate:.3g}% of the members" in record["statement"]
+    assert f"more than {100 * curve.advantage:.3g} points" in record["statement"]
 
 
 def test_says_that_the_seed_stands_in_the_record(runs):
