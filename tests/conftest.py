@@ -1,7 +1,7 @@
 """What holds for all tests."""
 
-import signal
 import os
+import signal
 
 import hypothesis
 import pytest

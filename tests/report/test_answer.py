@@ -100,7 +100,10 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     count = rows["word"].value_counts()["replicated"]
     assert f"{len(rows)} rows of the paper's tables {count} are replicated" in sentences(study)[-1]
     claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
-    assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentences(study)[2]
+    assert (
+        f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
+        in sentences(study)[2]
+    )
     assert len(sentences(study)) == 4
 
 
