@@ -24,14 +24,14 @@ flags.DEFINE_bool(
 )
 
 
-def _early_arguments() -> list[str]:
+def early_arguments() -> list[str]:
     """The command line with the content of its flagfiles, before absl parses it."""
     with contextlib.suppress(flags.Error):  # told when they are parsed
         return flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
     return sys.argv[1:]
 
 
-if "--verbose" in _early_arguments():  # TensorFlow is imported before absl parses the flags
+if "--verbose" in early_arguments():  # TensorFlow is imported before absl parses the flags
     os.environ["FT_TF_VERBOSE"] = "1"
 
 

@@ -1,8 +1,10 @@
 """Flags that every binary on top of TensorFlow shares; `start` applies them before any work."""
 
+import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 
 from absl import flags
 
@@ -23,7 +25,17 @@ flags.disclaim_key_flags()  # --help lists the flags under the binary that asks 
 
 
 def define_flags() -> None:
-    """Defines the flags."""
+    """Defines the flags; imports the modules of --import, whose algorithms have flags too."""
+    for argument in _app.early_arguments():
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "import":
+            _import(value.split(","))
+    flags.DEFINE_list(
+        "import",
+        [],
+        "Your Python modules to import first, in this directory or on PYTHONPATH: they register "
+        "layers (keras.saving.register_keras_serializable), algorithms, data sets or fault models.",
+    )
     flags.DEFINE_integer(
         "threads",
         len(os.sched_getaffinity(0)),
@@ -40,8 +52,21 @@ def define_flags() -> None:
     flags.DEFINE_bool("download", False, "Let TFDS fetch a data set that is not there.")
 
 
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a user's module may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            _app.fail(
+                f"import={name!r} cannot be imported ({reason}): name a Python module in this "
+                "directory or on PYTHONPATH"
+            )
+
+
 def start() -> None:
     """Fixes the number of threads."""
+    _import(flags.FLAGS["import"].value)  # --import MODULE, without "="
     checks.check_positive_integer(threads=flags.FLAGS.threads)
     set_threads(flags.FLAGS.threads)
 

@@ -84,7 +84,8 @@ def _judge(contents: archive.Contents) -> Judge:
         source = str(getattr(found, "__module__", "")).split(".")[0]
         return found is not None and source != "keras"
 
-    return Judge(contents.stored, is_registered, "keras.saving.register_keras_serializable")
+    register = "keras.saving.register_keras_serializable (binaries: in a module of --import=MODULE)"
+    return Judge(contents.stored, is_registered, register)
 
 
 def _without_compiling(value: Any) -> Any:

@@ -1,6 +1,8 @@
 """A run from its training to faults and attacks, and the same for a model file; flags are kept."""
 
 import json
+import subprocess
+import sys
 
 import forked
 import keras as keras_3
@@ -18,6 +20,13 @@ TRAIN = [
     "--output_dir=runs",
 ]  # fmt: skip
 RATES = "--rates=0,0.5"
+LAYERS = """import keras
+
+@keras.saving.register_keras_serializable("mine")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,12 @@ def used(trained):
         ]
     )
     model.save(directory / "mine.keras")
+    (directory / "my_layers.py").write_text(LAYERS)
+    save = (
+        "import keras, my_layers; keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), "
+    )
+    save += "my_layers.Doubled(), keras.layers.Dense(10)]).save('doubled.keras')"
+    subprocess.run([sys.executable, "-c", save], cwd=directory, check=True)
     small = keras_3.Sequential([keras_3.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)])
     small.save(directory / "colour.keras")
     place = str(run.relative_to(directory))
@@ -60,6 +75,10 @@ def used(trained):
                  "--queries=20", "--images=20"],
         "foreign": [attack, *mine, "--attack=pgd", "--queries=20", "--images=20"],
         "colour": [inject, "--model=colour.keras", "--dataset=fashion_mnist"],
+        "own_layer": [inject, "--model=doubled.keras", *mine[1:], "--import=my_layers",
+                      "--rates=0", "--trials=1", "--layer_rate=0"],
+        "unknown_layer": [inject, "--model=doubled.keras", *mine[1:]],
+        "no_module": [inject, *mine, "--import=my_other_layers"],
         "no_dataset": [inject, "--model=mine.keras"],
         "both": [attack, f"--run={place}", *mine],
         "no_file": [attack, "--model=nothing.keras", "--dataset=cifar10"],
@@ -162,3 +181,16 @@ def test_bad_combinations_get_one_line(used, name, message):
     assert code == 2
     assert stderr.startswith("error: ") and len(stderr.splitlines()) == 1
     assert message in stderr
+
+
+def test_a_custom_layer_is_imported_first(used):
+    _, _, results = used
+    code, stdout, stderr = results["own_layer"]
+    assert (code, stderr) == (0, ""), stderr
+    assert "without faults" in stdout
+    code, _, stderr = results["unknown_layer"]
+    assert code == 2 and stderr.count("\n") == 1
+    assert "Doubled" in stderr and "--import=MODULE" in stderr
+    code, _, stderr = results["no_module"]
+    assert code == 2 and stderr.count("\n") == 1
+    assert stderr.startswith("error: import='my_other_layers' cannot be imported (ModuleNotFound")
