@@ -36,7 +36,9 @@ PARTS = (
     "models",
     "privacy",
     "privacy.audit",
+    "privacy.f_dp_audit",
     "privacy.membership",
+    "privacy.reference_attack",
     "records",
     "report",
     "study",
@@ -63,6 +65,7 @@ NOT_CALLED = {
         "privacy.GridError",
         "privacy.PrivacyCost",
         "privacy.PrivacyLoss",
+        "privacy.TradeOff",
         "privacy.audit.Audit",
         "privacy.membership.MembershipInference",
         "report.Answer",
@@ -658,6 +661,22 @@ OVERRIDES = {
     "study.RunConfig.momentum": non_negative(0.0, 0.9),
 }
 OVERRIDES |= {
+    "privacy.noise_multiplier_for_advantage.max_advantage": probability(0.2),
+    "privacy.noise_multiplier_for_advantage.accountant": choice("pld", "shuffled"),
+    "privacy.trade_off.sampling": choice("shuffle", "poisson"),
+    "privacy.f_dp_audit.f_dp_p_value.curve": Kind((lambda rate: 1 - rate,), (None, 3, "x", [])),
+    "privacy.f_dp_audit.audit_one_run_f_dp.guesses": count(2),
+    **{
+        f"privacy.reference_attack.rmia_scores.{name}": Kind((value,), FLOATS)
+        for name, value in {
+            "target": RNG.random(4),
+            "references": RNG.random((2, 4)),
+            "population_target": RNG.random(5),
+            "population_references": RNG.random((2, 5)),
+        }.items()
+    },
+    "privacy.reference_attack.rmia_scores.gamma": positive(2.0),
+    "privacy.reference_attack.rmia_scores.a": fraction(0.3),
     **{
         f"faults.{name}.half_width": positive(0.05, 0.3, wrong=(0, -1, 0.51, 200))
         for name in ("sweep", "summarize")

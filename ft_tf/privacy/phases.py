@@ -12,6 +12,7 @@ from ft_tf.checks import (
     check_range,
     check_types,
 )
+from ft_tf.errors import ArgumentError
 
 LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
 MOST_STEPS = 10**9
@@ -44,7 +45,8 @@ def steps_per_pass(examples: int, batch_size: int, *, sampling: str = "poisson")
     check_range(1, MOST_EXAMPLES, examples=examples, batch_size=batch_size)
     check_choice(("poisson", "shuffle"), sampling=sampling)
     if sampling == "shuffle":
-        check_range(1, examples, batch_size=batch_size)
+        if batch_size > examples:
+            raise ArgumentError(f"batch_size={batch_size} must be at most the {examples} examples")
         return examples // batch_size
     return max(1, round(examples / batch_size))
 

@@ -71,8 +71,8 @@ def test_points_lost_under_dp_are_recomputed_from_the_record_files(study):
     by_setting = effect.groupby([nearest["network"], nearest["epsilon"]]).mean()
     expected = by_setting.groupby("network").mean().mean()
     (sentence,) = [text for text in sentences(study) if "Differential privacy" in text]
-    assert f"cost DP-SGD {expected:.1f} points" in sentence
-    assert f"({nearest['network'].nunique()} networks, {len(nearest)} trainings)" in sentence
+    assert f"DP-SGD (epsilon of at most 25) loses {expected:.1f} points of accuracy" in sentence
+    assert f"of {nearest['network'].nunique()} networks, {len(nearest)} pairs of" in sentence
 
 
 def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
