@@ -2,20 +2,7 @@
 
 from ft_tf.privacy import PrivacyEvent
 from ft_tf.training.dpsgd.model import DPSGDModel
-from ft_tf.training.dpsgd.rules import (
-    PerExampleGradients,
-    from_materialized,
-    register_rule,
-)
-from ft_tf.training.dpsgd.rules import (
-    convolution as convolution,  # these three register their rules
-)
-from ft_tf.training.dpsgd.rules import (
-    dense as dense,
-)
-from ft_tf.training.dpsgd.rules import (
-    normalization as normalization,
-)
+from ft_tf.training.dpsgd.rules import PerExampleGradients, from_materialized, register_rule
 from ft_tf.training.dpsgd.step import ExponentialAverage, TailAverage
 
 __all__ = [

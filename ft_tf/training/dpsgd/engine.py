@@ -26,6 +26,9 @@ from ft_tf.training.dpsgd.randomness import (
     poisson_batches,
     shuffled_batches,
 )
+
+# These register their rules.
+from ft_tf.training.dpsgd.rules import convolution, dense, normalization  # noqa: F401
 from ft_tf.training.dpsgd.step import (
     Averaging,
     ClippedSum,
