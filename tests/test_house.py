@@ -54,6 +54,17 @@ def test_the_library_never_imports_the_binaries():
         }
 
 
+def test_what_a_class_of_layers_does_stands_in_one_table():
+    """Elsewhere a layer's facts are asked for: no other part looks at Keras's classes."""
+    asks = re.compile(
+        r"(isinstance|issubclass)\([^\n]*(keras\.layers|_?L|_?layers)\.(?!Layer\b)[A-Z]"
+        r"|type\(\w+\) (is|is not|in|not in) (keras\.|_[A-Z])"
+    )
+    for file in (ROOT / "ft_tf").rglob("*.py"):
+        if file.parent.name != "keras_layers":
+            assert not asks.search(file.read_text()), file.name
+
+
 def test_importing_prints_nothing():
     code = "import ft_tf; ft_tf.metrics; ft_tf.training; ft_tf.faults; ft_tf.attacks"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

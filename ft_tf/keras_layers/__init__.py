@@ -6,7 +6,7 @@
 """
 
 from ft_tf.keras_layers.graph import chain_of, inputs_of, output_shape_of
-from ft_tf.keras_layers.hooks import hooked, infer
+from ft_tf.keras_layers.hooks import Call, attribute, hooked, infer, replaced_calls
 from ft_tf.keras_layers.specs import input_spec, remember_input
 from ft_tf.keras_layers.table import (
     Facts,
@@ -18,6 +18,8 @@ from ft_tf.keras_layers.table import (
 )
 from ft_tf.keras_layers.walks import (
     all_layers,
+    calls_parts,
+    innermost_layers,
     is_composite,
     leaf_layers,
     parameters_of,
@@ -25,13 +27,17 @@ from ft_tf.keras_layers.walks import (
 )
 
 __all__ = [
+    "Call",
     "Facts",
     "activation_name",
     "all_layers",
+    "attribute",
+    "calls_parts",
     "chain_of",
     "facts_of",
     "hooked",
     "infer",
+    "innermost_layers",
     "input_spec",
     "inputs_of",
     "is_composite",
@@ -42,5 +48,6 @@ __all__ = [
     "output_shape_of",
     "parameters_of",
     "remember_input",
+    "replaced_calls",
     "variables_of",
 ]

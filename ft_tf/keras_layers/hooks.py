@@ -7,7 +7,7 @@ and leave nothing behind.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ft_tf._compat import keras, tf
@@ -16,6 +16,42 @@ from ft_tf.keras_layers.walks import leaf_layers
 
 OnOutput = Callable[[keras.layers.Layer, int, Any, Any], Any]
 """(layer, number of the call to that layer in this forward pass, inputs, outputs) -> outputs."""
+
+Call = Callable[..., Any]
+"""A layer's `call`."""
+
+
+@contextlib.contextmanager
+def attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """Sets an attribute within the context, past Keras's tracking of attributes."""
+    saved, existed = vars(thing).get(name), name in vars(thing)
+    vars(thing)[name] = value
+    try:
+        yield
+    finally:
+        if existed:
+            vars(thing)[name] = saved
+        else:
+            del vars(thing)[name]
+
+
+def _name_of_call(layer: keras.layers.Layer) -> str:
+    return "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
+
+
+@contextlib.contextmanager
+def replaced_calls(
+    layers: Sequence[keras.layers.Layer], replacement: Callable[[keras.layers.Layer, Call], Call]
+) -> Iterator[None]:
+    """Replaces the `call` of each layer by replacement(layer, call) within the context."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            name = _name_of_call(layer)
+            call = replacement(layer, getattr(layer, name))
+            stack.enter_context(
+                attribute(layer, name, tf.autograph.experimental.do_not_convert(call))
+            )
+        yield
 
 
 @contextlib.contextmanager
@@ -43,14 +79,14 @@ def hooked(
         calls[id(layer)] = index + 1
         return masked_like(outputs, on_output(layer, index, inputs, outputs))
 
-    def hook(layer: keras.layers.Layer, original: Callable[..., Any]) -> Callable[..., Any]:
+    def hook(layer: keras.layers.Layer, original: Call) -> Call:
         def call(*args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
             return relay(layer, (args, kwargs), outputs)
 
         return call
 
-    def root(original: Callable[..., Any]) -> Callable[..., Any]:
+    def root(original: Call) -> Call:
         def call(*args: Any, **kwargs: Any) -> Any:
             calls.clear()  # each forward pass counts from 0
             return original(*args, **kwargs)
@@ -59,26 +95,22 @@ def hooked(
 
     hooks = [(model, "call", root(model.call))]
     for layer in leaf_layers(model):
-        name = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
+        name = _name_of_call(layer)
         original = getattr(layer, name)
         if fuse and kind_of(layer) == "BatchNormalization":
             original = _fused(layer, original)
         hooks.append((layer, name, hook(layer, original)))
-    previous = [(layer, name, vars(layer).get(name)) for layer, name, _ in hooks]
+    placed = contextlib.ExitStack()
     try:
         for layer, name, call in hooks:
-            vars(layer)[name] = call  # past Keras's __setattr__, which tracks attributes
+            placed.enter_context(attribute(layer, name, call))
         yield
     finally:
         with held():
-            for layer, name, call in previous:
-                if call is None:
-                    vars(layer).pop(name, None)
-                else:
-                    vars(layer)[name] = call
+            placed.close()
 
 
-def _fused(layer: keras.layers.Layer, original: Callable[..., Any]) -> Callable[..., Any]:
+def _fused(layer: keras.layers.Layer, original: Call) -> Call:
     def call(inputs: tf.Tensor, **options: Any) -> tf.Tensor:
         served = inputs.shape.rank == 4 and layer.axis in (-1, 3) and layer.epsilon >= 1e-5
         if options.get("training") or not served or inputs.dtype != tf.float32:

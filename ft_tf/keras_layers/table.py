@@ -17,6 +17,7 @@ class Facts:
     Attributes:
         units: each channel of its output is a unit (a neuron, a filter).
         columns: unit j is computed by the last axis' column j of `kernel`, and `bias[j]`.
+        activation_last: its `call` ends with its `activation`.
         activates: it is an activation.
         same_values: in inference it hands on every value, in another shape or type at most.
         between: it may stand between a layer with units and their activation.
@@ -26,10 +27,16 @@ class Facts:
         random: it draws random numbers in training.
         mixes_examples: in training an example's output depends on the others of its batch.
         learns_in_inference: it changes a state of its own from the data, without a gradient.
+        pure: it depends neither on the mode nor on the rest of the batch.
+        gains_from_xla: XLA makes a network of only such layers faster on a processor.
+        calls_parts: it computes by calling the layers in it.
+        by_axis: it normalises over the axes in `axis`.
+        recurrent: with `stateful` it hands its state on to the next batch.
     """
 
     units: bool = False
     columns: bool = False
+    activation_last: bool = False
     activates: bool = False
     same_values: bool = False
     between: bool = False
@@ -39,34 +46,56 @@ class Facts:
     random: bool = False
     mixes_examples: bool = False
     learns_in_inference: bool = False
+    pure: bool = False
+    gains_from_xla: bool = False
+    calls_parts: bool = False
+    by_axis: bool = False
+    recurrent: bool = False
 
 
-_INHERITED = ("units", "random", "mixes_examples", "learns_in_inference")
+_INHERITED = (
+    "units", "random", "mixes_examples", "learns_in_inference", "calls_parts", "by_axis",
+    "recurrent",
+)  # fmt: skip
 _NOTHING = Facts()
 
 _ROWS = {
     # Dense layers and convolutions
-    "Dense Conv1D Conv2D Conv3D": "units columns",
-    "EinsumDense Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D DepthwiseConv2D "
-    "SeparableConv1D SeparableConv2D": "units",
+    "Dense": "units columns activation_last pure gains_from_xla",
+    "Conv1D Conv2D Conv3D": "units columns activation_last pure",
+    "EinsumDense": "units activation_last",
+    "DepthwiseConv1D DepthwiseConv2D": "units activation_last pure",
+    "Conv1DTranspose Conv2DTranspose Conv3DTranspose SeparableConv1D SeparableConv2D": "units pure",
     # Activations
-    "Activation LeakyReLU PReLU ELU Softmax": "activates",
-    "ReLU": "activates homogeneous",
-    # Shapes
-    "InputLayer Identity Permute RepeatVector": "same_values",
-    "Flatten Reshape": "same_values homogeneous",
+    "Activation": "activates pure gains_from_xla",
+    "LeakyReLU PReLU ELU Softmax": "activates pure",
+    "ReLU": "activates homogeneous pure gains_from_xla",
+    # Inputs and shapes
+    "InputLayer": "same_values pure gains_from_xla",
+    "Identity Permute RepeatVector": "same_values pure",
+    "Flatten Reshape": "same_values homogeneous pure gains_from_xla",
     "ActivityRegularization": "same_values",
-    "ZeroPadding1D ZeroPadding2D ZeroPadding3D": "pads",
+    "ZeroPadding1D ZeroPadding2D ZeroPadding3D": "pads pure",
+    "Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D Embedding": "pure",
+    "Rescaling": "pure gains_from_xla",
+    "Add Subtract Multiply Average Maximum Minimum Concatenate Dot": "pure",
     # Pooling
-    "MaxPooling1D MaxPooling2D MaxPooling3D": "by_channel homogeneous",
-    "AveragePooling1D AveragePooling2D AveragePooling3D": "by_channel homogeneous",
+    "MaxPooling1D MaxPooling2D MaxPooling3D": "by_channel homogeneous pure",
+    "AveragePooling1D AveragePooling2D AveragePooling3D": "by_channel homogeneous pure",
+    "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D": "pure",
+    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D": "pure",
     # Noise
     "Dropout SpatialDropout2D": "same_values random between by_channel homogeneous",
     "SpatialDropout1D SpatialDropout3D": "same_values random",
     "GaussianDropout GaussianNoise AlphaDropout": "same_values random",
     # Normalization
     "BatchNormalization": "between mixes_examples",
+    "LayerNormalization RMSNormalization UnitNormalization": "by_axis pure",
+    "GroupNormalization": "pure",
     "SpectralNormalization": "learns_in_inference",
+    # Layers made of others
+    "MultiHeadAttention GroupQueryAttention": "calls_parts",
+    "RNN": "recurrent",
 }
 _TABLE: dict[type, Facts] = {
     getattr(keras.layers, name): Facts(**dict.fromkeys(facts.split(), True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ft_tf._compat import keras
-from ft_tf.keras_layers.table import is_of_keras
+from ft_tf.keras_layers.table import facts_of, is_of_keras
 
 Layer = keras.layers.Layer
 
@@ -39,6 +39,24 @@ def leaf_layers(model: Layer) -> list[Layer]:
         for leaf in [*inner, layer] if own else inner:
             leaves.setdefault(id(leaf), leaf)
     return list(leaves.values())
+
+
+def innermost_layers(model: Layer) -> list[Layer]:
+    """The layers that compute with their own weights, in order, each once.
+
+    Models and attention compute by calling their parts, which stand in their place; a user's own
+    layer is one part, whatever is in it.
+    """
+    found: dict[int, Layer] = {}
+    for layer in children_of(model):
+        for inner in innermost_layers(layer) if calls_parts(layer) else [layer]:
+            found.setdefault(id(inner), inner)
+    return list(found.values())
+
+
+def calls_parts(layer: Layer) -> bool:
+    """Whether a layer computes by calling the layers in it: a model, or attention."""
+    return isinstance(layer, keras.Model) or facts_of(layer).calls_parts
 
 
 def all_layers(model: Layer) -> list[Layer]:

@@ -37,6 +37,13 @@ def test_the_walk_goes_into_models_and_into_a_users_own_layers():
     assert names == ["inside", "row", "again", "attention", "flat", "one", "two", "pair", "end"]
 
 
+def test_the_innermost_layers_compute_with_their_own_weights():
+    names = [layer.name for layer in keras_layers.innermost_layers(nested())]
+    assert [*names[:3], *names[-3:]] == ["inside", "row", "again", "flat", "pair", "end"]
+    assert {"query", "key", "value", "attention_output"} <= set(names[3:-3])
+    assert "attention" not in names
+
+
 def test_hooks_see_every_call_and_are_taken_off_again():
     model = nested()
     seen = []

@@ -291,6 +291,12 @@ def test_which_layers_depend_on_their_batch_or_mode(layer, pure):
     assert passes_are_pure(sequential) is pure
 
 
+def test_an_operation_may_depend_on_its_batch():
+    inputs = keras.Input((FEATURES,))
+    centred = inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+    assert not passes_are_pure(keras.Model(inputs, keras.layers.Dense(2)(centred)))
+
+
 def test_a_model_with_its_own_call_is_not_known():
     class Own(keras.Model):
         def call(self, inputs):

@@ -7,27 +7,35 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy import check_engine
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import check_labels_of, resolve_loss
-from ft_tf.training.dpsgd.arguments import Settings, check_optimizer, without_weights
-from ft_tf.training.dpsgd.averaging import Averaging, RunningAverage
-from ft_tf.training.dpsgd.batches import (
+from ft_tf.training.dpsgd.independence import (
+    check_examples_are_independent,
+    check_loss,
+    check_plan,
+    per_example_loss,
+)
+from ft_tf.training.dpsgd.ledger import BatchCounter, Settings
+from ft_tf.training.dpsgd.plan import make_plan
+from ft_tf.training.dpsgd.randomness import (
     Pieces,
+    Secret,
     pieces_of_batch,
     pieces_of_indices,
     poisson_batches,
     shuffled_batches,
 )
-from ft_tf.training.dpsgd.example_losses import finite_or_all, per_example_loss
-from ft_tf.training.dpsgd.first_batch import (
-    check_examples_are_independent,
-    check_loss,
-    check_plan,
+
+# These register their rules.
+from ft_tf.training.dpsgd.rules import convolution, dense, normalization  # noqa: F401
+from ft_tf.training.dpsgd.step import (
+    Averaging,
+    ClippedSum,
+    RunningAverage,
+    Step,
+    reference_optimizer,
 )
-from ft_tf.training.dpsgd.gaussian_noise import Secret
-from ft_tf.training.dpsgd.ledger import BatchCounter
-from ft_tf.training.dpsgd.plan import make_plan
-from ft_tf.training.dpsgd.step import ClippedSum, Step, reference_optimizer
 from ft_tf.training.epochs import Epoch
 from ft_tf.training.fixed import Fixed
 
@@ -93,7 +101,7 @@ class DPSGDEngine(ResidentModel):
         resolved = resolve_loss(loss, self.model)
         self._per_example_loss = per_example_loss(resolved)
         optimizer = keras.optimizers.get(optimizer)
-        check_optimizer(optimizer, engine=self.engine)
+        _check_optimizer(optimizer, engine=self.engine)
         self._reference = None
         if self.engine == "reference":
             self._reference = reference_optimizer(
@@ -162,7 +170,7 @@ class DPSGDEngine(ResidentModel):
                 batch = next(iterator, None)
                 if batch is None:
                     break
-                self._check_first_batch(*without_weights(batch))
+                self._check_first_batch(*_without_weights(batch))
                 logs = run(iter([batch]))
             if logs is None:
                 raise StopIteration
@@ -172,7 +180,7 @@ class DPSGDEngine(ResidentModel):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = without_weights(data)
+        x, y = _without_weights(data)
         outputs = self.model(x, training=False)
         self._loss_tracker.update_state(self._per_example_loss(y, outputs))
         results = self.compute_metrics(x, y, outputs)
@@ -181,13 +189,13 @@ class DPSGDEngine(ResidentModel):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if self._examples is None:
-            x, y = without_weights(data)
+            x, y = _without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
-        self._loss_tracker.update_state(finite_or_all(result.losses))
+        self._loss_tracker.update_state(_finite_or_all(result.losses))
         self._nonfinite.update_state(tf.cast(~result.finite, tf.float32))
         return self.compute_metrics(None, y, result.outputs)
 
@@ -222,3 +230,31 @@ class DPSGDEngine(ResidentModel):
         if self.average is not None:
             self.average.update(number + 1)
         return result
+
+
+def _check_optimizer(optimizer: keras.optimizers.Optimizer, *, engine: str) -> None:
+    """Rejects an optimizer that does not take one step for each noisy average that it gets."""
+    check_engine(engine, optimizer=type(optimizer).__name__)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ArgumentError(
+            "optimizer=LossScaleOptimizer would skip steps: use its inner optimizer"
+        )
+    if steps := optimizer.gradient_accumulation_steps:
+        raise ArgumentError(
+            f"gradient_accumulation_steps={steps} cannot be used: physical_batch_size sums the "
+            "gradients of a batch in pieces"
+        )
+
+
+def _without_weights(data: Any) -> tuple[Any, Any]:
+    """Returns (x, y) of a batch of Keras's loop, which must have no weights of examples."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
+    return x, y
+
+
+def _finite_or_all(losses: tf.Tensor) -> tf.Tensor:
+    """Returns the finite losses, or all if none is finite, so that a failed training shows."""
+    finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
+    return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)

@@ -1,5 +1,10 @@
 """Gradients of each example of a batch, in one forward and one backward pass.
 
+The inputs and outputs of each layer with weights are captured while the model runs once: `call` of
+each such layer is replaced on that one object meanwhile, which serves Sequential, functional and
+nested models alike, and leaves all details of calling a layer (autocast, masks, training mode) to
+Keras.
+
 The backward pass stops at the layers' pre-activations. From there a layer's rule gives the norm of
 each example's gradient and weighted sums of the gradients, which are never all written out; a layer
 without a rule is computed one example at a time, exact and slower.
@@ -8,15 +13,175 @@ without a rule is computed one example at a time, exact and slower.
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import autocasting, keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.training.dpsgd.capture import LayerUse, captured, check_uses
-from ft_tf.training.dpsgd.example_losses import PerExampleLoss
-from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses
-from ft_tf.training.dpsgd.rules import PerExampleGradients, from_materialized
+from ft_tf.keras_layers import Call, attribute, facts_of, replaced_calls
+from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described
+from ft_tf.training.dpsgd.rules import (
+    PerExampleGradients,
+    Rule,
+    from_materialized,
+    one_at_a_time,
+)
+
+PerExampleLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""(y [batch, ...], outputs [batch, ...]) -> float32 [batch]."""
+
+_MASK = "_keras_mask"  # where Keras keeps the mask of a tensor, besides the argument `mask`
+
+
+@dataclasses.dataclass(frozen=True)
+class CallArguments:
+    """The arguments of one call of a layer: those with a row per example, and all others.
+
+    A mask, a second input or an initial state belongs to an example as much as the first input
+    does. Tensors with a row per example are those whose first dimension is that of the first
+    input. With an open batch size no constant of another first dimension can be taken for one.
+
+    Attributes:
+        arguments: (inputs, args, kwargs), as `call` got them.
+    """
+
+    arguments: tuple[Any, tuple[Any, ...], dict[str, Any]]
+
+    def problem(self) -> str | None:
+        """Returns the reason why the arguments cannot be cut into examples, or None."""
+        for leaf in tf.nest.flatten(self.arguments):
+            if isinstance(leaf, tf.RaggedTensor | tf.SparseTensor):
+                return f"is called on a {type(leaf).__name__}, which cannot be cut into examples"
+            if isinstance(leaf, tf.Tensor) and leaf.shape.rank is None:
+                return "is called on a tensor of unknown rank, which cannot be cut into examples"
+        if not self.examples():
+            return "is called on no tensor with a row per example"
+        return None
+
+    def examples(self) -> list[tf.Tensor]:
+        """Returns the tensors [batch, ...] among the arguments, in order, and their masks."""
+        found = []
+        for leaf in self._rows():
+            found.append(leaf)
+            if (mask := getattr(leaf, _MASK, None)) is not None:
+                found.append(mask)
+        return found
+
+    def with_examples(self, examples: list[tf.Tensor]) -> tuple[Any, tuple[Any, ...], Any]:
+        """Returns the arguments with other, distinct tensors in place of `examples()`."""
+        rest = iter(examples)
+        new = []
+        own = {id(leaf) for leaf in self._rows()}
+        for leaf in tf.nest.flatten(self.arguments):
+            if id(leaf) not in own:
+                new.append(leaf)
+                continue
+            tensor = next(rest)
+            if getattr(leaf, _MASK, None) is not None:
+                setattr(tensor, _MASK, next(rest))
+            new.append(tensor)
+        return tf.nest.pack_sequence_as(self.arguments, new)
+
+    def _rows(self) -> list[tf.Tensor]:
+        inputs = tf.nest.flatten(self.arguments[0])
+        first = next((leaf for leaf in inputs if isinstance(leaf, tf.Tensor)), None)
+        if first is None or not first.shape.rank:
+            return []
+        return [
+            leaf
+            for leaf in tf.nest.flatten(self.arguments)
+            if isinstance(leaf, tf.Tensor) and leaf.shape.rank and leaf.shape[0] == first.shape[0]
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerUse:
+    """One call of one layer.
+
+    Attributes:
+        layer: the layer.
+        inputs: a nest of tensors [batch, ...], as its `call` got them.
+        examples: all tensors [batch, ...] among its arguments: `inputs`, further ones, and masks.
+        outputs: a nest of tensors [batch, ...]: before the activation of a Dense, EinsumDense or
+            convolution layer.
+        call: computes `outputs` from `examples` again, with the same other arguments.
+        problem: the reason why its arguments cannot be cut into examples, or None.
+    """
+
+    layer: keras.layers.Layer
+    inputs: Any
+    examples: list[tf.Tensor]
+    outputs: Any
+    call: Callable[[list[tf.Tensor]], Any]
+    problem: str | None
+
+
+def _split_call(layer: keras.layers.Layer, call: Call) -> tuple[Call, Call]:
+    """Returns the layer's call without its activation, and the activation.
+
+    A subclass may do anything after its activation, so only Keras's own classes are split.
+    """
+    activation = getattr(layer, "activation", None)
+    if not callable(activation) or not facts_of(layer).activation_last:
+        return call, lambda outputs: outputs
+
+    def linear(*args: Any, **kwargs: Any) -> Any:
+        with attribute(layer, "activation", None):
+            return call(*args, **kwargs)
+
+    return linear, activation
+
+
+@contextlib.contextmanager
+def captured(
+    layers: Sequence[keras.layers.Layer], tape: tf.GradientTape
+) -> Iterator[list[LayerUse]]:
+    """Appends calls of `layers` to the list that it yields, within the context.
+
+    The outputs of each call are watched by `tape`, so that gradients with respect to them exist
+    although no variable is watched.
+    """
+    uses: list[LayerUse] = []
+
+    def capturing(layer: keras.layers.Layer, original: Call) -> Call:
+        linear, activation = _split_call(layer, original)
+
+        def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            arguments = CallArguments((inputs, args, kwargs))
+
+            def again(examples: list[tf.Tensor]) -> Any:
+                inputs, args, kwargs = arguments.with_examples(examples)
+                with autocasting(layer):
+                    return linear(inputs, *args, **kwargs)
+
+            outputs = linear(inputs, *args, **kwargs)
+            tape.watch(outputs)
+            problem = arguments.problem()
+            examples = [] if problem else arguments.examples()
+            uses.append(LayerUse(layer, inputs, examples, outputs, again, problem))
+            return activation(outputs)
+
+        return call
+
+    with replaced_calls(layers, capturing):
+        yield uses
+
+
+def check_uses(layers: Sequence[keras.layers.Layer], uses: Sequence[LayerUse]) -> None:
+    """Rejects calls from which no gradient of an example follows.
+
+    Raises:
+        ModelError: a layer was not called, or its arguments cannot be cut into examples.
+    """
+    for use in uses:
+        if use.problem is not None:
+            raise ModelError(f"{described(use.layer)} {use.problem}")
+    called = {id(use.layer) for use in uses}
+    for layer in layers:
+        if id(layer) not in called:
+            raise ModelError(
+                f"{described(layer)} has trainable weights and is never called: freeze it"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +224,8 @@ class ExampleGradients:
         """Returns the gradients of each layer of the plan, in its order."""
         calls = list(zip(self.uses, self.by_output, strict=True))
         return [
-            _layer_gradients(self.plan, layer, [call for call in calls if call[0].layer is layer])
-            for layer in self.plan.layers
+            _layer_gradients(layer, rule, [call for call in calls if call[0].layer is layer])
+            for layer, rule in zip(self.plan.layers, self.plan.rules, strict=True)
         ]
 
     def zero_unless(self, keep: tf.Tensor) -> "ExampleGradients":
@@ -102,15 +267,15 @@ def _zero_unless(keep: tf.Tensor, nest: Any) -> Any:
 
 
 def _layer_gradients(
-    plan: Plan, layer: keras.layers.Layer, calls: list[tuple[LayerUse, Any]]
+    layer: keras.layers.Layer, rule: Rule | None, calls: list[tuple[LayerUse, Any]]
 ) -> PerExampleGradients:
     weights = [weight.value for weight in layer.trainable_weights]
     if len(calls) == 1:
         use, gradient = calls[0]
-        rule = plan.rule(layer)
-        if rule is not None and _has_known_shape(use.inputs):
-            return rule(layer, use.inputs, gradient)
-        if rule is not None:  # the plan could not know
+        if rule is not None:
+            if isinstance(use.inputs, tf.Tensor) and use.inputs.shape[1:].is_fully_defined():
+                return rule(layer, use.inputs, gradient)
+            # The plan could not know.
             _warn_of_the_slow_path(layer, "is called on inputs whose shape is open")
         return from_materialized(one_at_a_time(use.call, weights, use.examples, gradient))
     _warn_of_the_slow_path(layer, f"is called {len(calls)} times")
@@ -123,104 +288,7 @@ def _layer_gradients(
 
 def _warn_of_the_slow_path(layer: keras.layers.Layer, why: str) -> None:
     warnings.warn(
-        f"layer {layer.name!r} ({type(layer).__name__}) {why}: its per-example gradients are "
-        "computed one example at a time, exact but slow",
+        f"{described(layer)} {why}: its per-example gradients are computed one example at a time, "
+        "exact but slow",
         stacklevel=2,
-    )
-
-
-def _has_known_shape(inputs: Any) -> bool:
-    return isinstance(inputs, tf.Tensor) and inputs.shape[1:].is_fully_defined()
-
-
-def one_at_a_time(
-    call: Callable[[list[tf.Tensor]], Any],
-    weights: list[tf.Variable],
-    examples: list[tf.Tensor],
-    gradients: Any,
-) -> list[tf.Tensor]:
-    """Computes the gradients of `weights` by a loop over the examples, each [batch, *weight.shape].
-
-    A layer that treats examples independently has the gradient VJP(layer on example i, g_i).
-    Nothing else is assumed about the layer.
-
-    Args:
-        call: the layer as a function of `examples`.
-        weights: the trained variables of the layer.
-        examples: tensors [batch, ...]: all arguments of the layer with a row per example.
-        gradients: a nest of tensors [batch, ...]: gradients with respect to what `call` returns.
-    """
-
-    def gradient(example: tuple[Any, Any]) -> list[tf.Tensor]:
-        one, one_gradients = tf.nest.map_structure(lambda part: part[tf.newaxis], example)
-        with tf.GradientTape() as tape:
-            outputs = call(one)
-        _check_nothing_was_drawn(weights)
-        parts = tape.gradient(
-            outputs,
-            weights,
-            output_gradients=one_gradients,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        return [tf.cast(tf.convert_to_tensor(part), tf.float32) for part in parts]
-
-    signature = [tf.TensorSpec(weight.shape, tf.float32) for weight in weights]
-    with _kept_caching_device():
-        return tf.map_fn(
-            gradient, (examples, gradients), fn_output_signature=signature, parallel_iterations=4
-        )
-
-
-@contextlib.contextmanager
-def _kept_caching_device() -> Iterator[None]:
-    """Restores the variable scope's caching device, which map_fn leaves set when its body raises.
-
-    The scope is that of the whole process: no strategy could be entered any more.
-    """
-    scope = tf.compat.v1.get_variable_scope()
-    before = scope.caching_device
-    try:
-        yield
-    finally:
-        if scope.caching_device is not before:
-            scope.set_caching_device(before)
-
-
-def _check_nothing_was_drawn(weights: list[tf.Variable]) -> None:
-    """Rejects a layer that drew random numbers: the forward pass drew other ones.
-
-    Raises:
-        ModelError: the graph that holds one call of the layer has such an operation.
-    """
-    if tf.executing_eagerly():
-        return
-    graph = tf.compat.v1.get_default_graph().as_graph_def()
-    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
-    drawn = sorted({node.op for node in nodes if _is_random_op(node.op)})
-    if drawn:
-        names = ", ".join(repr(weight.name) for weight in weights)
-        raise ModelError(
-            f"the layer with the weights {names} draws random numbers or changes its state "
-            f"({drawn[0]}) and has no rule: do so in a separate layer, such as Dropout"
-        )
-
-
-def _is_random_op(op: str) -> bool:
-    """Returns True for an operation that gives other numbers each time it runs, or makes one do so.
-
-    Keras draws by stateless operations from a seed that it moves on.
-
-    >>> _is_random_op("RandomUniform"), _is_random_op("RngReadAndSkip")
-    (True, True)
-    >>> _is_random_op("AssignVariableOp")
-    True
-    >>> _is_random_op("StatelessRandomNormalV2"), _is_random_op("StatefulPartitionedCall")
-    (False, False)
-    """
-    if op.startswith("Stateless"):
-        return False
-    if op.startswith("Assign") and op.endswith("VariableOp"):
-        return True
-    return op.startswith(("StatefulStandard", "StatefulUniform", "StatefulRandom")) or any(
-        name in op for name in ("Random", "TruncatedNormal", "Multinomial", "RngReadAndSkip")
     )

@@ -1,13 +1,185 @@
-"""The steps that a trainer executed: batches of a tf.data input, events, and used noise."""
+"""The ledger of a trainer: the settings of its mechanism, steps planned, and steps executed."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
+from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy import PrivacyEvent
-from ft_tf.privacy.batch_sizes import Finding, examine
+from ft_tf.privacy import PrivacyEvent, check_engine, noise_multiplier_for, steps_per_pass
+from ft_tf.privacy.batch_sizes import Finding
+from ft_tf.privacy.phases import check_noise_multiplier
+from ft_tf.training.dpsgd.randomness import Layout
+
+DEFAULT_PHYSICAL_BATCH_SIZE = 512
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of `DPSGDModel` that its steps and its events rest on.
+
+    They never change: a compiled step holds the values that it was traced with, and an event states
+    those of the model, so that after a change epsilon would be that of another training.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+    """
+
+    l2_norm_clip: float
+    noise_multiplier: float | None  # None: not calibrated yet
+    target_epsilon: float | None = None
+    delta: float | None = None
+    sampling: str
+    engine: str
+    weight_decay: float
+    physical_batch_size: int | None = None  # None: the default
+
+    def __post_init__(self) -> None:
+        checks.check_positive(l2_norm_clip=self.l2_norm_clip)
+        checks.check_non_negative(weight_decay=self.weight_decay)
+        if self.noise_multiplier is not None:
+            check_noise_multiplier(self.noise_multiplier)
+        if self.target_epsilon is not None:
+            checks.check_positive(target_epsilon=self.target_epsilon)
+        if self.delta is not None:
+            checks.check_probability(delta=self.delta)
+        checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
+        check_engine(self.engine)
+        if self.physical_batch_size is None:
+            object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
+        checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
+        for name in ("l2_norm_clip", "noise_multiplier", "weight_decay"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+
+    def check_together(self, *, noise_seed: int | None) -> None:
+        """Rejects settings that do not say how much noise is added, or that `engine` lacks.
+
+        Raises:
+            ArgumentError: not exactly one of noise_multiplier and target_epsilon is given,
+                target_epsilon without delta or the reverse, or a setting needs the other engine.
+        """
+        if (self.noise_multiplier is None) == (self.target_epsilon is None):
+            raise ArgumentError(
+                f"noise_multiplier={self.noise_multiplier}, target_epsilon={self.target_epsilon}: "
+                "give exactly one of them"
+            )
+        if (self.delta is None) != (self.target_epsilon is None):
+            raise ArgumentError(
+                f"target_epsilon={self.target_epsilon}, delta={self.delta}: give both or neither"
+            )
+        check_engine(
+            self.engine,
+            sampling=self.sampling,
+            noise_seed=noise_seed if self.noise_multiplier else None,
+            target_epsilon=self.target_epsilon,
+            weight_decay=self.weight_decay,
+        )
+
+    def calibrated(self, run: "Run") -> "Settings":
+        """Returns the settings with the noise that spends target_epsilon in the steps of `run`."""
+        noise_multiplier = noise_multiplier_for(
+            target_epsilon=self.target_epsilon,
+            delta=self.delta,
+            sampling_probability=run.batch_size / run.num_examples,
+            steps=run.steps,
+            accountant="pld" if self.sampling == "poisson" else "shuffled",
+        )
+        return dataclasses.replace(self, noise_multiplier=noise_multiplier)
+
+    def layout(self, batch_size: int) -> Layout:
+        """Returns the layout in memory of batches of this expected size, drawn from arrays."""
+        if self.engine == "reference":
+            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
+        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
+            return Layout(bucket=1, largest_piece=self.physical_batch_size)
+        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
+        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The steps that a `fit` takes, earlier epochs of the same run included.
+
+    Attributes:
+        num_examples: examples that batches are drawn from, None if unknown.
+        batch_size: expected size of a batch.
+        steps: of all epochs, None if unknown.
+        steps_before: of the epochs before `initial_epoch`.
+    """
+
+    num_examples: int | None
+    batch_size: int
+    steps: int | None
+    steps_before: int
+
+    @classmethod
+    def of_fit(
+        cls,
+        x: Any,
+        *,
+        sampling: str,
+        batch_size: int,
+        num_examples: int | None,
+        epochs: int,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+    ) -> "Run":
+        """The run that these arguments of `fit` describe."""
+        checks.check_positive_integer(epochs=epochs)
+        if not isinstance(x, tf.data.Dataset):
+            num_examples = len(x)
+            per_epoch = steps_per_pass(num_examples, batch_size, sampling=sampling)
+        else:
+            per_epoch = steps_per_epoch or int(x.cardinality())
+        known = per_epoch > 0
+        return cls(
+            num_examples,
+            batch_size,
+            epochs * per_epoch if known else None,
+            initial_epoch * per_epoch if known else 0,
+        )
+
+    def check_known(self, reason: str, *, examples: bool = False) -> None:
+        """Rejects a run of unknown length.
+
+        Args:
+            reason: name=value of the argument that needs the length.
+            examples: whether the number of examples is needed too.
+
+        Raises:
+            ArgumentError: the length is not known.
+        """
+        if self.steps is None:
+            raise ArgumentError(f"{reason} needs the number of steps: give steps_per_epoch")
+        if examples and self.num_examples is None:
+            raise ArgumentError(f"{reason} needs num_examples with a tf.data input")
+
+
+def check_budget(settings: Settings, planned: Run, run: Run, *, taken: int) -> None:
+    """Rejects steps beyond those that the noise was calibrated to.
+
+    Args:
+        settings: with a target_epsilon.
+        planned: the run that the noise was calibrated to.
+        run: the present one.
+        taken: steps executed so far.
+
+    Raises:
+        ArgumentError: the target would be overspent, or the batches are drawn otherwise.
+    """
+    steps = run.steps - run.steps_before
+    same = (run.num_examples, run.batch_size) == (planned.num_examples, planned.batch_size)
+    if same and planned.steps_before + taken + steps <= planned.steps:
+        return
+    raise ArgumentError(
+        f"target_epsilon={settings.target_epsilon:g} is calibrated to {planned.steps} steps of "
+        f"batch_size={planned.batch_size} on {planned.num_examples} examples, {taken} of them "
+        f"taken: {steps} more steps need another budget: use a new DPSGDModel, or give epochs for "
+        "all steps in the first fit"
+    )
 
 
 class Ledger:
@@ -45,52 +217,10 @@ class Ledger:
         """Number of executed steps."""
         return sum(event.steps for event in self.events)
 
-    def record(
-        self,
-        finding: Finding,
-        *,
-        first_step: int,
-        steps: int,
-        noise_multiplier: float,
-        num_examples: int | None,
-        batch_size: int,
-        seeded: bool,
-        counter: "BatchCounter | None",
-    ) -> None:
-        """Records steps that ran, if any.
-
-        Args:
-            finding: the sampling that may be claimed for them.
-            first_step: number of the first one.
-            steps: their number.
-            noise_multiplier: sigma.
-            num_examples: examples that the batches were drawn from, None if unknown.
-            batch_size: expected size of a batch.
-            seeded: whether a noise seed fixed noise and sampling.
-            counter: of a tf.data input.
-        """
-        if steps <= 0:
-            return
-        offset, passes = 0, None
-        if finding.sampling == "shuffle" and counter is None:
-            offset = first_step % (num_examples // batch_size)
-        elif finding.sampling == "shuffle":
-            passes = sum(1 for sizes in counter.passes if sizes)
-        self._next_step = first_step + steps
-        self.events.append(
-            PrivacyEvent(
-                noise_multiplier=noise_multiplier,
-                sampling=finding.sampling,
-                num_examples=num_examples,
-                batch_size=batch_size,
-                steps=steps,
-                seeded=seeded,
-                pass_offset=offset,
-                from_dataset=counter is not None,
-                counted_passes=passes,
-                reason=finding.reason,
-            )
-        )
+    def record(self, event: PrivacyEvent, *, first_step: int) -> None:
+        """Records the steps of `event`, which ran from number `first_step` on."""
+        self._next_step = first_step + event.steps
+        self.events.append(event)
 
 
 class BatchCounter(keras.callbacks.Callback):
@@ -116,24 +246,6 @@ class BatchCounter(keras.callbacks.Callback):
     def note(self, count: tf.Tensor) -> None:
         """Adds a batch of `count` examples; in graph mode, when the step runs."""
         tf.numpy_function(self._append, [count], [])
-
-    def finding(
-        self, *, stated: str, num_examples: int | None, batch_size: int, complete: bool
-    ) -> Finding:
-        """Returns the sampling that may be claimed for the batches; see `examine`.
-
-        Without the number of examples that they are drawn from it is unknown.
-        """
-        if num_examples is None:
-            return Finding("unknown")
-        return examine(
-            self.passes,
-            stated=stated,
-            num_examples=num_examples,
-            batch_size=batch_size,
-            whole_passes=self.whole_passes,
-            complete=complete,
-        )
 
     def _append(self, count: np.ndarray) -> None:
         self.passes[-1].append(int(count))

@@ -5,23 +5,24 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.models import count_inputs
 from ft_tf.privacy import Account, PrivacyEvent, account_for
-from ft_tf.privacy.batch_sizes import Finding
-from ft_tf.training.dpsgd.arguments import (
+from ft_tf.privacy.batch_sizes import Finding, examine
+from ft_tf.training.compiled_loss import check_label_spec
+from ft_tf.training.dpsgd.engine import DPSGDEngine
+from ft_tf.training.dpsgd.ledger import (
+    BatchCounter,
+    Ledger,
     Run,
     Settings,
-    as_array,
     check_budget,
-    check_dataset,
-    check_sizes,
-    check_takes_arrays,
+    warning_of,
 )
-from ft_tf.training.dpsgd.averaging import Averaging
-from ft_tf.training.dpsgd.engine import DPSGDEngine
-from ft_tf.training.dpsgd.gaussian_noise import Secret
-from ft_tf.training.dpsgd.ledger import BatchCounter, Ledger, warning_of
+from ft_tf.training.dpsgd.randomness import Secret
+from ft_tf.training.dpsgd.step import Averaging
 
 _OF_RUN = ("initial_epoch", "steps_per_epoch")
 
@@ -132,8 +133,7 @@ its batches allow |
             weight_decay=weight_decay,
             physical_batch_size=physical_batch_size,
         )
-        settings.check_noise()
-        settings.check_engine(noise_seed=noise_seed)
+        settings.check_together(noise_seed=noise_seed)
         if tf.distribute.has_strategy():
             raise ArgumentError(
                 "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
@@ -224,9 +224,9 @@ its batches allow |
         self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
-            check_takes_arrays(self.model)
-            x, y = as_array("x", x), as_array("y", y)
-        check_sizes(batch_size, num_examples, len(x) if resident else None)
+            _check_takes_arrays(self.model)
+            x, y = _as_array("x", x), _as_array("y", y)
+        _check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
@@ -250,7 +250,7 @@ its batches allow |
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             finally:
                 self._record(before, len(x), Finding(self.sampling))
-        check_dataset(self.loss, self.model, x)
+        _check_dataset(self.loss, self.model, x)
         self._counter = BatchCounter(x, kwargs.get("steps_per_epoch"))
         kwargs["callbacks"] = self._counter.added_to(kwargs.get("callbacks"))
         complete = False
@@ -259,12 +259,16 @@ its batches allow |
             complete = not self.stop_training
             return history
         finally:
-            finding = self._counter.finding(
-                stated=self.sampling,
-                num_examples=num_examples,
-                batch_size=batch_size,
-                complete=complete,
-            )
+            finding = Finding("unknown")
+            if num_examples is not None:
+                finding = examine(
+                    self._counter.passes,
+                    stated=self.sampling,
+                    num_examples=num_examples,
+                    batch_size=batch_size,
+                    whole_passes=self._counter.whole_passes,
+                    complete=complete,
+                )
             if finding.reason and self.private:
                 warnings.warn(warning_of(finding, num_examples=num_examples), stacklevel=2)
             self._record(before, num_examples, finding)
@@ -284,16 +288,27 @@ its batches allow |
             self.average.begin(before - run.steps_before + skipped)
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
-        self._ledger.record(
-            finding,
-            first_step=first_step,
-            steps=int(self._next_step) - first_step,
+        steps = int(self._next_step) - first_step
+        if steps <= 0:
+            return
+        offset, passes = 0, None
+        if finding.sampling == "shuffle" and self._counter is None:
+            offset = first_step % (num_examples // self._expected_batch_size)
+        elif finding.sampling == "shuffle":
+            passes = sum(1 for sizes in self._counter.passes if sizes)
+        event = PrivacyEvent(
             noise_multiplier=self.noise_multiplier,
+            sampling=finding.sampling,
             num_examples=num_examples,
             batch_size=self._expected_batch_size,
+            steps=steps,
             seeded=self._secret.is_seed,
-            counter=self._counter,
+            pass_offset=offset,
+            from_dataset=self._counter is not None,
+            counted_passes=passes,
+            reason=finding.reason,
         )
+        self._ledger.record(event, first_step=first_step)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
         """Not available: steps outside `fit` would not be counted.
@@ -302,3 +317,50 @@ its batches allow |
             ArgumentError: always.
         """
         raise ArgumentError("train_on_batch would take steps that are not counted: use fit")
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """Returns `value` as an array; the same object if it is one already."""
+    if isinstance(value, np.ndarray):
+        return value  # the same object in every call stays on the device
+    if isinstance(value, tf.Tensor):
+        return value.numpy()
+    raise ArgumentError(
+        f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
+    )
+
+
+def _check_takes_arrays(model: keras.Model) -> None:
+    if (count := count_inputs(model)) > 1:
+        raise ArgumentError(
+            f"x must be a tf.data.Dataset of ((a, b, ...), y): model={model.name} has {count} "
+            "inputs"
+        )
+
+
+def _check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:
+    """Rejects sizes that contradict each other; `resident` is that of an array, or None."""
+    if batch_size is None:
+        raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
+    checks.check_positive_integer(batch_size=batch_size)
+    if num_examples is None:
+        return
+    checks.check_positive_integer(num_examples=num_examples)
+    if resident not in (None, num_examples):
+        raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={resident}")
+    if num_examples < batch_size:
+        raise ArgumentError(
+            f"num_examples={num_examples} must be at least batch_size={batch_size}: a sampling "
+            "probability is at most 1"
+        )
+
+
+def _check_dataset(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Rejects a tf.data input whose labels cannot be used, as far as its shapes tell."""
+    spec = dataset.element_spec
+    if isinstance(spec, tuple) and len(spec) > 1 and tf.nest.is_nested(spec[1]):
+        raise ArgumentError(
+            f"x={type(dataset).__name__} gives y as a {type(spec[1]).__name__}: it must be one "
+            "tensor of labels, (x, y)"
+        )
+    check_label_spec(loss, model, dataset)

@@ -5,11 +5,11 @@ All reasons why a model cannot be trained are collected and raised as one ModelE
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
-from ft_tf.keras_layers import facts_of
+from ft_tf.keras_layers import all_layers, calls_parts, facts_of, innermost_layers
 from ft_tf.training.dpsgd.rules import Rule, rule_for
 
 _MIXES_EXAMPLES = "it mixes the examples of a batch, so that examples have no separate gradients"
@@ -48,35 +48,10 @@ class Plan:
                 "compile again"
             )
 
-    def rule(self, layer: keras.layers.Layer) -> Rule | None:
-        """Returns the rule of one of `layers`."""
-        return self.rules[next(i for i, known in enumerate(self.layers) if known is layer)]
 
-
-_ATTENTION = keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
-
-
-def _is_container(layer: keras.layers.Layer) -> bool:
-    """Returns True for a layer that computes by calling its parts, which are served one by one.
-
-    What else a subclass does with weights is found on the first batch.
-    """
-    return isinstance(layer, keras.Model | _ATTENTION)
-
-
-def innermost_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of a model and of the containers nested in it, each once."""
-    seen: set[int] = set()
-    stack = [model]
-    while stack:
-        layer = stack.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        if _is_container(layer):
-            stack.extend(reversed(list(layer._flatten_layers(False, recursive=False))))
-        else:
-            yield layer
+def described(layer: keras.layers.Layer) -> str:
+    """Returns the name and the class of a layer, for messages."""
+    return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
 def _reason_against(part: keras.layers.Layer) -> str | None:
@@ -89,14 +64,15 @@ def _reason_against(part: keras.layers.Layer) -> str | None:
 
 
 def _problems_of_layer(layer: keras.layers.Layer) -> Iterator[str]:
-    name = f"layer {layer.name!r} ({type(layer).__name__})"
-    for part in layer._flatten_layers():
+    name = described(layer)
+    for part in all_layers(layer):
         where = name if part is layer else f"{name} contains {type(part).__name__}, which"
         if reason := _reason_against(part):
             yield f"{where} cannot be served: {reason}"
-        if isinstance(part, keras.layers.LayerNormalization) and 0 in tf.nest.flatten(part.axis):
+        facts = facts_of(part)
+        if facts.by_axis and 0 in tf.nest.flatten(part.axis):
             yield f"{where} normalises over axis 0: {_MIXES_EXAMPLES}"
-        if getattr(part, "stateful", False) and isinstance(part, keras.layers.RNN):
+        if facts.recurrent and part.stateful:
             yield f"{where} carries its state from batch to batch: set stateful=False"
         yield from _problems_of_penalties(part, where)
     if any(weight.regularizer is not None for weight in layer.trainable_weights):
@@ -118,16 +94,15 @@ def _problems_of_penalties(part: keras.layers.Layer, where: str) -> Iterator[str
 
 def _draws_randomness(layer: keras.layers.Layer) -> bool:
     """Returns True if computing the layer again would draw other random numbers."""
-    return any(map(_is_random, layer._flatten_layers()))
+    for part in all_layers(layer):
+        names = ("rate", "stddev") if facts_of(part).random else ("dropout", "recurrent_dropout")
+        rates = (getattr(part, name, 0) for name in names)
+        if any(isinstance(rate, int | float) and rate > 0 for rate in rates):
+            return True
+    return False
 
 
-def _is_random(part: keras.layers.Layer) -> bool:
-    names = ("rate", "stddev") if facts_of(part).random else ("dropout", "recurrent_dropout")
-    rates = (getattr(part, name, 0) for name in names)
-    return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
-
-
-def _problems_of_sharing(layers: list[keras.layers.Layer]) -> Iterator[str]:
+def _problems_of_sharing(layers: Sequence[keras.layers.Layer]) -> Iterator[str]:
     owners: dict[int, list[str]] = {}
     for layer in layers:
         for weight in layer.trainable_weights:
@@ -141,13 +116,13 @@ def _problems_of_model(model: keras.Model) -> Iterator[str]:
         raise ModelError(f"model={model.name} is not built: give it an Input or call it once")
     if tf.nest.is_nested(getattr(model, "output", None)):
         yield f"model {model.name!r} has several outputs or a nest, and the loss needs one tensor"
-    for part in filter(_is_container, model._flatten_layers()):
-        yield from _problems_of_penalties(part, f"layer {part.name!r} ({type(part).__name__})")
+    for part in filter(calls_parts, all_layers(model)):
+        yield from _problems_of_penalties(part, described(part))
 
 
 def trainability_of(model: keras.Model) -> frozenset[int]:
     """Returns the ids of the trained weights, and of trainable layers that cannot be trained."""
-    refused = [part for part in model._flatten_layers() if _reason_against(part)]
+    refused = [part for part in all_layers(model) if _reason_against(part)]
     return frozenset(map(id, [*model.trainable_weights, *refused]))
 
 
@@ -174,19 +149,18 @@ def make_plan(model: keras.Model) -> Plan:
     """
     require_keras_model(model)
     problems = list(_problems_of_model(model))
-    layers = []
-    for layer in innermost_layers(model):
+    parts = innermost_layers(model)
+    layers = tuple(layer for layer in parts if layer.trainable_weights)
+    rules = tuple(map(rule_for, layers))
+    slow = [layer for layer, rule in zip(layers, rules, strict=True) if rule is None]
+    for layer in parts:
         problems.extend(_problems_of_layer(layer))
-        if layer.trainable_weights:
-            layers.append(layer)
     problems.extend(_problems_of_sharing(layers))
-    rules = tuple(rule_for(layer) for layer in layers)
-    for layer, rule in zip(layers, rules, strict=True):
-        if rule is None and _draws_randomness(layer):
-            problems.append(
-                f"layer {layer.name!r} ({type(layer).__name__}) has no rule and draws its own "
-                "dropout or noise: set that to 0 and use a layer such as Dropout"
-            )
+    problems.extend(
+        f"{described(layer)} has no rule and draws its own dropout or noise: set that to 0 and use "
+        "a layer such as Dropout"
+        for layer in filter(_draws_randomness, slow)
+    )
     known = {id(weight) for layer in layers for weight in layer.trainable_weights}
     if any(id(weight) not in known for weight in model.trainable_weights):
         problems.append(f"model {model.name!r} has trainable weights outside its layers")
@@ -194,18 +168,13 @@ def make_plan(model: keras.Model) -> Plan:
         raise ModelError(f"model={model.name} cannot be trained: " + "; ".join(problems))
     if not layers:
         raise ModelError(f"model={model.name} has no trainable weights")
-    slow = [
-        f"{layer.name!r} ({type(layer).__name__})"
-        for layer, rule in zip(layers, rules, strict=True)
-        if rule is None
-    ]
     if slow:
         warnings.warn(
-            "no fast DP-SGD rule for layer " + ", ".join(slow) + ": its per-example gradients "
+            f"no fast DP-SGD rule for {', '.join(map(described, slow))}: its per-example gradients "
             "are computed one example at a time, exact but slow; register_rule adds a rule",
             stacklevel=3,
         )
-    return Plan(model, tuple(layers), rules, trainability_of(model))
+    return Plan(model, layers, rules, trainability_of(model))
 
 
 def trainable_variables(plan: Plan) -> list[tf.Variable]:

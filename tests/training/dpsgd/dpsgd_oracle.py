@@ -4,8 +4,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.example_losses import per_example_loss
-from ft_tf.training.dpsgd.first_batch import check_plan
+from ft_tf.training.dpsgd.independence import check_plan, per_example_loss
 from ft_tf.training.dpsgd.plan import make_plan, trainable_variables
 from ft_tf.training.dpsgd.step import clipped_sum as engines_sum
 

@@ -14,7 +14,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd import from_materialized, register_rule
-from ft_tf.training.dpsgd.example_losses import per_example_loss
+from ft_tf.training.dpsgd.independence import per_example_loss
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.rules.dense import (
     gram_is_cheaper,

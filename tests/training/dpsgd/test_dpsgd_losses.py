@@ -9,7 +9,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd import DPSGDModel
-from ft_tf.training.dpsgd.example_losses import check_loss_is_per_example, per_example_loss
+from ft_tf.training.dpsgd.independence import check_loss_is_per_example, per_example_loss
 
 L = keras.layers
 N, CLIP = 6, 1.0

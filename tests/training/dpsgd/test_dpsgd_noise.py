@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ft_tf.training.dpsgd.gaussian_noise import _CHUNK, Secret, gaussian
+from ft_tf.training.dpsgd.randomness import _CHUNK, Secret, gaussian
 
 
 def draw(seed=1, step=0, size=300_001, **options):

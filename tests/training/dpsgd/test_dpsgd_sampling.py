@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ft_tf._compat import tf
-from ft_tf.training.dpsgd.batches import (
+from ft_tf.training.dpsgd.randomness import (
     Layout,
     poisson_batches,
     poisson_sample,

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.dense import position_gradients
-from ft_tf.training.dpsgd.rules.registry import (
+from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     from_materialized,
     register_rule,
     trains,
 )
+from ft_tf.training.dpsgd.rules.dense import position_gradients
 
 _FEW_CHANNELS = 4
 _L = keras.layers
 
 
-def padding_amounts(
-    size: int, outputs: int, *, kernel_size: int, stride: int, dilation: int
+def _same_padding(
+    size: int, outputs: int, kernel_size: int, stride: int, dilation: int
 ) -> tuple[int, int]:
     """Returns the zeros before and after an axis with which 'same' padding gives `outputs`."""
     total = max((outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
@@ -36,20 +36,10 @@ def padding_amounts(
 def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
     if layer.padding == "valid":
         return inputs
+    options = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    amounts = map(_same_padding, inputs.shape[1:-1], sizes, *options)
     if layer.padding == "causal":
         amounts = [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], 0)]
-    else:
-        amounts = [
-            padding_amounts(size, outputs, kernel_size=kernel, stride=stride, dilation=dilation)
-            for size, outputs, kernel, stride, dilation in zip(
-                inputs.shape[1:-1],
-                sizes,
-                layer.kernel_size,
-                layer.strides,
-                layer.dilation_rate,
-                strict=True,
-            )
-        ]
     return tf.pad(inputs, [(0, 0), *amounts, (0, 0)])
 
 

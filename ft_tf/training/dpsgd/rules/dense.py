@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.registry import (
+from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     contract,
     from_materialized,

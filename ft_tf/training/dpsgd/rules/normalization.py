@@ -3,10 +3,8 @@
 The gradient of gamma is the sum of g z, that of beta the sum of g, over all axes without weights.
 """
 
-from collections.abc import Sequence
-
 from ft_tf._compat import keras, tf
-from ft_tf.training.dpsgd.rules.registry import (
+from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     from_materialized,
     register_rule,
@@ -65,16 +63,12 @@ def _summed(tensor: tf.Tensor, axes: list[int]) -> tf.Tensor:
     return tf.reduce_sum(tensor, [i for i in range(1, tensor.shape.rank) if i not in axes])
 
 
-def _as_list(axis: int | Sequence[int]) -> list[int]:
-    return [axis] if isinstance(axis, int) else list(axis)
-
-
 def _axes(layer: keras.layers.Layer, inputs: tf.Tensor) -> list[int]:
-    return [axis % inputs.shape.rank for axis in _as_list(layer.axis)]
+    return [axis % inputs.shape.rank for axis in tf.nest.flatten(layer.axis)]
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    axes = _as_list(layer.axis)
+    axes = tf.nest.flatten(layer.axis)
     # Else gamma's axes are not in the order of the input's.
     in_order = axes == sorted(axes)
     return in_order and not getattr(layer, "rms_scaling", False) and _trains_all(layer)

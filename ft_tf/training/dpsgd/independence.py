@@ -1,6 +1,7 @@
-"""Checks on a few examples of the first batch, before training.
+"""Examples must not mix: the loss of each example, and checks on a few before training.
 
-What a plan cannot read off the layers is found by running the model once:
+What a plan cannot read off the layers is found by running the model once on a few examples of the
+first batch:
 
 - a layer that mixes examples: clipping would not bound what one of them does;
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
@@ -15,40 +16,145 @@ The model runs in inference mode in a separate graph: no random number is drawn,
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.precision import low_precision_layers
-from ft_tf.errors import ModelError
+from ft_tf.errors import ArgumentError, ModelError
+from ft_tf.keras_layers import Call, all_layers, is_of_keras, replaced_calls
+from ft_tf.training.compiled_loss import losses_of
 from ft_tf.training.dpsgd import rules
-from ft_tf.training.dpsgd.capture import Call, captured, check_uses, replaced_calls
-from ft_tf.training.dpsgd.example_gradients import with_open_batch
-from ft_tf.training.dpsgd.example_losses import PerExampleLoss, check_loss_is_per_example
-from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
-from ft_tf.training.dpsgd.rules import Rule
+from ft_tf.training.dpsgd.example_gradients import (
+    PerExampleLoss,
+    captured,
+    check_uses,
+    with_open_batch,
+)
+from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described, trainable_variables
 from ft_tf.training.dpsgd.step import clipped_sum
 
 EXAMPLES = 3
+_MADE_UP_EXAMPLES = 5
+_OPEN_AXIS = 3
 _NO_CLIPPING = 1e30
 _OUTPUT_TOLERANCE = 1e-4  # rounding differs between batch sizes by 1e-6 of the outputs
 _LOW_PRECISION_OUTPUT_TOLERANCE = 1e-2
 
 
-class Tolerance(NamedTuple):
-    """The tolerated difference of two ways to compute one gradient.
+def per_example_loss(loss: keras.losses.Loss) -> PerExampleLoss:
+    """Returns `loss` without its reduction: float32 [batch].
 
-    Attributes:
-        relative: share of the weight's own gradient.
-        overall: share of the whole gradient, where a weight's own is rounding.
+    Labels and outputs of different ranks are matched as Keras's `compile` does. Losses of several
+    positions or outputs of one example are averaged, without positions that the model marks as
+    padding (a Keras mask). That is Keras's loss of a batch of one.
+
+    For each new shape of labels and outputs the loss is first tried on made-up numbers, to check
+    that it does not mix examples: `check_loss_is_per_example` does so on given ones.
+
+    Raises:
+        ArgumentError: when called: the loss mixes examples or gives other than [batch, ...].
     """
+    tried = set()
 
-    relative: float
-    overall: float
+    def losses(y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        if not (tf.is_tensor(y) and tf.is_tensor(outputs)):
+            raise ArgumentError("DP-SGD needs a model with one output, and y as one array")
+        kind = tuple((str(part.shape[1:]), part.dtype) for part in (y, outputs))
+        if kind not in tried:
+            _try_on_made_up_numbers(loss, y, outputs)
+            tried.add(kind)
+        return _per_example(loss, y, outputs)
+
+    return losses
 
 
-_FLOAT32, _BFLOAT16 = Tolerance(1e-2, 1e-3), Tolerance(0.25, 0.05)
+def check_loss_is_per_example(loss: keras.losses.Loss, y: Any, outputs: Any) -> None:
+    """Checks that no example's loss depends on another example: on its label, its outputs, or it.
+
+    The losses of some examples are compared with those that the same ones have when the first
+    example is left out.
+
+    Args:
+        loss: from `resolve_loss`.
+        y: labels of a few examples [n, ...], n >= 2.
+        outputs: the model's outputs on them [n, ...].
+
+    Raises:
+        ArgumentError: the losses differ.
+    """
+    y, outputs = tf.convert_to_tensor(y), tf.convert_to_tensor(outputs)
+    # Both are slices: these lose the attributes that Keras adds, mask and logits of a softmax.
+    together = _per_example(loss, y, outputs[0:]).numpy()[1:]
+    without = _per_example(loss, y[1:], outputs[1:]).numpy()
+    finite = together[np.isfinite(together)]
+    slack = 1e-5 * np.abs(finite).max(initial=1e-30)  # rounding
+    if not np.allclose(together, without, rtol=1e-5, atol=slack, equal_nan=True):
+        raise ArgumentError(
+            f"loss={loss.name} mixes examples (y of shape {_shape(y)}, outputs {_shape(outputs)}): "
+            "leaving one out changes the losses of the others, so clipping would not bound what "
+            "it does"
+        )
+
+
+def _per_example(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    mask = getattr(outputs, "_keras_mask", None)
+    values = losses_of(loss, y, outputs)
+    rank = values.shape.rank
+    if not rank:
+        raise ArgumentError(
+            f"loss={loss.name} gives one number for the whole batch: DP-SGD needs one loss "
+            "per example, so it must not reduce over the batch axis"
+        )
+    if not values.shape[:1].is_compatible_with(outputs.shape[:1]):
+        raise ArgumentError(
+            f"loss={loss.name} gives losses of shape {_shape(values)}: DP-SGD needs one or more "
+            "for each example, [batch, ...]"
+        )
+    axes = list(range(1, rank))
+    if mask is None:
+        return tf.reduce_mean(values, axis=axes)
+    if mask.shape.rank > rank:
+        raise ArgumentError(
+            f"loss={loss.name} gives one loss for outputs of shape {_shape(outputs)} that have "
+            "a mask: masked outputs need a loss per step, [batch, steps]"
+        )
+    open_mask = tf.reshape(mask, tf.concat([tf.shape(mask), [1] * (rank - mask.shape.rank)], 0))
+    counts = tf.cast(tf.broadcast_to(open_mask, tf.shape(values)), tf.float32)
+    # Not a product: the loss of padding may be infinite.
+    valid = tf.where(counts > 0, values, 0.0)
+    return tf.math.divide_no_nan(tf.reduce_sum(valid, axis=axes), tf.reduce_sum(counts, axis=axes))
+
+
+def _try_on_made_up_numbers(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> None:
+    """Checks a loss for labels and outputs of these shapes, if it takes such numbers.
+
+    Labels are 0 and 1, both classes and values; outputs lie between, both logits and
+    probabilities.
+    """
+    if y.shape.rank is None or outputs.shape.rank is None or y.dtype == tf.string:
+        return
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, _made_up_shape(y))
+    labels[0] = 1 - labels[1]  # the one that is left out must differ
+    numbers = rng.uniform(0.05, 0.95, _made_up_shape(outputs))
+    with tf.init_scope():  # now, and not when the step runs
+        made_up = tf.cast(labels, y.dtype), tf.cast(numbers, outputs.dtype)
+        try:
+            check_loss_is_per_example(loss, *made_up)
+        except ArgumentError:
+            raise
+        except Exception:
+            return  # the call on the real labels raises if the loss itself is wrong
+
+
+def _made_up_shape(part: tf.Tensor) -> list[int]:
+    return [_MADE_UP_EXAMPLES, *(_OPEN_AXIS if size is None else size for size in part.shape[1:])]
+
+
+def _shape(part: tf.Tensor) -> str:
+    return "[" + ", ".join(["batch", *(str(size) for size in part.shape[1:])]) + "]"
 
 
 def check_examples_are_independent(model: keras.Model, x: Any) -> None:
@@ -113,11 +219,11 @@ def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> N
         check_loss_is_per_example(loss, few_y, model(few_x, training=False))
 
 
-def _is_known(layer: keras.layers.Layer, rule: Rule | None) -> bool:
+def _is_known(layer: keras.layers.Layer, rule: rules.Rule | None) -> bool:
     """Returns True for a layer with a rule of this package, or Keras's own in all its parts."""
     if rule is not None:
         return rule.__module__.startswith(rules.__name__)
-    return all(type(part).__module__.startswith("keras.") for part in layer._flatten_layers())
+    return all(map(is_of_keras, all_layers(layer)))
 
 
 def _check_reads_and_rows(plan: Plan, x: Any) -> None:
@@ -149,8 +255,8 @@ def _check_reads_and_rows(plan: Plan, x: Any) -> None:
     for layer, count in zip(rows, counts, strict=True):
         if count != expected:
             raise ModelError(
-                f"layer {layer.name!r} ({type(layer).__name__}) gets {count} rows of a batch of "
-                f"{expected} examples: the first axis must be that of the examples"
+                f"{described(layer)} gets {count} rows of a batch of {expected} examples: the "
+                "first axis must be that of the examples"
             )
 
 
@@ -183,6 +289,11 @@ def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterato
     note(tape.watched_variables(), None)
 
 
+# Tolerated differences of two ways to compute a gradient: as a share of the weight's own gradient,
+# and of the whole one, where a weight's own is rounding.
+_FLOAT32, _BFLOAT16 = (1e-2, 1e-3), (0.25, 0.05)
+
+
 def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> None:
     """Compares the plan's gradients with those of one plain tape per example."""
     variables = trainable_variables(plan)
@@ -197,40 +308,31 @@ def _check_gradients(plan: Plan, loss: PerExampleLoss, x: Any, y: tf.Tensor) -> 
         ours = clipped_sum(
             plan, loss, x, y, weights=tf.ones(count), l2_norm_clip=_NO_CLIPPING, training=False
         )
-        return ours.gradients, ours.norms, tf.nest.map_structure(_as_float32, plain)
+        as_float32 = tf.nest.map_structure(
+            lambda part: tf.cast(tf.convert_to_tensor(part), tf.float32), plain
+        )
+        return ours.gradients, ours.norms, as_float32
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training says the same again
         ours, norms, plain = tf.nest.map_structure(lambda part: part.numpy(), graph(x, y))
-    tolerance = _BFLOAT16 if low_precision_layers(plan.model) else _FLOAT32
+    relative, overall = _BFLOAT16 if low_precision_layers(plan.model) else _FLOAT32
     plain_norms = np.sqrt([sum(np.sum(np.square(part)) for part in parts) for parts in plain])
     if not (np.isfinite(norms).all() and np.isfinite(plain_norms).all()):
         return  # such examples show nothing
     whole = plain_norms.sum()
-    for variable, mine, *theirs in zip(variables, ours, *plain, strict=True):
+    owners = [layer for layer in plan.layers for _ in layer.trainable_weights]
+    for layer, variable, mine, *theirs in zip(owners, variables, ours, *plain, strict=True):
         expected = np.sum(theirs, axis=0)
         error = np.linalg.norm(mine - expected)
-        if error > max(tolerance.relative * np.linalg.norm(expected), tolerance.overall * whole):
-            raise ModelError(_wrong_gradients(plan, variable))
-    if (np.abs(norms - plain_norms) > tolerance.relative * plain_norms).any():
+        if error > max(relative * np.linalg.norm(expected), overall * whole):
+            raise ModelError(
+                f"{described(layer)} gets other per-example gradients of {variable.path!r} than "
+                "plain backpropagation: its rule is wrong, or its call uses a tensor that is no "
+                "argument (kept in an attribute, say)"
+            )
+    if (np.abs(norms - plain_norms) > relative * plain_norms).any():
         raise ModelError(
             f"model={plan.model.name} gets other norms of per-example gradients than plain "
             "backpropagation: see to the rules that were registered by register_rule"
         )
-
-
-def _as_float32(gradient: Any) -> tf.Tensor:
-    return tf.cast(tf.convert_to_tensor(gradient), tf.float32)
-
-
-def _wrong_gradients(plan: Plan, variable: tf.Variable) -> str:
-    layer = next(
-        layer
-        for layer in plan.layers
-        if any(weight is variable for weight in layer.trainable_weights)
-    )
-    return (
-        f"layer {layer.name!r} ({type(layer).__name__}) gets other per-example gradients of "
-        f"{variable.path!r} than plain backpropagation: its rule is wrong, or its call uses "
-        "a tensor that is no argument (kept in an attribute, say)"
-    )
