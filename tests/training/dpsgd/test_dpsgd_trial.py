@@ -211,6 +211,24 @@ def test_what_would_be_left_out_is_refused_when_the_plan_is_made(make, text):
         make_plan(make())
 
 
+@pytest.mark.parametrize("kind", [L.LayerNormalization, L.RMSNormalization, L.UnitNormalization])
+def test_a_normalization_over_the_examples_is_refused(kind):
+    model = keras.Sequential([keras.Input(batch_shape=(5, 4)), kind(axis=0), L.Dense(3)])
+    with refused("normalises over axis 0: it mixes the examples"):
+        make_plan(model)
+
+
+class OwnLSTM(L.LSTM):
+    pass
+
+
+@pytest.mark.parametrize("kind", [L.LSTM, OwnLSTM])
+def test_a_state_that_goes_from_batch_to_batch_is_refused(kind):
+    inputs = keras.Input(batch_shape=(5, 3, 4))
+    with refused("carries its state from batch to batch"):
+        make_plan(keras.Sequential([inputs, kind(2, stateful=True)]))
+
+
 def test_a_model_with_weights_outside_its_layers_is_refused():
     class Own(keras.Model):
         def __init__(self):
