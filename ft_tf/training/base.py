@@ -22,6 +22,7 @@ from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
+from ft_tf.training.batch_values import as_argument_error
 from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch
 from ft_tf.training.fixed import Fixed
 
@@ -196,6 +197,8 @@ class ResidentModel(keras.Model):
             parts = tuple(validation) if isinstance(validation, tuple | list) else (validation,)
             self._check_evaluated("validation_data", *(*parts, None)[:2])
             validation = parts[0]
+        if tf.is_tensor(x) and tf.is_tensor(y):
+            x, y = x.numpy(), y.numpy()
         if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
             if len(getattr(x, "element_spec", ())) > 2 or kwargs.get("sample_weight") is not None:
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
@@ -207,7 +210,10 @@ class ResidentModel(keras.Model):
                 kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
             self._examples = self._arrays = None
             self.train_function = None
-            with self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")):
+            with (
+                as_argument_error(),
+                self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")),
+            ):
                 return super().fit(x, y, batch_size=batch_size, epochs=epochs, **kwargs)
         for name in ("sample_weight", "class_weight", "validation_split", "steps_per_epoch"):
             value = kwargs.pop(name, None)
@@ -230,7 +236,7 @@ class ResidentModel(keras.Model):
         else:
             batches = one_epoch(epoch, steps, lambda: self._epoch_start)
         kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
-        with self._exact_steps(kwargs.get("validation_steps")):
+        with as_argument_error(), self._exact_steps(kwargs.get("validation_steps")):
             return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -241,7 +247,7 @@ class ResidentModel(keras.Model):
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked it
             self._check_evaluated("x", x, y)
-        with self._exact_steps(kwargs.get("steps")):
+        with as_argument_error(), self._exact_steps(kwargs.get("steps")):
             return super().evaluate(x, y, *args, **kwargs)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
@@ -285,6 +291,10 @@ class ResidentModel(keras.Model):
         Raises:
             ArgumentError: the labels cannot be used.
         """
+
+    def check_batch(self, x: Any, y: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Returns a batch, after assertions on values that no earlier check has seen."""
+        return x, y
 
     def check_dataset(self, dataset: tf.data.Dataset) -> None:
         """Rejects a tf.data input, as far as the shapes of its elements tell.
@@ -369,6 +379,7 @@ class ResidentModel(keras.Model):
             if sample_weight is not None:
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
             _check_labelled("x", x, y)
+            x, y = self.check_batch(x, y)
         else:
             x, y = (tf.gather(part, data) for part in self._examples)
         # Read now: the variable itself would be read at each use, even after the update.
@@ -380,4 +391,4 @@ class ResidentModel(keras.Model):
         """As Keras's; a batch without labels is refused."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         _check_labelled("x", x, y)
-        return super().test_step(data)
+        return super().test_step(self.check_batch(x, y))

@@ -10,6 +10,7 @@ from ft_tf.attacks.validation import check_labels
 from ft_tf.errors import ArgumentError
 from ft_tf.keras_layers import output_shape_of
 from ft_tf.models import PROBABILITIES, ending_of
+from ft_tf.training.batch_values import require_labels
 
 
 class CrossEntropy(keras.losses.Loss):
@@ -117,6 +118,24 @@ def losses_of(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.T
     return tf.cast(loss.call(tf.cast(y, tf.float32), tf.cast(outputs, tf.float32)), tf.float32)
 
 
+def _classes_of(loss: Any, model: keras.Model) -> int | None:
+    """Returns the number of classes if `loss` takes one integer per row of outputs, else None."""
+    shape = output_shape_of(model)
+    if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
+        return None
+    return max(2, shape[-1])
+
+
+def _ignored_class(loss: Any) -> int | None:
+    return getattr(loss, "_fn_kwargs", {}).get("ignore_class")
+
+
+def require_labels_of(loss: Any, model: keras.Model, y: tf.Tensor) -> tf.Tensor:
+    """Returns `y`; as `check_labels_of`, by an assertion in the graph."""
+    classes = _classes_of(loss, model)
+    return y if classes is None else require_labels(y, classes, _ignored_class(loss))
+
+
 def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     """Rejects arrays of labels that `loss` has no logit for.
 
@@ -132,12 +151,12 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     Raises:
         ArgumentError: one-hot labels, a label out of range, or no integers.
     """
-    shape = output_shape_of(model)
-    if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
+    classes = _classes_of(loss, model)
+    if classes is None:
         return
     _check_shape(y.shape)
     labels = y.reshape(len(y))
-    ignored = getattr(loss, "_fn_kwargs", {}).get("ignore_class")
+    ignored = _ignored_class(loss)
     if ignored is not None:
         labels = labels[labels != ignored]
     if labels.dtype.kind == "b" or (
@@ -145,7 +164,7 @@ def check_labels_of(loss: Any, model: keras.Model, y: np.ndarray) -> None:
     ):
         labels = labels.astype(np.int64)
     if len(labels):
-        check_labels(labels, classes=max(2, shape[-1]), examples=len(labels))
+        check_labels(labels, classes=classes, examples=len(labels))
 
 
 def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
@@ -156,10 +175,7 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
     """
     spec = dataset.element_spec
     known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
-    shape = output_shape_of(model)
-    if not (known and _takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
-        return
-    if spec[1].shape.rank is not None:
+    if known and _classes_of(loss, model) is not None and spec[1].shape.rank is not None:
         _check_shape(tuple(spec[1].shape))
 
 

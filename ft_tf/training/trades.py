@@ -22,6 +22,7 @@ from ft_tf.attacks.validation import (
     check_logits_model,
 )
 from ft_tf.training.base import ATTACK_STREAM
+from ft_tf.training.batch_values import require_within
 from ft_tf.training.fixed import Fixed
 from ft_tf.training.natural import Augmentation, SupervisedModel
 from ft_tf.training.passes import gains_from_xla, passes_are_pure
@@ -245,6 +246,11 @@ class TradesModel(SupervisedModel):
         widest = float(np.finfo(np.float32).max) / 4
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
         check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
+
+    def check_batch(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `check_arrays`, in the graph."""
+        x, y = super().check_batch(x, y)
+        return (require_within(x, self.bounds) if self.inputs_within_bounds else x), y
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's, without the parts of the training loss, which validation does not compute."""

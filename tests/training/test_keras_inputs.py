@@ -181,3 +181,40 @@ def test_an_endless_input_takes_exactly_the_steps_asked_for(trainer):
     assert history.history["val_loss"][-1] == pytest.approx(np.ravel(fifteen)[0], rel=1e-5)
     if isinstance(trainer, DPSGDModel):
         assert [event.steps for event in trainer.privacy_events()] == [76]
+
+
+BAD = np.where(np.arange(X.size).reshape(X.shape) == 50, np.nan, X).astype(np.float32)
+WRONG_VALUES = {
+    "NaN": (BAD, Y, "x has 1 values that are NaN or infinite"),
+    "infinite": (np.where(np.isnan(BAD), np.inf, X), Y, "x has 1 values that are NaN"),
+    "negative": (X, np.where(np.arange(20) == 17, -1, Y), "y has labels from -1 to 1"),
+    "large": (X, np.where(np.arange(20) == 17, 2, Y), r"y has labels from . to 2"),
+    "fractions": (X, np.where(np.arange(20) == 17, 0.5, Y), "y.* integers"),
+}
+WAYS = {
+    "arrays": lambda *arrays: arrays,
+    "tensors": lambda *arrays: tuple(map(tf.constant, arrays)),
+    "tf.data": lambda *arrays: (tf.data.Dataset.from_tensor_slices(arrays).batch(5),),
+    "unknown length": lambda *arrays: (batches(*arrays),),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("wrong", WRONG_VALUES)
+def test_values_are_refused_however_they_come(trainer, way, wrong):
+    x, y, message = WRONG_VALUES[wrong]
+    if isinstance(trainer, DPSGDModel) and message.startswith("x"):
+        return  # a gradient that is not finite is clipped to nothing, and reported
+    refused(lambda: fit(trainer, *WAYS[way](x, y)), message)
+    assert np.isfinite(trainer.model.get_weights()[0]).all()
+    if message.startswith("y"):
+        refused(lambda: trainer.evaluate(*WAYS[way](x, y), verbose=0), message)
+
+
+def test_trades_refuses_pixels_outside_its_bounds_however_they_come():
+    trainer = TRAINERS["trades"](keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+    trainer.compile("sgd")
+    for way in WAYS.values():
+        refused(
+            lambda way=way: fit(trainer, *way(255 * X, Y)), r"x lies in .*outside bounds=\(0, 1"
+        )

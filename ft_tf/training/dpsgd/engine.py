@@ -9,7 +9,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.compiled_loss import check_labels_of, resolve_loss
+from ft_tf.training.compiled_loss import check_labels_of, require_labels_of, resolve_loss
 from ft_tf.training.dpsgd.independence import (
     check_examples_are_independent,
     check_loss,
@@ -178,9 +178,13 @@ class DPSGDEngine(ResidentModel):
 
         return checked
 
+    def check_batch(self, x: Any, y: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """As `check_labels`, in the graph; inputs that are not finite are clipped to nothing."""
+        return x, require_labels_of(self.loss, self.model, y)
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = _without_weights(data)
+        x, y = self.check_batch(*_without_weights(data))
         outputs = self.model(x, training=False)
         self._loss_tracker.update_state(self._per_example_loss(y, outputs))
         results = self.compute_metrics(x, y, outputs)
@@ -192,6 +196,7 @@ class DPSGDEngine(ResidentModel):
             x, y = _without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
+            x, y = self.check_batch(x, y)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
