@@ -82,7 +82,7 @@ def has_declared_type(result, function):
     return True
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @pytest.mark.parametrize("name", fuzzing.functions())
 def test_the_usual_call_answers(name):
     arguments = fuzzing.usual_arguments(name)
@@ -129,7 +129,7 @@ def test_a_wrong_argument_is_refused(case, wrong, others):
     check_wrong_argument(case, wrong, others)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @settings(
     max_examples=2000, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -273,7 +273,7 @@ def test_a_wrong_flag_is_one_line(server, case, others):
     check_wrong_flag(server, case, others)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @settings(
     max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -282,7 +282,7 @@ def test_wrong_flags_are_one_line(server, case, others):
     check_wrong_flag(server, case, others)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_the_outcomes_are_counted(capfd):
     with capfd.disabled():
         for outcome, count in sorted(fuzzing.OUTCOMES.items()):

@@ -43,6 +43,8 @@ def f_dp_p_value(curve: Curve, *, canaries: int, guesses: int, right: int) -> fl
     >>> abs(p_value - 2**-10) < 1e-8
     True
     """
+    if not callable(curve):
+        raise ArgumentError(f"curve={curve!r} must be a function of the false positive rate")
     check_positive_integer(canaries=canaries, guesses=guesses)
     check_non_negative_integer(right=right)
     if not right <= guesses <= canaries:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from ft_tf.checks import check_choice, check_type
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import _dp_accounting
 from ft_tf.privacy.accounting import PrivacyCost
@@ -130,6 +131,8 @@ def trade_off(cost: PrivacyCost, *, sampling: str = "poisson") -> TradeOff:
     >>> round(curve.gaussian_mu, 2), round(curve.advantage, 2)
     (0.58, 0.22)
     """
+    check_type(PrivacyCost, cost=cost)
+    check_choice(("poisson", "shuffle"), sampling=sampling)
     if not cost.private:
         raise ArgumentError("cost must be of a run whose every step added noise")
     if sampling == "shuffle":
