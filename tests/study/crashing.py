@@ -53,9 +53,8 @@ def install(point, how):
 
     A point is a function, looked up where its callers find it, and the call of it that is struck.
     """
-    from ft_tf import data
     from ft_tf._compat import keras, tf
-    from ft_tf.study import directory, distributed, execution
+    from ft_tf.study import datasets, directory, distributed, execution
 
     execution._CHECKPOINT_SECONDS = 0.0  # these epochs are short: keep each
 
@@ -87,7 +86,7 @@ def install(point, how):
         original(*arguments, callbacks=[*callbacks, InEpoch()], **options)
 
     if point == "start-up":
-        at(data, "load")
+        at(datasets.DataSource, "load")
     elif point == "lock":
         import fcntl
 
