@@ -53,6 +53,8 @@ def define_flags() -> None:
 
 
 def _import(names: Iterable[str]) -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     for name in names:
         try:
             importlib.import_module(name)

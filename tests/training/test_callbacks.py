@@ -140,9 +140,10 @@ def test_a_diverging_training_stops_and_says_where(make):
 
 def test_a_single_bad_batch_is_noticed_at_the_end_of_its_execution():
     x, y = examples()
-    x[17, 1] = np.inf
-    guard = NonFiniteLoss()
-    trainer = compiled(NaturalModel(classifier()), rate=0.0, steps_per_execution=16)
+    x[17] = 3e38  # finite, but its sums are not
+    guard, model = NonFiniteLoss(), classifier()
+    model.set_weights([np.full_like(weight, 4) for weight in model.get_weights()])
+    trainer = compiled(NaturalModel(model), rate=0.0, steps_per_execution=16)
     trainer.fit(x, y, batch_size=20, epochs=5, verbose=0, callbacks=[guard])
     assert guard.failure["epoch"] == 1
     assert guard.failure["step"] == 3
