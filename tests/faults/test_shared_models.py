@@ -110,6 +110,18 @@ def test_eight_threads_sweep_one_model(model):
     assert is_untouched(model)
 
 
+def test_eight_threads_with_a_model_each_get_the_rows_of_one_alone():
+    def rows(model):
+        where = {"target": "weights", "rates": [0, 0.2, 0.5], "trials": 15, "seed": 0}
+        return faults.sweep(model, X, Y, **where), metrics.accuracy(model, X, Y)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(rows, [classifier(seed) for seed in range(8)]))
+    for seed, (frame, accuracy) in enumerate(found):
+        expected, alone = rows(classifier(seed))
+        assert frame.equals(expected) and accuracy == alone
+
+
 def in_another_thread(work):
     """What a call in another thread returns, or the error that it raises."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
