@@ -8,7 +8,7 @@ from ft_tf._compat import keras
 def functional_of(model: Any) -> Any:
     """The functional model that a model is, or that a Sequential one keeps; None for another.
 
-    A class that derives from these and has a `call` of its own tells nothing by its graph.
+    The graph of a subclass with another `call` says nothing of what that computes.
     """
     if isinstance(model, keras.Sequential):
         # Sequential has no `inputs` before it is built, and raises where Model gives None.
@@ -38,7 +38,7 @@ def output_of(model: Any) -> Any:
 
 
 def has_graph(model: Any) -> bool:
-    """Whether a model has one output, and tells which layers it comes from."""
+    """Returns True if a model has one output whose producing layers are known."""
     return hasattr(output_of(model), "_keras_history")
 
 

@@ -12,7 +12,7 @@ from ft_tf._compat import keras
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a class of layers; False where nothing is.
+    """Facts about a class of layers; False where nothing is known.
 
     Attributes:
         units: each channel of its output is a unit (a neuron, a filter).
@@ -26,7 +26,7 @@ class Facts:
         pads: it hands on every value, and zeros.
         random: it draws random numbers in training.
         mixes_examples: in training an example's output depends on the others of its batch.
-        learns_in_inference: it changes a state of its own from the data, without a gradient.
+        learns_in_inference: it updates its state from the data, without a gradient.
         pure: it depends neither on the mode nor on the rest of the batch.
         gains_from_xla: XLA makes a network of only such layers faster on a processor.
         calls_parts: it computes by calling the layers in it.
@@ -105,7 +105,7 @@ _TABLE: dict[type, Facts] = {
 
 
 def facts_of(layer: Any) -> Facts:
-    """What is known of a layer.
+    """Returns the facts about a layer.
 
     >>> facts_of(keras.layers.BatchNormalization()).mixes_examples
     True
@@ -118,7 +118,7 @@ def facts_of(layer: Any) -> Facts:
 
 
 def is_of_keras(layer: Any) -> bool:
-    """Whether Keras itself made the class of a layer or operation."""
+    """Returns True if the class of a layer or operation is one of Keras."""
     return type(layer).__module__.split(".")[0] == "keras"
 
 
@@ -135,7 +135,7 @@ _SAME_VALUES_OPS = frozenset(
 
 
 def hands_on(layer: Any) -> bool:
-    """Whether a layer or operation hands on its values, in another shape or type at most.
+    """Returns True if a layer or operation changes at most the shape or type of its values.
 
     >>> hands_on(keras.layers.Reshape((3,))), hands_on(keras.layers.Activation("linear"))
     (True, True)
@@ -172,7 +172,7 @@ _ZERO_AT_ZERO = frozenset(
 
 
 def keeps_zero(layer: Any) -> bool:
-    """Whether the activation that a layer is, or ends with, maps 0 to 0."""
+    """Returns True if the activation that a layer is, or ends with, maps 0 to 0."""
     kind = kind_of(layer)
     if kind == "ReLU":
         return not layer.threshold

@@ -18,7 +18,7 @@ def children_of(layer: Layer) -> list[Layer]:
 
 
 def is_composite(layer: Layer) -> bool:
-    """Whether a walk goes into a layer: a model, or a user's own layer that is made of layers.
+    """Returns True where a walk goes into a layer: a model, or a user's layer made of layers.
 
     Keras's own layers (attention, wrappers, recurrent layers) are one part, whatever is in them.
     """
@@ -55,7 +55,7 @@ def innermost_layers(model: Layer) -> list[Layer]:
 
 
 def calls_parts(layer: Layer) -> bool:
-    """Whether a layer computes by calling the layers in it: a model, or attention."""
+    """Returns True if a layer computes by calling the layers in it: a model, or attention."""
     return isinstance(layer, keras.Model) or facts_of(layer).calls_parts
 
 

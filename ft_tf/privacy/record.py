@@ -1,5 +1,6 @@
 """Privacy on a record: JSON values, with a reason for every missing value."""
 
+import dataclasses
 from typing import Any
 
 from ft_tf.checks import check_type
@@ -97,22 +98,11 @@ def to_record(
         "noise_seed_fixed": noise_seed is not None,
         "noise_seed_published": noise_seed is not None and seed_is_published,
         "engine": engine,
-        "phases": [
-            {
-                "noise_multiplier": phase.noise_multiplier,
-                "sampling_probability": phase.sampling_probability,
-                "steps": phase.steps,
-            }
-            for phase in cost.phases
-        ],
+        "phases": [dataclasses.asdict(phase) for phase in cost.phases],
         "private": cost.private and sampling != "unaccounted",
         "bound_says_something": informative,
         "gap_bound_method": bounds.gap_bound_method,
         "warnings": list(cost.warnings),
-        "reasons": {
-            name: why
-            for name, why in reasons.items()
-            if figures.get(name) is None and name in figures
-        },
+        "reasons": {n: why for n, why in reasons.items() if figures.get(n, why) is None},
         "statement": words,
     }

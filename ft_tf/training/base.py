@@ -292,7 +292,7 @@ class ResidentModel(keras.Model):
             ArgumentError: the labels cannot be used.
         """
 
-    def check_batch(self, x: Any, y: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
         """Returns a batch, after assertions on values that no earlier check has seen."""
         return x, y
 
@@ -379,7 +379,7 @@ class ResidentModel(keras.Model):
             if sample_weight is not None:
                 raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
             _check_labelled("x", x, y)
-            x, y = self.check_batch(x, y)
+            x, y = self.check_batch(x, y, training=True)
         else:
             x, y = (tf.gather(part, data) for part in self._examples)
         # Read now: the variable itself would be read at each use, even after the update.
@@ -391,4 +391,4 @@ class ResidentModel(keras.Model):
         """As Keras's; a batch without labels is refused."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         _check_labelled("x", x, y)
-        return super().test_step(self.check_batch(x, y))
+        return super().test_step(self.check_batch(x, y, training=False))

@@ -77,7 +77,7 @@ class SupervisedModel(ResidentModel):
         """Rejects labels that the loss has no output for."""
         check_labels_of(self.loss, self.model, y)
 
-    def check_batch(self, x: Any, y: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
         """As `check_arrays` and `check_labels`, in the graph."""
         x = tf.nest.map_structure(require_finite, x)
         return x, require_labels_of(self.loss, self.model, y)

@@ -247,10 +247,13 @@ class TradesModel(SupervisedModel):
         check_images(x, self.bounds if self.inputs_within_bounds else (-widest, widest))
         check_labels(y, classes=check_logits_model(self.model, x[:1]), examples=len(x))
 
-    def check_batch(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `check_arrays`, in the graph."""
-        x, y = super().check_batch(x, y)
-        return (require_within(x, self.bounds) if self.inputs_within_bounds else x), y
+    def check_batch(
+        self, x: tf.Tensor, y: tf.Tensor, *, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `check_arrays`, in the graph; only what is trained on has to lie within the bounds."""
+        x, y = super().check_batch(x, y, training=training)
+        bounded = training and self.inputs_within_bounds
+        return (require_within(x, self.bounds) if bounded else x), y
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras's, without the parts of the training loss, which validation does not compute."""

@@ -178,13 +178,13 @@ class DPSGDEngine(ResidentModel):
 
         return checked
 
-    def check_batch(self, x: Any, y: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
         """As `check_labels`, in the graph; inputs that are not finite are clipped to nothing."""
         return x, require_labels_of(self.loss, self.model, y)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = self.check_batch(*_without_weights(data))
+        x, y = self.check_batch(*_without_weights(data), training=False)
         outputs = self.model(x, training=False)
         self._loss_tracker.update_state(self._per_example_loss(y, outputs))
         results = self.compute_metrics(x, y, outputs)
@@ -196,7 +196,7 @@ class DPSGDEngine(ResidentModel):
             x, y = _without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
-            x, y = self.check_batch(x, y)
+            x, y = self.check_batch(x, y, training=True)
             result, y = self._step_on_batch(x, y)
         else:
             result, y = self._step_on_indices(*data)
