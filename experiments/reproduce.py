@@ -208,6 +208,8 @@ def main(argv: list[str]) -> None:
     print(_terminal.coloured(report.render_answer(found, _terminal.width(), has_rows=True)))
     if scale.name == "smoke":
         print("--scale=smoke shows that everything runs: its runs are compared with nothing")
+    if scale.name == "quick":
+        print("--scale=quick: reduced runs, which replicate few rows; --scale=paper runs all of it")
     for named in missing:
         _terminal.show(f"{named} not run: data not there, see the start of this output")
     print(f"{len(written)} files below {output_dir}; {output_dir / 'report.html'} shows all of it")

@@ -1,6 +1,8 @@
 """Reports: records -> tidy frames (`Study`) -> exhibits -> pages, from records alone."""
 
+import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -124,20 +126,26 @@ def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool
     Args:
         records: any records.
         width: columns of the terminal.
-        has_rows: whether the rows of the paper that were run are listed, and claims without an
-            interval left out.
+        has_rows: lists the rows of the paper that were run and the claims with an interval; leaves
+            out the findings and the agreement by data set.
     """
     study = Study(records)
     claims, rows, by_data = _tables(study, ("claims", "agreement", "agreement_by_data"))
-    tables = [claims.brief(1)]
     if has_rows:
-        rows = rows.where(lambda cells: cells[-1] != NOT_ATTEMPTED)
-        by_data = by_data.where(lambda cells: cells[1:3] != ("0", "0"))
-        tables = [rows.brief(1), claims.brief(1).where(lambda cells: "[" in cells[1])]
+        counts = Counter(row.cells[-1] for row in rows.rows)
+        title = f"{rows.title}: {', '.join(f'{n} {word}' for word, n in counts.items())}"
+        tables = [
+            dataclasses.replace(rows.brief(1), title=title),
+            claims.brief(1).where(lambda cells: "[" in cells[1]),
+        ]
+        tables[0] = tables[0].where(lambda cells: cells[-1] != NOT_ATTEMPTED)
+        return "\n".join(table.terminal(found, width=width) for found in tables if found.rows)
     sentences = exhibits.EXHIBITS["findings"].frame(study)["finding"]
-    findings = (table.wrapped(f"* {text}", width=width, indent="  ") for text in sentences)
-    printed = [table.terminal(found, width=width) for found in (*tables, by_data) if found.rows]
-    return "\n".join([*printed[:-1], "".join(findings), *printed[-1:]])
+    findings = "".join(table.wrapped(f"* {text}", width=width, indent="  ") for text in sentences)
+    parts = [table.terminal(claims.brief(1), width=width), findings]
+    if by_data.rows:
+        parts.append(table.terminal(by_data, width=width))
+    return "\n".join(parts)
 
 
 def render_latex(

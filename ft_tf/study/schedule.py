@@ -50,6 +50,8 @@ _SECONDS_BETWEEN_LINES = 300.0  # of a log, where no bar can move
 class Progress:
     """Shows how far the jobs of a study are: a bar of tqdm on a terminal, lines elsewhere.
 
+    A log gets a line for each finished run and each that resumes, and one every five minutes.
+
     The bar measures cost. What was done before does not count, be it whole jobs or the first epochs
     of one, so that the time left is the remaining cost at the speed seen since the first job began.
     Several jobs may be in work at once: the bar names the one that was heard of last.
@@ -79,12 +81,15 @@ class Progress:
         The first share is what was done before the job began here.
         """
         begins = index not in self._shares
+        resumes = bool(share) and index not in self._before
         if begins and not self._cost_done():
             self._bar.reset()  # what was waited for until now tells nothing of the speed
+        if begins:
+            self._written = time.monotonic()
         if share is not None:
             self._before.setdefault(index, share)
         self._shares[index] = self._shares.get(index, 0.0) if share is None else share
-        self._show(index, always=begins)
+        self._show(index, always=begins if self._moves else resumes)
 
     def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""

@@ -194,6 +194,9 @@ def test_the_committed_pages_are_short(study, tmp_path):
     answer = report.render_answer(study.records, 100)
     assert len(answer.splitlines()) <= 37  # the binary adds two lines and a blank one
     assert max(map(len, answer.splitlines())) <= 100
+    rows = report.render_answer(study.records, 100, has_rows=True)
+    # `reproduce` at quick scale adds a line for each of 25 runs, three before and four after.
+    assert len(rows.splitlines()) <= 80 - 25 - 3 - 4
     for finding in sentences(study):
         assert finding in text
 

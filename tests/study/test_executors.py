@@ -116,8 +116,9 @@ class Interrupted(io.StringIO):
 
 
 def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
-    sample, alone, tmp_path
+    sample, alone, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.LocalProcesses(workers=2, threads=threads())
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
@@ -231,8 +232,9 @@ def cluster():
 
 
 def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_killed(
-    sample, alone, cluster, tmp_path
+    sample, alone, cluster, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.RayCluster(threads=threads(), address=cluster.address)
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()

@@ -134,13 +134,31 @@ def split(line):
 def test_a_log_gets_a_line_every_five_minutes(clock):
     stream = io.StringIO()
     execute([long_job(clock, minutes=12)], stream=stream)
-    first, *middle, last = stream.getvalue().splitlines()
-    assert first == "[run 1 of 1] long   0%  elapsed 00:00  left about ?"
+    *middle, last = stream.getvalue().splitlines()
     assert [split(line) for line in middle] == [
         ("[run 1 of 1] long   5%  elapsed 05:00", 95),
         ("[run 1 of 1] long  10%  elapsed 10:00", 90),
     ]
     assert last == "[run 1 of 1] long: train 50.00%, test 25.00%"
+
+
+def test_a_log_has_one_line_for_a_run_and_one_more_for_one_that_resumes(clock):
+    def short_job(number):
+        def work(report):
+            for share in (0.5 if number == 7 else 0.0, 0.9):
+                report(share)
+                clock.seconds += 4.0
+            return RECORD
+
+        return Job(name=f"job_{number}", cost=1.0, is_done=lambda: False, execute=work)
+
+    stream = io.StringIO()
+    execute([short_job(number) for number in range(25)], stream=stream)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 25 + 1
+    assert lines.pop(7).startswith("[run 8 of 25] job_7  50%  elapsed 00:56  left about ")
+    for number, line in enumerate(lines):
+        assert line == f"[run {number + 1} of 25] job_{number}: train 50.00%, test 25.00%"
 
 
 def test_what_was_never_heard_of_is_not_counted_as_done_here(clock):
@@ -173,7 +191,7 @@ def test_the_time_left_of_two_at_once_and_of_one_given_again(clock):
     clock.seconds += 600.0
     progress.hear(1, 0.3)
     lines = stream.getvalue().splitlines()
-    assert [split(line) for line in lines[2:]] == [
+    assert [split(line) for line in lines] == [
         ("[run 1 of 2] a  20%  elapsed 10:00", 90),
         ("[run 2 of 2] b  20%  elapsed 20:00", 80),
         ("[run 2 of 2] b  30%  elapsed 30:00", 90),
