@@ -4,14 +4,15 @@ Examples:
     python -m experiments.single_faults --run=DIR --storage=int8_per_channel
     python -m experiments.single_faults --run=DIR --margin=0.005 --budget="10 min" --plan
     python -m experiments.single_faults --run=DIR --fault=stuck_at_0 --target=units
-    python -m experiments.single_faults --model=FILE.keras --dataset=fashion_mnist --stratum_trials=30
+    python -m experiments.single_faults --model=FILE.keras --dataset=fashion_mnist
     python -m experiments.single_faults --run=DIR --storage=int8_per_channel --target_accuracy=0.2
 
-Prints the failure rate with an interval that holds although the campaign ends itself, and the layers
-and bits that fail most. Files: NAME.csv has the rates of each layer and bit, NAME.png shows them as
-a heat map, NAME-faults.csv has every fault tried, NAME.flags the flags. With --plan nothing is run
-but ten trials, which say how many it will take and how long. With --target_accuracy it searches the
-fewest bits that bring the accuracy there, an upper bound, and names them (NAME-worst.csv).
+Prints the failure rate with an interval that holds although the campaign ends itself, and the
+layers and bits that fail most. Files: NAME.csv has the rates of each layer and bit, NAME.png shows
+them as a heat map (--stratum_trials=30 gives each of them trials enough), NAME-faults.csv has every
+fault tried, NAME.flags the flags. With --plan nothing is run but ten trials, which say how many it
+will take and how long. With --target_accuracy it first searches for the fewest bits that bring the
+accuracy there, and names those that it finds (NAME-worst.csv): an upper bound.
 """
 
 import dataclasses
@@ -43,8 +44,8 @@ class Settings:
         storage: bit_errors: format of the words, such as float32, bfloat16 or int8_per_channel.
         bits: bit_errors: LOWEST-HIGHEST bit that may flip; all by default.
         target: weights or units.
-        failure: image: the predicted class of an image changes (the rate is over faults and images);
-            any_image: that of at least one image changes; accuracy: it falls by more than
+        failure: image: the predicted class of an image changes (the rate is over faults and
+            images); any_image: that of at least one image; accuracy: it falls by more than
             --accuracy_loss.
         accuracy_loss: with --failure=accuracy, as a fraction.
         margin: half-width of the rate's interval at which the campaign ends; 0.01 is one point.
@@ -97,11 +98,10 @@ def _checked() -> tuple[Settings, faults.FaultModel]:
 
 
 def _print_rate(found: faults.FailureRate) -> None:
-    ended = {"margin": "", "all sites": "; all sites tried"}
     _terminal.show(
-        f"failure rate {found.rate:.2%} [{found.low:.2%}, {found.high:.2%}], {found.confidence:.0%} "
-        f"interval; {found.trials:,} of {found.sites:,} single faults tried in {found.seconds:.0f} s"
-        f"{ended.get(found.stopped_by, f'; MARGIN NOT REACHED, ended by {found.stopped_by}')}"
+        f"failure rate {found.rate:.2%} [{found.low:.2%}, {found.high:.2%}], "
+        f"{found.confidence:.0%} interval; {found.trials:,} of {found.sites:,} single faults tried "
+        f"in {found.seconds:.0f} s, ended by: {found.stopped_by}"
     )
     _terminal.show(f"it is the {FAILURES[found.failure]}")
     worst = found.table.sort_values("rate", ascending=False, kind="stable").head(_SHOWN)

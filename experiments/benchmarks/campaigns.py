@@ -1,4 +1,4 @@
-"""`benchmark campaigns`: trials to a failure rate of +-1 point, for ours and for published rules."""
+"""`benchmark campaigns`: trials to a failure rate of +-1 point, ours and published rules."""
 
 import statistics
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ft_tf import architectures, data, intervals
+from ft_tf import architectures, data
 from ft_tf._compat import keras
 from ft_tf.checks import check_positive_integer
 from ft_tf.faults import BitErrors, failure_rate
@@ -21,7 +21,7 @@ _FIRST, _EVERY = 100, 20
 
 
 def sample_size(population: int, rate: float = 0.5) -> float:
-    """n = N / (1 + e^2 (N - 1) / (z^2 p (1 - p))), of a finite population; 0 at p = 0 or 1.
+    """Returns n = N / (1 + e^2 (N - 1) / (z^2 p (1 - p))) of a finite population; 0 at p = 0 or 1.
 
     Leveugle, Calvez, Maistri and Vanhauwaert 2009, "Statistical fault injection".
 
@@ -35,22 +35,11 @@ def sample_size(population: int, rate: float = 0.5) -> float:
 def iterative_trials(outcomes: np.ndarray, population: int) -> int | None:
     """Trials of the iterative rule: until there are as many as p, estimated so far, asks for.
 
-    It takes the normal interval at a number of trials that depends on what they showed, and stops
-    at once where none has failed yet. None if the outcomes do not suffice.
+    Its interval is the normal one at a number of trials that depends on what they showed, and it
+    stops at once where none has failed yet. None if the outcomes do not suffice.
     """
-    means = np.cumsum(outcomes) / np.arange(1, len(outcomes) + 1)
     for count in range(_FIRST, len(outcomes) + 1, _EVERY):
-        if count >= sample_size(population, float(means[count - 1])):
-            return count
-    return None
-
-
-def betting_trials(outcomes: np.ndarray) -> int | None:
-    """Trials until our interval of a random sample is short enough; None if they do not suffice."""
-    betting = intervals.BettingInterval(level=CONFIDENCE, half_width=MARGIN)
-    for count, outcome in enumerate(outcomes, 1):
-        betting.add(float(outcome))
-        if betting.settled:
+        if count >= sample_size(population, float(np.mean(outcomes[:count]))):
             return count
     return None
 
@@ -66,8 +55,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Counts the trials of each rule on freshly trained networks.
 
-    Faults are single bit flips of the weights. Plain sampling draws them uniformly, one sequence of
-    trials for all its rules; it needs `sample_size` with p = 1/2 where nothing is known before.
+    Faults are single bit flips of the weights. The other rules draw them uniformly: the iterative
+    one, and a fixed number, `sample_size` with p = 1/2, where nothing is known before.
 
     Args:
         rounds: campaigns of ours for each row, with a seed each; the row has their median.
@@ -79,36 +68,29 @@ def run(
 
     Returns:
         A row for each network, format and kind of failure (see `single_faults.FAILURES`): network,
-        storage, failure, sites, accuracy, rate, low, high (of the campaign with the median number
-        of trials), trials, iterative, fixed, plain_betting (trials of the other rules, None if not
-        within those of `fixed`), rate_plain (over all plain trials), ratio (iterative / trials). The
-        last two rows have the medians of the ratios for each kind of failure.
+        storage, failure, sites, accuracy; trials, rate, low, high (ours, of the campaign with the
+        median number of trials); iterative, rate_iterative, fixed (the other rules' trials, and
+        what the iterative one estimates); ratio (iterative / trials). The last rows have the
+        medians of the ratios.
     """
     check_positive_integer(rounds=rounds, images=images, epochs=epochs)
     rows = []
     for name in networks:
         model, x, y, accuracy = _trained(name, data_dir, images, epochs)
         for storage in storages:
-            plain, population = _uniform(model, x, y, BitErrors(storage))
-            for failure in FAILURES:
-                outcomes = (plain > 0).astype(float) if failure == "any_image" else plain
-                found = sorted(
-                    (
-                        failure_rate(
-                            model, x, y, fault=BitErrors(storage), failure=failure, seed=seed,
-                            margin=MARGIN, confidence=CONFIDENCE,
-                        )
-                        for seed in range(rounds)
-                    ),
-                    key=lambda one: one.trials,
-                )[rounds // 2]  # fmt: skip
+            fault = BitErrors(storage)
+            others, population = _iterative(model, x, y, fault)
+            for failure, (count, rate) in others.items():
+                question = {"fault": fault, "failure": failure, "margin": MARGIN}
+                found = [failure_rate(model, x, y, seed=seed, **question) for seed in range(rounds)]
+                found.sort(key=lambda one: one.trials)
+                ours = found[rounds // 2]
                 row = {"network": name, "storage": storage, "failure": failure}
-                row |= {"sites": population, "accuracy": accuracy}
-                row |= {"rate": found.rate, "low": found.low, "high": found.high}
-                iterative = iterative_trials(outcomes, population)
-                row |= {"trials": found.trials, "iterative": iterative, "fixed": len(plain)}
-                row |= {"plain_betting": betting_trials(outcomes), "rate_plain": outcomes.mean()}
-                rows.append({**row, "ratio": (iterative or len(plain)) / found.trials})
+                row |= {"sites": population, "accuracy": accuracy, "trials": ours.trials}
+                row |= {"rate": ours.rate, "low": ours.low, "high": ours.high}
+                row |= {"iterative": count, "rate_iterative": rate}
+                row |= {"fixed": round(sample_size(population)), "ratio": count / ours.trials}
+                rows.append(row)
     return rows + [
         {
             "network": "median",
@@ -132,22 +114,30 @@ def _trained(
     return model, dataset.x_test[:images], dataset.y_test[:images], accuracy
 
 
-def _uniform(
+def _iterative(
     model: keras.Model, x: np.ndarray, y: np.ndarray, fault: BitErrors
-) -> tuple[np.ndarray, int]:
-    """Shares of predictions changed by faults drawn uniformly, and how many faults there are."""
+) -> tuple[dict[str, tuple[int, float]], int]:
+    """Trials and estimate of the iterative rule for each kind of failure; and how many faults.
+
+    Both kinds are seen in the same trials.
+    """
     options = {"target": "weights", "select": None, "failure": "image", "accuracy_loss": 0.0}
     options |= {"predict": False, "batch_size": 1000, "seed": 0}
-    with prepared(model, x, y, fault=fault, margin=MARGIN, confidence=CONFIDENCE, **options) as (
-        sites,
-        sampler,
-    ):
-        population = sampler.members
+    options |= {"margin": MARGIN, "confidence": CONFIDENCE}
+    shares: list[float] = []
+    found: dict[str, tuple[int, float]] = {}
+    with prepared(model, x, y, fault=fault, **options) as (sites, sampler):
         ends = np.cumsum([size for *_, size in sites.cells])
         draw = np.random.Generator(np.random.Philox(1))
-        outcomes = []
-        for site in draw.integers(population, size=round(sample_size(population))):
+        while len(found) < len(FAILURES):
+            site = int(draw.integers(sampler.members))
             cell = int(np.searchsorted(ends, site, side="right"))
-            number = int(site - (ends[cell - 1] if cell else 0))
-            outcomes.append(sites.run(cell, number)["outcome"])
-    return np.array(outcomes), population
+            shares.append(sites.run(cell, site - int(ends[cell - 1] if cell else 0))["outcome"])
+            if (len(shares) - _FIRST) % _EVERY:
+                continue
+            for failure in set(FAILURES) - set(found):
+                outcomes = np.array(shares) > 0 if failure == "any_image" else np.array(shares)
+                count = iterative_trials(outcomes, sampler.members)
+                if count is not None:
+                    found[failure] = (count, float(np.mean(outcomes)))
+    return {failure: found[failure] for failure in FAILURES}, sampler.members

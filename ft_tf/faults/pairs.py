@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from ft_tf import intervals
 from ft_tf.checks import check_columns, check_probability
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.rows import PILOT, interval_of

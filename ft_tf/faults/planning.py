@@ -12,8 +12,8 @@ from ft_tf._compat import keras
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.rows import Budget, check_question, trials_for
-from ft_tf.faults.sites import Select
 from ft_tf.faults.single_faults import prepared
+from ft_tf.faults.sites import Select
 
 _TRIALS = 10
 """Trials that are timed; at each rate of a sweep, where they also show the spread."""

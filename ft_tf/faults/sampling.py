@@ -1,8 +1,8 @@
 """The mean over a finite population from a few of its members, drawn where it pays most.
 
-Members are in cells. Trial t draws cell c with probability q_c, and uniformly one of its R_c members
-that have not been drawn. With outcome x in [0, 1], S the sum of the outcomes before and g_c a
-prediction for the members left in a cell,
+Members are in cells. Trial t draws cell c with probability q_c, and uniformly one of its R_c
+members that have not been drawn. With outcome x in [0, 1], S the sum of the outcomes before and g_c
+a prediction for the members left in a cell,
 
     Z_t = (S + sum_k R_k g_k + R_c / q_c (x - g_c)) / N
 
@@ -22,13 +22,13 @@ import numpy as np
 from ft_tf import intervals
 from ft_tf.intervals.sequential import LARGEST_STAKE
 
-PILOT = 50
-"""Trials that are spread almost in proportion to the cells' sizes, before the allocation adapts."""
-
-_TEMPERS = (0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
-_PILOT_TEMPER = 0.5
-_EVERY = 10  # trials between two allocations
-_OF_CLASS, _OF_CELL = 2.0, 4.0  # trials that a prior, and the mean of a cell's class, count for
+_LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_FLOORS = np.array([(zeros, ones) for zeros in _LEVELS for ones in _LEVELS])
+"""Standard deviations that cells are given at least, where outcomes seem all 0 and all 1."""
+_EVERY = 10  # trials between two choices of these
+_HALVINGS = 30
+_OF_CLASS, _OF_CELL = 1.0, 2.0  # trials that a prior, and the mean of a cell's class, count for
+_OF_SPREAD = 10.0  # weight of the variance 1/4 that is expected before the first trial
 _RESOLUTION = 100  # candidate means within a half-width
 _STRATUM = {"half_width": 0.1, "resolution": 1001}
 
@@ -51,16 +51,16 @@ class StratifiedMean:
 
     A stratum is a run of cells. Cells of one class, wherever they are, are expected to be alike:
     the mean of a cell with few trials is taken from its class. As in Neyman's allocation cells are
-    drawn in proportion to members left times standard deviation, here sqrt(v + s^2), with v the mean
-    squared error of predictions in the cell so far, and s such that the trials expected are fewest:
-    with a small s cells whose members all seem to agree are hardly drawn, and each of their trials
-    then weighs much.
+    drawn in proportion to members left times standard deviation, as expected from the trials so
+    far, so that the first ones are a pilot. It is never taken for less than a floor, since a cell
+    that is hardly drawn weighs much when it is: those floors are chosen with which the margin is
+    expected to take the fewest trials.
 
     Args:
         sizes: members of each cell, int [cells], at least 1 each.
         strata: stratum of each cell, int [cells], 0, 1, ... in order.
         classes: class of each cell, int [cells]; by default all are one class.
-        expected: what each class is expected to have as its mean; 1/2 by default.
+        expected: what each class is expected to have as its mean; that of all by default.
         margin: half-width that is wanted.
         confidence: coverage of all intervals.
         seed: fixes the draws.
@@ -83,18 +83,20 @@ class StratifiedMean:
         self._strata = strata
         self._starts = np.append(np.flatnonzero(np.diff(strata, prepend=-1)), len(strata))
         self._classes = np.zeros(len(sizes), int) if classes is None else classes
-        self._expected = np.full(self._classes.max() + 1, 0.5) if expected is None else expected
+        self._expected = expected
         self._sums, self._squares, self._counts = np.zeros((3, len(sizes)))
-        self._of_classes = np.zeros((3, len(self._expected)))
+        self._of_classes = np.zeros(
+            (3, self._classes.max() + 1 if expected is None else len(expected))
+        )
         self._generator = np.random.Generator(np.random.Philox(seed))
         self._moved: dict[int, dict[int, int]] = {}
         self._betting = intervals.BettingInterval(
             level=confidence, half_width=margin, resolution=math.ceil(_RESOLUTION / margin) + 1
         )
         self._margin, self._confidence = margin, confidence
-        self._total = 0.0  # of Z
+        self._mean, self._weight, self._scatter = 0.0, _OF_SPREAD, _OF_SPREAD * 0.25
         self._of_strata: list[list[tuple[float, float, float]]] = [[] for _ in self._starts[1:]]
-        self._temper, self._allocated = _PILOT_TEMPER, 0
+        self._spreads = np.ones(len(sizes))
         self._drawn: tuple[int, int | None, np.ndarray] | None = None
         self._predict()
 
@@ -114,9 +116,9 @@ class StratifiedMean:
         Args:
             stratum: draw from this one; the trial then counts for the stratum alone.
         """
-        if self.trials >= PILOT and self.trials >= self._allocated + _EVERY:
-            self._allocated, self._temper = self.trials, self._best(self._margin)[0]
-        chances = self._left * np.sqrt(self._variances + self._temper**2)
+        if self.trials % _EVERY == 0:
+            self._spreads, _ = self._best(self._margin)
+        chances = self._left * self._spreads
         if stratum is not None:
             chances[self._strata != stratum] = 0.0
         chances /= chances.sum()
@@ -136,13 +138,17 @@ class StratifiedMean:
         own = self._strata[cell]
         if stratum is None:
             value, low, high = self._unbiased(slice(None), chances, cell, outcome)
-            self._betting.add(value, low=low, high=high)
-            self._total += value
+            self._betting.add(value, low=low, high=high, variance=self._scatter / self._weight)
             self.trials += 1
+            # Later trials vary less, by better predictions: the weight of trial t is t.
+            self._weight += self.trials
+            before = self._mean
+            self._mean += (value - before) * self.trials / (self._weight - _OF_SPREAD)
+            self._scatter += self.trials * (value - before) * (value - self._mean)
         part = slice(self._starts[own], self._starts[own + 1])
         within = chances[part] / chances[part].sum()
         self._of_strata[own].append(self._unbiased(part, within, cell - part.start, outcome))
-        figures = (outcome, (outcome - self._means[cell]) ** 2, 1.0)
+        figures = (outcome, outcome**2, 1.0)
         for table, figure in zip((self._sums, self._squares, self._counts), figures, strict=True):
             table[cell] += figure
         self._of_classes[:, self._classes[cell]] += figures
@@ -162,31 +168,52 @@ class StratifiedMean:
         return tuple(float(end / members) for end in (np.clip(value, low, high), low, high))
 
     def _predict(self) -> None:
-        """Means and mean squared errors of the cells, from the trials so far."""
+        """Means and variances that are expected in the cells, from the trials so far."""
         sums, squares, counts = self._of_classes
-        expected = self._expected
-        means = (sums + _OF_CLASS * expected) / (counts + _OF_CLASS)
-        errors = (squares + _OF_CLASS * expected * (1 - expected)) / (counts + _OF_CLASS)
-        weight = self._counts + _OF_CELL
-        self._means = (self._sums + _OF_CELL * means[self._classes]) / weight
-        self._variances = (self._squares + _OF_CELL * errors[self._classes]) / weight
+        moments = []
+        for own, of_class in ((self._sums, sums), (self._squares, squares)):
+            expected = self._expected
+            if expected is None:
+                expected = (of_class.sum() + 0.5) / (counts.sum() + 1)
+            expected = (of_class + _OF_CLASS * expected) / (counts + _OF_CLASS)
+            moments.append((own + _OF_CELL * expected[self._classes]) / (self._counts + _OF_CELL))
+        self._means = moments[0]
+        self._variances = np.maximum(moments[1] - moments[0] ** 2, 0.0)
 
-    def _best(self, margin: float) -> tuple[float, float]:
-        """The s of the allocation, and the trials that are then expected from the first on.
+    def _best(self, margin: float) -> tuple[np.ndarray, float]:
+        """The spreads that cells are drawn by, and the trials then expected from the first on.
 
-        With stake l and variance V the log capital against a mean that is e = `margin` off grows by
-        l e - l^2 V / 2 a trial, up to log(2 / alpha).
+        With stake l and variance V the log capital against a mean that is d off grows by
+        l d - l^2 V / 2 a trial, up to log(2 / alpha); l is d / V, or less where the range asks for
+        it. The interval is short enough when the d of both sides add up to twice the margin.
         """
-        shares, found = self._left / self.members, []
-        for temper in _TEMPERS:
-            spread = np.sqrt(self._variances + temper**2)
-            weights = (shares * spread).sum() / spread  # share / chance
-            variance = float((shares * weights * self._variances).sum())
-            reach = float((weights * np.maximum(self._means, 1 - self._means))[shares > 0].max())
-            stake = min(margin / max(variance, 1e-12), LARGEST_STAKE / reach)
-            found.append((stake * margin - stake**2 * variance / 2, temper))
-        growth, temper = max(found)
-        return temper, math.log(2 / (1 - self._confidence)) / growth
+        some = self._left > 0
+        shares, means = (self._left / self.members)[some], self._means[some]
+        zeros, ones = _FLOORS[:, :1] * (1 - means), _FLOORS[:, 1:] * means
+        spreads = np.sqrt(self._variances[some] + zeros**2 + ones**2)  # [floors, cells]
+        weights = (spreads @ shares)[:, np.newaxis] / spreads  # share / chance
+        variances = (weights * self._variances[some]) @ shares
+        stakes = [LARGEST_STAKE / (weights * m).max(axis=1) for m in (means, 1 - means)]
+        goal = math.log(2 / (1 - self._confidence))
+
+        def distance(trials: np.ndarray) -> np.ndarray:
+            free = np.sqrt(2 * variances * goal / trials)
+            return sum(
+                np.where(
+                    free <= most * variances, free, goal / (trials * most) + most * variances / 2
+                )
+                for most in stakes
+            )
+
+        low, high = np.ones(len(_FLOORS)), np.full(len(_FLOORS), 1e12)
+        for _ in range(_HALVINGS):
+            middle = np.sqrt(low * high)
+            reached = distance(middle) <= 2 * margin
+            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+        best = int(np.argmin(high))
+        found = np.zeros(len(self._left))
+        found[some] = spreads[best]
+        return found, float(high[best])
 
     def trials_expected(self, margin: float) -> int:
         """How many trials a margin will take, the present predictions given."""
@@ -198,8 +225,7 @@ class StratifiedMean:
     def estimate(self) -> Estimate:
         """The population's mean."""
         found = self._betting.interval
-        value = self._total / self.trials if self.trials else math.nan
-        return self._known(slice(None), value, found)
+        return self._known(slice(None), self._mean if self.trials else math.nan, found)
 
     def of_stratum(self, stratum: int) -> Estimate:
         """The mean of one stratum; its interval is valid by itself, not for all strata at once."""

@@ -40,6 +40,9 @@ compared with those of the stored model without a fault; an output with a NaN is
 _PREDICTED_IMAGES = 64
 _EDGES = 2.0 ** np.arange(-8, 9)
 """Bounds of the classes of predicted effects: shares of the margins that a fault uses up."""
+_HUGE = 10
+"""A change of more than so many times the largest value of the variable is beyond first order: with
+a predicted share below 1 it has a class of its own, the last one."""
 _KEPT = 16  # pairs of a variable and a bit whose faulty values are kept
 
 
@@ -57,8 +60,8 @@ class FailureRate:
         sites: single faults that there are.
         seconds: that it took.
         stopped_by: "margin", "budget", "trials" or "all sites".
-        table: a row for each layer and bit: layer, bit (None where a fault has none), sites, trials,
-            rate, low, high; each interval holds by itself.
+        table: a row for each layer and bit: layer, bit (missing where a fault has none), sites,
+            trials, rate, low, high; each interval holds by itself.
         faults: a row for each fault tried: layer, parameter, index, bit, outcome.
     """
 
@@ -98,10 +101,11 @@ def failure_rate(
     """Estimates how often a single fault makes a model fail, layer by layer and bit by bit.
 
     A trial has exactly one fault, drawn from all that there are without replacement. Strata are
-    layer x bit, and within them classes of what the gradient predicts a fault to do; sites are drawn
-    where the variance is, and predictions serve as control variates. What is estimated depends on
-    none of these. The interval may be looked at after every trial and covers also where all trials
-    so far agree, so that the campaign ends itself as soon as the margin is reached. See `sampling`.
+    layer x bit, and within them classes of what the gradient predicts a fault to do; sites are
+    drawn where the variance is, and predictions serve as control variates. What is estimated
+    depends on none of these. The interval may be looked at after every trial and covers also where
+    all trials so far agree, so that the campaign ends itself as soon as the margin is reached. See
+    `sampling`.
 
     Args:
         model: as for `sweep`.
@@ -118,8 +122,8 @@ def failure_rate(
         confidence: coverage of the intervals.
         trials: the most that may run; None for no limit.
         budget: end when this time is over: seconds, or "10 min", "2 h".
-        stratum_trials: then go on until each layer and bit has so many trials of its own, for a heat
-            map; they do not count for the rate.
+        stratum_trials: then go on until each layer and bit has so many trials, for a heat map;
+            they do not count for the rate.
         predict: whether gradients of 64 images are taken to predict effects, of weights only.
         batch_size: images evaluated at once.
         progress: called with every fault tried.
@@ -296,7 +300,9 @@ class SingleFaults:
             change = faulty.astype(np.float64) - stored
             share = np.where(change > 0, change * up, -change * down)
         share[~np.isfinite(change)] = np.inf
-        return faulty, np.digitize(share, _EDGES).astype(np.uint8)
+        classes = np.digitize(share, _EDGES).astype(np.uint8)
+        classes[(np.abs(change) > _HUGE * np.abs(stored).max()) & (share < 1)] = len(_EDGES) + 1
+        return faulty, classes
 
     def population(self) -> dict[str, Any]:
         """The cells for `StratifiedMean`: a layer, a bit, a group and a class each."""
@@ -324,9 +330,9 @@ class SingleFaults:
         ]
         chosen = {"sizes": sizes, "strata": strata}
         if self._ratios is None:
-            return chosen
+            return {**chosen, "classes": np.array([c[1] for c in found])}
         middles = np.append(_EDGES, 2 * _EDGES[-1]) / np.sqrt(2)
-        expected = middles**2 / (1 + middles**2)
+        expected = np.append(middles**2 / (1 + middles**2), 0.5)
         return {**chosen, "classes": np.array([c[3] for c in found]), "expected": expected}
 
     def run(self, cell: int, member: int) -> Row:

@@ -30,7 +30,7 @@ class WorstCase:
         clean_accuracy: of the stored model without a fault.
         target_accuracy: what was to be reached.
         reached: whether it was.
-        flips: a row for each bit, in the order found: layer, parameter, index, bit, before and after
+        flips: a row for each bit, in the order found: layer, parameter, index, bit, before, after
             (the stored value), accuracy (with this bit and all before it).
     """
 
@@ -55,10 +55,10 @@ def worst_case(
 ) -> WorstCase:
     """Searches for few flipped bits that bring the accuracy to a target.
 
-    Progressive bit search (Rakin, He and Fan 2019, "Bit-Flip Attack"): in each variable the bits are
-    ranked by the first-order change of the loss, (new value - value) dL/dw; the first `candidates`
-    of each are tried, the one that leaves the lowest accuracy (then the highest loss) stays flipped,
-    and the search goes on with the new gradients. The number of bits found is an upper bound on the
+    Progressive bit search (Rakin, He and Fan 2019, "Bit-Flip Attack"): in each variable the bits
+    are ranked by the first-order change of the loss, (new value - value) dL/dw; the first
+    `candidates` of each are tried, the one that leaves the lowest accuracy (then the highest loss)
+    stays flipped, and the search goes on with the new gradients. The number of bits found is an upper bound on the
     fewest: others may do it with fewer, on these images too.
 
     Args:

@@ -8,6 +8,7 @@ from ft_tf.checks import check_positive, check_positive_integer, check_probabili
 from ft_tf.intervals.basic import Interval
 
 _PRIOR_VARIANCE = 0.05**2  # one pseudo-observation: only the speed depends on it, not the coverage
+_SMALLEST = 1e-12
 LARGEST_STAKE = 0.9
 """Share of the capital that the worst outcome may cost."""
 
@@ -61,10 +62,20 @@ class BettingInterval:
         self._sum = 0.0
         self._squares = _PRIOR_VARIANCE
 
-    def add(self, value: float, *, low: float = 0.0, high: float = 1.0) -> None:
-        """Takes one replicate, of which it was known before that it would lie in [low, high]."""
+    def add(
+        self, value: float, *, low: float = 0.0, high: float = 1.0, variance: float | None = None
+    ) -> None:
+        """Takes one replicate.
+
+        Args:
+            value: the replicate.
+            low: the least that it could have been, known before.
+            high: the most.
+            variance: what was expected before, for the stake; by default that of the past.
+        """
         check_range(low, high, value=value)
-        stake = self._target * (self._count + 1) / self._squares
+        expected = self._squares / (self._count + 1) if variance is None else variance
+        stake = self._target / max(expected, _SMALLEST)
         with np.errstate(divide="ignore"):
             # A candidate below `low` cannot lose by betting on more, at any stake.
             stake_for = np.minimum(stake, LARGEST_STAKE / np.maximum(self._means - low, 0))

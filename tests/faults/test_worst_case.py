@@ -54,7 +54,7 @@ def tiny():
 
 
 def lowest(model, x, y, flips):
-    """The lowest accuracy that so many flipped bits of int8 per channel can cause, by trying all."""
+    """The lowest accuracy that so many flipped bits of int8 per channel can cause: all tried."""
     memory = [enumerated.stored(weight, "int8") for weight in model.get_weights()]
     bits = [(n, p, b) for n, (w, _) in enumerate(memory) for p in range(w.size) for b in range(8)]
     best = 1.0
