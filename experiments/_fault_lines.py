@@ -7,14 +7,13 @@ import pandas as pd
 
 from experiments import _terminal
 from ft_tf import intervals
-from ft_tf.faults import CurveFigures, curve_figures, holds_up_to
+from ft_tf.faults import CurveFigures, curve_figures, holds_up_to, summarize
 
 _LEGEND = (
     "epsilon_ft: how far faults move an output, at the median image and the 95% quantile: total "
     "variation of its probabilities; largest change of a logit over half the clean margin (the "
     "prediction cannot change below 1)"
 )
-_POINT = 0.01
 
 
 def headline(frame: pd.DataFrame, sites: str) -> str:
@@ -114,16 +113,15 @@ def measure_lines(summary: pd.DataFrame) -> list[str]:
 
 def trials_line(frame: pd.DataFrame) -> str | None:
     """How many trials an interval of +-1 point takes at every rate; None after a stop rule."""
-    spreads = frame.groupby("rate")["accuracy"].agg(["count", "var"])
-    count = int(spreads["count"].min())
+    count = int(frame.groupby("rate")["trial"].count().min())
     if frame.attrs.get("stop_rule") or count < 2:
         return None
-    worst, variance = spreads["var"].idxmax(), float(spreads["var"].max())
-    needed = intervals.stein_trials(variance, half_width=_POINT, pilot_trials=count)
-    if needed == count:
+    table = summarize(frame).set_index("rate")["trials_to_1_point"].astype(int)
+    worst, needed = table.idxmax(), table.max()
+    if needed <= count:
         return f"+-1 point at every rate: {count} trials are enough"
     return (
-        f"+-1 point at every rate takes about {needed:,} trials (rate {worst:g} varies most): "
+        f"+-1 point at every rate takes about {needed:,} trials (rate {worst:g} the most): "
         f"--trials={needed}, or --half_width=1 --trials={2 * needed} stops each rate by itself"
     )
 

@@ -43,3 +43,28 @@ def save(path: Path, summary: pd.DataFrame, title: str, *, chance: float) -> Non
     axes.set_ylabel("test accuracy, %")
     axes.set_title(textwrap.fill(title, 72), fontsize=9)
     figure.savefig(path, dpi=150)
+
+
+def save_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
+    """Draws failure rates of layers (rows) and bits (columns, the highest on the left).
+
+    Args:
+        path: of the PNG file.
+        table: of `faults.FailureRate`; strata without a trial stay grey.
+        title: above the plot.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    named = table.assign(bit=table["bit"].fillna(-1).astype(int), rate=100 * table["rate"])
+    grid = named.pivot(index="layer", columns="bit", values="rate").loc[layers].iloc[:, ::-1]
+    size = (2.2 + 0.28 * max(8, grid.shape[1]), 1.6 + 0.32 * len(layers))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("0.85")
+    image = axes.imshow(grid.to_numpy(float), cmap="magma_r", vmin=0, aspect="auto")
+    columns = ["any" if bit < 0 else f"{bit}" for bit in grid.columns]
+    axes.set_xticks(range(len(columns)), columns, fontsize=7)
+    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+    axes.set_xlabel("bit")
+    axes.set_title(textwrap.fill(title, int(11 * size[0])), fontsize=8)
+    figure.colorbar(image, ax=axes, label="failure rate, %")
+    figure.savefig(path, dpi=150)

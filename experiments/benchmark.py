@@ -5,6 +5,7 @@ Examples:
     python -m experiments.benchmark memory --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+    python -m experiments.benchmark campaigns    trials to a failure rate of +-1 point
     python -m experiments.benchmark executors    two local workers over one, a thread each
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
 
@@ -57,6 +58,7 @@ _BENCHMARKS = {
     "memory": {},
     "trades": {"batch_size": 128},
     "faults": {},
+    "campaigns": {},
     "executors": {},
     "attacks": {},
 }
@@ -96,14 +98,16 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(f"contenders={','.join(FLAGS.contenders)} goes with dpsgd only")
     if FLAGS.contenders == []:
         raise ArgumentError("contenders= names none: leave the flag out for all")
-    if argv[1] == "faults":
+    if argv[1] in ("faults", "campaigns"):
         options = {**options, "data_dir": FLAGS.data_dir}
     if argv[1] == "attacks":
         names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",
                  "download")  # fmt: skip
         options = {name: FLAGS[name].value for name in names}
-    else:
+    elif argv[1] != "campaigns":
         options = {**options, "architecture": FLAGS.architecture}
+    elif FLAGS["architecture"].present:
+        options = {**options, "networks": (FLAGS.architecture,)}
     checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
     module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")

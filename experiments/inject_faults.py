@@ -139,15 +139,8 @@ def _rates() -> list[float]:
 
 
 def _fault_options() -> dict[str, Any]:
-    bits = None
-    if FLAGS.bits is not None:
-        try:
-            lowest, highest = FLAGS.bits.split("-")
-            bits = (int(lowest), int(highest))
-        except ValueError:
-            raise ArgumentError(f"bits={FLAGS.bits!r} must be LOWEST-HIGHEST, as 0-6") from None
     options = {name: FLAGS[name].value for name in ("value", "sigma", "storage", "flips", "scale")}
-    return {**options, "bits": bits}
+    return {**options, "bits": catalogue.bits_of(FLAGS.bits)}
 
 
 def _check_flags() -> None:
@@ -211,7 +204,8 @@ def _campaign(
         **_where(),
     }
     with _Bar(subject.name, rates, rule) as bar:
-        options = {"trials": FLAGS.trials, "progress": bar.update, **rule}
+        options = {"trials": FLAGS.trials, "margin": half_width, "method": FLAGS.method}
+        options["progress"] = bar.update
         if executor is None:
             return faults.sweep(subject.model, subject.x, subject.y, **settings, **options)
         return executors.sweep(

@@ -50,9 +50,12 @@ NOT_CALLED = {
         "attacks.Comparison",
         "data.Dataset",
         "data.ImageSpec",
+        "faults.CampaignPlan",
         "faults.CurveFigures",
+        "faults.FailureRate",
         "faults.FirstOrder",
         "faults.Injection",
+        "faults.WorstCase",
         "intervals.Allocation",
         "intervals.Estimate",
         "intervals.Interval",
@@ -343,6 +346,15 @@ KINDS = {
     "fault_rate": fraction(0.5),
     "dropout": fraction(0.0, 0.5),
     "half_width": positive(0.05, 0.3),
+    "margin": positive(0.2, 0.3, wrong=(0, -1, 0.51, 200)),
+    "confidence": probability(0.95, 0.5),
+    "budget": Kind(("1 h", 60), ("soon", "1 day", "-1 s", "", -1, 0, NAN, INF, [], Thing())),
+    "accuracy_loss": fraction(0.01),
+    "target_accuracy": fraction(0.5, 0),
+    "stratum_trials": seed(0, 1),
+    "most_bits": count(2),
+    "candidates": count(2),
+    "failure": choice("image", "any_image", "accuracy"),
     "noise": non_negative(0.1),
     "sigma": non_negative(0.1),
     "value": number(0.0, -1.5),
@@ -677,10 +689,7 @@ OVERRIDES |= {
     },
     "privacy.reference_attack.rmia_scores.gamma": positive(2.0),
     "privacy.reference_attack.rmia_scores.a": fraction(0.3),
-    **{
-        f"faults.{name}.half_width": positive(0.05, 0.3, wrong=(0, -1, 0.51, 200))
-        for name in ("sweep", "summarize")
-    },
+    "faults.summarize.half_width": positive(0.05, 0.3, wrong=(0, -1, 0.51, 200)),
     "intervals.holm.p_values": any_of(
         [0.01, NAN, 0.03], wrong=(None, "x", 3, ["a"], [1.5], [-1], [None], Thing())
     ),
@@ -794,6 +803,9 @@ OVERRIDES |= {
 REQUIRED = {"privacy.PrivacyEvent.seeded": False, "intervals.mean.unit": "trial"}
 ALWAYS = {
     "faults.prediction_rates": {"target": "weights"},
+    "faults.sweep": {"trials": 2},
+    "faults.failure_rate": {"trials": 3},
+    "faults.worst_case": {"most_bits": 2, "candidates": 2},
     "data.check_same_length": {"x": X, "y": Y},
     "data.check_labels": {"y": Y},
     "data.check_pixels": {"x": IMAGES},

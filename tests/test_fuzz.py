@@ -43,6 +43,9 @@ BINARIES = {
         "--model=model.keras", "--dataset=fashion_mnist", "--rates=0.5", "--trials=1",
         "--layer_rate=0", "--images_per_trial=5",
     ],
+    "single_faults": [
+        "--model=model.keras", "--dataset=fashion_mnist", "--budget=1", "--images=5",
+    ],
     "attack": [
         "--model=model.keras", "--dataset=fashion_mnist", "--attack=pgd", "--images=5", "--steps=2",
     ],

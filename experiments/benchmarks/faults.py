@@ -38,7 +38,7 @@ def run(
     The loop draws NumPy masks, calls `set_weights` and `evaluate` at batch 128.
 
     The time to an interval of +- 0.5 points is, for ours, that of one call of
-    `sweep(half_width=0.005, method="stein")`: finding sites, compiling, the clean pass and the
+    `sweep(margin=0.005, method="stein")`: finding sites, compiling, the clean pass and the
     pilot included. For the loop, which tests all images in each trial, it is the number of trials
     that the same procedure asks for with a pilot of the same length, the pilot's among them, times
     the measured time of a trial; their variance is the one between masks, from our rows.
@@ -166,7 +166,7 @@ def _time_to_interval(
         rates=[RATE],
         trials=_MOST_TRIALS,
         seed=0,
-        half_width=HALF_WIDTH,
+        margin=HALF_WIDTH,
         method="stein",
         batch_size=batch_size,
         progress=lambda row: ends.append(time.perf_counter()),

@@ -25,6 +25,7 @@ from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
+from ft_tf.faults.planning import CampaignPlan, plan_campaign
 from ft_tf.faults.prediction import (
     FirstOrder,
     compare_with_trials,
@@ -34,15 +35,19 @@ from ft_tf.faults.prediction import (
 )
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
+from ft_tf.faults.single_faults import FailureRate, failure_rate
 from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
+from ft_tf.faults.worst_case import WorstCase, worst_case
 from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
 
 __all__ = [
     "BitErrors",
     "BitFlip",
+    "CampaignPlan",
     "CurveFigures",
+    "FailureRate",
     "FaultInjection",
     "FaultModel",
     "FaultWrapper",
@@ -54,9 +59,11 @@ __all__ = [
     "StopRule",
     "StorageFormat",
     "StuckAt",
+    "WorstCase",
     "compare",
     "compare_with_trials",
     "curve_figures",
+    "failure_rate",
     "find_sites",
     "first_order",
     "format_of",
@@ -65,6 +72,7 @@ __all__ = [
     "layer_vulnerability",
     "make_plan",
     "paired_difference",
+    "plan_campaign",
     "prediction_rates",
     "register_format",
     "rescalable_layers",
@@ -74,5 +82,6 @@ __all__ = [
     "summarize",
     "sweep",
     "unwrap",
+    "worst_case",
     "wrap",
 ]

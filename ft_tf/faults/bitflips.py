@@ -99,21 +99,25 @@ class StoredWords(FaultModel):
 
     def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """`apply` on these values, which are encoded once."""
+        flipped = self.flipper(values)
+        return lambda mask, words: flipped(self.pattern(mask, words))
+
+    def flipper(self, values: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """A function from the bits to invert, unsigned and broadcastable, to the stored values."""
         stored = self.format
         values = tf.convert_to_tensor(values)
         if values.dtype.is_integer:
-            return self._prepared_integers(values)
+            return self._integer_flipper(values)
         encoded = stored.encode(tf.cast(values, tf.float32))
         keeps_float64 = self.storage == "float32" and values.dtype == tf.float64
 
-        def faulty(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-            pattern = self.pattern(mask, words)
+        def flipped(pattern: tf.Tensor) -> tf.Tensor:
             found = tf.cast(stored.decode(stored.flip(encoded, pattern)), values.dtype)
             return tf.where(pattern == 0, values, found) if keeps_float64 else found
 
-        return faulty
+        return flipped
 
-    def _prepared_integers(self, values: tf.Tensor) -> Callable[..., tf.Tensor]:
+    def _integer_flipper(self, values: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         width = 8 * values.dtype.size
         if width != self.format.bits:
             raise ArgumentError(
@@ -122,11 +126,11 @@ class StoredWords(FaultModel):
             )
         unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
 
-        def faulty(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-            pattern = tf.cast(self.pattern(mask, words), unsigned.dtype)
-            return tf.bitcast(tf.bitwise.bitwise_xor(unsigned, pattern), values.dtype)
+        def flipped(pattern: tf.Tensor) -> tf.Tensor:
+            words = tf.bitwise.bitwise_xor(unsigned, tf.cast(pattern, unsigned.dtype))
+            return tf.bitcast(words, values.dtype)
 
-        return faulty
+        return flipped
 
     def pattern(self, mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """Which bits of each word are inverted, as an unsigned integer.

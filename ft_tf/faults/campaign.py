@@ -21,8 +21,11 @@ from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TrialProgram
 from ft_tf.faults.rows import (
+    MAX_TRIALS,
+    Budget,
     Row,
     StopRule,
+    check_question,
     distinct_rates,
     frame_of,
     images_of_trial,
@@ -44,15 +47,16 @@ def sweep(
     *,
     target: str,
     rates: Sequence[float],
-    trials: int | Iterable[int],
+    trials: int | Iterable[int] | None = None,
     seed: int,
     fault: FaultModel | None = None,
     allocation: str = "model",
     select: Select | None = None,
     images_per_trial: int | None = None,
-    half_width: float | None = None,
+    margin: float | None = None,
+    confidence: float = 0.95,
+    budget: float | str | None = None,
     method: str = "anytime",
-    level: float = 0.95,
     batch_size: int = 1000,
     cache_bytes: int = 2 << 30,
     progress: Callable[[dict[str, Any]], None] | None = None,
@@ -70,7 +74,8 @@ def sweep(
         y: labels int [n].
         target: "weights", "units" or "both".
         rates: shares of faulty sites, in [0, 1].
-        trials: how many trials, or their numbers.
+        trials: how many trials, or their numbers; the most that may run if there is a margin or a
+            budget, which both end the campaign without it too.
         seed: fixes the faults of every trial.
         fault: what a faulty value becomes; stuck at 0 by default.
         allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
@@ -78,12 +83,12 @@ def sweep(
         images_per_trial: evaluate each trial on a random subset of that many images; most of the
             variance is between masks, so many cheap trials beat few full ones. None for all, or for
             `rows.STEIN_IMAGES` of them with method="stein". Rate 0 is always tested on all.
-        half_width: end each rate when its accuracy has an interval of +- that; at rate 0 one trial
-            is enough. `trials` is then the most that may run: a rate that has not settled by then
-            is "not reached" in the summary.
+        margin: end each rate when its accuracy has an interval of +- that; at rate 0 one trial is
+            enough. A rate that trials or budget end first is "not reached" in the summary.
+        confidence: coverage of those intervals.
+        budget: end with the trial in which this time is over: seconds, or "10 min", "2 h".
         method: how to tell, see `rows.StopRule`: "anytime" (holds for any distribution, takes
-            2 / half_width trials or more) or "stein" (two stages, as good as Student's interval).
-        level: coverage of those intervals.
+            2 / margin trials or more) or "stein" (two stages, as good as Student's interval).
         batch_size: images evaluated at once; results can differ in the last bits between sizes,
             and where faults make NaN by more (see `bitflips.StoredWords`).
         cache_bytes: memory that activations before the first fault may take.
@@ -102,8 +107,14 @@ def sweep(
     """
     if isinstance(model, keras.Model):
         remember_input(model, x)
-    numbers, levels = trial_numbers(trials), distinct_rates(rates)
-    rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))
+    clock = Budget(budget)
+    check_question(margin, confidence)
+    if trials is None and margin is None and budget is None:
+        raise ArgumentError("trials=None needs margin=... or budget=... to end the campaign")
+    numbers = trial_numbers(MAX_TRIALS if trials is None else trials)
+    levels = distinct_rates(rates)
+    most = len(numbers)
+    rule = StopRule(levels, half_width=margin, level=confidence, method=method, most=most)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
     images_per_trial = images_of_trial(images_per_trial, campaign.images, rule)
@@ -111,6 +122,8 @@ def sweep(
     rows = []
     with campaign.armed():
         for row in campaign.rows(trials=numbers, rates=levels, wants=rule.wants, **settings):
+            if clock.spent and rows and row["trial"] != rows[-1]["trial"]:
+                break
             rows.append(row)
             if progress is not None:
                 progress(row)
@@ -235,9 +248,12 @@ class Campaign:
             row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
             yield {**row, "faults": masks.count, **figures}
 
-    def logits(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
-        """Logits float32 [n, classes] under the faults, of all images or of `rows`."""
-        outputs = self._program(masks, rows)
+    def logits(self, masks: FaultMasks | None, rows: np.ndarray | None = None) -> np.ndarray:
+        """Logits float32 [n, classes] under the faults, of all images or of `rows`.
+
+        Without masks they are of all images, with the model's variables as they are.
+        """
+        outputs = self._program.as_written() if masks is None else self._program(masks, rows)
         return outputs if self._ending is None else self._ending.logits(outputs)
 
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:

@@ -69,6 +69,21 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     return build(**fixed, **given)
 
 
+def bits_of(text: str | None) -> tuple[int, int] | None:
+    """The bits of LOWEST-HIGHEST, as a command line has them.
+
+    >>> bits_of("0-6")
+    (0, 6)
+    """
+    if text is None:
+        return None
+    try:
+        lowest, highest = map(int, text.split("-"))
+    except ValueError:
+        raise ArgumentError(f"bits={text!r} must be LOWEST-HIGHEST, as 0-6") from None
+    return lowest, highest
+
+
 def label(name: str, options: Mapping[str, Any]) -> str:
     """The name with the options given, for a file name.
 

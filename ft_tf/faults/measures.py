@@ -47,6 +47,10 @@ class Measures:
         """Accuracy of the fault-free model."""
         return float(np.mean(self._clean_classes == self._labels))
 
+    def accuracy(self, logits: np.ndarray) -> float:
+        """Accuracy on all images."""
+        return float(np.mean(metrics.predicted_labels(logits) == self._labels))
+
     def of(self, logits: np.ndarray, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial, on all images or on `rows`."""
         chosen = slice(None) if rows is None else rows

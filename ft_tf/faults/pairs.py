@@ -2,10 +2,9 @@
 
 import pandas as pd
 
-from ft_tf import intervals
 from ft_tf.checks import check_columns, check_probability
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.rows import PILOT, interval_of, is_certain
+from ft_tf.faults.rows import PILOT, interval_of
 
 
 def paired_difference(
@@ -44,13 +43,21 @@ def paired_difference(
         raise ArgumentError("the campaigns have no trial in common: give the same target and seed")
     if (both["faults"] != both["faults_second"]).any():
         raise ArgumentError("the campaigns have other faults: the models have not the same shape")
-    rules = [frame.attrs.get("stop_rule") or {} for frame in (first, second)]
-    if rules[0] != rules[1]:
-        raise ArgumentError(f"stop_rule={rules[0]} and {rules[1]} must be the same")
+    rule, other = (frame.attrs.get("stop_rule") or {} for frame in (first, second))
+    if rule != other:
+        raise ArgumentError(f"stop_rule={rule} and {other} must be the same")
     rows = []
     for (target, rate), group in both.groupby(["target", "rate"], sort=True):
         differences = (group["accuracy"] - group["accuracy_second"]).tolist()
-        interval = _interval(rate, differences, level, rules[0])
+        interval = interval_of(
+            rate,
+            differences,
+            level=level,
+            method=rule.get("method", "student"),
+            half_width=rule.get("half_width", 0.005),
+            pilot=rule.get("pilot", PILOT),
+            least=-1.0,
+        )
         rows.append(
             {
                 "target": target,
@@ -65,18 +72,3 @@ def paired_difference(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _interval(
-    rate: float, differences: list[float], level: float, rule: dict[str, object]
-) -> intervals.Interval:
-    method = rule.get("method", "student")
-    if method != "anytime" or is_certain(rate):
-        pilot = rule.get("pilot", PILOT)
-        return interval_of(rate, differences, level=level, method=method, pilot=pilot)
-    # Differences lie in [-1, 1], what is bet on in [0, 1].
-    halves = [(1 + difference) / 2 for difference in differences]
-    found = interval_of(rate, halves, level=level, method=method, half_width=rule["half_width"] / 2)
-    return intervals.Interval(
-        2 * found.low - 1, 2 * found.high - 1, level, found.method, found.unit
-    )

@@ -61,6 +61,7 @@ class TrialProgram:
         self.weights = WeightFaults(model, self._plan, silenced, values)
         self._all_images = tf.function(self._trial, autograph=False)
         self._some_images = tf.function(self._trial, autograph=False)
+        self._as_written = tf.function(lambda: self._outputs({}, None), autograph=False)
 
     @property
     def bytes_held(self) -> int:
@@ -74,6 +75,10 @@ class TrialProgram:
         if rows is None:
             return self._all_images(draws.faulty, draws.words, None).numpy()
         return self._some_images(draws.faulty, draws.words, tf.constant(rows, tf.int32)).numpy()
+
+    def as_written(self) -> np.ndarray:
+        """Logits of all images with the variables as they are: weight faults written by hand."""
+        return self._as_written().numpy()
 
     def _keep_clean_activations(self, cache_bytes: int) -> dict[_Key, tf.Tensor]:
         calls, flow = clean_frontier(self._model, self._plan)
@@ -113,6 +118,9 @@ class TrialProgram:
             if group in self._masked
             for layer, index in group.points
         }
+        return self._outputs(masks, rows)
+
+    def _outputs(self, masks: dict[_Key, Any], rows: tf.Tensor | None) -> tf.Tensor:
         size = self._size if rows is None else tf.shape(rows)[0]
         batches = -(-size // self._batch_size)
 

@@ -1,6 +1,9 @@
 """The rows of a campaign: which there are, when enough are there, and the table that they make."""
 
+import dataclasses
 import math
+import re
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ from ft_tf.checks import (
     check_positive_integer,
     check_probability,
     check_range,
+    shown,
 )
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
@@ -83,6 +87,8 @@ class StopRule:
     - "stein": after as many trials as Stein's two-stage procedure asks for. It looks once, after
       the pilot (`PILOT` trials, or all if there are fewer), and takes the scale of the interval
       from the pilot alone, so the coverage is that of an interval over a fixed number of trials.
+      A pilot whose trials all agree has no scale: most likely nothing happens, or a failure is
+      rare. Such a rate goes on as with "anytime".
 
     At rate 0 there is nothing random: one trial, on all images, is the answer. What a rule decides
     on a rate depends on that rate's rows alone, so that any set of rates gives the same rows.
@@ -156,8 +162,11 @@ class StopRule:
     def _is_settled(self, rate: float, values: list[float]) -> bool:
         if is_certain(rate):
             return True
-        if self._method == "anytime":
+        if rate in self._betting:
             self._betting[rate].add(values[-1])
+            return self._betting[rate].settled
+        if len(values) == self._pilot and not intervals.has_spread(values):
+            self._betting[rate] = _betting(values, self._level, self._half_width)
             return self._betting[rate].settled
         if len(values) == self._pilot:
             self._needed[rate] = intervals.stein_trials(
@@ -188,6 +197,14 @@ class StopRule:
         return interval_of(rate, values, level=self._level, method=method, pilot=self._pilot)
 
 
+def check_question(margin: float | None, confidence: float) -> None:
+    """Raises ArgumentError for a half-width or a coverage that no interval can have."""
+    check_probability(confidence=confidence)
+    if margin is not None:
+        check_positive(margin=margin)
+        check_range(0, 0.5, margin=margin)
+
+
 def is_certain(rate: float) -> bool:
     """Whether all trials at a rate are the same, whatever the fault model: there are no faults."""
     return rate == 0.0
@@ -206,8 +223,10 @@ def interval_of(
     method: str,
     half_width: float = 0.005,
     pilot: int = PILOT,
+    least: float = 0.0,
+    most: float = 1.0,
 ) -> intervals.Interval:
-    """The interval of the mean accuracy at one rate.
+    """The interval of the mean accuracy at one rate, or of another figure of its trials.
 
     Args:
         rate: the rate.
@@ -215,18 +234,105 @@ def interval_of(
         level: nominal coverage.
         method: "student", or how the campaign was stopped: "anytime" or "stein".
         half_width: what "anytime" was aimed at.
-        pilot: trials of the pilot of "stein"; with fewer trials it is Student's interval.
+        pilot: trials of the pilot of "stein"; with fewer trials it is Student's interval, and
+            where those of the pilot agree that of "anytime".
+        least: the least that a value can be.
+        most: the most.
     """
     if is_certain(rate):
         return intervals.Interval(values[0], values[0], level, "no faults: exact", "trial")
-    if method == "stein" and len(values) >= pilot:
-        return intervals.stein(values, pilot_trials=pilot, level=level)
-    if method != "anytime":
+    if method == "student":
         return intervals.mean(values, level=level, unit="trial")
+    if method == "stein" and intervals.has_spread(values[:pilot]):
+        if len(values) < pilot:
+            return intervals.mean(values, level=level, unit="trial")
+        return intervals.stein(values, pilot_trials=pilot, level=level)
+    span = most - least
+    shares = (np.clip(values, least, most) - least) / span
+    found = _betting(shares, level, half_width / span).interval
+    return dataclasses.replace(found, low=least + span * found.low, high=least + span * found.high)
+
+
+def _betting(values: Iterable[float], level: float, half_width: float) -> intervals.BettingInterval:
     betting = intervals.BettingInterval(level=level, half_width=half_width)
     for value in values:
         betting.add(float(value))
-    return betting.interval
+    return betting
+
+
+def trials_for(
+    rate: float, values: Sequence[float], *, half_width: float, level: float
+) -> int | None:
+    """How many trials of a rate give its mean accuracy to +- `half_width`.
+
+    Of trials that differ, those that Stein's procedure asks for; of some that all agree, what
+    `BettingInterval` takes if they go on to agree.
+
+    Args:
+        rate: the rate.
+        values: accuracies of the trials that there are.
+        half_width: wanted half-width.
+        level: nominal coverage.
+
+    Returns:
+        At least the trials that there are; 1 at rate 0; None of a single trial, which shows no
+        spread.
+    """
+    if is_certain(rate):
+        return 1
+    if len(values) < 2:
+        return None
+    if intervals.has_spread(values):
+        variance = float(np.var(values, ddof=1))
+        return intervals.stein_trials(
+            variance, half_width=half_width, pilot_trials=len(values), level=level
+        )
+    betting, count = _betting(values, level, half_width), len(values)
+    while not betting.settled:
+        betting.add(float(values[0]))
+        count += 1
+    return count
+
+
+class Budget:
+    """The time that a campaign may take, counted from here.
+
+    Args:
+        budget: seconds, or a text such as "90 s", "10 min" or "2 h"; None for no limit.
+
+    Attributes:
+        seconds: the time in seconds, infinite without a limit.
+
+    >>> Budget("1.5 min").seconds
+    90.0
+    """
+
+    def __init__(self, budget: float | str | None) -> None:
+        self.seconds = math.inf if budget is None else _seconds(budget)
+        self._start = time.monotonic()
+
+    @property
+    def used(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self._start
+
+    @property
+    def spent(self) -> bool:
+        """Whether the time is over."""
+        return self.used >= self.seconds
+
+
+_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600}
+
+
+def _seconds(budget: float | str) -> float:
+    if isinstance(budget, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*)\s*(s|min|h|)\s*", budget)
+        if not match:
+            raise ArgumentError(f"budget={shown(budget)} must be seconds, or as '10 min' or '2 h'")
+        budget = float(match[1]) * _UNITS[match[2]]
+    check_positive(budget=budget)
+    return float(budget)
 
 
 def frame_of(rows: list[Row], facts: dict[str, Any]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain
+from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain, trials_for
 from ft_tf.faults.sites import Select
 
 METHODS = ("student", "band", *STOP_METHODS)
@@ -53,8 +53,10 @@ def summarize(
 
     Returns:
         Columns target, rate, trials, faults, accuracy, low, high, level, method, unit, the mean
-        of each further measure that the frame has, and reached: whether the interval is as short as
-        the stop rule was to make it (None without a stop rule).
+        of each further measure that the frame has; trials_to_1_point: how many trials give the mean
+        accuracy to +-1 point; reached: whether the interval is as short as the stop rule was to
+        make it (None without a stop rule). With a stop rule trials_to_1_point is None, as it is for
+        a single trial.
 
     Raises:
         ArgumentError: the frame is empty or an argument is out of range.
@@ -88,6 +90,9 @@ def summarize(
                     "method": interval.method,
                     "unit": interval.unit,
                     **{name: float(group[name].mean()) for name in others},
+                    "trials_to_1_point": None
+                    if rule
+                    else trials_for(rate, group["accuracy"].tolist(), half_width=0.01, level=level),
                     "reached": interval.half_width <= half_width * (1 + 1e-9) if rule else None,
                 }
             )
@@ -236,7 +241,9 @@ def _over_trials(
     rule = frame.attrs.get("stop_rule") or {"method": "student", "pilot": PILOT}
     if rule["method"] == "anytime" or len(values) < 2:
         return None
-    found = interval_of(1.0, values, level=level, method=rule["method"], pilot=rule["pilot"])
+    found = interval_of(
+        1.0, values, level=level, method=rule["method"], pilot=rule["pilot"], least=least, most=most
+    )
     return dataclasses.replace(found, low=max(found.low, least), high=min(found.high, most))
 
 

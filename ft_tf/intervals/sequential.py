@@ -4,25 +4,29 @@ import math
 
 import numpy as np
 
-from ft_tf.checks import check_fraction, check_positive, check_positive_integer, check_probability
+from ft_tf.checks import check_positive, check_positive_integer, check_probability, check_range
 from ft_tf.intervals.basic import Interval
 
 _PRIOR_VARIANCE = 0.05**2  # one pseudo-observation: only the speed depends on it, not the coverage
-_LARGEST_STAKE = 0.9  # share of the capital that the worst outcome may cost
+_SMALLEST = 1e-12
+LARGEST_STAKE = 0.9
+"""Share of the capital that the worst outcome may cost."""
 
 
 class BettingInterval:
-    """Confidence sequence for the mean of independent replicates in [0, 1].
+    """Confidence sequence for the mean of bounded replicates, by default independent in [0, 1].
 
     The hedged capital process of Waudby-Smith and Ramdas (2024), "Estimating means of bounded
     random variables by betting": for every candidate mean m two gamblers bet on and against it,
 
         K+(m) = prod_i (1 + l_i (x_i - m)),   K-(m) = prod_i (1 - l_i (x_i - m)),
 
-    with stakes l_i that depend on the past only (truncated at c / m and c / (1 - m)). Under the
-    true mean (K+ + K-) / 2 is a non-negative martingale from 1, so by Ville's inequality it ever
-    reaches 1 / alpha with probability at most alpha: the candidates below it, at all times so far,
-    cover the true mean at all times together. No distribution is assumed and looking is free.
+    with stakes l_i that depend on the past only (truncated at c / (m - a_i) and c / (b_i - m), with
+    a_i <= x_i <= b_i). Under the true mean (K+ + K-) / 2 is a non-negative martingale from 1, so by
+    Ville's inequality it ever reaches 1 / alpha with probability at most alpha: the candidates
+    below it, at all times so far, cover the true mean at all times together. No distribution is
+    assumed and looking is free. Replicates may depend on the past, as long as each has the mean in
+    [0, 1] as its expectation given the past.
 
     Stakes are half_width / variance of the past, best for stopping at that half-width, which takes
     about 2 log(2 / alpha) variance / half_width^2 replicates, but never few: a stake must leave the
@@ -48,28 +52,43 @@ class BettingInterval:
         check_positive(half_width=half_width)
         check_positive_integer(resolution=resolution)
         self._level, self._target, self._unit = level, half_width, unit
-        self._means = np.linspace(0.0, 1.0, resolution)
-        self._alive = np.ones(resolution, bool)
+        self._grid = np.linspace(0.0, 1.0, resolution)
+        # Of the candidates that are left: a dead one stays dead, and needs no capital.
+        self._alive = np.arange(resolution)
+        self._means = self._grid
         self._log_for = np.zeros(resolution)
         self._log_against = np.zeros(resolution)
         self._count = 0
         self._sum = 0.0
         self._squares = _PRIOR_VARIANCE
 
-    def add(self, value: float) -> None:
-        """Takes one replicate in [0, 1]."""
-        check_fraction(value=value)
-        stake = self._target * (self._count + 1) / self._squares
+    def add(
+        self, value: float, *, low: float = 0.0, high: float = 1.0, variance: float | None = None
+    ) -> None:
+        """Takes one replicate.
+
+        Args:
+            value: the replicate.
+            low: the least that it could have been, known before.
+            high: the most.
+            variance: what was expected before, for the stake; by default that of the past.
+        """
+        check_range(low, high, value=value)
+        expected = self._squares / (self._count + 1) if variance is None else variance
+        stake = self._target / max(expected, _SMALLEST)
         with np.errstate(divide="ignore"):
-            stake_for = np.minimum(stake, _LARGEST_STAKE / self._means)
-            stake_against = np.minimum(stake, _LARGEST_STAKE / (1 - self._means))
+            # A candidate below `low` cannot lose by betting on more, at any stake.
+            stake_for = np.minimum(stake, LARGEST_STAKE / np.maximum(self._means - low, 0))
+            stake_against = np.minimum(stake, LARGEST_STAKE / np.maximum(high - self._means, 0))
         self._log_for += np.log1p(stake_for * (value - self._means))
         self._log_against += np.log1p(-stake_against * (value - self._means))
         log_capital = np.logaddexp(self._log_for, self._log_against) - math.log(2)
-        alive = self._alive & (log_capital < -math.log(1 - self._level))
+        alive = log_capital < -math.log(1 - self._level)
         # With none left the truth lies beside the last ones, between two candidates, or this is
         # the rare failure. What held before holds still; a point would claim more than is known.
-        self._alive = alive if alive.any() else self._alive
+        if alive.any() and not alive.all():
+            self._alive, self._means = self._alive[alive], self._means[alive]
+            self._log_for, self._log_against = self._log_for[alive], self._log_against[alive]
         before = self._sum / self._count if self._count else value
         self._count += 1
         self._sum += value
@@ -78,9 +97,8 @@ class BettingInterval:
     @property
     def interval(self) -> Interval:
         """What holds so far."""
-        alive = np.flatnonzero(self._alive)
-        first, last = max(0, alive[0] - 1), min(len(self._means) - 1, alive[-1] + 1)
-        low, high = float(self._means[first]), float(self._means[last])
+        first, last = max(0, self._alive[0] - 1), min(len(self._grid) - 1, self._alive[-1] + 1)
+        low, high = float(self._grid[first]), float(self._grid[last])
         return Interval(low, high, self._level, "betting confidence sequence", self._unit)
 
     @property

@@ -17,6 +17,7 @@ SETTINGS = {
     "report": ("--output_dir=somewhere", "output_dir", "somewhere"),
     "reproduce": ("--tables=3,5", "tables", ["3", "5"]),
     "run_plan": ("--plan=remedies", "plan", "remedies"),
+    "single_faults": ("--margin=0.02", "margin", 0.02),
     "train": ("# a comment\n--noaugment\n--epochs=7", "epochs", 7),
 }
 

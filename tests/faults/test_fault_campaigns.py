@@ -152,9 +152,7 @@ def test_validation_runs_clean_unless_asked(trained):
 
 def test_stop_rule_stops_and_its_interval_is_short(trained):
     model, x, y = trained
-    frame = faults.sweep(
-        model, x, y, target="units", rates=[0.3], trials=2000, seed=0, half_width=0.04
-    )
+    frame = faults.sweep(model, x, y, target="units", rates=[0.3], trials=2000, seed=0, margin=0.04)
     assert 5 < len(frame) < 2000
     row = faults.summarize(frame, method="anytime", half_width=0.04).iloc[0]
     assert row["high"] - row["low"] <= 0.08 + 1e-9

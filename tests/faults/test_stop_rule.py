@@ -66,7 +66,7 @@ RATES = [0.0, 0.05, 0.6]
 def settled(model, images):
     return faults.sweep(
         model, *images, target="weights", rates=RATES, trials=3000, seed=3,
-        half_width=0.03, method="stein",
+        margin=0.03, method="stein",
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def test_rows_do_not_depend_on_what_ran_beside_them(model, images, settled):
     for rate in RATES:
         rows = settled[settled["rate"] == rate].reset_index(drop=True)
         alone = faults.sweep(
-            model, *images, rates=[rate], trials=3000, half_width=0.03, method="stein", **where
+            model, *images, rates=[rate], trials=3000, margin=0.03, method="stein", **where
         )
         assert alone.equals(rows)
         plain = faults.sweep(
@@ -100,7 +100,7 @@ def test_rows_do_not_depend_on_what_ran_beside_them(model, images, settled):
 
 
 def test_what_was_not_reached_is_said(model, images):
-    where = {"target": "weights", "rates": RATES, "seed": 3, "trials": 50, "half_width": 0.005}
+    where = {"target": "weights", "rates": RATES, "seed": 3, "trials": 50, "margin": 0.005}
     for method, name in (("stein", "Stein two-stage"), ("anytime", "betting")):
         frame = faults.sweep(model, *images, method=method, **where)
         assert frame.groupby("rate")["trial"].count().tolist() == [1, 50, 50]
@@ -112,7 +112,7 @@ def test_what_was_not_reached_is_said(model, images):
 def test_a_rate_that_never_varies_does_not_wait_for_the_others(model, images):
     frame = faults.sweep(
         model, *images, target="weights", rates=[0.3, 1.0], trials=400, seed=0,
-        half_width=0.06, method="anytime",
+        margin=0.06, method="anytime",
     )  # fmt: skip
     counts = frame.groupby("rate")["trial"].count()
     assert counts[1.0] < counts[0.3] < 400
@@ -141,3 +141,34 @@ def test_bad_rules_are_named():
         StopRule([0.1], half_width=0.01, method="guess")
     with pytest.raises(ArgumentError, match="half_width=0"):
         StopRule([0.1], half_width=0)
+
+
+def rare_failure(generator, most=100_000):
+    """A rate at which one trial in fifty loses 60 points: the interval of method="stein"."""
+    rule, count = StopRule([0.5], half_width=0.01, method="stein", most=most), 0
+    while rule.wants(0.5) and count < most:
+        rule.take({"rate": 0.5, "accuracy": 0.3 if generator.random() < 0.02 else 0.9})
+        count += 1
+    return rule.interval(0.5)
+
+
+def test_a_pilot_that_agrees_is_no_proof_that_nothing_happens():
+    generator = np.random.Generator(np.random.Philox(11))
+    found = [rare_failure(generator) for _ in range(150)]
+    covered = [interval.low <= 0.9 - 0.02 * 0.6 <= interval.high for interval in found]
+    assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.0475 / 150)
+    assert {interval.method for interval in found} == {
+        "Stein two-stage", "betting confidence sequence",
+    }  # fmt: skip
+    assert all(0 < interval.half_width <= 0.01 + 1e-9 for interval in found)
+
+
+def test_a_fixed_campaign_says_how_many_trials_a_point_takes(model, images):
+    frame = faults.sweep(model, *images, target="weights", rates=[0, 0.05, 1.0], trials=5, seed=3)
+    table = faults.summarize(frame).set_index("rate")["trials_to_1_point"]
+    variance = frame.loc[frame["rate"] == 0.05, "accuracy"].var()
+    assert table[0.05] == math.ceil((stats.t.ppf(0.975, 4) / 0.01) ** 2 * variance)
+    assert table[0.0] == 1
+    assert 190 < table[1.0] < 800  # trials that agree: what betting on them takes
+    one = faults.sweep(model, *images, target="weights", rates=[0.05], trials=1, seed=3)
+    assert faults.summarize(one)["trials_to_1_point"].tolist() == [None]

@@ -191,7 +191,7 @@ def campaign(alone):
     arguments = (run.model, run.data.x_test, run.data.y_test)
     seen = []
     whole = faults.sweep(*arguments, **options)
-    stopped = faults.sweep(*arguments, **options, half_width=0.15, progress=seen.append)
+    stopped = faults.sweep(*arguments, **options, margin=0.15, progress=seen.append)
     assert stopped["rate"].value_counts()[0.0] == 1
     assert 3 <= stopped["rate"].value_counts()[0.3] < 20
     return run.directory, whole, stopped, seen
@@ -208,7 +208,7 @@ def test_trials_on_local_workers_make_the_same_table_and_stop_at_the_same_trial(
     executor = executors.LocalProcesses(workers=2, threads=threads())
     seen = []
     frame = executors.sweep(
-        directory, SETTINGS, executor, trials=NUMBERS, half_width=0.15, progress=seen.append
+        directory, SETTINGS, executor, trials=NUMBERS, margin=0.15, progress=seen.append
     )
     assert_same_table(frame, stopped)
     order = [[(row["trial"], row["rate"]) for row in rows] for rows in (seen, expected)]

@@ -93,7 +93,7 @@ def sweep(
     *,
     trials: int | Iterable[int],
     data_dir: str | None = None,
-    half_width: float | None = None,
+    margin: float | None = None,
     method: str = "anytime",
     progress: Callable[[Row], None] = lambda row: None,
     note: Callable[[str], None] = lambda text: None,
@@ -106,7 +106,7 @@ def sweep(
         executor: where workers come from.
         trials: how many trials, or their numbers.
         data_dir: where the run's data set is.
-        half_width: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
+        margin: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
             that each rate ends where it would have in one process; later trials are discarded.
         method: of that rule.
         progress: called with every row, in order.
@@ -121,7 +121,7 @@ def sweep(
     """
     numbers = trial_numbers(trials)
     rates = distinct_rates(settings.rates)
-    rule = StopRule(rates, half_width=half_width, method=method, most=len(numbers))
+    rule = StopRule(rates, half_width=margin, method=method, most=len(numbers))
     directory = directory.absolute()
     images = records.load(directory).data.test_examples
     per_trial = images_of_trial(settings.images_per_trial, images, rule)
@@ -129,7 +129,7 @@ def sweep(
     pool = executor.open(directory / records.FILE_NAME)
     place = None if data_dir is None else str(Path(data_dir).absolute())
     # A stop rule looks after every trial: what is in work when it stops is lost.
-    size = 1 if half_width is not None else -(-len(numbers) // (_PARTS * pool.size))
+    size = 1 if margin is not None else -(-len(numbers) // (_PARTS * pool.size))
     parts = [
         _Part(directory, place, settings, tuple(numbers[first : first + size]))
         for first in range(0, len(numbers), size)

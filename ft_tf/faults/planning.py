@@ -1,0 +1,150 @@
+"""What a campaign will take, before it runs."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ft_tf._compat import keras
+from ft_tf.faults.campaign import sweep
+from ft_tf.faults.models import FaultModel
+from ft_tf.faults.rows import Budget, check_question, trials_for
+from ft_tf.faults.single_faults import prepared
+from ft_tf.faults.sites import Select
+
+_TRIALS = 10
+"""Trials that are timed; at each rate of a sweep, where they also show the spread."""
+
+_HALVINGS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CampaignPlan:
+    """What a campaign is expected to take.
+
+    Attributes:
+        trials: trials that the margin takes, or the budget allows, at all rates together.
+        seconds: that they take, compiling included.
+        seconds_per_trial: of one.
+        margin: half-width that is reached: the one asked for, or what the budget allows.
+        sites: single faults that there are; None for a sweep.
+    """
+
+    trials: int
+    seconds: float
+    seconds_per_trial: float
+    margin: float
+    sites: int | None = None
+
+    @property
+    def minutes(self) -> float:
+        """The time in minutes."""
+        return self.seconds / 60
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.trials:,} trials, {self.minutes:.1f} minutes at "
+            f"{self.seconds_per_trial:.3g} s each, for +-{100 * self.margin:.2g} points"
+        )
+
+
+def plan_campaign(
+    model: keras.Model,
+    x: Any,
+    y: np.ndarray,
+    *,
+    seed: int,
+    target: str = "weights",
+    fault: FaultModel | None = None,
+    select: Select | None = None,
+    rates: Sequence[float] | None = None,
+    images_per_trial: int | None = None,
+    failure: str = "image",
+    accuracy_loss: float = 0.01,
+    margin: float = 0.01,
+    confidence: float = 0.95,
+    budget: float | str | None = None,
+    batch_size: int = 1000,
+) -> CampaignPlan:
+    """Times ten trials and says how many a campaign will take, and how long.
+
+    With rates it plans a `sweep` at these (method="stein"), without them a `failure_rate` of single
+    faults. The number of trials is a forecast from those ten, or from the gradient's prediction: a
+    campaign that is given the margin ends when it is reached, whatever was planned.
+
+    Args:
+        model: as for `sweep`.
+        x: inputs.
+        y: labels.
+        seed: as for the campaign.
+        target: as for the campaign.
+        fault: as for the campaign.
+        select: as for the campaign.
+        rates: of a sweep; None for single faults.
+        images_per_trial: of a sweep.
+        failure: of single faults.
+        accuracy_loss: of single faults.
+        margin: half-width that is wanted, at each rate.
+        confidence: coverage of the intervals.
+        budget: time that there is: seconds, or "10 min", "2 h". If it is too short the plan says
+            what margin it allows.
+        batch_size: images evaluated at once.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+        ModelError: something asked for cannot be faulted.
+    """
+    clock = Budget(budget)
+    check_question(margin, confidence)
+    where = {"target": target, "fault": fault, "select": select, "batch_size": batch_size}
+    if rates is not None:
+        ends: list[float] = []
+        frame = sweep(
+            model,
+            x,
+            y,
+            rates=rates,
+            trials=_TRIALS,
+            seed=seed,
+            images_per_trial=images_per_trial,
+            progress=lambda row: ends.append(time.perf_counter()),
+            **where,
+        )
+        each = float(np.median(np.diff(ends)))
+        spread = frame.groupby("rate")["accuracy"].apply(list)
+
+        def trials_at(half_width: float) -> int:
+            needed = {"half_width": half_width, "level": confidence}
+            return sum(trials_for(rate, values, **needed) for rate, values in spread.items())
+
+        return _planned(trials_at, clock, each, margin, None)
+    question = {"margin": margin, "confidence": confidence, "seed": seed, "predict": True}
+    single = {"failure": failure, "accuracy_loss": accuracy_loss}
+    with prepared(model, x, y, **where, **single, **question) as (sites, sampler):
+        times = []
+        for _ in range(min(_TRIALS, sampler.members)):
+            start = time.perf_counter()
+            sampler.take(sites.run(*sampler.draw())["outcome"])
+            times.append(time.perf_counter() - start)
+        each = float(np.median(times))
+        return _planned(sampler.trials_expected, clock, each, margin, sampler.members)
+
+
+def _planned(
+    trials_at: Callable[[float], int], clock: Budget, each: float, margin: float, sites: int | None
+) -> CampaignPlan:
+    set_up, trials = clock.used, trials_at(margin)
+    allowed = max(1.0, (clock.seconds - set_up) / each)
+    if trials > allowed:
+        low, margin = margin, 0.5
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * margin)
+            if trials_at(middle) > allowed:
+                low = middle
+            else:
+                margin = middle
+        trials = math.floor(allowed)
+    return CampaignPlan(trials, set_up + trials * each, each, margin, sites)
