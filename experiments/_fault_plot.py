@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+_COSTS = {"memory": "memory added, % of weight bits", "time_ratio": "time of a pass, ratio"}
 _SMALL = 0.02
 """A lowest rate below this takes a logarithmic axis."""
 
@@ -42,4 +43,33 @@ def save(path: Path, summary: pd.DataFrame, title: str, *, chance: float) -> Non
     axes.set_xlabel("fault rate")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(textwrap.fill(title, 72), fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def save_protections(path: Path, table: pd.DataFrame, title: str) -> None:
+    """Draws what protections keep against what they cost, and joins those that no other beats.
+
+    Args:
+        path: of the PNG file.
+        table: from `faults.compare_protections`, at one rate.
+        title: above the plots.
+    """
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    for axes, (cost, label) in zip(figure.subplots(1, 2, sharey=True), _COSTS.items(), strict=True):
+        for row in table.itertuples():
+            accuracy, low, high = (100 * v for v in (row.accuracy, row.low, row.high))
+            where = (getattr(row, cost), accuracy)
+            errors = [[accuracy - max(low, 0.0)], [min(high, 100.0) - accuracy]]
+            axes.errorbar(*where, yerr=errors, marker="o", markersize=4, linewidth=1)
+            axes.annotate(
+                row.protection, where, xytext=(5, 3), textcoords="offset points", fontsize=8
+            )
+        order = table.sort_values([cost, "accuracy"], ascending=[True, False])
+        best = order[order["accuracy"] > order["accuracy"].cummax().shift(fill_value=-1.0)]
+        axes.step(best[cost], 100 * best["accuracy"], where="post", color="0.6", linewidth=1)
+        axes.set_xlabel(label)
+        axes.set_xscale("symlog", linthresh=0.01) if cost == "memory" else None
+        axes.margins(x=0.2)
+    figure.axes[0].set_ylabel("test accuracy under faults, %")
+    figure.suptitle(textwrap.fill(title, 100), fontsize=9)
     figure.savefig(path, dpi=150)

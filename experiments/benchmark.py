@@ -5,6 +5,7 @@ Examples:
     python -m experiments.benchmark memory --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+    python -m experiments.benchmark protections --architecture=fmnist_cnn_1
     python -m experiments.benchmark executors    two local workers over one, a thread each
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
 
@@ -57,6 +58,7 @@ _BENCHMARKS = {
     "memory": {},
     "trades": {"batch_size": 128},
     "faults": {},
+    "protections": {},
     "executors": {},
     "attacks": {},
 }
@@ -96,7 +98,7 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(f"contenders={','.join(FLAGS.contenders)} goes with dpsgd only")
     if FLAGS.contenders == []:
         raise ArgumentError("contenders= names none: leave the flag out for all")
-    if argv[1] == "faults":
+    if argv[1] in ("faults", "protections"):
         options = {**options, "data_dir": FLAGS.data_dir}
     if argv[1] == "attacks":
         names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",

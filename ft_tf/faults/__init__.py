@@ -32,12 +32,25 @@ from ft_tf.faults.prediction import (
     holds_up_to,
     prediction_rates,
 )
+from ft_tf.faults.propagation import propagation
+from ft_tf.faults.protections import (
+    Parity,
+    Protected,
+    Protection,
+    RangeRestriction,
+    Secded,
+    Triplication,
+    WeightClipping,
+    compare_protections,
+    protect,
+    register_protection,
+)
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
-from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
+from ft_tf.faults.wrappers import FaultWrapper, limit_weights, unwrap, wrap
 
 __all__ = [
     "BitErrors",
@@ -49,12 +62,20 @@ __all__ = [
     "FirstOrder",
     "GaussianNoise",
     "Injection",
+    "Parity",
+    "Protected",
+    "Protection",
+    "RangeRestriction",
+    "Secded",
     "Select",
     "SignFlip",
     "StopRule",
     "StorageFormat",
     "StuckAt",
+    "Triplication",
+    "WeightClipping",
     "compare",
+    "compare_protections",
     "compare_with_trials",
     "curve_figures",
     "find_sites",
@@ -63,10 +84,14 @@ __all__ = [
     "holds_up_to",
     "inject",
     "layer_vulnerability",
+    "limit_weights",
     "make_plan",
     "paired_difference",
     "prediction_rates",
+    "propagation",
+    "protect",
     "register_format",
+    "register_protection",
     "rescalable_layers",
     "rescaled",
     "rescaled_spreads",
