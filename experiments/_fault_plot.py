@@ -1,5 +1,6 @@
 """The plot of a fault campaign: accuracy against fault rate."""
 
+import itertools
 import textwrap
 from pathlib import Path
 
@@ -54,22 +55,26 @@ def save_protections(path: Path, table: pd.DataFrame, title: str) -> None:
         table: from `faults.compare_protections`, at one rate.
         title: above the plots.
     """
-    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     for axes, (cost, label) in zip(figure.subplots(1, 2, sharey=True), _COSTS.items(), strict=True):
+        markers = itertools.cycle("osD^v<>P")
         for row in table.itertuples():
             accuracy, low, high = (100 * v for v in (row.accuracy, row.low, row.high))
             where = (getattr(row, cost), accuracy)
             errors = [[accuracy - max(low, 0.0)], [min(high, 100.0) - accuracy]]
-            axes.errorbar(*where, yerr=errors, marker="o", markersize=4, linewidth=1)
-            axes.annotate(
-                row.protection, where, xytext=(5, 3), textcoords="offset points", fontsize=8
-            )
+            axes.errorbar(
+                *where, yerr=errors, marker=next(markers), capsize=2, linewidth=1, linestyle="",
+                label=row.protection,
+            )  # fmt: skip
         order = table.sort_values([cost, "accuracy"], ascending=[True, False])
         best = order[order["accuracy"] > order["accuracy"].cummax().shift(fill_value=-1.0)]
         axes.step(best[cost], 100 * best["accuracy"], where="post", color="0.6", linewidth=1)
         axes.set_xlabel(label)
-        axes.set_xscale("symlog", linthresh=0.01) if cost == "memory" else None
-        axes.margins(x=0.2)
+        if cost == "memory":
+            axes.set_xscale("symlog", linthresh=0.01)
+            axes.set_xlim(left=-0.002)
     figure.axes[0].set_ylabel("test accuracy under faults, %")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(textwrap.fill(title, 100), fontsize=9)
     figure.savefig(path, dpi=150)

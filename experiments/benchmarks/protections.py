@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ft_tf import architectures, data, faults
+from ft_tf import architectures, data, faults, training
 from ft_tf._compat import keras
 from ft_tf.checks import check_positive_integer
 
@@ -22,7 +22,7 @@ _TRAININGS = {
 def run(
     *,
     architecture: str = "fmnist_dnn",
-    batch_size: int = 100,
+    batch_size: int = 250,
     data_dir: str | None = None,
     rounds: int = 3,
     epochs: int = 5,
@@ -52,10 +52,9 @@ def run(
                 model = faults.wrap(model, target="weights", rate=rate, fault=_FAULT, seed=seed)
             if limit:
                 faults.limit_weights(model, limit)
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            model.compile(keras.optimizers.Adam(), loss=loss)
-            keras.utils.set_random_seed(seed)  # of the order of the images
-            model.fit(
+            trainer = training.NaturalModel(model, seed=seed)
+            trainer.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            trainer.fit(
                 fashion.x_train, fashion.y_train, batch_size=batch_size, epochs=epochs, verbose=0
             )
             frame = faults.sweep(
