@@ -201,6 +201,36 @@ def prediction_lines(comparison: pd.DataFrame, *, images: int, trials: int) -> l
     return [*lines, f"  it holds up to rate {limit:g}{stops}"]
 
 
+def protection_lines(table: pd.DataFrame) -> list[str]:
+    """What protections cost and keep: a table of costs, and one for each rate with faults."""
+    costs = [("protection", "memory", "time", "clean", "in each inference")]
+    costs += [
+        (
+            row.protection,
+            f"{row.memory:+.3g}%",
+            f"x {row.time_ratio:.2f}",
+            f"{row.clean_accuracy:.2%}",
+            row.arithmetic,
+        )
+        for row in table.drop_duplicates("protection").itertuples()
+    ]
+    lines = _terminal.aligned(costs, left=1)
+    for rate, group in table[table["rate"] > 0].groupby("rate"):
+        rows = [(f"rate {rate:g}", "accuracy", "95% interval", "lost", "recovered")]
+        rows += [
+            (
+                row.protection,
+                f"{row.accuracy:.2%}",
+                _span(row.low, row.high),
+                f"{row.lost:.2%}",
+                "-" if math.isnan(row.recovered) else f"{row.recovered:.0%}",
+            )
+            for row in group.itertuples()
+        ]
+        lines += ["", *_terminal.aligned(rows, left=1)]
+    return lines
+
+
 def difference_lines(table: pd.DataFrame) -> list[str]:
     """The paired difference at each rate."""
     rows = [(f"{table['target'].iloc[0]}", "difference", "95% interval", "pairs")]

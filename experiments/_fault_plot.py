@@ -1,11 +1,13 @@
 """The plot of a fault campaign: accuracy against fault rate."""
 
+import itertools
 import textwrap
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+_COSTS = {"memory": "memory added, % of weight bits", "time_ratio": "time of a pass, ratio"}
 _SMALL = 0.02
 """A lowest rate below this takes a logarithmic axis."""
 
@@ -67,4 +69,37 @@ def save_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
     axes.set_xlabel("bit")
     axes.set_title(textwrap.fill(title, int(11 * size[0])), fontsize=8)
     figure.colorbar(image, ax=axes, label="failure rate, %")
+    figure.savefig(path, dpi=150)
+
+
+def save_protections(path: Path, table: pd.DataFrame, title: str) -> None:
+    """Draws what protections keep against what they cost, and joins those that no other beats.
+
+    Args:
+        path: of the PNG file.
+        table: from `faults.compare_protections`, at one rate.
+        title: above the plots.
+    """
+    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
+    for axes, (cost, label) in zip(figure.subplots(1, 2, sharey=True), _COSTS.items(), strict=True):
+        markers = itertools.cycle("osD^v<>P")
+        for row in table.itertuples():
+            accuracy, low, high = (100 * v for v in (row.accuracy, row.low, row.high))
+            where = (getattr(row, cost), accuracy)
+            errors = [[accuracy - max(low, 0.0)], [min(high, 100.0) - accuracy]]
+            axes.errorbar(
+                *where, yerr=errors, marker=next(markers), capsize=2, linewidth=1, linestyle="",
+                label=row.protection,
+            )  # fmt: skip
+        order = table.sort_values([cost, "accuracy"], ascending=[True, False])
+        best = order[order["accuracy"] > order["accuracy"].cummax().shift(fill_value=-1.0)]
+        axes.step(best[cost], 100 * best["accuracy"], where="post", color="0.6", linewidth=1)
+        axes.set_xlabel(label)
+        if cost == "memory":
+            axes.set_xscale("symlog", linthresh=0.01)
+            axes.set_xlim(left=-0.002)
+    figure.axes[0].set_ylabel("test accuracy under faults, %")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
+    figure.suptitle(textwrap.fill(title, 100), fontsize=9)
     figure.savefig(path, dpi=150)

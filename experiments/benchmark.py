@@ -6,6 +6,7 @@ Examples:
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
     python -m experiments.benchmark campaigns    trials to a failure rate of +-1 point
+    python -m experiments.benchmark protections --architecture=fmnist_cnn_1
     python -m experiments.benchmark executors    two local workers over one, a thread each
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
 
@@ -59,6 +60,7 @@ _BENCHMARKS = {
     "trades": {"batch_size": 128},
     "faults": {},
     "campaigns": {},
+    "protections": {},
     "executors": {},
     "attacks": {},
 }
@@ -98,7 +100,7 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(f"contenders={','.join(FLAGS.contenders)} goes with dpsgd only")
     if FLAGS.contenders == []:
         raise ArgumentError("contenders= names none: leave the flag out for all")
-    if argv[1] in ("faults", "campaigns"):
+    if argv[1] in ("faults", "campaigns", "protections"):
         options = {**options, "data_dir": FLAGS.data_dir}
     if argv[1] == "attacks":
         names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",

@@ -6,6 +6,7 @@ Examples:
     python -m experiments.inject_faults --run=DIR1,DIR2,DIR3 --trials=2000 --half_width=0.5
     python -m experiments.inject_faults --run=DIR --predict --rates=0,0.001,0.01,0.1
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
+    python -m experiments.inject_faults --run=DIR --fault=bit_errors --protections=all
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
     python -m experiments.inject_faults --run=DIR --data=FILE.npz
 
@@ -33,7 +34,7 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _fault_plot, _stack, _subject, _terminal, _workers
+from experiments import _app, _fault_plot, _protections, _stack, _subject, _terminal, _workers
 from experiments import _fault_lines as lines
 from ft_tf import checks, faults, records
 from ft_tf.errors import ArgumentError
@@ -110,6 +111,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "predict", False, "Compare the first-order prediction with trials, on 16 images."
     )
+    _protections.define_flags()
     flags.DEFINE_bool(
         "all_measures",
         False,
@@ -147,6 +149,7 @@ def _check_flags() -> None:
     checks.check_choice(("weights", "units", "both"), target=FLAGS.target)
     catalogue.named(FLAGS.fault, _fault_options())
     checks.check_choice(("model", "layer", "bernoulli"), allocation=FLAGS.allocation)
+    _protections.check(FLAGS.target)
     checks.check_positive_integer(trials=FLAGS.trials)
     checks.check_non_negative_integer(seed=FLAGS.seed)
     if FLAGS.half_width is not None:
@@ -351,6 +354,11 @@ def _tested(
         _fault_layers(subject, path)
     if FLAGS.predict:
         _predict(subject, rates, path)
+    if FLAGS.protections:
+        _protections.compare(
+            subject, path, rates=rates, trials=FLAGS.trials, seed=FLAGS.seed,
+            images_per_trial=FLAGS.images_per_trial, **_where(),
+        )  # fmt: skip
     advice = lines.trials_line(frame)
     if advice:
         _terminal.show(advice)

@@ -29,8 +29,9 @@ FLAGS = flags.FLAGS
 
 _RUN = (
     "epochs", "batch_size", "learning_rate", "optimizer", "momentum", "weight_decay", "seed",
-    "augment", "precision", "dropout", "fault_aware_rate", "fault_aware_target", "train_limit",
-    "test_limit", "holdout", "stop_at_holdout_accuracy",
+    "augment", "precision", "dropout", "fault_aware_rate", "fault_aware_target",
+    "fault_aware_storage", "max_weight", "train_limit", "test_limit", "holdout",
+    "stop_at_holdout_accuracy",
 )  # fmt: skip
 """Fields of `RunConfig` that are flags."""
 

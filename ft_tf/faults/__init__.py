@@ -33,6 +33,19 @@ from ft_tf.faults.prediction import (
     holds_up_to,
     prediction_rates,
 )
+from ft_tf.faults.propagation import propagation
+from ft_tf.faults.protections import (
+    Parity,
+    Protected,
+    Protection,
+    RangeRestriction,
+    Secded,
+    Triplication,
+    WeightClipping,
+    compare_protections,
+    protect,
+    register_protection,
+)
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.single_faults import FailureRate, failure_rate
@@ -40,7 +53,7 @@ from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
 from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
 from ft_tf.faults.worst_case import WorstCase, worst_case
-from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
+from ft_tf.faults.wrappers import FaultWrapper, limit_weights, unwrap, wrap
 
 __all__ = [
     "BitErrors",
@@ -54,13 +67,21 @@ __all__ = [
     "FirstOrder",
     "GaussianNoise",
     "Injection",
+    "Parity",
+    "Protected",
+    "Protection",
+    "RangeRestriction",
+    "Secded",
     "Select",
     "SignFlip",
     "StopRule",
     "StorageFormat",
     "StuckAt",
+    "Triplication",
+    "WeightClipping",
     "WorstCase",
     "compare",
+    "compare_protections",
     "compare_with_trials",
     "curve_figures",
     "failure_rate",
@@ -70,11 +91,15 @@ __all__ = [
     "holds_up_to",
     "inject",
     "layer_vulnerability",
+    "limit_weights",
     "make_plan",
     "paired_difference",
     "plan_campaign",
     "prediction_rates",
+    "propagation",
+    "protect",
     "register_format",
+    "register_protection",
     "rescalable_layers",
     "rescaled",
     "rescaled_spreads",

@@ -60,17 +60,18 @@ class WeightFaults:
         self._model_name = model.name
         self._plan = plan
         self._silenced = silenced
-        faulted = [group.variable for group in plan.groups_of("weights")]
-        extra = [variable for group in silenced for variable in group.silencers]
-        self._variables = list({id(v): v for v in [*faulted, *extra]}.values())
+        faulted = {id(group.variable): group for group in plan.groups_of("weights")}
+        variables = [group.variable for group in faulted.values()]
+        variables += [variable for group in silenced for variable in group.silencers]
+        self._variables = list({id(v): v for v in variables}.values())
         self.clean = [tf.constant(values[id(variable)]) for variable in self._variables]
         numbers = {id(variable) for variable in self._variables}
         self._others = [v for v in variables_of(model) if id(v) not in numbers]
         self._other_values = [values[id(variable)] for variable in self._others]
         self._faulty = {
-            id(v): plan.fault.prepared(clean)
+            id(v): plan.fault.at(faulted[id(v)].layer).prepared(clean)
             for v, clean in zip(self._variables, self.clean, strict=True)
-            if any(v is other for other in faulted)
+            if id(v) in faulted
         }
 
     def values(self, draws: Draws) -> list[tf.Tensor]:

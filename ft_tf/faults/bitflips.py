@@ -182,6 +182,8 @@ class BitErrors(StoredWords):
     A word may have several faulty bits; each is inverted.
     """
 
+    per_bit: ClassVar[bool] = True
+
     @property
     def sites_per_value(self) -> int:
         """The bits of a word that may flip."""

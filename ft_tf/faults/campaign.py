@@ -259,7 +259,11 @@ class Campaign:
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""
         # No fault, or a fault without randomness everywhere: every trial is the same.
-        same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.fault.random)
+        none = masks.count == 0 and not any(mask.any() for mask in masks.faulty.values())
+        every = masks.count == self._plan.sites and all(
+            mask.all() for mask in masks.faulty.values()
+        )
+        same = none or (every and not self._plan.fault.random)
         if not same or rows is not None:
             return self.measures.of(self.logits(masks, rows), rows)
         if masks.count not in self._repeated:

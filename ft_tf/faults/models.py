@@ -11,7 +11,7 @@ A fault model is a small frozen dataclass with one method, `corrupt`. A new one 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from ft_tf._compat import keras, tf
@@ -24,14 +24,30 @@ class FaultModel:
 
     Attributes:
         random: whether `corrupt` uses its random words; if not, none are drawn.
+        per_bit: whether the sites of a stored value are its bits.
     """
 
     random: ClassVar[bool] = False
+    per_bit: ClassVar[bool] = False
 
     @property
     def sites_per_value(self) -> int:
         """Fault sites that one stored value holds: 1, or its bits where the rate is per bit."""
         return 1
+
+    def spare_sites(self, values: int) -> int:
+        """Fault sites of a tensor of `values` values besides those of the values.
+
+        Their masks, such as those of check bits, follow the mask of the values, which is then flat.
+        """
+        return 0
+
+    def at(self, layer: str) -> "FaultModel":
+        """The fault model of a layer's weights; by default the same for all layers."""
+        return self
+
+    def check_layers(self, layers: Collection[str]) -> None:
+        """Raises ArgumentError if the fault model names a layer that has no weights to fault."""
 
     @property
     def name(self) -> str:

@@ -15,7 +15,8 @@ from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import Select, SiteGroup, find_sites
 
 ALLOCATIONS = ("model", "layer", "bernoulli")
-_SITE_STREAM = {"weights": 0, "units": 1}
+_SPARE = "spare"
+_SITE_STREAM = {"weights": 0, "units": 1, _SPARE: 6}
 _WORD_STREAM = {"weights": 2, "units": 3}
 
 
@@ -43,6 +44,10 @@ class FaultPlan:
     def sites(self) -> int:
         """Number of fault sites."""
         return self.fault.sites_per_value * sum(group.size for group in self.groups)
+
+    def spare_sites(self, group: SiteGroup) -> int:
+        """Fault sites of a weight group besides those of its values, such as check bits."""
+        return self.fault.at(group.layer).spare_sites(group.size)
 
     def trial(self, *, seed: int, trial: int) -> "Trial":
         """The random part of one trial, at all rates."""
@@ -73,7 +78,9 @@ def make_plan(
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
     fault.check_target(target)
-    return FaultPlan(find_sites(model, target=target, select=select), fault, allocation)
+    groups = find_sites(model, target=target, select=select)
+    fault.check_layers({group.layer for group in groups})
+    return FaultPlan(groups, fault, allocation)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,9 +89,10 @@ class FaultMasks:
 
     Attributes:
         faulty: for "weights" and "units", bool [values * sites per value]: which sites are faulty,
-            group after group; empty for a target without sites.
+            group after group; empty for a target without sites. "spare" has those of the spare
+            sites, if there are any: as many of these are faulty as the rate says, of their own.
         words: the same for the fault model's random words, uint32 [values, 2]; empty unless used.
-        count: number of faulty sites.
+        count: number of faulty sites, without spare ones.
     """
 
     faulty: dict[str, np.ndarray]
@@ -108,7 +116,7 @@ class Trial:
                                                          for k in populations)])
             for target, populations in self._keys.items()
         }  # fmt: skip
-        count = sum(int(np.count_nonzero(mask)) for mask in faulty.values())
+        count = sum(int(np.count_nonzero(faulty[target])) for target in _WORD_STREAM)
         return FaultMasks(faulty, self._words, count)
 
     @functools.cached_property
@@ -117,10 +125,14 @@ class Trial:
         keys: dict[str, list[SiteKeys]] = {}
         for target, stream in _SITE_STREAM.items():
             sizes: dict[int | None, int] = {}
-            for group in self._plan.groups_of(target):
+            is_spare = target == _SPARE
+            for group in self._plan.groups_of("weights" if is_spare else target):
                 population = group.owner if self._plan.allocation == "layer" else None
                 sites = group.size * self._plan.fault.sites_per_value
+                sites = self._plan.spare_sites(group) if is_spare else sites
                 sizes[population] = sizes.get(population, 0) + sites
+            if is_spare and not sum(sizes.values()):
+                continue
             starts = np.cumsum([0, *sizes.values()])
             keys[target] = [
                 SiteKeys(self._seed, self._trial, stream, size, int(start))
@@ -188,14 +200,24 @@ class Draws:
     def by_group(
         self, plan: FaultPlan, target: str
     ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
-        """Each group of a target with its mask and its words, in the group's shape."""
-        start = 0
+        """Each group of a target with its mask and its words, in the group's shape.
+
+        The mask of a group with spare sites is flat, these last.
+        """
+        start = first_spare = 0
         per_value = plan.fault.sites_per_value
         faulty, words = self.faulty[target], self.words[target]
         for group in plan.groups_of(target):
             stop = start + group.size
             tail = (per_value,) if per_value > 1 else ()
-            mask = tf.reshape(faulty[start * per_value : stop * per_value], group.shape + tail)
+            mask = faulty[start * per_value : stop * per_value]
+            spare = plan.spare_sites(group) if target == "weights" else 0
+            if spare:
+                last_spare = first_spare + spare
+                mask = tf.concat([mask, self.faulty[_SPARE][first_spare:last_spare]], 0)
+                first_spare = last_spare
+            else:
+                mask = tf.reshape(mask, group.shape + tail)
             word = tf.reshape(words[start:stop], (*group.shape, 2)) if plan.fault.random else None
             yield group, mask, word
             start = stop

@@ -4,16 +4,26 @@
     faulty.compile(...); faulty.fit(...)      # new faults in every training step
     model = unwrap(faulty)                    # a plain model with the trained weights
 
+Training under bit errors takes fault=BitErrors("int8_per_channel") and target="weights": the layer
+computes with stored, faulty weights, and the gradients go to the float32 weights as if these had
+been used (straight-through), but for words with an inverted bit. `limit_weights` keeps the weights
+small, so that scales are small and an inverted bit moves a weight less.
+
 Inference has no faults; `inject`, `FaultInjection` and `sweep` serve that.
 """
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
+from ft_tf.checks import (
+    check_choice,
+    check_fraction,
+    check_non_negative_integer,
+    check_positive,
+)
 from ft_tf.errors import ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
@@ -25,8 +35,28 @@ from ft_tf.models import check_built
 _OUTPUT = -1
 
 
+class LayerWrapper(keras.layers.Wrapper):
+    """Base of wrappers that change what a layer computes with, or its output.
+
+    Args:
+        layer: the layer, whose name, types and masks it takes over.
+    """
+
+    is_fault_wrapper = True
+
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
+        # Inputs are cast as the layer would cast them, and masks taken where it takes them.
+        super().__init__(layer, **{"name": layer.name, **kwargs, "dtype": layer.dtype_policy})
+        self.autocast = layer.autocast
+        self.supports_masking = layer.supports_masking
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask that the layer gives its output."""
+        return self.layer.compute_mask(inputs, previous_mask)
+
+
 @keras.saving.register_keras_serializable("ft_tf")
-class FaultWrapper(keras.layers.Wrapper):
+class FaultWrapper(LayerWrapper):
     """A layer whose parameters or output are faulty in training.
 
     Every parameter, or every channel of the output, is faulty independently with probability
@@ -42,8 +72,6 @@ class FaultWrapper(keras.layers.Wrapper):
         seed: fixes the faults.
     """
 
-    is_fault_wrapper = True
-
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -54,10 +82,7 @@ class FaultWrapper(keras.layers.Wrapper):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        # Inputs are cast as the layer would cast them, and masks taken where it takes them.
-        super().__init__(layer, **{"name": layer.name, **kwargs, "dtype": layer.dtype_policy})
-        self.autocast = layer.autocast
-        self.supports_masking = layer.supports_masking
+        super().__init__(layer, **kwargs)
         check_choice(TARGETS, target=target)
         check_fraction(rate=rate)
         check_non_negative_integer(seed=seed)
@@ -86,10 +111,6 @@ class FaultWrapper(keras.layers.Wrapper):
     def _parameters(self) -> list[keras.Variable]:
         return [variable for variable in self.layer.weights if variable.trainable]
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """The mask that the layer gives its output: faults change none."""
-        return self.layer.compute_mask(inputs, previous_mask)
-
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Returns the layer's output: with the faults of this step in training."""
         if self.layer._call_has_training_arg:
@@ -100,11 +121,11 @@ class FaultWrapper(keras.layers.Wrapper):
 
     def _faulty_call(self, inputs: Any, draws: dict[int, Any], kwargs: dict[str, Any]) -> Any:
         replaced = {
-            id(variable): self.fault.apply(_stored(variable), *draws[place])
+            id(variable): self.fault.apply(stored_value(variable), *draws[place])
             for place, variable in enumerate(self._parameters())
             if place in draws
         }
-        with _substituted(self.layer, replaced):
+        with substituted(self.layer, replaced):
             outputs = self.layer(inputs, **kwargs)
         if _OUTPUT in draws:
             return masked_like(outputs, self.fault.apply(outputs, *draws[_OUTPUT]))
@@ -161,13 +182,13 @@ def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
     return words < tf.constant(int(rate * 2**64), tf.uint64)
 
 
-def _stored(variable: keras.Variable) -> tf.Tensor:
+def stored_value(variable: keras.Variable) -> tf.Tensor:
     """The value as it is in memory, which is where faults sit: mixed precision casts it later."""
     return tf.convert_to_tensor(variable._value)  # `value` would be cast within a layer's call
 
 
 @contextlib.contextmanager
-def _substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> Iterator[None]:
+def substituted(layer: keras.layers.Layer, tensors: dict[int, tf.Tensor]) -> Iterator[None]:
     """Inside the block the layer's attributes hold tensors where they held variables."""
     places = [
         (part, name, value)
@@ -222,27 +243,87 @@ def wrap(
             held = layers.setdefault(id(layer), group.target)
             layers[id(layer)] = held if held == group.target else "both"
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        copy = type(layer).from_config(layer.get_config())
-        if id(layer) not in layers:
-            return copy
-        return FaultWrapper(
-            copy,
-            target=layers[id(layer)],
-            rate=rate,
-            fault=fault,
-            seed=seed,
-        )
+    options = {"rate": rate, "fault": fault, "seed": seed}
 
-    wrapped = _cloned(model, clone)
-    unreached = len(layers) - len(_wrappers(wrapped))
-    if unreached:
+    def wrapper(layer: keras.layers.Layer, copy: keras.layers.Layer) -> keras.layers.Layer:
+        held = layers.pop(id(layer), None)
+        return copy if held is None else FaultWrapper(copy, target=held, **options)
+
+    wrapped = wrapped_copy(model, wrapper)
+    if layers:
         raise ModelError(
-            f"model={model.name!r} has {unreached} layers with sites inside nested models: wrap "
+            f"model={model.name!r} has {len(layers)} layers with sites inside nested models: wrap "
             "those models, or use inject, FaultInjection or sweep"
         )
-    _copy_weights(model, wrapped)
     return wrapped
+
+
+def wrapped_copy(
+    model: keras.Model,
+    wrapper: Callable[[keras.layers.Layer, keras.layers.Layer], keras.layers.Layer],
+    *,
+    recursive: bool = False,
+) -> keras.Model:
+    """Returns a copy of a functional or Sequential model, weights and all, with wrapped layers.
+
+    Args:
+        model: the model.
+        wrapper: called with each layer and its copy; returns the copy, or a wrapper of it.
+        recursive: whether it is called with the layers of nested models, not with these.
+
+    Raises:
+        ModelError: the model cannot be cloned.
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return wrapper(layer, type(layer).from_config(layer.get_config()))
+
+    copy = _cloned(model, clone, recursive=recursive)
+    _copy_weights(model, copy)
+    return copy
+
+
+@keras.saving.register_keras_serializable("ft_tf")
+class MaxMagnitude(keras.constraints.Constraint):
+    """Keeps every weight in [-limit, limit].
+
+    Args:
+        limit: above 0.
+    """
+
+    def __init__(self, limit: float) -> None:
+        check_positive(limit=limit)
+        self.limit = limit
+
+    def __call__(self, values: Any) -> Any:
+        """Returns the values, clipped."""
+        return keras.ops.clip(values, -self.limit, self.limit)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the limit."""
+        return {"limit": self.limit}
+
+
+def limit_weights(model: keras.Model, limit: float) -> None:
+    """Lets training clip kernels and biases of a model to [-limit, limit] after each step.
+
+    Args:
+        model: a built model; optimizers of Keras heed the constraint, which no file keeps.
+        limit: above 0.
+
+    Raises:
+        ModelError: a weight has another constraint.
+    """
+    check_built(model)
+    constraint = MaxMagnitude(limit)
+    for variable in model.trainable_variables:
+        if len(variable.shape) < 2 and "bias" not in variable.name:
+            continue  # of a normalization, which must be able to scale
+        if not isinstance(variable.constraint, MaxMagnitude | None):
+            raise ModelError(
+                f"weight={variable.path!r} has a constraint, {variable.constraint}: remove it"
+            )
+        variable.constraint = constraint
 
 
 def unwrap(model: keras.Model) -> keras.Model:
@@ -250,7 +331,7 @@ def unwrap(model: keras.Model) -> keras.Model:
     check_built(model)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        inner = layer.layer if isinstance(layer, FaultWrapper) else layer
+        inner = _innermost(layer)
         return type(inner).from_config(inner.get_config())
 
     plain = _cloned(model, clone)
@@ -258,8 +339,8 @@ def unwrap(model: keras.Model) -> keras.Model:
     return plain
 
 
-def _wrappers(model: keras.Model) -> list[FaultWrapper]:
-    return [layer for layer in model.layers if isinstance(layer, FaultWrapper)]
+def _innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return _innermost(layer.layer) if isinstance(layer, LayerWrapper) else layer
 
 
 def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
@@ -271,9 +352,9 @@ def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
     ]
 
 
-def _cloned(model: keras.Model, clone: Any) -> keras.Model:
+def _cloned(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras.Model:
     try:
-        return keras.models.clone_model(model, clone_function=clone)
+        return keras.models.clone_model(model, clone_function=clone, recursive=recursive)
     except (ValueError, NotImplementedError, AttributeError) as error:
         raise ModelError(
             f"model={model.name!r} cannot be cloned ({error}): use inject, FaultInjection or sweep"
@@ -283,6 +364,4 @@ def _cloned(model: keras.Model, clone: Any) -> keras.Model:
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies parameters layer by layer; step counters of wrappers have no counterpart."""
     for old, new in zip(source.layers, target.layers, strict=True):
-        inner_old = old.layer if isinstance(old, FaultWrapper) else old
-        inner_new = new.layer if isinstance(new, FaultWrapper) else new
-        inner_new.set_weights(inner_old.get_weights())
+        _innermost(new).set_weights(_innermost(old).get_weights())

@@ -235,7 +235,11 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
     if config.get("dropout"):
         name += f" with dropout {config['dropout']:g}"
     if config.get("fault_aware_rate"):
-        name += f" under {config['fault_aware_rate']:.0%} faulty {config['fault_aware_target']}"
+        storage = config.get("fault_aware_storage")
+        what = f"bit errors in {storage}" if storage else f"faulty {config['fault_aware_target']}"
+        name += f" under {config['fault_aware_rate']:.0%} {what}"
+    if config.get("max_weight"):
+        name += f" with weights up to {config['max_weight']:g}"
     for split, partner in (("test", "its DP run"), ("held-out", "its partner")):
         stop = config.get(f"stop_at_{'holdout' if split == 'held-out' else split}_accuracy")
         if isinstance(stop, str):

@@ -102,6 +102,9 @@ class RunConfig:
         dropout: share of hidden Dense units dropped in training.
         fault_aware_rate: share of sites stuck at 0 in training, resampled at every step.
         fault_aware_target: weights or units: what is faulty in such a training.
+        fault_aware_storage: bits of weights flip in training instead, in this storage format (such
+            as int8_per_channel), and fault_aware_rate is per bit; empty for stuck at 0.
+        max_weight: weights are clipped to +- this after every step; 0 for no limit.
         train_limit: number of training examples to use, the first ones; 0 for all.
         test_limit: number of test examples to use, the first ones; 0 for all.
         holdout: number of training examples, the last ones, that are not trained on but measured.
@@ -143,6 +146,8 @@ class RunConfig:
     deviations: tuple[str, ...] = ()
     holdout: checks.Count = field(default=0, metadata=ADDED)
     stop_at_holdout_accuracy: checks.Fraction = field(default=0.0, metadata=ADDED)
+    fault_aware_storage: str = field(default="", metadata=ADDED)
+    max_weight: checks.Amount = field(default=0.0, metadata=ADDED)
 
     def __post_init__(self) -> None:
         checks.check_type(Algorithm, algorithm=self.algorithm)
@@ -155,6 +160,13 @@ class RunConfig:
             )
         if self.dropout == 1:
             raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
+        if self.fault_aware_storage:
+            format_of(self.fault_aware_storage)
+            if not self.fault_aware_rate or self.fault_aware_target != "weights":
+                raise ArgumentError(
+                    f"fault_aware_storage={self.fault_aware_storage!r} needs fault_aware_rate > 0 "
+                    "and fault_aware_target='weights'"
+                )
         self.algorithm.check(self)
         if self.augment and not source.may_augment:
             raise ArgumentError(
@@ -178,7 +190,9 @@ class RunConfig:
         parts += ["augmented"] * self.augment
         parts += [self.precision] * (self.precision != "float32")
         if self.fault_aware_rate:
-            parts.append(f"faulty_{self.fault_aware_target}_{self.fault_aware_rate:g}")
+            what = self.fault_aware_storage.replace(":", "_") or self.fault_aware_target
+            parts.append(f"faulty_{what}_{self.fault_aware_rate:g}")
+        parts += [f"max_weight_{self.max_weight:g}"] * bool(self.max_weight)
         if self.stop_at_test_accuracy:
             parts.append(f"stopped_at_{self.stop_at_test_accuracy:.4f}")
         parts += [f"holdout_{self.holdout}"] * bool(self.holdout)

@@ -130,6 +130,7 @@ class TrainedModel:
         notes: what the user has to know about model and images.
         results: results go into the files whose names begin so.
         run: where the model comes from; None for a model file.
+        x_train: training images of the data set, in that shape too.
     """
 
     name: str
@@ -140,6 +141,7 @@ class TrainedModel:
     notes: tuple[str, ...]
     results: str
     run: FinishedRun | None = None
+    x_train: np.ndarray | None = None
 
 
 def results_of_run(directory: Path) -> str:
@@ -164,6 +166,7 @@ def of_run(directory: Path, **where: Any) -> TrainedModel:
         notes=(),
         results=results_of_run(directory),
         run=run,
+        x_train=run.data.x_train,
     )
 
 
@@ -207,6 +210,7 @@ def of_file(
         description=found.describe(),
         notes=tuple(notes),
         results=results_of_file(path, dataset),
+        x_train=found.x_train.reshape(-1, *x.shape[1:]),
     )
 
 

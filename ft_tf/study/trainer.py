@@ -31,14 +31,18 @@ def _classifier(config: RunConfig) -> keras.Model:
     model = _architecture(
         config, seed=config.seed, precision=config.precision, dropout=config.dropout
     )
-    if not config.fault_aware_rate:
-        return model
-    return faults.wrap(
-        model,
-        target=config.fault_aware_target,
-        rate=config.fault_aware_rate,
-        seed=config.seed,
-    )
+    if config.fault_aware_rate:
+        storage = config.fault_aware_storage
+        model = faults.wrap(
+            model,
+            target=config.fault_aware_target,
+            rate=config.fault_aware_rate,
+            fault=faults.BitErrors(storage) if storage else None,
+            seed=config.seed,
+        )
+    if config.max_weight:
+        faults.limit_weights(model, config.max_weight)
+    return model
 
 
 def _optimizer(config: RunConfig) -> keras.optimizers.Optimizer:

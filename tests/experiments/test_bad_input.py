@@ -95,6 +95,11 @@ CASES = {
     "rate": ([FAULTS, "--run=x", "--rates=0,1.5"], "rates=1.5"),
     "rate_text": ([FAULTS, "--run=x", "--rates=half"], "rates='half'"),
     "target": ([FAULTS, "--run=x", "--target=bits"], "target='bits'"),
+    "protections": ([FAULTS, "--run=x", "--protections=ecc"], "protection='ecc' must be one of"),
+    "protected_units": (
+        [FAULTS, "--run=x", "--protections=all", "--target=units"],
+        "target='units' must be 'weights' with --protections",
+    ),
     "value": ([FAULTS, "--run=x", "--fault=stuck_at"], "value=None"),
     "no_value": ([FAULTS, "--run=x", "--value=2"], "value=2.0 is not an option of"),
     "bits": ([FAULTS, "--run=x", "--fault=bit_flip", "--bits=sign"], "bits='sign'"),

@@ -18,6 +18,9 @@ COMMANDS = {
     "int8": [FAULTS, "--run=ONE", "--all_measures", "--rates=0,0.01", "--trials=3",
              "--fault=bit_flip", "--storage=int8", "--bits=0-6",
              "--images_per_trial=100", "--allocation=layer"],
+    "protected": [FAULTS, "--run=ONE", "--rates=0,0.001,0.01", "--trials=2", "--layer_rate=0",
+                  "--fault=bit_errors", "--storage=int8", "--images_per_trial=100",
+                  "--protections=secded,range_restriction:zero"],
     "settled": [FAULTS, "--run=ONE,TWO", "--target=units", "--rates=0,0.1,0.9", "--trials=40",
                 "--half_width=2", "--layer_rate=0"],
     "unwritable": [FAULTS, "--run=ONE", "--output=/proc/nowhere/rows.csv"],
@@ -50,6 +53,19 @@ def lines_of(found, name):
     code, stdout, stderr = found[1][name]
     assert code == 0, stderr
     return [line.strip() for line in stdout.splitlines()]
+
+
+def test_protections_are_compared_in_a_table_and_a_figure(found):
+    lines = lines_of(found, "protected")
+    start = "faults-weights-bit_errors-storage_int8-images_100-seed_0-protections"
+    table = pd.read_csv(found[0] / f"{start}.csv")
+    assert table["protection"].unique().tolist() == ["none", "secded", "range_restriction:zero"]
+    assert table["rate"].tolist() == [0, 0.001, 0.01] * 3
+    assert table["memory"].tolist()[3] == pytest.approx(12.5, abs=0.01)
+    (costs,) = [line for line in lines if line.startswith("secded") and "8 parities" in line]
+    assert costs.split()[1] == "+12.5%"
+    assert any(line.startswith("rate 0.01") and line.endswith("recovered") for line in lines)
+    assert (found[0] / f"{start}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_default_file_has_the_contract_and_a_summary_beside_it(found):

@@ -5,7 +5,7 @@ import pytest
 
 from ft_tf import faults, metrics
 from ft_tf._compat import keras, tf
-from ft_tf.errors import ModelError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.plan import make_plan
 
 layers = keras.layers
@@ -155,6 +155,44 @@ def test_fault_aware_training_draws_fresh_faults_and_spares_dead_weights():
     assert (dead[0] != dead[1]).any()
     assert (dead[1] != dead[2]).any()
     assert (wrapped(x, training=False).numpy() == 1).all()
+
+
+def test_training_under_bit_errors_computes_with_stored_faulty_words():
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(400, use_bias=False)])
+    clean = np.linspace(-1, 1, 400).astype(np.float32)[np.newaxis]
+    model.set_weights([clean])
+    options = {"target": "weights", "select": faults.Select(output_layer=True), "rate": 0.05}
+    wrapped = faults.wrap(model, fault=faults.BitErrors("int8_per_channel"), **options)
+    x = tf.ones((1, 1))
+    with tf.GradientTape() as tape:
+        output = wrapped(x, training=True)
+    gradient = tape.gradient(output, wrapped.trainable_weights)[0].numpy()[0]
+    scale = np.abs(clean[0]) / np.float32(127)  # one scale for each of the 400 channels
+    words = np.round(output.numpy()[0] / scale).astype(int)
+    whole = np.sign(clean[0]).astype(int) * 127
+    flipped = np.array([bin((a ^ b) & 255).count("1") for a, b in zip(words, whole, strict=True)])
+    np.testing.assert_allclose(words * scale, output.numpy()[0], rtol=1e-6)
+    np.testing.assert_array_equal(gradient, flipped == 0)  # straight-through but for faulty words
+    assert 160 - 60 < flipped.sum() < 160 + 60
+
+
+def test_limited_weights_stay_within_the_limit_and_gammas_do_not():
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(5), layers.BatchNormalization(), layers.Dense(2)]
+    )
+    faults.limit_weights(model, 0.05)
+    model.compile(keras.optimizers.SGD(10.0), "mse")
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(40, 3)), rng.normal(size=(40, 2)), epochs=1, verbose=0)
+    limited = [v for v in model.trainable_variables if v.name in ("kernel", "bias")]
+    assert len(limited) == 4
+    assert all(np.abs(v.numpy()).max() == np.float32(0.05) for v in limited[::2])
+    assert np.abs(model.layers[1].gamma.numpy()).max() > 0.05
+    other = keras.Sequential([keras.Input((3,)), layers.Dense(2, kernel_constraint="non_neg")])
+    with pytest.raises(ModelError, match="has a constraint"):
+        faults.limit_weights(other, 0.05)
+    with pytest.raises(ArgumentError, match="limit=0"):
+        faults.limit_weights(model, 0)
 
 
 def test_batch_normalization_statistics_only_if_asked(branched):

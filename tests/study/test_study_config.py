@@ -60,6 +60,16 @@ def test_a_configuration_survives_json(algorithm):
             "fault_aware_rate=0.1 cannot be used",
         ),
         (
+            {"fault_aware_storage": "int8", "fault_aware_rate": 0.1},
+            "fault_aware_storage='int8' needs fault_aware_rate > 0 and",
+        ),
+        (
+            {"fault_aware_storage": "int8", "fault_aware_target": "weights"},
+            "fault_aware_storage='int8' needs fault_aware_rate > 0 and",
+        ),
+        ({"fault_aware_storage": "int9"}, "storage='int9' must be one of"),
+        ({"max_weight": -1.0}, "max_weight=-1.0"),
+        (
             {**COLOUR, "algorithm": DPSGD(), "augment": True},
             "augment=True cannot be used",
         ),
@@ -107,6 +117,11 @@ def test_names_tell_runs_apart_and_mark_the_sample():
     assert noisy.name(is_sample=False).endswith("seed_4")
     mixed = dataclasses.replace(BASE, precision="mixed_bfloat16")
     assert "mixed_bfloat16" in mixed.name(is_sample=False)
+    faulty = {"fault_aware_rate": 0.01, "fault_aware_target": "weights", "max_weight": 0.1}
+    stored = dataclasses.replace(BASE, **faulty, fault_aware_storage="int8_per_group:64")
+    assert "-faulty_int8_per_group_64_0.01-max_weight_0.1-" in stored.name(is_sample=False)
+    assert "-faulty_weights_0.01-" in dataclasses.replace(BASE, **faulty).name(is_sample=False)
+    assert "max_weight" not in c.to_dict(BASE) and c.from_dict(c.to_dict(stored)) == stored
 
 
 def test_an_unknown_key_is_refused():

@@ -19,13 +19,22 @@ NORMALIZED = algorithms.Trades(normalized_example=True)
         dataclasses.replace(BASE, fault_aware_rate=0.3),
         dataclasses.replace(BASE, fault_aware_rate=0.3, fault_aware_target="weights", dropout=0.2),
         dataclasses.replace(BASE, algorithm=NORMALIZED, dropout=0.5),
+        dataclasses.replace(
+            BASE,
+            fault_aware_rate=0.01,
+            fault_aware_target="weights",
+            fault_aware_storage="int4",
+            max_weight=0.02,
+        ),
     ],
-    ids=["dropout", "faulty_units", "faulty_weights", "normalized"],
+    ids=["dropout", "faulty_units", "faulty_weights", "normalized", "bit_errors"],
 )
 def test_what_is_evaluated_computes_what_was_trained(config, stripes):
     trained = trainer.build(config)
     trained.fit(stripes.x_train, stripes.y_train, batch_size=20, epochs=1, verbose=0)
     plain = trainer.evaluation_model(config, trained.model)
+    if config.max_weight:
+        assert max(np.abs(value).max() for value in plain.get_weights()) == np.float32(0.02)
     kinds = {type(layer).__name__ for layer in plain.layers}
     assert kinds <= {"Flatten", "Dense", "Rescaling"}
     np.testing.assert_allclose(

@@ -1,0 +1,385 @@
+"""Protections of the memory that holds the weights: codes on its words, and copies.
+
+`Protected(fault, protection)` is the fault with the protection, for `sweep` and whatever else takes
+a fault model. The values' own faults are those of the unprotected campaign with the same seed. The
+check bits and copies have faults too, at the same rate, with an exact count and a random stream of
+their own; the column `faults` counts those of the values. Check bits have faults only where the
+rate is per bit (`BitErrors`). What is read:
+
+    errors in a word   secded, 64 + 8 bits          parity, a value + 1 bit   triplication, per bit
+    0                  the word                     the value                 the bit
+    1                  the word                     0                         the bit
+    2                  0 (or "keep": as it is)      wrong                     inverted
+    3 or more          odd number: a further bit    odd number: 0; even: as   inverted
+                       inverted, or 0; even: 0, or  it is
+                       as it is if they are a
+                       codeword
+
+where the errors of triplication are those at one bit of the three copies.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ft_tf._compat import keras, tf
+from ft_tf.checks import check_choice, check_type, check_types
+from ft_tf.errors import ArgumentError
+from ft_tf.faults.bitflips import packed
+from ft_tf.faults.models import FaultModel
+from ft_tf.faults.plan import FaultPlan
+from ft_tf.faults.protections.base import Protection, register_protection
+from ft_tf.faults.storage_formats import StorageFormat, format_of
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryProtection(Protection):
+    """Base of the protections of stored words.
+
+    Attributes:
+        layers: names of the layers whose weights are protected, also as NAME+NAME; None for all.
+        copies: how many further copies of the values there are.
+    """
+
+    layers: tuple[str, ...] | None = None
+    copies: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            object.__setattr__(self, "layers", tuple(self.layers.split("+")))
+        if self.layers is not None:
+            check_types(str, layers=self.layers)
+
+    def on_fault(self, fault: FaultModel) -> FaultModel:
+        """The fault, seen through the protection."""
+        return Protected(fault, self)
+
+    def check_bits(self, values: int, bits: int) -> int:
+        """Check bits for a tensor of values of `bits` bits each."""
+        return 0
+
+    def read(
+        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
+    ) -> tf.Tensor:
+        """What is read of stored words.
+
+        Args:
+            words: unsigned [n], as they were written.
+            bits: of each word; the higher ones of its type are 0.
+            errors: for the words and each further copy, the inverted bits as words [n].
+            checks: bool [check_bits(n, bits)], which check bits are inverted; None for none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement read")
+
+    def extra_bits(self, model: keras.Model, plan: FaultPlan) -> int:
+        """Its check bits and copies."""
+        return sum(
+            self.copies * group.size * bits + self.check_bits(group.size, bits)
+            for group in plan.groups_of("weights")
+            for bits in [bits_of(plan.fault, group.variable.dtype)]
+            if self.layers is None or group.layer in self.layers
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity(MemoryProtection):
+    """A parity bit for each value; a value whose parity is wrong reads as 0."""
+
+    arithmetic: ClassVar[str] = "a parity of each value read"
+
+    def check_bits(self, values: int, bits: int) -> int:
+        """One for each value."""
+        return values
+
+    def read(
+        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Zeros where the number of inverted bits is odd."""
+        odd = _is_odd(errors[0], checks)
+        return tf.where(odd, tf.zeros_like(words), tf.bitwise.bitwise_xor(words, errors[0]))
+
+
+_CHECKS = 8
+_POSITIONS = [p for p in range(1, 72) if p & (p - 1)]
+"""Of the 64 data bits; the check bits of the Hamming code are at the powers of two."""
+_COVERED = [sum(1 << bit for bit, p in enumerate(_POSITIONS) if p >> j & 1) for j in range(7)]
+"""For each check bit of the Hamming code, the data bits that it is the parity of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Secded(MemoryProtection):
+    """A shortened extended Hamming code on words of 64 bits: corrects one error, detects two.
+
+    A word of 64 bits holds consecutive values of a tensor, 8 of int8 for example; the last word of
+    a tensor is filled up with zeros that have no faults. The data bits are at the positions 3, 5,
+    6, 7, 9, ..., 71, those that are no power of two, check bit j at 2^j, and the eighth check bit
+    is the parity of all 71.
+
+    Attributes:
+        detected: what a word reads as whose errors are detected and cannot be corrected: "zero",
+            or "keep" for the erroneous bits.
+    """
+
+    detected: str = "zero"
+    arithmetic: ClassVar[str] = "8 parities of each 64 bits read, an inverted bit"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(("zero", "keep"), detected=self.detected)
+
+    def check_bits(self, values: int, bits: int) -> int:
+        """Eight for each word of 64 bits."""
+        return _CHECKS * -(-values * bits // 64)
+
+    def read(
+        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Inverts the bit that the syndrome names if the number of errors is odd."""
+        stored, flipped = to_blocks(words, bits), to_blocks(errors[0], bits)
+        if checks is None:
+            checks = tf.zeros([self.check_bits(words.shape[0], bits)], tf.bool)
+        checks = tf.reshape(checks, [-1, _CHECKS])
+        parities = [
+            _is_odd(flipped & tf.constant(covered, tf.uint64), checks[:, j])
+            for j, covered in enumerate(_COVERED)
+        ]
+        syndrome = tf.cast(packed(tf.stack(parities, 1), 0), tf.int32)
+        odd = _is_odd(flipped, tf.math.reduce_sum(tf.cast(checks, tf.int32), 1) % 2 == 1)
+        corrections = np.zeros(128, np.uint64)
+        corrections[_POSITIONS] = 1 << np.arange(64, dtype=np.uint64)
+        correction = tf.gather(tf.constant(corrections.view(np.int64)), syndrome)
+        correction = tf.where(odd, tf.bitcast(correction, tf.uint64), tf.constant(0, tf.uint64))
+        read = stored ^ flipped ^ correction
+        if self.detected == "zero":
+            bad = tf.where(odd, syndrome > _POSITIONS[-1], syndrome > 0)
+            read = tf.where(bad, tf.zeros_like(read), read)
+        return from_blocks(read, bits, like=words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Triplication(MemoryProtection):
+    """Two further copies of the weights; what is read is the majority of the three, bit by bit."""
+
+    arithmetic: ClassVar[str] = "a vote on each bit read"
+    copies: ClassVar[int] = 2
+
+    def read(
+        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The majority of each bit."""
+        first, second, third = errors
+        return words ^ ((first & second) | (first & third) | (second & third))
+
+
+def _is_odd(words: tf.Tensor, other: tf.Tensor | None) -> tf.Tensor:
+    """Whether the number of set bits of words is odd, `other` counted in."""
+    odd = tf.raw_ops.PopulationCount(x=words) % 2 == 1
+    return odd if other is None else odd ^ other
+
+
+def to_blocks(words: tf.Tensor, bits: int) -> tf.Tensor:
+    """The bits of words [n], the lowest first, in a row of uint64, filled up with zeros."""
+    if bits != 8 * words.dtype.size:
+        bit = tf.constant(range(bits), words.dtype)
+        stream = tf.reshape(tf.bitwise.right_shift(words[:, tf.newaxis], bit) & 1 > 0, [-1])
+        stream = tf.concat([stream, tf.zeros([-stream.shape[0] % 64], tf.bool)], 0)
+        words = packed(tf.reshape(stream, [-1, 32]), 0)
+    per_block = 64 // (8 * words.dtype.size)
+    filled = tf.concat([words, tf.zeros([-words.shape[0] % per_block], words.dtype)], 0)
+    return tf.bitcast(tf.reshape(filled, [-1, per_block]), tf.uint64)
+
+
+def from_blocks(blocks: tf.Tensor, bits: int, *, like: tf.Tensor) -> tf.Tensor:
+    """The words that `to_blocks` has put in a row; `like` has their number and type."""
+    if bits == 8 * like.dtype.size:
+        return tf.reshape(tf.bitcast(blocks, like.dtype), [-1])[: like.shape[0]]
+    octets = tf.bitcast(blocks, tf.uint8)[..., tf.newaxis]
+    stream = tf.bitwise.right_shift(octets, tf.constant(range(8), tf.uint8)) & 1 > 0
+    return packed(tf.reshape(tf.reshape(stream, [-1])[: bits * like.shape[0]], [-1, bits]), 0)
+
+
+class Memory(NamedTuple):
+    """A tensor as the memory holds it.
+
+    Attributes:
+        bits: of a word.
+        words: unsigned [n]; of other values of this shape too.
+        values: the tensor that words stand for.
+    """
+
+    bits: int
+    words: Callable[[tf.Tensor], tf.Tensor]
+    values: Callable[[tf.Tensor], tf.Tensor]
+
+
+def bits_of(fault: FaultModel, dtype: Any) -> int:
+    """Bits of a stored value."""
+    dtype = tf.as_dtype(dtype)
+    return 8 * dtype.size if dtype.is_integer else _format(fault).bits
+
+
+def _format(fault: FaultModel) -> StorageFormat:
+    return fault.format if getattr(fault, "storage", None) else format_of("float32")
+
+
+def memory_of(fault: FaultModel, values: tf.Tensor) -> Memory:
+    """How values are stored: integers as they are, others in the fault's format or in float32."""
+    shape, dtype, bits = values.shape, values.dtype, bits_of(fault, values.dtype)
+    if dtype.is_integer:
+        unsigned = {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[bits]
+        return Memory(
+            bits,
+            lambda values: tf.reshape(tf.bitcast(values, unsigned), [-1]),
+            lambda words: tf.reshape(tf.bitcast(words, dtype), shape),
+        )
+    stored = _format(fault)
+    encoded = stored.encode(tf.cast(values, tf.float32))
+    clean = fault.stored(values)
+    flat = tf.reshape(encoded.words, [-1])
+
+    def decoded(words: tf.Tensor) -> tf.Tensor:
+        words = tf.reshape(words, shape)
+        found = tf.cast(stored.decode(encoded._replace(words=words)), dtype)
+        return tf.where(words == encoded.words, clean, found)  # of float64 to the bit
+
+    def words_of(other: tf.Tensor) -> tf.Tensor:
+        if other is values:
+            return flat
+        return tf.reshape(stored.encode(tf.cast(other, tf.float32)).words, [-1])
+
+    return Memory(bits, words_of, decoded)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protected(FaultModel):
+    """A fault in protected memory: what the decoder makes of it; for weights in trials.
+
+    A fault that is not one of bits (stuck at 0) is taken for the error of all the bits in which
+    the faulty float32 differs from the right one.
+
+    Attributes:
+        fault: what happens to the stored values.
+        protection: of the memory.
+    """
+
+    fault: FaultModel
+    protection: MemoryProtection
+
+    def __post_init__(self) -> None:
+        check_type(FaultModel, fault=self.fault)
+        check_type(MemoryProtection, protection=self.protection)
+
+    @property
+    def random(self) -> bool:
+        """Whether the fault uses random words."""
+        return self.fault.random
+
+    @property
+    def per_bit(self) -> bool:
+        """Whether the rate is per bit."""
+        return self.fault.per_bit
+
+    @property
+    def sites_per_value(self) -> int:
+        """As the fault without protection."""
+        return self.fault.sites_per_value
+
+    @property
+    def storage(self) -> str | None:
+        """Name of the fault's storage format."""
+        return getattr(self.fault, "storage", None)
+
+    @property
+    def format(self) -> StorageFormat:
+        """Its storage format."""
+        return self.fault.format
+
+    @property
+    def bit_numbers(self) -> tuple[int, ...]:
+        """The bits that may flip."""
+        return self.fault.bit_numbers
+
+    def spare_sites(self, values: int) -> int:
+        """The copies' values, and the check bits where the rate is per bit."""
+        found = self.protection.copies * values * self.sites_per_value
+        if self.per_bit:
+            found += self.protection.check_bits(values, self.format.bits)
+        return found
+
+    def at(self, layer: str) -> FaultModel:
+        """The fault itself in a layer without the protection."""
+        layers = self.protection.layers
+        return self if layers is None or layer in layers else self.fault
+
+    def check_layers(self, layers: Collection[str]) -> None:
+        """Raises ArgumentError if a layer to be protected is not there."""
+        self.fault.check_layers(layers)
+        missing = set(self.protection.layers or ()) - set(layers)
+        if missing:
+            raise ArgumentError(
+                f"protection={self.protection} names layers {', '.join(sorted(missing))} without "
+                f"faults: there are {', '.join(layers)}"
+            )
+
+    def check_target(self, target: str) -> None:
+        """Raises ArgumentError for anything but weights."""
+        self.fault.check_target(target)
+        if target != "weights":
+            raise ArgumentError(
+                f"target={target!r} must be 'weights' with {self.protection}: memory is protected"
+            )
+
+    def stored(self, values: tf.Tensor) -> tf.Tensor:
+        """As the fault without protection."""
+        return self.fault.stored(values)
+
+    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """Not given: what is read depends on other sites."""
+        raise ArgumentError(f"fault={self} is for trials, not for training or prediction")
+
+    def apply(
+        self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Not given either."""
+        return self.corrupt(values, words)
+
+    def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+        """What is read of these values under a mask: flat, of the values and then the spare."""
+        values = tf.convert_to_tensor(values)
+        memory, inner = memory_of(self.fault, values), self.fault.prepared(values)
+        clean = memory.words(values)
+        per_value, pattern = self.sites_per_value, getattr(self.fault, "pattern", None)
+        shape = tuple(values.shape)
+        sites, spare = clean.shape[0] * per_value, self.spare_sites(clean.shape[0])
+        copies = self.protection.copies
+        mask_shape = (*shape, per_value) if per_value > 1 else shape
+
+        def errors(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+            mask = tf.reshape(mask, mask_shape)
+            if pattern is None:
+                return clean ^ memory.words(inner(mask, words))
+            return tf.cast(tf.reshape(pattern(mask, words), [-1]), clean.dtype)
+
+        def read(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+            mask = tf.reshape(mask, [-1])
+            found = []
+            for copy in range(1 + copies):
+                # The random words of another place: independent of those of this one.
+                drawn = None if words is None else _rolled(words, copy)
+                found.append(errors(mask[copy * sites : (copy + 1) * sites], drawn))
+            has_checks = spare > copies * sites
+            checks = mask[(1 + copies) * sites :] if has_checks else None
+            return memory.values(self.protection.read(clean, memory.bits, found, checks))
+
+        return read
+
+
+def _rolled(words: tf.Tensor, places: int) -> tf.Tensor:
+    return tf.reshape(tf.roll(tf.reshape(words, [-1, 2]), places, axis=0), words.shape)
+
+
+register_protection("secded", Secded)
+register_protection("parity", Parity)
+register_protection("triplication", Triplication)
