@@ -175,8 +175,8 @@ def statement(
                 "A test whether one example was trained on finds at most "
                 f"{100 * rate:.3g}% of the members at a false positive rate of 0.1%, and its true "
                 f"positive rate never exceeds its false one by more than "
-                f"{100 * curve.advantage:.3g} points: it is no easier than telling N(0, 1) from "
-                f"N({curve.gaussian_mu:.3g}, 1)."
+                f"{100 * curve.advantage:.3g} points: the test is no easier than telling N(0, 1) "
+                f"from N({curve.gaussian_mu:.3g}, 1)."
             )
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     return " ".join(sentences)

@@ -249,21 +249,31 @@ def robustness(
     the natural one. An AutoAttack that was interrupted continues after its finished stages.
     """
     measured = config.evaluation
+
+    def attacked(attack: str, split: str, *, sanity: bool) -> attacks.AttackResult:
+        options = {
+            "pgd": {"steps": measured.attack_steps},
+            "apgd": {"steps": measured.apgd_steps},
+            "autoattack": {"resume": directory / f"autoattack-{split}.npz"},
+        }
+        return attacks.evaluate(
+            model,
+            getattr(data, f"x_{split}")[: measured.attack_images],
+            getattr(data, f"y_{split}")[: measured.attack_images],
+            attack=attack,
+            epsilon=measured.attack_epsilon,
+            seed=config.seed,
+            sanity=sanity,
+            **options.get(attack, {}),
+        )
+
     entries = []
     for number, attack in enumerate(measured.attacks):
         is_first = not number
         sanity = measured.attack_sanity and is_first
-        entry = attack_entry(
-            _attacked(
-                model, data.x_test, data.y_test, config, attack, sanity=sanity,
-                resume=directory / "autoattack-test.npz",
-            )
-        )  # fmt: skip
+        entry = attack_entry(attacked(attack, "test", sanity=sanity))
         if is_first:
-            train = _attacked(
-                model, data.x_train, data.y_train, config, attack, sanity=False,
-                resume=directory / "autoattack-train.npz",
-            )  # fmt: skip
+            train = attacked(attack, "train", sanity=False)
             entry = dataclasses.replace(
                 entry,
                 train_clean_accuracy=train.clean_accuracy,
@@ -274,34 +284,6 @@ def robustness(
             )
         entries.append(entry)
     return tuple(entries)
-
-
-def _attacked(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    config: RunConfig,
-    attack: str,
-    *,
-    sanity: bool,
-    resume: Path,
-) -> attacks.AttackResult:
-    measured = config.evaluation
-    options = {
-        "pgd": {"steps": measured.attack_steps},
-        "apgd": {"steps": measured.apgd_steps},
-        "autoattack": {"resume": resume},
-    }
-    return attacks.evaluate(
-        model,
-        x[: measured.attack_images],
-        y[: measured.attack_images],
-        attack=attack,
-        epsilon=measured.attack_epsilon,
-        seed=config.seed,
-        sanity=sanity,
-        **options.get(attack, {}),
-    )
 
 
 def membership_inference(

@@ -65,8 +65,7 @@ def run(
     """
     check_fits(config, data)
     distributed.check(config, strategies.name_of(strategy))
-    held_out = held_out_examples(data, config)
-    unseen = unseen_examples(data, config)
+    held_out, unseen = held_out_examples(data, config), unseen_examples(data, config)
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
@@ -92,14 +91,9 @@ def run(
         )
         classifier = trainer.evaluation_model(config, trained.model)
         measured = evaluation.evaluate(
-            config,
-            data,
-            trained,
-            directory,
-            failed=bool(failure),
-            held_out=held_out,
-            unseen=unseen,
-        )
+            config, data, trained, directory,
+            failed=bool(failure), held_out=held_out, unseen=unseen,
+        )  # fmt: skip
         record = records.Run(
             name=directory.name,
             status="failed" if failure else "finished",

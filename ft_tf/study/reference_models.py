@@ -36,41 +36,37 @@ def membership_by_references(
     Returns:
         What they find; None if the configuration asks for none.
     """
-    if not config.evaluation.reference_models:
-        return None
-    splits = {
-        "members": (data.x_train, data.y_train),
-        "others": (data.x_test[1::2], data.y_test[1::2]),
-        "population": (data.x_test[::2], data.y_test[::2]),
-    }
-
-    def probabilities(by: keras.Model) -> dict[str, np.ndarray]:
-        return {
-            name: _of_labels(by, split, batch_size=config.evaluation.batch_size)
-            for name, split in splits.items()
-        }
-
     count = config.evaluation.reference_models
-    target = probabilities(model)
-    references = [
-        probabilities(_reference(config, data, unseen, number)) for number in range(count)
-    ]
-    scores = {
-        name: rmia_scores(
-            target=target[name],
-            references=[found[name] for found in references],
-            population_target=target["population"],
-            population_references=[found["population"] for found in references],
-        )
-        for name in ("members", "others")
-    }
+    if not count:
+        return None
+    splits = ((data.x_train, data.y_train), (data.x_test, data.y_test))
+
+    def probabilities(by: keras.Model) -> np.ndarray:
+        """Of each label, exp(-loss): members first."""
+        size = config.evaluation.batch_size
+        odds = [
+            metrics.error_log_odds(metrics.predict_logits(by, x, batch_size=size), y)
+            for x, y in splits
+        ]
+        return special.expit(-np.concatenate(odds))
+
+    target, members = probabilities(model), len(data.y_train)
+    population = np.zeros(len(target), bool)
+    population[members::2] = True
+    references = np.stack(
+        [probabilities(_reference(config, data, unseen, number)) for number in range(count)]
+    )
+    scores = rmia_scores(
+        target=target[~population],
+        references=references[:, ~population],
+        population_target=target[population],
+        population_references=references[:, population],
+    )
     found = loss_threshold_attack(
-        member_log_odds=-scores["members"], other_log_odds=-scores["others"]
+        member_log_odds=-scores[:members], other_log_odds=-scores[members:]
     )
     names = ("advantage", "true_positive_rate", "true_positive_interval", "others")
-    return records.ReferenceMembership(
-        references=count, **{name: getattr(found, name) for name in names}
-    )
+    return records.ReferenceMembership(count, **{name: getattr(found, name) for name in names})
 
 
 def _reference(config: RunConfig, data: Dataset, unseen: Split, number: int) -> keras.Model:
@@ -87,11 +83,3 @@ def _reference(config: RunConfig, data: Dataset, unseen: Split, number: int) -> 
     part = dataclasses.replace(data, x_train=x, y_train=y)
     distributed.fit(trained, config, part, first=0, verbose=0, callbacks=[])
     return trainer.evaluation_model(config, trained.model)
-
-
-def _of_labels(model: keras.Model, split: Split, *, batch_size: int) -> np.ndarray:
-    """Returns the probability of each example's label, exp(-loss)."""
-    log_odds = metrics.error_log_odds(
-        metrics.predict_logits(model, split[0], batch_size=batch_size), split[1]
-    )
-    return special.expit(-log_odds)

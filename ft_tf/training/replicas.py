@@ -51,12 +51,8 @@ def total(value: tf.Tensor) -> tf.Tensor:
 
 def replicated(value: Any, dtype: tf.DType) -> tf.Variable:
     """Returns a variable that every replica changes alike within a step."""
-    return tf.Variable(
-        value,
-        trainable=False,
-        dtype=dtype,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
+    alike = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable(value, trainable=False, dtype=dtype, aggregation=alike)
 
 
 def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

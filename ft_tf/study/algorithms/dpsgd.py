@@ -53,7 +53,6 @@ class DPSGD(Algorithm):
     averaging: Annotated[str, partial(checks.check_choice, ("none", "tail", "exponential"))] = (
         dataclasses.field(default="none", metadata=ADDED)
     )
-
     clipping: Annotated[str, partial(checks.check_choice, tuple(privacy.CLIPPING_RULES))] = (
         dataclasses.field(default="flat", metadata=ADDED)
     )

@@ -99,14 +99,8 @@ def examples(count=40):
 
 
 def trained(clipping, *, noise=0.0, batch_size=40, epochs=5, clip=1.0, data=None):
-    private = DPSGDModel(
-        tiny(),
-        l2_norm_clip=clip,
-        noise_multiplier=noise,
-        noise_seed=5,
-        clipping=clipping,
-        **options,
-    )
+    options = {"l2_norm_clip": clip, "noise_multiplier": noise, "noise_seed": 5}
+    private = DPSGDModel(tiny(), clipping=clipping, **options)
     private.compile(keras.optimizers.SGD(0.5), LOSS)
     private.fit(*(data or examples()), batch_size=batch_size, epochs=epochs, verbose=0)
     return private

@@ -1,12 +1,11 @@
 """Automatic clipping, AUTO-S (Bu et al. 2022, "Automatic clipping")."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 from ft_tf import checks
 from ft_tf._compat import tf
-from ft_tf.training.dpsgd.clipping.base import Clipping
+from ft_tf.training.dpsgd.clipping.base import ClipNorm, Clipping, Norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +25,6 @@ class AutomaticClipping(Clipping):
     def __post_init__(self) -> None:
         checks.check_positive(gamma=self.gamma)
 
-    def scales(
-        self,
-        norms: tf.Tensor,
-        squared_norms: Sequence[tf.Tensor],
-        clip_norm: float | tf.Tensor,
-    ) -> list[tf.Tensor]:
+    def scales(self, norms: tf.Tensor, squared_norms: Norms, clip_norm: ClipNorm) -> Norms:
         """Returns C / (|g_i| + gamma) for all layers."""
         return [clip_norm / (norms + self.gamma)] * len(squared_norms)

@@ -1,10 +1,12 @@
 """Flat clipping, the rule of Abadi et al. (2016), and what a rule may choose otherwise."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 from ft_tf._compat import tf
+
+Norms = list[tf.Tensor]
+ClipNorm = float | tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +20,7 @@ class Clipping:
     name: ClassVar[str] = "flat"
     adapts: ClassVar[bool] = False  # whether C changes from step to step
 
-    def scales(
-        self,
-        norms: tf.Tensor,
-        squared_norms: Sequence[tf.Tensor],
-        clip_norm: float | tf.Tensor,
-    ) -> list[tf.Tensor]:
+    def scales(self, norms: tf.Tensor, squared_norms: Norms, clip_norm: ClipNorm) -> Norms:
         """Returns the factors of each layer's gradients, one float32 [batch] for each layer.
 
         Args:

@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 from ft_tf._compat import tf
-from ft_tf.training.dpsgd.clipping.base import Clipping
+from ft_tf.training.dpsgd.clipping.base import ClipNorm, Clipping, Norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +18,7 @@ class PerLayerClipping(Clipping):
 
     name: ClassVar[str] = "per_layer"
 
-    def scales(
-        self,
-        norms: tf.Tensor,
-        squared_norms: Sequence[tf.Tensor],
-        clip_norm: float | tf.Tensor,
-    ) -> list[tf.Tensor]:
+    def scales(self, norms: tf.Tensor, squared_norms: Norms, clip_norm: ClipNorm) -> Norms:
         """Returns (C / sqrt(m)) / max(|g_il|, C / sqrt(m)) for each layer l."""
         share = clip_norm / math.sqrt(len(squared_norms))
         return [share / tf.maximum(tf.sqrt(squared), share) for squared in squared_norms]
