@@ -1,6 +1,6 @@
 """A record in a few lines, for the terminal."""
 
-from ft_tf.records import Attack, Run
+from ft_tf.records import Attack, Membership, Run
 
 
 def _percent(value: float) -> str:
@@ -60,6 +60,21 @@ def _gaps(attack: Attack) -> str:
     )
 
 
+def _membership_lines(found: Membership | None) -> list[str]:
+    if found is None:
+        return []
+    attacks = {"the threshold on the loss": found}
+    if (by := found.by_references) is not None:
+        attacks[f"RMIA with {by.references} reference models"] = by
+    at = f"{found.false_positive_rate:.1%} of the test images"
+    return [
+        f"  membership: {name} finds {_percent(attack.true_positive_rate)}"
+        f"{_interval(attack.true_positive_interval)} of the training images at {at}; advantage "
+        f"{_percent(attack.advantage)}"
+        for name, attack in attacks.items()
+    ]
+
+
 def summary(record: Run) -> str:
     """What a finished run found, or where a failed one stopped."""
     lines = [record.name]
@@ -80,6 +95,7 @@ def summary(record: Run) -> str:
         lines.append(f"  accuracy with {target} stuck at 0: {levels}")
     for attack in record.robustness:
         lines += _attack_lines(attack)
+    lines += _membership_lines(record.membership)
     best = record.best_checkpoint
     if best is not None:
         lines.append(

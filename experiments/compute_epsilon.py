@@ -4,20 +4,22 @@ python -m experiments.compute_epsilon                                    the pap
 python -m experiments.compute_epsilon --noise_multiplier=1.1             one run
 python -m experiments.compute_epsilon --target_epsilon=3                 the noise for a budget
 python -m experiments.compute_epsilon --target_advantage=0.1             for an attack's advantage
+python -m experiments.compute_epsilon --plot=tradeoff.png                what membership tests find
 """
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments import _app, _terminal
-from ft_tf import privacy
+from ft_tf import privacy, records
 from ft_tf.checks import check_positive, check_positive_integer, check_probability, check_range
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, check_noise_multiplier
-from ft_tf.privacy.tradeoff import ATTACK_FIGURES
+from ft_tf.privacy.tradeoff import ATTACK_FIGURES, claimed_curve
 
 _PAPER_MULTIPLIERS = ("5", "1.1", "0.5", "0.05")
 _PAPER_EPOCHS = 60
@@ -74,6 +76,12 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "format", "text", ("text", "json"), "json: one object, or a list for several multipliers."
     )
+    flags.DEFINE_string(
+        "plot",
+        None,
+        "PNG file for the trade-off curve of each run: true against false positive rates of the "
+        "best membership test.",
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -81,7 +89,14 @@ def main(argv: list[str]) -> None:
     del argv
     sampling_probability, steps, passes = _schedule()
     multipliers = _multipliers(sampling_probability, steps)
-    rows = [_row(multiplier, sampling_probability, steps, passes) for multiplier in multipliers]
+    if FLAGS.plot is not None:
+        if not FLAGS.plot.endswith(".png"):
+            raise ArgumentError(f"plot={FLAGS.plot!r} must end in .png")
+        records.check_writable(Path(FLAGS.plot))
+    costs = [_cost(multiplier, sampling_probability, steps, passes) for multiplier in multipliers]
+    rows = [_row(cost) for cost in costs]
+    if FLAGS.plot is not None:
+        _plot(costs)
     if FLAGS.format == "json":
         print(json.dumps(rows if len(rows) > 1 else rows[0], indent=2, allow_nan=False))
     elif len(rows) > 1:
@@ -163,10 +178,10 @@ def _number(text: str) -> float:
     return value
 
 
-def _row(
+def _cost(
     noise_multiplier: float, sampling_probability: float, steps: int, passes: int | None
-) -> dict[str, Any]:
-    cost = privacy.privacy_cost(
+) -> privacy.PrivacyCost:
+    return privacy.privacy_cost(
         noise_multiplier=noise_multiplier,
         sampling_probability=sampling_probability,
         steps=steps,
@@ -174,6 +189,24 @@ def _row(
         passes=passes,
         examples=FLAGS.n,
     )
+
+
+def _plot(costs: list[privacy.PrivacyCost]) -> None:
+    """Draws the curves that there are; where an epsilon cannot be computed there is none."""
+    from experiments import _tradeoff_plot  # matplotlib takes a second to load
+
+    found = {cost.noise_multiplier: claimed_curve(cost, _sampling()) for cost in costs}
+    curves = {
+        f"noise multiplier {sigma:g}, mu {curve.gaussian_mu:.3g}": curve
+        for sigma, curve in found.items()
+        if curve is not None
+    }
+    if not curves:
+        raise ArgumentError(f"plot={FLAGS.plot!r}: no run has a trade-off curve")
+    _tradeoff_plot.save(Path(FLAGS.plot), curves)
+
+
+def _row(cost: privacy.PrivacyCost) -> dict[str, Any]:
     record = privacy.to_record(cost, sampling=_sampling())
     return {name: record[name] for name in (*_CONTRACT, *_BESIDE)}
 

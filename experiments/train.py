@@ -37,7 +37,8 @@ _RUN = (
 
 _EVALUATION = (
     "fault_targets", "fault", "fault_rates", "fault_trials", "fault_images", "layer_rate",
-    "attack_steps", "attack_images", "attack_sanity", "membership", "rescaling", "curve",
+    "attack_steps", "attack_images", "attack_sanity", "membership", "reference_models",
+    "rescaling", "curve",
 )  # fmt: skip
 """Fields of `Evaluation` that are flags."""
 
@@ -64,8 +65,8 @@ def define_flags() -> None:
         "none",
         "Distributes the batches of one training over devices. mirrored: all GPUs of this machine; "
         "multi_worker: the processes that TF_CONFIG names, each started with the same flags, "
-        "--output_dir on a file system that all share. Not for dpsgd. Many runs at once: "
-        "reproduce --workers.",
+        "--output_dir on a file system that all share. dpsgd takes mirrored alone. Many runs at "
+        "once: reproduce --workers.",
     )
     flags.DEFINE_bool(
         "tensorboard",

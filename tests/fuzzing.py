@@ -54,6 +54,7 @@ NOT_CALLED = {
         "faults.CurveFigures",
         "faults.FailureRate",
         "faults.FirstOrder",
+        "faults.FaultsByAttacks",
         "faults.Injection",
         "faults.WorstCase",
         "intervals.Allocation",
@@ -425,6 +426,8 @@ KINDS = {
     "pass_offset": seed(0),
     # choices
     "target": choice("weights", "units"),
+    "clipping": choice("flat", "automatic"),
+    "strategy": choice("none", "mirrored"),
     "allocation": choice("model", "layer", "bernoulli"),
     "distance": choice("l_inf", "l_2"),
     "norm": choice("l_inf", "l_2"),
@@ -798,6 +801,16 @@ OVERRIDES |= {
     "privacy.check_engine.optimizer": any_of("sgd", wrong=(None, 3, [], Thing())),
     "privacy.to_record.bounds": any_of(None, wrong=("x", 3, [], Thing())),
     "training.DPSGDModel.noise_seed": seed(1),
+    **{
+        f"privacy.{name}.clipping": any_of(
+            ("flat", "adaptive"), wrong=(None, 3, "flat", ["median"], [3], Thing())
+        )
+        for name in ("statement", "to_record")
+    },
+    "privacy.PrivacyEvent.parts": any_of((), wrong=(None, 3, "x", ["a"], [3.0], Thing())),
+    "faults.attack_under_faults.attacks": any_of(
+        ["fgsm"], {"fgsm": {}}, wrong=(None, 3, "x", [], {}, ["frog"], [3], Thing())
+    ),
     "intervals.BettingInterval.resolution": integer(101, wrong=(0, -1)),
 }
 REQUIRED = {"privacy.PrivacyEvent.seeded": False, "intervals.mean.unit": "trial"}

@@ -17,6 +17,7 @@ Another model of the same shape has the same faulty sites in each trial:
 [[400.0, 400.0, True]]
 """
 
+from ft_tf.faults.attacked import FaultsByAttacks, attack_under_faults
 from ft_tf.faults.bitflips import BitErrors, BitFlip
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
@@ -64,6 +65,7 @@ __all__ = [
     "FaultInjection",
     "FaultModel",
     "FaultWrapper",
+    "FaultsByAttacks",
     "FirstOrder",
     "GaussianNoise",
     "Injection",
@@ -80,6 +82,7 @@ __all__ = [
     "Triplication",
     "WeightClipping",
     "WorstCase",
+    "attack_under_faults",
     "compare",
     "compare_protections",
     "compare_with_trials",

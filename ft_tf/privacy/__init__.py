@@ -28,11 +28,12 @@ from ft_tf.privacy.events import Account, PrivacyEvent, account_for
 from ft_tf.privacy.phases import Phase, steps_per_pass
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 from ft_tf.privacy.record import to_record
-from ft_tf.privacy.statements import check_engine, statement
+from ft_tf.privacy.statements import CLIPPING_RULES, check_engine, statement
 from ft_tf.privacy.tradeoff import TradeOff, trade_off
 
 __all__ = [
     "ACCOUNTANTS",
+    "CLIPPING_RULES",
     "Account",
     "GapBounds",
     "GridError",

@@ -18,7 +18,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost, privacy_cost_of_phases
 from ft_tf.privacy.phases import Phase, check_noise_multiplier
 from ft_tf.privacy.record import to_record
-from ft_tf.privacy.statements import best_epsilon, statement
+from ft_tf.privacy.statements import CLIPPING_RULES, best_epsilon, statement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,9 @@ class PrivacyEvent:
         from_dataset: whether the batches came from a tf.data input, sampled by the caller.
         counted_passes: of such an input with "shuffle": how often it was begun.
         reason: why `sampling` is not the sampling that the caller stated, or "".
+        clipping: the clipping rule.
+        parts: noise multipliers of the Gaussian mechanisms that make up a step, where there are
+            several: together they are one of `noise_multiplier`.
     """
 
     noise_multiplier: float
@@ -50,6 +53,8 @@ class PrivacyEvent:
     from_dataset: bool = False
     counted_passes: int | None = None
     reason: str = ""
+    clipping: str = "flat"
+    parts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_noise_multiplier(self.noise_multiplier)
@@ -65,6 +70,16 @@ class PrivacyEvent:
                 )
         if self.counted_passes is not None:
             check_positive_integer(counted_passes=self.counted_passes)
+        check_choice(tuple(CLIPPING_RULES), clipping=self.clipping)
+        check_types(float, parts=self.parts)
+        if self.noise_multiplier and self.parts:
+            check_positive(parts=min(self.parts))
+            whole = sum(part**-2 for part in self.parts) ** -0.5
+            if not math.isclose(whole, self.noise_multiplier, rel_tol=1e-9):
+                raise ArgumentError(
+                    f"parts={self.parts} are together a mechanism of noise multiplier {whole:g}, "
+                    f"not noise_multiplier={self.noise_multiplier:g}"
+                )
 
     @property
     def accounted(self) -> bool:
@@ -151,6 +166,7 @@ class Account:
             "target_epsilon": self.target_epsilon,
             "noise_seed": self._noise_seed,
             "from_dataset": any(event.from_dataset for event in self.events),
+            "clipping": tuple(dict.fromkeys(event.clipping for event in self.events)),
             "dataset_reason": "; ".join(dict.fromkeys(e.reason for e in relevant if e.reason)),
         }
 

@@ -1,6 +1,7 @@
 """Privacy on a record: JSON values, with a reason for every missing value."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ft_tf.checks import check_type
@@ -22,6 +23,7 @@ def to_record(
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
+    clipping: Sequence[str] = ("flat",),
 ) -> dict[str, Any]:
     """Returns everything known about a run's privacy, in values that strict JSON can hold.
 
@@ -36,6 +38,7 @@ def to_record(
         fresh_weights: as for `statement`.
         from_dataset: as for `statement`.
         dataset_reason: as for `statement`.
+        clipping: as for `statement`.
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. Values that
@@ -53,6 +56,7 @@ def to_record(
         fresh_weights=fresh_weights,
         from_dataset=from_dataset,
         dataset_reason=dataset_reason,
+        clipping=clipping,
     )
     if bounds is not None:
         check_type(GapBounds, bounds=bounds)
@@ -98,6 +102,7 @@ def to_record(
         "noise_seed_fixed": noise_seed is not None,
         "noise_seed_published": noise_seed is not None and seed_is_published,
         "engine": engine,
+        "clipping": list(clipping),
         "phases": [dataclasses.asdict(phase) for phase in cost.phases],
         "private": cost.private and sampling != "unaccounted",
         "bound_says_something": informative,

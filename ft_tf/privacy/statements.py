@@ -1,12 +1,30 @@
 """The privacy statement of a run, with all its assumptions."""
 
-from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type
+from collections.abc import Sequence
+
+from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type, check_types
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
 from ft_tf.privacy.tradeoff import claimed_curve
 
 SAMPLINGS = ("poisson", "shuffle", "unaccounted")
 ENGINES = ("fast", "reference")
+CLIPPING_RULES = {
+    "flat": "",
+    "per_layer": (
+        "Each layer's gradient was clipped to the clip norm over the root of the number of layers, "
+        "which bounds the whole gradient by the clip norm."
+    ),
+    "automatic": (
+        "Clipping was automatic: every gradient was divided by its norm plus a constant, which "
+        "bounds it by the clip norm."
+    ),
+    "adaptive": (
+        "The clip norm followed a quantile of the gradients' norms by noisy counts: "
+        "noise_multiplier is that of gradients and counts together."
+    ),
+}
+"""Clipping rules of DP-SGD, and what a statement says of them."""
 
 _OUTSIDE = (
     "It covers the trained weights and what is computed from them alone. Outside it lie: {first}"
@@ -34,6 +52,8 @@ def check_engine(
     weight_decay: float = 0.0,
     target_epsilon: float | None = None,
     optimizer: str = "sgd",
+    clipping: str = "flat",
+    strategy: str = "none",
 ) -> None:
     """Refuses an unknown engine of DP-SGD, and what engine="reference" cannot do.
 
@@ -44,6 +64,8 @@ def check_engine(
         weight_decay: of the training.
         target_epsilon: that the noise is calibrated for.
         optimizer: name of the optimizer.
+        clipping: one of `CLIPPING_RULES`.
+        strategy: of tf.distribute: none or mirrored.
 
     Raises:
         ArgumentError: names the argument and the remedy.
@@ -56,6 +78,12 @@ def check_engine(
     if noise_seed is not None:
         check_type(int, noise_seed=noise_seed)
     check_type(str, optimizer=optimizer)
+    check_choice(tuple(CLIPPING_RULES), clipping=clipping)
+    if strategy not in ("none", "mirrored"):
+        raise ArgumentError(
+            f"strategy={strategy!r} cannot be used with DP-SGD: each process would draw batches "
+            "and noise by itself, and epsilon would be larger; use 'mirrored', on one machine"
+        )
     if engine != "reference":
         return
     if sampling == "poisson":
@@ -68,8 +96,13 @@ def check_engine(
             f"noise_seed={noise_seed} cannot fix the noise of engine='reference', which draws its "
             "own: use noise_seed=None or noise_multiplier=0"
         )
-    for name, value in (("weight_decay", weight_decay), ("target_epsilon", target_epsilon)):
-        if value:
+    for name, value, default in (
+        ("weight_decay", weight_decay, 0.0),
+        ("target_epsilon", target_epsilon, None),
+        ("clipping", clipping, "flat"),
+        ("strategy", strategy, "none"),
+    ):
+        if value != default:
             raise ArgumentError(f"{name}={value!r} needs engine='fast'")
     if optimizer.lower() != "sgd":
         raise ArgumentError(f"optimizer={optimizer!r} must be 'sgd' with engine='reference'")
@@ -86,6 +119,7 @@ def statement(
     fresh_weights: bool = False,
     from_dataset: bool = False,
     dataset_reason: str = "",
+    clipping: Sequence[str] = ("flat",),
 ) -> str:
     """Returns the guarantee of a run as text: to whom it applies, and what would break it.
 
@@ -103,6 +137,7 @@ def statement(
         from_dataset: whether a tf.data input gave the batches: the statement then names the
             assumptions that are taken on trust.
         dataset_reason: why `sampling` is not the sampling that was stated of that input, if so.
+        clipping: the clipping rules of the run's steps, of `CLIPPING_RULES`.
 
     Returns:
         A paragraph of plain sentences.
@@ -112,6 +147,9 @@ def statement(
     """
     check_type(PrivacyCost, cost=cost)
     check_engine(engine, sampling=sampling)
+    check_types(str, clipping=clipping)
+    for rule in clipping:
+        check_choice(tuple(CLIPPING_RULES), clipping=rule)
     if noise_seed is not None:
         check_type(int, noise_seed=noise_seed)
     if target_epsilon is not None:
@@ -125,6 +163,7 @@ def statement(
                 f"The noise was calibrated to spend at most epsilon={target_epsilon:g} at "
                 f"delta={cost.delta:g}."
             )
+        sentences += filter(None, map(CLIPPING_RULES.__getitem__, clipping))
         if from_dataset:
             sentences += _on_trust(sampling, dataset_reason)
         if noise_seed is not None:
@@ -136,7 +175,8 @@ def statement(
                 "A test whether one example was trained on finds at most "
                 f"{100 * rate:.3g}% of the members at a false positive rate of 0.1%, and its true "
                 f"positive rate never exceeds its false one by more than "
-                f"{100 * curve.advantage:.3g} points."
+                f"{100 * curve.advantage:.3g} points: the test is no easier than telling N(0, 1) "
+                f"from N({curve.gaussian_mu:.3g}, 1)."
             )
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     return " ".join(sentences)

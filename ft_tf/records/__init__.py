@@ -35,6 +35,7 @@ from ft_tf.records.results import (
     ParameterSpread,
     Phase,
     Privacy,
+    ReferenceMembership,
     Rescaled,
 )
 from ft_tf.records.schema import (
@@ -56,7 +57,7 @@ __all__ = [
     "ATTACKS", "FILE_NAME", "SCHEMA_VERSION", "Accuracy", "Attack", "Averaged", "BestCheckpoint",
     "Campaign", "Circles", "CirclesResult", "Data", "Drop", "Environment", "EpsilonFt",
     "Failure", "LayerFault", "Lost", "Membership", "Model", "ParameterSpread", "Phase",
-    "Privacy", "Record", "Rescaled", "Run", "Timing", "Training", "check_writable",
-    "comparable", "dumps", "from_dict", "load", "load_all", "parse", "read_json", "to_dict",
-    "without_nan", "write", "write_text",
+    "Privacy", "Record", "ReferenceMembership", "Rescaled", "Run", "Timing", "Training",
+    "check_writable", "comparable", "dumps", "from_dict", "load", "load_all", "parse", "read_json",
+    "to_dict", "without_nan", "write", "write_text",
 ]  # fmt: skip

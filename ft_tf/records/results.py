@@ -195,6 +195,17 @@ class BestCheckpoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReferenceMembership:
+    """Membership inference with reference models, RMIA: see `ft_tf.study.reference_models`."""
+
+    references: Positive  # reference models
+    advantage: Change  # of the best threshold on the score
+    true_positive_rate: Fraction  # members found at a false positive rate of 1 in 1000
+    true_positive_interval: tuple[Fraction, Fraction]  # its 95% interval
+    others: Positive  # test images; as many more are the population
+
+
+@dataclasses.dataclass(frozen=True)
 class Membership:
     """Membership inference by a threshold on the loss, see `ft_tf.privacy.membership`."""
 
@@ -211,6 +222,7 @@ class Membership:
     # "log-odds". None in older records: there thresholds are losses, whose ties at 0 can leave no
     # true positives, and the interval is over members alone
     scale: Literal["log-odds"] | None = None
+    by_references: ReferenceMembership | None = None  # RMIA, where it was configured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,6 +276,7 @@ class Privacy:
     true_positive_rate_at_1_in_1000: Fraction | None = None  # most, at that false positive rate
     true_positive_rate_at_1_in_100: Fraction | None = None
     true_positive_rate_at_1_in_10: Fraction | None = None
+    clipping: tuple[str, ...] = ("flat",)  # clipping rules of the steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Evaluation:
         attack_images: number of test and of training images to attack, or all if there are fewer.
         attack_sanity: also run the sanity checks of the first attack's result.
         membership: also tell training from test images by their losses.
+        reference_models: with membership, also by RMIA: with the help of this many models, trained
+            as this one on training images that train_limit leaves out.
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1); trades also keeps its
             most robust epoch, chosen on 500 test images that the attack does not take.
@@ -67,6 +69,7 @@ class Evaluation:
     rescaling: bool = False
     curve: bool = False
     fault: str = field(default="stuck_at_0", metadata=ADDED)
+    reference_models: checks.Count = field(default=0, metadata=ADDED)
     bit_error_formats: tuple[str, ...] = field(default=(), metadata=ADDED)
     bit_error_rates: tuple[checks.Fraction, ...] = field(
         default=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2), metadata=ADDED
@@ -74,6 +77,11 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         checks.check_fields(self)
+        if self.reference_models and not self.membership:
+            raise ArgumentError(
+                f"reference_models={self.reference_models} needs membership=True, next to which "
+                "they are stated"
+            )
         for storage in self.bit_error_formats:
             format_of(storage)
         catalogue.named(self.fault, {})

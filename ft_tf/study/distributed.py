@@ -107,6 +107,9 @@ def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
     model = prepared(config, None)
     model.model.set_weights(trained.model.get_weights())
     model.optimizer.iterations.assign(trained.optimizer.iterations.numpy())
+    if (average := getattr(trained, "average", None)) is not None:
+        for here, there in zip(model.average.variables, average.variables, strict=True):
+            here.assign(there.numpy())
     return model
 
 

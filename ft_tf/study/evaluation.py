@@ -16,6 +16,7 @@ from ft_tf.privacy import membership
 from ft_tf.study import best, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import Evaluation, RunConfig
+from ft_tf.study.reference_models import membership_by_references
 from ft_tf.training.base import ResidentModel
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -30,6 +31,7 @@ def evaluate(
     *,
     failed: bool,
     held_out: Split | None = None,
+    unseen: Split | None = None,
 ) -> dict[str, Any]:
     """Returns fields of the record, accuracy to membership; they are empty if training failed."""
     if failed:
@@ -40,9 +42,11 @@ def evaluate(
     return {
         **_measured(model, data, measured, held_out),
         "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
-        "robustness": robustness(model, data, config),
+        "robustness": robustness(model, data, config, directory),
         "best_checkpoint": best.measure(config, data, model, directory),
-        "membership": membership_inference(model, data, measured) if measured.membership else None,
+        "membership": (
+            membership_inference(model, data, config, unseen) if measured.membership else None
+        ),
         "averaged": averaged(config, data, trained),
     }
 
@@ -236,22 +240,40 @@ def layer_faults(
     return found
 
 
-def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> tuple[records.Attack, ...]:
+def robustness(
+    model: keras.Model, data: Dataset, config: RunConfig, directory: Path
+) -> tuple[records.Attack, ...]:
     """Accuracy under each configured attack on the first test images.
 
     The first attack also takes as many training images, for the robust generalization error beside
-    the natural one.
+    the natural one. An AutoAttack that was interrupted continues after its finished stages.
     """
     measured = config.evaluation
+
+    def attacked(attack: str, split: str, *, sanity: bool) -> attacks.AttackResult:
+        options = {
+            "pgd": {"steps": measured.attack_steps},
+            "apgd": {"steps": measured.apgd_steps},
+            "autoattack": {"resume": directory / f"autoattack-{split}.npz"},
+        }
+        return attacks.evaluate(
+            model,
+            getattr(data, f"x_{split}")[: measured.attack_images],
+            getattr(data, f"y_{split}")[: measured.attack_images],
+            attack=attack,
+            epsilon=measured.attack_epsilon,
+            seed=config.seed,
+            sanity=sanity,
+            **options.get(attack, {}),
+        )
+
     entries = []
     for number, attack in enumerate(measured.attacks):
         is_first = not number
         sanity = measured.attack_sanity and is_first
-        entry = attack_entry(
-            _attacked(model, data.x_test, data.y_test, config, attack, sanity=sanity)
-        )
+        entry = attack_entry(attacked(attack, "test", sanity=sanity))
         if is_first:
-            train = _attacked(model, data.x_train, data.y_train, config, attack, sanity=False)
+            train = attacked(attack, "train", sanity=False)
             entry = dataclasses.replace(
                 entry,
                 train_clean_accuracy=train.clean_accuracy,
@@ -264,30 +286,16 @@ def robustness(model: keras.Model, data: Dataset, config: RunConfig) -> tuple[re
     return tuple(entries)
 
 
-def _attacked(
-    model: keras.Model, x: Any, y: Any, config: RunConfig, attack: str, *, sanity: bool
-) -> attacks.AttackResult:
-    measured = config.evaluation
-    steps = {"pgd": measured.attack_steps, "apgd": measured.apgd_steps}
-    return attacks.evaluate(
-        model,
-        x[: measured.attack_images],
-        y[: measured.attack_images],
-        attack=attack,
-        epsilon=measured.attack_epsilon,
-        seed=config.seed,
-        sanity=sanity,
-        **({"steps": steps[attack]} if attack in steps else {}),
-    )
-
-
 def membership_inference(
-    model: keras.Model, data: Dataset, evaluation: Evaluation
+    model: keras.Model, data: Dataset, config: RunConfig, unseen: Split | None
 ) -> records.Membership:
-    """How well the losses of all training and test images tell one split from the other."""
+    """How well the losses of all training and test images tell one split from the other.
+
+    Reference models, if any are configured, are trained on the `unseen` training images.
+    """
     log_odds, right = [], []
     for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
-        logits = metrics.predict_logits(model, x, batch_size=evaluation.batch_size)
+        logits = metrics.predict_logits(model, x, batch_size=config.evaluation.batch_size)
         log_odds.append(metrics.error_log_odds(logits, y))
         right.append(metrics.predicted_labels(logits) == y)
     found = membership.loss_threshold_attack(
@@ -299,6 +307,7 @@ def membership_inference(
         advantage_of_correctness=membership.advantage_of_rule(
             on_members=right[0], on_others=right[1]
         ),
+        by_references=membership_by_references(config, model, data, unseen),
     )
 
 

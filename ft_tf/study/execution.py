@@ -65,7 +65,7 @@ def run(
     """
     check_fits(config, data)
     distributed.check(config, strategies.name_of(strategy))
-    held_out = held_out_examples(data, config)
+    held_out, unseen = held_out_examples(data, config), unseen_examples(data, config)
     data = limited(data, config)
     directory = directory_of(config, data, output_dir)
     if not (directory / records.FILE_NAME).exists():
@@ -91,8 +91,9 @@ def run(
         )
         classifier = trainer.evaluation_model(config, trained.model)
         measured = evaluation.evaluate(
-            config, data, trained, directory, failed=bool(failure), held_out=held_out
-        )
+            config, data, trained, directory,
+            failed=bool(failure), held_out=held_out, unseen=unseen,
+        )  # fmt: skip
         record = records.Run(
             name=directory.name,
             status="failed" if failure else "finished",
@@ -140,6 +141,7 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
         )
     if config.holdout >= (config.train_limit or len(data.x_train)):
         raise ArgumentError(f"holdout={config.holdout} leaves no training example")
+    unseen = unseen_examples(data, config)[1]
     data = limited(data, config)
     train, test = len(data.x_train), len(data.x_test)
     if config.batch_size > train:
@@ -147,6 +149,11 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
             f"batch_size={config.batch_size} must be at most the {train} training examples"
         )
     measured = config.evaluation
+    if measured.reference_models and (len(unseen) < 2 or test < 4):
+        raise ArgumentError(
+            f"reference_models={measured.reference_models} need four test images, and training "
+            "images that the run does not see: set train_limit, to half of them, say"
+        )
     if measured.fault_images > test:
         raise ArgumentError(
             f"fault_images={measured.fault_images} must be at most the {test} test examples of "
@@ -205,6 +212,12 @@ def held_out_examples(data: Dataset, config: RunConfig) -> evaluation.Split | No
     held_out = slice(-config.holdout, None)
     found = data.x_train[whole][held_out], data.y_train[whole][held_out]
     return found if config.holdout else None
+
+
+def unseen_examples(data: Dataset, config: RunConfig) -> evaluation.Split:
+    """Returns the training examples that `train_limit` leaves out."""
+    left = slice(config.train_limit or len(data.x_train), None)
+    return data.x_train[left], data.y_train[left]
 
 
 def weights_fingerprint(model: keras.Model) -> str:

@@ -112,12 +112,13 @@ def checkpoints(
     Raises:
         RunError: the checkpoint that is there cannot be restored.
     """
-    average = getattr(trainer, "average", None)  # of DP-SGD's iterates
+    # Of DP-SGD's iterates, and its clip norm where it adapts.
+    states = {name: getattr(trainer, name, None) for name in ("average", "clip_norm")}
     kept = tf.train.Checkpoint(
         model=trainer.model,
         optimizer=trainer.optimizer,
         epochs=epochs,
-        **({} if average is None else {"average": average}),
+        **{name: state for name, state in states.items() if state is not None},
     )
     kept.save_counter  # noqa: B018 (made by this: a variable made in fit would be one of a strategy)
     manager = tf.train.CheckpointManager(kept, place, max_to_keep=1)

@@ -231,13 +231,19 @@ class ResidentModel(keras.Model):
         epoch, steps = self.epoch_batches(len(x), batch_size)
         if replicas.is_spread(self):  # one step per execution: an endless input is exact
             batches = all_epochs(epoch, steps, self.steps_taken())
-            batches = replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
+            batches = self.shared_out(batches, x, y, batch_size)
             kwargs["steps_per_epoch"] = steps
         else:
             batches = one_epoch(epoch, steps, lambda: self._epoch_start)
         kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
         with as_argument_error(), self._exact_steps(kwargs.get("validation_steps")):
             return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
+
+    def shared_out(
+        self, batches: tf.data.Dataset, x: np.ndarray, y: np.ndarray, batch_size: int
+    ) -> tf.distribute.DistributedDataset:
+        """Returns the examples of the batches of `epoch_batches`, a part for each replica."""
+        return replicas.share_out(batches, x, y, batch_size, self.distribute_strategy)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `evaluate`; an input without labels is refused.

@@ -6,6 +6,9 @@ so a part's gradient counts by its size: the update is that of the whole batch, 
 number of replicas does not divide it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ft_tf._compat import keras, tf
@@ -30,8 +33,26 @@ def part_weight(examples: tf.Tensor) -> tf.Tensor:
     if replicas == 1:
         return tf.constant(1.0)
     here = tf.cast(examples, tf.float32)
-    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
-    return here * replicas / total
+    return here * replicas / total(here)
+
+
+def is_first() -> bool:
+    """Returns True on the first replica of a step, and without a strategy; known in the graph."""
+    replica = tf.distribute.get_replica_context()
+    return replica is None or not tf.get_static_value(replica.replica_id_in_sync_group)
+
+
+def total(value: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of a value over the replicas; the value itself without a strategy."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def replicated(value: Any, dtype: tf.DType) -> tf.Variable:
+    """Returns a variable that every replica changes alike within a step."""
+    alike = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable(value, trainable=False, dtype=dtype, aggregation=alike)
 
 
 def reducible(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -50,6 +71,7 @@ def share_out(
     y: np.ndarray,
     batch_size: int,
     strategy: tf.distribute.Strategy,
+    arrange: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] | None = None,
 ) -> tf.distribute.DistributedDataset:
     """Returns the examples of index batches, an even part of each for each replica, in order.
 
@@ -59,16 +81,18 @@ def share_out(
         y: labels [n].
         batch_size: of all but the last batch of an epoch.
         strategy: whose replicas they are for.
+        arrange: indices of a part, which may be none -> indices with padding, and their number
+            without it.
 
     Returns:
-        Elements (x, y) of every replica.
+        Elements (x, y) of every replica; with `arrange` (x, y, number).
 
     Raises:
         ArgumentError: there are more replicas than examples in a batch.
     """
     replicas = strategy.num_replicas_in_sync
     smallest = len(x) % batch_size or batch_size
-    if smallest < replicas:
+    if arrange is None and smallest < replicas:
         raise ArgumentError(
             f"batch_size={batch_size}: a batch of {len(x)} examples has {smallest}, fewer than "
             f"the {replicas} replicas of the strategy"
@@ -85,7 +109,10 @@ def share_out(
 
             def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 indices = batch[size * number // replicas : size * (number + 1) // replicas]
-                return tuple(tf.gather(array, indices) for array in examples)
+                if arrange is None:
+                    return tuple(tf.gather(array, indices) for array in examples)
+                indices, count = arrange(indices)
+                return *(tf.gather(array, tf.reshape(indices, [-1])) for array in examples), count
 
             return tf.data.Dataset.range(first, first + here).map(part)
 

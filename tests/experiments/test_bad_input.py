@@ -84,8 +84,8 @@ CASES = {
     ),
     "strategy": ([TRAIN, "--strategy=horovod"], "strategy='horovod'"),
     "strategy_dp": (
-        [TRAIN, "--algorithm=dpsgd", "--strategy=mirrored"],
-        "strategy='mirrored' cannot be used with algorithm='dpsgd'",
+        [TRAIN, "--algorithm=dpsgd", "--strategy=multi_worker"],
+        "strategy='multi_worker' cannot be used with DP-SGD",
     ),
     "strategy_faults": (
         [TRAIN, "--fault_aware_rate=0.1", "--strategy=mirrored"],

@@ -52,6 +52,17 @@ def test_the_papers_four_rows_by_default():
         assert list(row)[: len(CONTRACT)] == CONTRACT
 
 
+def test_the_plot_of_the_trade_off_curves(tmp_path):
+    setting = ["--n=1000", "--batch_size=100", "--steps=50", "--noise_multiplier=1,2"]
+    done = run(*setting, f"--plot={tmp_path / 'curve.png'}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    refused = run(*setting, "--plot=curve.pdf")
+    assert refused.returncode == 2 and "plot='curve.pdf' must end in .png" in refused.stderr
+    none = run("--noise_multiplier=0", f"--plot={tmp_path / 'none.png'}")
+    assert none.returncode == 2 and "no run has a trade-off curve" in none.stderr
+
+
 def test_noise_for_an_advantage():
     row = answer("--n=1000", "--batch_size=100", "--steps=50", "--target_advantage=0.2")
     assert 0.999 * 0.2 <= row["membership_advantage"] <= 0.2

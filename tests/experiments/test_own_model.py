@@ -73,6 +73,9 @@ def used(trained):
         "file_attack": [attack, *mine, "--attack=fgsm", "--images=20"],
         "auto": [attack, *mine, "--attack=autoattack", "--epsilon=8/255", "--steps=2",
                  "--queries=20", "--images=20"],
+        "table": [attack, *mine, "--attack=fgsm,square", "--queries=20", "--images=20",
+                  "--fault_rates=0,0.2", "--fault_trials=2", "--fault_target=units"],
+        "two": [attack, *mine, "--attack=fgsm,pgd"],
         "foreign": [attack, *mine, "--attack=pgd", "--queries=20", "--images=20"],
         "colour": [inject, "--model=colour.keras", "--dataset=fashion_mnist"],
         "own_layer": [inject, "--model=doubled.keras", *mine[1:], "--import=my_layers",
@@ -157,6 +160,21 @@ def test_autoattack_tells_its_stages_and_leaves_its_outcome_alone(used):
     assert not list(directory.glob("*.resume.npz"))
 
 
+def test_a_table_of_faults_by_attacks_is_printed_and_written(used):
+    directory, _, results = used
+    code, stdout, stderr = results["table"]
+    assert code == 0, stderr
+    (path,) = directory.glob("mine-*fgsm-square-*-stuck_at_0_units_0_0.2-trials_2-*.csv")
+    frame = pd.read_csv(path)
+    assert frame["attack"].tolist() == ["fgsm", "square"] * 3
+    assert frame["faults"].tolist() == [0, 0, 2, 2, 2, 2]
+    header, *lines = stdout[stdout.index("accuracy under attack and faults") :].splitlines()[1:]
+    assert header.split() == ["fgsm", "square", "worst"]
+    shown = [line.split()[-3:] for line in lines[1:5]]
+    for row, cells in zip(frame["robust_accuracy"].to_numpy().reshape(3, 2), shown, strict=False):
+        assert cells[:2] == [f"{value:.2%}" for value in row]
+
+
 def test_a_campaign_is_repeated_from_its_flagfile(used):
     directory, _, results = used
     assert results["file_again"][0] == 0, results["file_again"]
@@ -168,6 +186,7 @@ def test_a_campaign_is_repeated_from_its_flagfile(used):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("two", "--attack=fgsm,pgd needs --fault_rates"),
         ("foreign", "queries=20 is no argument of pgd"),
         ("colour", "takes inputs of shape (32, 32, 3), dataset='fashion_mnist'"),
         ("no_dataset", "--model=mine.keras needs --dataset"),

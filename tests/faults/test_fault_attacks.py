@@ -1,9 +1,11 @@
 """Attacks on a model under faults."""
 
 import numpy as np
+import pytest
 
 from ft_tf import attacks, faults
 from ft_tf._compat import keras
+from ft_tf.errors import ArgumentError
 
 
 def sigmoid_net():
@@ -37,3 +39,47 @@ def test_an_attack_sees_the_units_that_are_faulty_now_whatever_was_attacked_befo
     assert constant.robust_accuracy == constant.clean_accuracy
     after = attacks.pgd(model, x, y, **ball)
     np.testing.assert_array_equal(after.adversarial, before.adversarial)
+
+
+def test_the_table_of_faults_by_attacks_is_the_closed_form_of_a_linear_model():
+    """Under l_inf an image survives if its margin exceeds epsilon |w_y - w_other|_1."""
+    model = keras.Sequential([keras.Input((30,)), keras.layers.Dense(2, use_bias=False)])
+    generator = np.random.default_rng(0)
+    weights = generator.normal(size=(30, 2))
+    model.set_weights([weights - weights.mean(axis=0)])  # both classes are there
+    clean = model.get_weights()[0]
+    x = generator.uniform(0.3, 0.7, (200, 30)).astype(np.float32)
+    y = (x @ clean).argmax(axis=1)
+    seen = []
+    found = faults.attack_under_faults(
+        model, x, y, attacks={"fgsm": {}, "pgd": {"steps": 40, "restarts": 2}}, epsilon=0.01,
+        rates=[0, 0.1, 0.3], trials=2, seed=5, progress=seen.append,
+    )  # fmt: skip
+    np.testing.assert_array_equal(model.get_weights()[0], clean)
+    sets = [(0, 0), (0.1, 0), (0.1, 1), (0.3, 0), (0.3, 1)]
+    survivors = []
+    for rate, trial in sets:
+        with faults.inject(model, target="weights", rate=rate, seed=5, trial=trial):
+            (w,) = model.get_weights()
+        margins = np.where(y == 1, 1, -1) * (x @ (w[:, 1] - w[:, 0]))
+        survivors.append(margins > 0.01 * np.abs(w[:, 1] - w[:, 0]).sum())
+    survivors = np.array(survivors)
+    np.testing.assert_array_equal(found.survived[:, 0], survivors)
+    np.testing.assert_array_equal(found.survived[:, 1], survivors)
+    table = found.table()
+    assert list(table.columns) == ["fgsm", "pgd", "worst"]
+    assert [*table.index] == [*sets, ("worst", "")]
+    np.testing.assert_allclose(table["fgsm"].iloc[:-1], survivors.mean(axis=1))
+    worst = survivors.all(axis=0).mean()
+    assert found.worst == table["worst"].iloc[-1] == pytest.approx(worst)
+    assert worst < survivors.mean(axis=1).min()
+    assert found.frame["faults"].tolist() == [0, 0, *[6] * 4, *[18] * 4]
+    assert seen == found.frame.to_dict("records")
+
+
+def test_nothing_to_attack_with_is_named():
+    x = np.zeros((1, 4), np.float32)
+    with pytest.raises(ArgumentError, match=r"attacks=\[\]"):
+        faults.attack_under_faults(sigmoid_net(), x, [0], attacks=[], epsilon=0.1, rates=[0])
+    with pytest.raises(ArgumentError, match="attack='frog'"):
+        faults.attack_under_faults(sigmoid_net(), x, [0], attacks=["frog"], epsilon=0.1, rates=[0])

@@ -16,6 +16,7 @@ def test_poisson_names_epsilon_adjacency_and_assumption(cost):
     assert words.startswith("This run is (epsilon=2.35, delta=1e-05)-differentially private")
     assert "adding or removing one example" in words
     assert "Poisson sample" in words
+    assert "no easier than telling N(0, 1) from N(0.5" in words
     assert "shuffled fixed batches, epsilon would be 54.05" in words
     for outside in ("clip norms", "histories", "several seeds", "lost count as steps"):
         assert outside in words

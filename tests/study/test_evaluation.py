@@ -179,6 +179,30 @@ def test_membership_by_correctness_is_the_generalization_error(finished):
     assert (found.members, found.others) == (60, 30)
 
 
+def test_reference_models_that_never_saw_the_run_s_images_show_what_it_memorised(stripes, tmp_path):
+    """Labels are drawn at random: only who has seen an image knows its label."""
+    rng = np.random.default_rng(3)
+    data = dataclasses.replace(
+        stripes, y_train=rng.integers(0, 10, 60), y_test=rng.integers(0, 10, 30)
+    )
+    config = dataclasses.replace(
+        CONFIG,
+        epochs=60,
+        train_limit=30,
+        evaluation=dataclasses.replace(BARE, membership=True, reference_models=3),
+    )
+    record = run(config, data, tmp_path)
+    assert record.accuracy.train > 0.95
+    found = record.membership.by_references
+    assert (found.references, found.others, record.membership.others) == (3, 15, 30)
+    assert found.advantage > 0.6
+    assert "RMIA with 3 reference models" in summary(record)
+    with pytest.raises(ArgumentError, match="reference_models=3 need .* set train_limit"):
+        run(dataclasses.replace(config, train_limit=0), data, tmp_path)
+    with pytest.raises(ArgumentError, match="reference_models=2 needs membership=True"):
+        c.Evaluation(reference_models=2)
+
+
 def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripes, tmp_path):
     config = dataclasses.replace(
         CONFIG,

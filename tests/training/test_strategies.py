@@ -8,10 +8,8 @@ import textwrap
 
 import pytest
 
-from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training import strategies
-from ft_tf.training.dpsgd import DPSGDModel
 
 
 def config(cluster, kind="worker", index=0):
@@ -56,18 +54,9 @@ def test_names():
         strategies.make("horovod")
 
 
-def test_differential_privacy_is_refused_within_a_strategy():
-    inputs = keras.Input((2,))
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-        with pytest.raises(ArgumentError, match="every replica would add separate noise"):
-            DPSGDModel(model, l2_norm_clip=1.0, noise_multiplier=1.0)
-
-
 REPLICAS = """
     import numpy as np
-    from ft_tf._compat import keras, tf
-    tf.config.set_logical_device_configuration(
+        tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
     from ft_tf.errors import ArgumentError

@@ -37,6 +37,8 @@ class DPSGD(Algorithm):
         delta: delta at which epsilon is stated, well below one over the number of images.
         averaging: also evaluate an average of the iterates, at the same epsilon: tail (of the
             second half of the steps), exponential, or none.
+        clipping: flat; per_layer; automatic (AUTO-S); or adaptive, where the clip norm begins at
+            l2_norm_clip and follows the median norm.
     """
 
     name: ClassVar[str] = "dpsgd"
@@ -51,21 +53,26 @@ class DPSGD(Algorithm):
     averaging: Annotated[str, partial(checks.check_choice, ("none", "tail", "exponential"))] = (
         dataclasses.field(default="none", metadata=ADDED)
     )
+    clipping: Annotated[str, partial(checks.check_choice, tuple(privacy.CLIPPING_RULES))] = (
+        dataclasses.field(default="flat", metadata=ADDED)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         privacy.check_engine(
             self.engine,
+            clipping=self.clipping,
             sampling=self.sampling,
             noise_seed=self.noise_seed if self.noise_multiplier else None,
         )
 
     @property
     def tag(self) -> str:
-        """Noise multiplier and clip norm."""
+        """Noise multiplier, clip norm, and the clipping rule if it is another than flat."""
         engine = "-reference" if self.engine == "reference" else ""
         shuffle = "-shuffle" if self.sampling == "shuffle" else ""
-        return f"-sigma_{self.noise_multiplier:g}-clip_{self.l2_norm_clip:g}{shuffle}{engine}"
+        rule = "" if self.clipping == "flat" else f"-{self.clipping}"
+        return f"-sigma_{self.noise_multiplier:g}-clip_{self.l2_norm_clip:g}{rule}{shuffle}{engine}"
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -77,6 +84,7 @@ class DPSGD(Algorithm):
             found = [f"noise only, deviation {sigma * clip:g}"]
         else:
             found = [f"noise multiplier {sigma:g}", f"clip {clip:g}"]
+        found += [f"{self.clipping.replace('_', '-')} clipping"] * (self.clipping != "flat")
         found += ["shuffled batches"] * (self.sampling == "shuffle")
         return (*found, *["reference engine"] * (self.engine == "reference"))
 
@@ -104,11 +112,8 @@ class DPSGD(Algorithm):
         )
 
     def check_strategy(self, strategy: str) -> None:
-        """Refuses every strategy."""
-        raise ArgumentError(
-            f"strategy={strategy!r} cannot be used with algorithm='dpsgd': every replica would add "
-            "noise to a different batch, and epsilon would be larger; use one device"
-        )
+        """Refuses several processes, and the reference engine on several devices."""
+        privacy.check_engine(self.engine, sampling=self.sampling, strategy=strategy)
 
     def check_packages(self) -> None:
         """The reference engine needs tensorflow-privacy."""
@@ -159,5 +164,6 @@ class DPSGD(Algorithm):
             noise_seed=self.noise_seed,
             seed_is_published=True,  # the record's config holds it
             engine=self.engine,
+            clipping=(self.clipping,),
             fresh_weights=True,  # every model is built new, and restores its own checkpoints only
         )

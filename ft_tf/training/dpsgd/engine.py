@@ -8,6 +8,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine
+from ft_tf.training import replicas
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import check_labels_of, require_labels_of, resolve_loss
 from ft_tf.training.dpsgd.independence import (
@@ -53,6 +54,7 @@ class DPSGDEngine(ResidentModel):
     engine = Fixed(of="_settings")
     weight_decay = Fixed(of="_settings")
     physical_batch_size = Fixed(of="_settings")
+    clipping = Fixed(of="_settings")
 
     def __init__(
         self,
@@ -73,9 +75,13 @@ class DPSGDEngine(ResidentModel):
         self._checked_examples = 0  # of the first batch; two are enough
         self._expected_batch_size: int | None = None
         self.average = None if averaging is None else RunningAverage(averaging, model)
+        # C as a state, saved with checkpoints, where the rule adapts it; else None.
+        self.clip_norm = None
+        if settings.clipping.adapts:
+            self.clip_norm = replicas.replicated(settings.l2_norm_clip, tf.float32)
         self._counter: BatchCounter | None = None  # of a tf.data input, in the present `fit`
         # Counts steps where they are taken: an optimizer need not count each.
-        self._next_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="next_step")
+        self._next_step = replicas.replicated(0, tf.int64)
         self._nonfinite = keras.metrics.Sum(name=_NONFINITE)
 
     def compile(
@@ -101,7 +107,7 @@ class DPSGDEngine(ResidentModel):
         resolved = resolve_loss(loss, self.model)
         self._per_example_loss = per_example_loss(resolved)
         optimizer = keras.optimizers.get(optimizer)
-        _check_optimizer(optimizer, engine=self.engine)
+        _check_optimizer(optimizer, engine=self.engine, is_spread=replicas.is_spread(self))
         self._reference = None
         if self.engine == "reference":
             self._reference = reference_optimizer(
@@ -147,16 +153,30 @@ class DPSGDEngine(ResidentModel):
             layout=self._settings.layout(batch_size),
         )
 
+    def shared_out(
+        self, batches: tf.data.Dataset, x: np.ndarray, y: np.ndarray, batch_size: int
+    ) -> tf.distribute.DistributedDataset:
+        """Returns an even part of each batch for each replica, padded as on one device."""
+        return replicas.share_out(
+            batches.map(lambda indices, count: tf.reshape(indices, [-1])[:count]),
+            x,
+            y,
+            batch_size,
+            self.distribute_strategy,
+            arrange=self._settings.layout(batch_size).arrange,
+        )
+
     def steps_taken(self) -> int:
         """Returns the number of steps so far, counted where they are taken."""
-        return int(self._next_step)
+        return int(self._next_step.numpy())
 
     def make_train_function(self, force: bool = False) -> None:
         """As Keras's; the first batches of a tf.data input are checked before their steps."""
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)
-        if self._examples is None and self._checked_examples < 2 and not self.run_eagerly:
+        from_dataset = self._examples is None and not replicas.is_spread(self)
+        if from_dataset and self._checked_examples < 2 and not self.run_eagerly:
             self.train_function = self._checking(self.train_function)
 
     def _checking(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -192,7 +212,11 @@ class DPSGDEngine(ResidentModel):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
-        if self._examples is None:
+        if replicas.is_spread(self):
+            x, y, count = data
+            result = self._step(*pieces_of_batch(x, y, self.physical_batch_size, count))
+            result, y = result.first_rows(count), y[:count]
+        elif self._examples is None:
             x, y = _without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
@@ -229,6 +253,7 @@ class DPSGDEngine(ResidentModel):
             settings=self._settings,
             secret=self._secret,
             batch_size=self._expected_batch_size,
+            clip_norm=self.clip_norm,
             reference=self._reference,
         )
         result = step(piece, pieces, number)
@@ -237,13 +262,21 @@ class DPSGDEngine(ResidentModel):
         return result
 
 
-def _check_optimizer(optimizer: keras.optimizers.Optimizer, *, engine: str) -> None:
+def _check_optimizer(
+    optimizer: keras.optimizers.Optimizer, *, engine: str, is_spread: bool
+) -> None:
     """Rejects an optimizer that does not take one step for each noisy average that it gets."""
     check_engine(engine, optimizer=type(optimizer).__name__)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ArgumentError(
             "optimizer=LossScaleOptimizer would skip steps: use its inner optimizer"
         )
+    for name in ("clipnorm", "clipvalue", "global_clipnorm"):
+        if is_spread and getattr(optimizer, name) is not None:
+            raise ArgumentError(
+                f"{name}={getattr(optimizer, name)!r} of the optimizer would clip each replica's "
+                "part: it cannot be used on several devices"
+            )
     if steps := optimizer.gradient_accumulation_steps:
         raise ArgumentError(
             f"gradient_accumulation_steps={steps} cannot be used: physical_batch_size sums the "
@@ -260,6 +293,10 @@ def _without_weights(data: Any) -> tuple[Any, Any]:
 
 
 def _finite_or_all(losses: tf.Tensor) -> tf.Tensor:
-    """Returns the finite losses, or all if none is finite, so that a failed training shows."""
+    """Returns the finite losses, or all if none is finite, so that a failed training shows.
+
+    None of the whole batch, that is: a replica's part alone tells nothing.
+    """
     finite = tf.boolean_mask(losses, tf.math.is_finite(losses))
-    return tf.cond(tf.size(finite) > 0, lambda: finite, lambda: losses)
+    found = replicas.total(tf.cast(tf.size(finite), tf.float32))
+    return tf.cond(found > 0, lambda: finite, lambda: losses)

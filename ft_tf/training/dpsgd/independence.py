@@ -264,14 +264,14 @@ def _check_reads_and_rows(plan: Plan, x: Any) -> None:
 def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterator[None]:
     """Adds to `strays` the trained weights that are read while no call of their layer runs."""
     owners = {
-        id(weight.handle): (layer, f"{weight.path!r} of layer {layer.name!r}")
+        id(_handle(weight)): (layer, f"{weight.path!r} of layer {layer.name!r}")
         for layer in plan.layers
         for weight in layer.trainable_weights
     }
 
     def note(read: Iterable[tf.Variable], inside: keras.layers.Layer | None) -> None:
         for variable in read:
-            owner, name = owners.get(id(variable.handle), (inside, ""))
+            owner, name = owners.get(id(_handle(variable)), (inside, ""))
             if owner is not inside:
                 strays.add(name)
 
@@ -287,6 +287,12 @@ def _noted_reads(plan: Plan, tape: tf.GradientTape, strays: set[str]) -> Iterato
     with replaced_calls(plan.layers, noting):
         yield
     note(tape.watched_variables(), None)
+
+
+def _handle(variable: keras.Variable | tf.Variable) -> Any:
+    """Returns the handle of a variable; of one with a copy on each replica, that of the first."""
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    return getattr(value, "values", [value])[0].handle
 
 
 # Tolerated differences of two ways to compute a gradient: as a share of the weight's own gradient,

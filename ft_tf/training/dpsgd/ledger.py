@@ -11,6 +11,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy import PrivacyEvent, check_engine, noise_multiplier_for, steps_per_pass
 from ft_tf.privacy.batch_sizes import Finding
 from ft_tf.privacy.phases import check_noise_multiplier
+from ft_tf.training.dpsgd.clipping import Clipping, named
 from ft_tf.training.dpsgd.randomness import Layout
 
 DEFAULT_PHYSICAL_BATCH_SIZE = 512
@@ -35,6 +36,7 @@ class Settings:
     engine: str
     weight_decay: float
     physical_batch_size: int | None = None  # None: the default
+    clipping: str | Clipping = "flat"
 
     def __post_init__(self) -> None:
         checks.check_positive(l2_norm_clip=self.l2_norm_clip)
@@ -50,6 +52,7 @@ class Settings:
         if self.physical_batch_size is None:
             object.__setattr__(self, "physical_batch_size", DEFAULT_PHYSICAL_BATCH_SIZE)
         checks.check_positive_integer(physical_batch_size=self.physical_batch_size)
+        object.__setattr__(self, "clipping", named(self.clipping))
         for name in ("l2_norm_clip", "noise_multiplier", "weight_decay"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else float(value))
@@ -76,6 +79,7 @@ class Settings:
             noise_seed=noise_seed if self.noise_multiplier else None,
             target_epsilon=self.target_epsilon,
             weight_decay=self.weight_decay,
+            clipping=self.clipping.name,
         )
 
     def calibrated(self, run: "Run") -> "Settings":

@@ -9,9 +9,11 @@ from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
-from ft_tf.privacy import Account, PrivacyEvent, account_for
+from ft_tf.privacy import Account, PrivacyEvent, account_for, check_engine
 from ft_tf.privacy.batch_sizes import Finding, examine
+from ft_tf.training import replicas
 from ft_tf.training.compiled_loss import check_label_spec
+from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.engine import DPSGDEngine
 from ft_tf.training.dpsgd.ledger import (
     BatchCounter,
@@ -35,7 +37,7 @@ class DPSGDModel(DPSGDEngine):
     1. draws a batch: with sampling="poisson" every example enters independently with probability
        q = batch_size / n, so its size varies and may be 0;
     2. computes each example's gradient over all trainable weights jointly and clips it:
-       g_i / max(1, |g_i| / C);
+       g_i / max(1, |g_i| / C), or by another rule of `clipping`;
     3. adds N(0, sigma^2 C^2) to each coordinate of the sum, divides by the *expected* batch size,
        and passes the result to the optimizer (`step.py` has the formulas).
 
@@ -73,13 +75,16 @@ its batches allow |
     | several fits | their steps add up: see `privacy_account` |
     | weight decay | added to the averaged noisy gradient, outside clipping: it sees no data |
     | averaged weights | a function of the noisy iterates: the same epsilon |
+    | a tf.distribute.MirroredStrategy | the same batches, an even part of each (perhaps none) for \
+each replica; noise once, on their sum |
     | training metrics and losses | see the data without noise: outside the guarantee |
 
     `seed` plays no part here: noise and sampling come from the operating system's entropy, or from
     `noise_seed` alone. With `noise_seed` fixed, batches and noise are functions of (noise_seed,
     optimizer.iterations), so a run that resumes with restored weights and optimizer continues as
     if it had not stopped. The average is restored with `average`, a tf.Module: save it in
-    tf.train.Checkpoint(model=..., optimizer=..., average=private.average).
+    tf.train.Checkpoint(model=..., optimizer=..., average=private.average), with `clip_norm` where
+    it adapts.
 
     Args:
         model: a built Keras model with one output. Its weights are where
@@ -101,6 +106,9 @@ its batches allow |
         physical_batch_size: examples that are processed at once; larger batches are summed piece by
             piece in the same memory. The reference engine takes every batch as a whole.
         averaging: ExponentialAverage(decay) or TailAverage(start), for `averaged_weights`.
+        clipping: "flat"; "per_layer", each layer to C over the root of their number; "automatic",
+            C g_i / (|g_i| + gamma); "adaptive", where C starts at l2_norm_clip and follows a
+            quantile of the norms, and is in `clip_norm`. Or an object of `dpsgd.clipping`.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -122,6 +130,7 @@ its batches allow |
         weight_decay: float = 0.0,
         physical_batch_size: int | None = None,
         averaging: Averaging | None = None,
+        clipping: str | Clipping = "flat",
     ) -> None:
         settings = Settings(
             l2_norm_clip=l2_norm_clip,
@@ -132,14 +141,10 @@ its batches allow |
             engine=engine,
             weight_decay=weight_decay,
             physical_batch_size=physical_batch_size,
+            clipping=clipping,
         )
         settings.check_together(noise_seed=noise_seed)
-        if tf.distribute.has_strategy():
-            raise ArgumentError(
-                "DPSGDModel cannot be made within a tf.distribute strategy: every replica would "
-                "add separate noise to a separate batch, so that epsilon would be wrong; use one "
-                "device"
-            )
+        check_engine(engine, strategy=_strategy_here())
         super().__init__(
             model, settings=settings, secret=Secret.of(noise_seed), averaging=averaging, seed=seed
         )
@@ -226,11 +231,16 @@ its batches allow |
         if resident:
             _check_takes_arrays(self.model)
             x, y = _as_array("x", x), _as_array("y", y)
+        elif replicas.is_spread(self):
+            raise ArgumentError(
+                f"x={type(x).__name__} cannot be shared out among replicas as it was drawn: give "
+                "arrays"
+            )
         _check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
-        before = int(self.optimizer.iterations)
+        before = int(self.optimizer.iterations.numpy())
         self._next_step.assign(before)
         run = Run.of_fit(
             x,
@@ -288,7 +298,7 @@ its batches allow |
             self.average.begin(before - run.steps_before + skipped)
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
-        steps = int(self._next_step) - first_step
+        steps = self.steps_taken() - first_step
         if steps <= 0:
             return
         offset, passes = 0, None
@@ -307,6 +317,8 @@ its batches allow |
             from_dataset=self._counter is not None,
             counted_passes=passes,
             reason=finding.reason,
+            clipping=self.clipping.name,
+            parts=self.clipping.parts(self.noise_multiplier) if self.clipping.adapts else (),
         )
         self._ledger.record(event, first_step=first_step)
 
@@ -317,6 +329,15 @@ its batches allow |
             ArgumentError: always.
         """
         raise ArgumentError("train_on_batch would take steps that are not counted: use fit")
+
+
+def _strategy_here() -> str:
+    """Returns the strategy within whose scope this is called, as `check_engine` takes it."""
+    if not tf.distribute.has_strategy():
+        return "none"
+    strategy = tf.distribute.get_strategy()
+    is_known = isinstance(strategy, tf.distribute.MirroredStrategy)
+    return "mirrored" if is_known else type(strategy).__name__
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

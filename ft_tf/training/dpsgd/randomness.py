@@ -34,7 +34,7 @@ _SAMPLING_STREAM, _ORDER_STREAM = range(2)
 _CHUNK = 1 << 15  # pairs at a time: the working arrays stay in the second-level cache
 _ALIGNMENT = 64  # bytes
 _SECRET_BYTES = 16
-_NOISE, _SAMPLING = range(2)
+_NOISE, _SAMPLING, _COUNT = range(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,10 @@ class Secret:
             checks.check_non_negative_integer(noise_seed=noise_seed)  # longer than a count may be
         return cls(int(noise_seed), True)
 
-    def noise_generator(self, step: int) -> np.random.Generator:
-        """Returns the generator of the noise of one step."""
-        sequence = np.random.SeedSequence(self.entropy, spawn_key=(_NOISE, step))
+    def noise_generator(self, step: int, *, of_count: bool = False) -> np.random.Generator:
+        """Returns the generator of the noise of one step: on gradients, or on a count."""
+        stream = _COUNT if of_count else _NOISE
+        sequence = np.random.SeedSequence(self.entropy, spawn_key=(stream, step))
         return np.random.Generator(np.random.SFC64(sequence))
 
     def sampling_key(self) -> int:
@@ -169,13 +170,22 @@ def pieces_of_indices(
     return piece, tf.shape(indices)[0]
 
 
-def pieces_of_batch(x: Any, y: tf.Tensor, size: int | tf.Tensor) -> tuple[Pieces, tf.Tensor]:
-    """Returns a batch in pieces of at most `size` examples; and their number, at least one."""
+def pieces_of_batch(
+    x: Any, y: tf.Tensor, size: int | tf.Tensor, count: tf.Tensor | None = None
+) -> tuple[Pieces, tf.Tensor]:
+    """Returns a batch in pieces of at most `size` examples; and their number, at least one.
+
+    From row `count` on, if that is given, the examples are padding.
+    """
 
     def piece(number: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
         rows = slice(number * size, (number + 1) * size)
         part_y = y[rows]
-        real = tf.ones([tf.shape(part_y)[0]], tf.bool)
+        rows_of_part = tf.shape(part_y)[0]
+        if count is None:
+            real = tf.ones([rows_of_part], tf.bool)
+        else:
+            real = number * size + tf.range(rows_of_part) < count
         return tf.nest.map_structure(lambda part: part[rows], x), part_y, real
 
     return piece, tf.maximum(1, -(-tf.shape(y)[0] // size))
@@ -220,22 +230,27 @@ def _aligned(size: int) -> np.ndarray:
 
 
 def noise_like(
-    variables: Sequence[tf.Variable], secret: Secret, step: tf.Tensor, *, standard_deviation: float
+    variables: Sequence[tf.Variable | tf.Tensor],
+    secret: Secret,
+    step: tf.Tensor,
+    *,
+    standard_deviation: float | tf.Tensor,
+    of_count: bool = False,
 ) -> list[tf.Tensor]:
     """Returns float32 noise in the shape of each variable, a function of (secret, step)."""
     sizes = [variable.shape.num_elements() for variable in variables]
     ends = np.cumsum(sizes)
 
-    def draw(step_value: np.ndarray) -> list[np.ndarray]:
-        values = gaussian(
-            secret.noise_generator(int(step_value)),
-            int(ends[-1]),
-            standard_deviation=standard_deviation,
-        )
+    def draw(step_value: np.ndarray, deviation: np.ndarray) -> list[np.ndarray]:
+        generator = secret.noise_generator(int(step_value), of_count=of_count)
+        values = gaussian(generator, int(ends[-1]), standard_deviation=float(deviation))
         return np.split(values, ends[:-1])
 
-    # Stateless: it depends on the step alone, so it may run in parallel with the forward pass.
-    parts = tf.numpy_function(draw, [step], [tf.float32] * len(sizes), stateful=False)
+    # Stateless: it depends on its inputs alone, so it may run in parallel with the forward pass.
+    if not tf.is_tensor(standard_deviation):
+        standard_deviation = tf.constant(standard_deviation, tf.float64)
+    inputs = [step, standard_deviation]
+    parts = tf.numpy_function(draw, inputs, [tf.float32] * len(sizes), stateful=False)
     return [
         tf.reshape(part, variable.shape) for part, variable in zip(parts, variables, strict=True)
     ]

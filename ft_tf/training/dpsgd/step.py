@@ -3,7 +3,7 @@
 For a Poisson batch B of expected size L, gradients g_i over all trainable weights jointly, clip
 norm C and noise multiplier sigma:
 
-    clip            c_i = g_i / max(1, |g_i| / C)
+    clip            c_i = g_i / max(1, |g_i| / C)        or by another rule of `clipping`
     sum and divide  s = sum_{i in B} c_i / L
     add noise       n = s + N(0, (sigma C / L)^2)        in every coordinate
     decay           d = n + lambda w                     outside clipping: it depends on no data
@@ -23,6 +23,8 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, require_tensorflow_privacy, tf
 from ft_tf.errors import ArgumentError
+from ft_tf.training import replicas
+from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.example_gradients import ExampleGradients, PerExampleLoss
 from ft_tf.training.dpsgd.ledger import Settings
 from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
@@ -37,6 +39,7 @@ class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
         gradients: float32, one tensor per trainable variable in the order of the plan's layers.
         norms: float32 [batch]: l2 norms before clipping; not finite where a gradient was not.
         finite: bool [batch]; a gradient that is not finite counts as zero.
+        real: bool [batch]: False for an example that only pads the batch.
         losses: float32 [batch].
         outputs: the model's outputs [batch, ...].
     """
@@ -44,6 +47,7 @@ class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
     gradients: list[tf.Tensor]
     norms: tf.Tensor
     finite: tf.Tensor
+    real: tf.Tensor
     losses: tf.Tensor
     outputs: tf.Tensor
 
@@ -53,21 +57,6 @@ class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it
         return ClippedSum(self.gradients, *examples)
 
 
-def clip_weights(
-    squared_norms: tf.Tensor, weights: tf.Tensor, l2_norm_clip: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns each gradient's scale w_i / max(1, |g_i| / C), its norm, and whether that is finite.
-
-    >>> scale, norms, finite = clip_weights(tf.constant([25.0, 1.0]), tf.ones(2), 2.0)
-    >>> [round(float(value), 3) for value in scale], norms.numpy().tolist()
-    ([0.4, 1.0], [5.0, 1.0])
-    """
-    norms = tf.sqrt(squared_norms)
-    finite = tf.math.is_finite(norms)
-    scale = l2_norm_clip / tf.maximum(norms, l2_norm_clip)
-    return tf.where(finite, weights * scale, 0.0), norms, finite
-
-
 def clipped_sum(
     plan: Plan,
     loss: PerExampleLoss,
@@ -75,7 +64,8 @@ def clipped_sum(
     y: tf.Tensor,
     *,
     weights: tf.Tensor,
-    l2_norm_clip: float,
+    l2_norm_clip: float | tf.Tensor,
+    clipping: Clipping = Clipping(),  # noqa: B008 (frozen)
     training: bool = True,
 ) -> ClippedSum:
     """Computes sum_i w_i g_i / max(1, |g_i| / C) of a batch that fits in memory.
@@ -87,22 +77,29 @@ def clipped_sum(
         y: labels [batch, ...].
         weights: w, float32 [batch]: 0 for an example that only pads the batch.
         l2_norm_clip: C.
+        clipping: the rule, here written for flat clipping.
         training: whether the model runs in training mode.
     """
     batch = ExampleGradients.of_batch(plan, loss, x, y, training=training)
     layers = batch.by_layer()
-    squared_norms = tf.add_n([layer.squared_norms for layer in layers])
-    scale, norms, finite = clip_weights(squared_norms, weights, l2_norm_clip)
+    squared_norms = [layer.squared_norms for layer in layers]
+    norms = tf.sqrt(tf.add_n(squared_norms))
+    finite = tf.math.is_finite(norms)
+    scales = [
+        tf.where(finite, weights * scale, 0.0)
+        for scale in clipping.scales(norms, squared_norms, l2_norm_clip)
+    ]
 
     def weighted_sums(layers: list[PerExampleGradients]) -> list[tf.Tensor]:
-        return [gradient for layer in layers for gradient in layer.weighted_sum(scale)]
+        pairs = zip(layers, scales, strict=True)
+        return [gradient for layer, scale in pairs for gradient in layer.weighted_sum(scale)]
 
     gradients = tf.cond(
         tf.reduce_all(finite),
         lambda: weighted_sums(layers),
         lambda: weighted_sums(batch.zero_unless(finite).by_layer()),
     )
-    return ClippedSum(gradients, norms, finite, batch.losses, batch.outputs)
+    return ClippedSum(gradients, norms, finite, weights > 0, batch.losses, batch.outputs)
 
 
 def accumulated_sum(piece: Callable[[tf.Tensor], ClippedSum], pieces: tf.Tensor) -> ClippedSum:
@@ -166,6 +163,7 @@ class Step:
         settings: clip norm, noise multiplier and weight decay.
         secret: fixes the noise of each step.
         batch_size: L, the expected size of a batch.
+        clip_norm: C where the clipping rule adapts it, which the step updates; else None.
         reference: from `reference_optimizer`; None for the fast engine.
     """
 
@@ -175,6 +173,7 @@ class Step:
     settings: Settings
     secret: Secret
     batch_size: int
+    clip_norm: tf.Variable | None = None
     reference: Any = None
 
     def __call__(self, piece: Pieces, pieces: tf.Tensor, number: tf.Tensor) -> ClippedSum:
@@ -186,15 +185,15 @@ class Step:
             number: int64, of the step: its noise is a function of the secret and of this number.
 
         Returns:
-            The clipped sum of the batch over L.
+            The clipped sum of the batch over L; on several replicas, of this one's part.
         """
         if self.reference is not None:
             return self._reference_step(*piece(0))
-        clip, sigma, decay = (
-            self.settings.l2_norm_clip,
-            self.settings.noise_multiplier,
-            self.settings.weight_decay,
-        )
+        clipping, decay = self.settings.clipping, self.settings.weight_decay
+        sigma, *_ = clipping.parts(self.settings.noise_multiplier)
+        clip = self.settings.l2_norm_clip
+        if self.clip_norm is not None:
+            clip = self.clip_norm.read_value()
         variables = trainable_variables(self.plan)
 
         @tf.function(autograph=False)  # one trace for the first piece and the loop over the others
@@ -202,23 +201,40 @@ class Step:
             x, y, real = piece(index)
             # Dividing by L here spares a pass over the sum.
             weights = tf.cast(real, tf.float32) / self.batch_size
-            return clipped_sum(self.plan, self.loss, x, y, weights=weights, l2_norm_clip=clip)
+            return clipped_sum(
+                self.plan, self.loss, x, y, weights=weights, l2_norm_clip=clip, clipping=clipping
+            )
 
         # clip, accumulate, divide: s = sum_i g_i / max(1, |g_i| / C) / L
         result = accumulated_sum(clipped, pieces)
         direction = result.gradients
+        # The optimizer adds up what the replicas give it: noise and decay come from one of them.
+        first = replicas.is_first()
         # add noise: n = s + N(0, (sigma C / L)^2)
-        if sigma > 0:
+        if sigma > 0 and first:
             deviation = sigma * clip / self.batch_size
             noise = noise_like(variables, self.secret, number, standard_deviation=deviation)
             direction = [s + z for s, z in zip(direction, noise, strict=True)]
         # decay: d = n + lambda w
-        if decay:
+        if decay and first:
             weights = [tf.cast(w.value, tf.float32) for w in variables]
             direction = [n + decay * w for n, w in zip(direction, weights, strict=True)]
         # update
         self._apply(variables, direction)
+        if self.clip_norm is not None:
+            self._adapt(clip, result, number)
         return result
+
+    def _adapt(self, clip: tf.Tensor, result: ClippedSum, number: tf.Tensor) -> None:
+        """Moves the clip norm by the noisy count of the gradients that lay within it."""
+        within = tf.cast(result.norms <= clip, tf.float32) - 0.5
+        count = replicas.total(tf.reduce_sum(tf.where(result.real, within, 0.0)))
+        clipping = self.settings.clipping
+        if sigma := self.settings.noise_multiplier:
+            deviation = clipping.parts(sigma)[1] / 2  # an example moves the count by 1/2
+            noise = {"standard_deviation": deviation, "of_count": True}
+            count += noise_like([count], self.secret, number, **noise)[0]
+        self.clip_norm.assign(clipping.next_norm(clip, count, self.batch_size))
 
     def _apply(self, variables: list[keras.Variable], direction: list[tf.Tensor]) -> None:
         # In the model's order, on which averages of Keras's optimizers rest.
@@ -238,7 +254,7 @@ class Step:
         noisy = self.reference._compute_gradients(losses, values, tape=tape)
         gradients = [gradient for gradient, _ in noisy]
         self._apply(variables, gradients)
-        return ClippedSum(gradients, tf.zeros_like(losses), real, losses, outputs)
+        return ClippedSum(gradients, tf.zeros_like(losses), real, real, losses, outputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,10 +329,9 @@ class RunningAverage(tf.Module):
             )
         self.averaging = averaging
         weights = [w.value for w in model.weights if w.value.dtype.is_floating]
-        self.first_step = tf.Variable(0, trainable=False, dtype=tf.int64, name="first_step")
+        self.first_step = replicas.replicated(0, tf.int64)
         self.averages = [
-            tf.Variable(tf.cast(weight, tf.float32), trainable=False, name="average")
-            for weight in weights
+            replicas.replicated(tf.cast(weight, tf.float32), tf.float32) for weight in weights
         ]
         # A function, since the weights themselves would become variables of this module.
         self._pairs = lambda: zip(weights, self.averages, strict=True)

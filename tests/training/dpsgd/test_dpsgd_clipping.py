@@ -14,6 +14,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd import from_materialized, register_rule
+from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.independence import per_example_loss
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.rules.dense import (
@@ -21,7 +22,7 @@ from ft_tf.training.dpsgd.rules.dense import (
     gram_norms,
     position_gradients,
 )
-from ft_tf.training.dpsgd.step import clip_weights, clipped_sum
+from ft_tf.training.dpsgd.step import clipped_sum
 
 L = keras.layers
 BATCH = 5
@@ -261,7 +262,7 @@ def test_positions_that_cancel_do_not_slip_past_the_clipping(share):
     gradients[:, 1] *= -(1 - share)
     assert gram_is_cheaper(2, 400, 300)
     parts = position_gradients(tf.constant(rows), tf.constant(gradients), use_bias=False)
-    scale, _, _ = clip_weights(parts.squared_norms, tf.ones(3), 1.0)
+    (scale,) = Clipping().scales(tf.sqrt(parts.squared_norms), [parts.squared_norms], 1.0)
     for example in range(3):
         (contribution,) = parts.weighted_sum(scale * tf.one_hot(example, 3))
         assert 1 - 3e-6 < oracle.norm([contribution.numpy()]) < 1 + 1e-6
