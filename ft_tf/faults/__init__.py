@@ -36,7 +36,13 @@ from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
-from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
+from ft_tf.faults.summary import (
+    CurveFigures,
+    curve_figures,
+    layer_vulnerability,
+    lost_rate,
+    summarize,
+)
 from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
 
 __all__ = [
@@ -63,6 +69,7 @@ __all__ = [
     "holds_up_to",
     "inject",
     "layer_vulnerability",
+    "lost_rate",
     "make_plan",
     "paired_difference",
     "prediction_rates",
