@@ -1,7 +1,7 @@
 """The pictures of a card, as SVG that takes the colours of the page around it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
 import numpy as np
@@ -89,8 +89,8 @@ def _bars(cards: Sequence[Card]) -> Figure:
     return figure
 
 
-def _inline(draw: object) -> str:
+def _inline(draw: Callable[[], Figure]) -> str:
     """SVG as a part of an HTML page: as wide as there is room, in the colour of the text."""
     svg = plot_styles.render(draw, ("svg",))["svg"].decode("utf-8")
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    return re.sub(r'(<svg [^>]*?) width="[^"]*" height="[^"]*"|(<svg )', r"\1\2", svg, count=1)
+    return re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
