@@ -97,9 +97,7 @@ class RobustMeasurement(Measurement):
     @property
     def width(self) -> float:
         """Half width of the accuracy's interval."""
-        if not self._left:
-            return 0.0
-        return 0.5 * self._interval.half_width
+        return self._interval.half_width if self._left else 0.0
 
     @property
     def _interval(self) -> intervals.Interval:

@@ -14,7 +14,7 @@ from ft_tf.faults.rows import interval_of
 
 _GRID = (*(float(f"{m}e{e}") for e in range(-9, 0) for m in (1, 2, 5)), 0.7, 0.9)
 _DECADES = (*(float(f"1e{e}") for e in range(-9, 0)), 0.5, 0.9)
-_PROBE_TRIALS = (2**31, 2**31 + 1)  # numbers that no campaign reaches
+_PROBE_TRIALS = range(2**31, 2**31 + 4)  # numbers that no campaign reaches
 _HARMLESS, _FATAL = 0.0025, 0.75
 _MOST_BITS = 2**27
 """Sites from which on bits are not sites one by one: their masks would take gigabytes."""

@@ -33,7 +33,7 @@ def pictures(*cards: Card) -> tuple[tuple[str, str], ...]:
 
 def _figure(height: float) -> tuple[Figure, Axes]:
     matplotlib.rcParams["svg.fonttype"] = "none"  # texts stay texts; `render` sets it back
-    figure, ((axes,),) = plot_styles.panels(1, 1, title="", width=4.6, height=height)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title="", width=3.8, height=height)
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     axes.tick_params(colors=_INK)

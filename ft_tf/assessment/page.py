@@ -109,7 +109,7 @@ def rate_cells(curve: Curve, rate: Rate) -> tuple[str, str]:
 def names_of(card: Card) -> dict[str, str]:
     """What the faults of each curve are called, in the order that is shown."""
     names = {"weights": "weights stuck at 0", "units": "units stuck at 0",
-             "bits": f"bit errors in {card.model.storage}"}  # fmt: skip
+             "bits": f"{card.model.storage} bit errors"}  # fmt: skip
     return {key: name for key, name in names.items() if key in card.curves}
 
 
@@ -130,7 +130,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
     for label, parts in (("layer", card.layers), ("bit", card.bits)):
         if parts:
             worst = max(parts, key=lambda part: part.mean)
-            on = f"at {share(worst.rate, of_bits=False)} of its {worst.sites:,} sites"
+            on = f"at {share(worst.rate, of_bits=False)} of {worst.sites:,} sites"
             rows.append((f"most damaging {label}: {worst.name}", f"{percent(worst.mean)} points",
                          span(worst.low, worst.high), on))  # fmt: skip
     for part in card.protections:
@@ -150,7 +150,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
             ("members found by their loss", f"{percent(found.true_positive_rate)}%",
              span(*found.true_positive_interval), on),
             ("membership advantage", f"{percent(found.advantage)} points", "",
-             f"{found.members:,} members, {found.others:,} others"),
+             f"{found.members:,} members"),
         ]  # fmt: skip
     if card.privacy is not None:
         epsilon = table.epsilon(card.privacy.epsilon)
