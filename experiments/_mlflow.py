@@ -9,8 +9,8 @@ from ft_tf.records import Record, Run
 from ft_tf.report import display_names
 
 EXPERIMENT = "ft_tf"
-RATE_STEPS = 1000
-"""MLflow's steps are whole numbers: a fault rate r stands at step 1000 r, as in TensorBoard."""
+RATE_STEPS = 1_000_000
+"""MLflow's steps are whole numbers: a fault rate r is at step 10^6 r."""
 _LONGEST, _BATCH = 500, 900  # what servers take
 
 

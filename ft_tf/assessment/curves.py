@@ -75,13 +75,11 @@ class CurveMeasurement(Measurement):
         decades = [rate for rate in _DECADES if grid and grid[0] <= rate <= highest] or grid
         if not grid:
             raise NotPossible(f"{self._trials.sites} sites are too few")
-        probe = self._trials.until(deadline, _PROBE_TRIALS, decades)
-        if not probe:
-            raise NotPossible(NO_TIME)
-        lost = pd.DataFrame(probe).groupby("rate")["accuracy_lost"].mean()
-        most = subject.accuracy - 1 / subject.classes
+        fatal = _FATAL * (subject.accuracy - 1 / subject.classes)
+        probe = pd.DataFrame(self._trials.until(deadline, _PROBE_TRIALS, decades, fatal))
+        lost = probe.groupby("rate")["accuracy_lost"].mean()
         low = max(lost.index[lost < _HARMLESS], default=grid[0])
-        high = min(lost.index[lost > _FATAL * most], default=highest)
+        high = min(lost.index[lost > fatal], default=highest)
         self._rates = (0.0, *(rate for rate in grid if min(low, high) <= rate <= high))
         self._add(deadline, range(PILOT))
         if self._frame.empty:

@@ -80,9 +80,18 @@ class Trials:
         """Places where a fault may be."""
         return self._plan.sites
 
-    def until(self, deadline: float, trials: Iterable[int], rates: Sequence[float]) -> Rows:
-        """Returns the rows of those trials that end before the deadline."""
-        subject, rows = self._subject, []
+    def until(
+        self,
+        deadline: float,
+        trials: Iterable[int],
+        rates: Sequence[float],
+        fatal: float | None = None,
+    ) -> Rows:
+        """Returns the rows of those trials that end before the deadline.
+
+        With `fatal`, rates ten times above one at which a trial lost so much are left out.
+        """
+        subject, rows, highest = self._subject, [], 1.0
         if self._campaign is None:
             self._campaign = Campaign(
                 self._model, self._plan, subject.x, subject.y, cache_bytes=_CACHE
@@ -94,12 +103,15 @@ class Trials:
                 trials=trials,
                 rates=sorted(rates),
                 images_per_trial=subject.images_per_trial,
+                wants=lambda rate: rate <= highest,
             ):
                 rows.append(row)
+                if fatal is not None and row["accuracy_lost"] > fatal:
+                    highest = min(highest, 10.1 * row["rate"])
                 if subject.clock.tick() > deadline:
                     break
         finished = collections.Counter(row["trial"] for row in rows)
-        return [row for row in rows if finished[row["trial"]] == len(rates)]
+        return [row for row in rows if fatal or finished[row["trial"]] == len(rates)]
 
 
 class Measurement:

@@ -12,6 +12,8 @@ from ft_tf.report import display_names, rendering, table
 from ft_tf.report.table import Column, Table, percent
 
 NOTHING = table.NOTHING
+BRIEF = ("doubt about the attack", "not measured")
+"""Lists that the one screen of a terminal shows too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,9 @@ def terminal(page: Page, *, width: int = 100, is_whole: bool = False) -> str:
     tables = (first, *page.details) if is_whole else (first,)
     parts = [table.wrapped(page.answer, width=width)]
     parts += [table.terminal(each, width=width) for each in tables]
-    for title, lines in page.lists if is_whole else page.lists[:1]:
+    for title, lines in page.lists:
+        if not is_whole and title not in BRIEF:
+            continue
         texts = (table.wrapped(f"{title}: {line}", width=width, indent="  ") for line in lines)
         parts.append("".join(texts))
     return "\n".join(parts)
@@ -232,7 +236,7 @@ def page_of(card: Card) -> Page:
     details.append(simple("Time spent", ("", "seconds"), seconds))
     model, settings, where = card.model, card.settings, card.environment
     lists = [("not measured", tuple(f"{n.what}: {n.why}" for n in card.not_measured))]
-    if card.robust and card.robust.warnings:
+    if card.robust is not None:
         lists.insert(0, ("doubt about the attack", card.robust.warnings))
     if card.privacy is not None:
         lists.append(("privacy of the training", (card.privacy.statement,)))

@@ -1,4 +1,4 @@
-"""`assess` from the command line: a file and its data, its card in four forms, two cards, bad input."""
+"""`assess` from the command line: a file, its card in four forms, two cards, bad input."""
 
 import json
 
