@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars, histograms of the weights, and the fault curves.
+"""What TensorBoard shows of a run: scalars, histograms of the weights, fault curves, settings.
 
 The events are written by TensorFlow alone; to look at them, `pip install tensorboard`.
 """
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf import struct_pb2
 
 from ft_tf._compat import keras, tf
 from ft_tf.records import Run
@@ -63,6 +64,42 @@ class Summaries(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the file."""
         self._writer.close()
+
+
+def write_hparams(record: Run, directory: Path) -> None:
+    """Writes a record's configuration and its outcome for TensorBoard's tab HPARAMS.
+
+    Args:
+        record: of the run.
+        directory: of its events, whose name stands for the run.
+    """
+    from ft_tf.report import display_names  # brings matplotlib
+
+    fields = display_names.flatten(record.config)
+    values = {key: value for key, value in fields.items() if isinstance(value, str | int | float)}
+    hparams = struct_pb2.Struct()
+    hparams.update(values)
+    # The plugin's SessionStartInfo begins with such a map; its message is field 3 of the plugin's.
+    start = hparams.SerializeToString(deterministic=True)
+    metadata = tf.compat.v1.SummaryMetadata(data_class=_TENSOR)
+    metadata.plugin_data.plugin_name = "hparams"
+    metadata.plugin_data.content = b"\x1a" + _varint(len(start)) + start
+    writer = tf.summary.create_file_writer(str(directory))
+    with writer.as_default():
+        tf.summary.write("_hparams_/session_start_info", tf.zeros([0]), step=0, metadata=metadata)
+        if record.accuracy is not None:
+            for name in ("train", "test", "generalization_error"):
+                _scalar(f"accuracy/{name}", getattr(record.accuracy, name), record.training.epochs)
+    writer.close()
+
+
+def _varint(number: int) -> bytes:
+    """A length as protocol buffers write it: seven bits a byte, the lowest first."""
+    head = b""
+    while number > 127:
+        head += bytes([number & 127 | 128])
+        number >>= 7
+    return head + bytes([number])
 
 
 def write_curves(record: Run, directory: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _terminal
+from experiments import _app, _mlflow, _terminal
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError
 from ft_tf.report import paper, plot_styles
@@ -39,6 +39,12 @@ def define_flags() -> None:
         "figure_formats",
         ["png"],
         f"Files written of each figure, of {', '.join(plot_styles.FORMATS)}; PNG always.",
+    )
+    flags.DEFINE_string(
+        "mlflow",
+        None,
+        "Also make an MLflow run of each record that has none, on this tracking server or in this "
+        "folder (file:mlruns). Needs MLflow: pip install 'ft_tf[mlflow]'.",
     )
     flags.DEFINE_string(
         "readme",
@@ -69,6 +75,8 @@ def main(argv: list[str]) -> None:
         raise ArgumentError(
             f"--output_dir={output_dir} holds no record.json: run experiments.reproduce first"
         )
+    if FLAGS.mlflow:
+        print(f"{_mlflow.export(found, FLAGS.mlflow)} runs made in MLflow at {FLAGS.mlflow}")
     files = report.build(output_dir, figure_formats=FLAGS.figure_formats)
     if FLAGS.readme:
         files.append(report.fill_readme(Path(FLAGS.readme), output_dir))

@@ -182,6 +182,7 @@ def main(argv: list[str]) -> int:
     )
     if events:
         _tensorboard.write_curves(record, events)
+        _tensorboard.write_hparams(record, events)
     _terminal.show(_summary.summary(record))
     _terminal.show(f"record: {directory / 'record.json'}")
     return 1 if record.status == "failed" else 0

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "architectures",
+    "assessment",
     "attacks",
     "data",
     "faults",
@@ -24,13 +25,14 @@ __all__ = [
 ]
 
 
-_FUNCTIONS = {"load_model": "load"}
-"""Functions of `ft_tf.models` that are reached from here too."""
+_FUNCTIONS = {"assess": ("assessment", "assess"), "load_model": ("models", "load")}
+"""Functions of submodules that are reached from here too."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
-        return getattr(importlib.import_module("ft_tf.models"), _FUNCTIONS[name])
+        module, function = _FUNCTIONS[name]
+        return getattr(importlib.import_module(f"ft_tf.{module}"), function)
     if name in __all__:
         return importlib.import_module(f"ft_tf.{name}")
     raise AttributeError(f"module 'ft_tf' has no attribute {name!r}")

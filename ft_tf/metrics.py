@@ -130,6 +130,36 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return base + np.log(np.exp(others - base[:, None]).sum(axis=1)) - own
 
 
+def calibration_error(
+    logits: np.ndarray, labels: np.ndarray, *, bins: int = 15
+) -> tuple[float, float]:
+    """Expected calibration error (Guo et al. 2017), and the mean confidence.
+
+    The confidence of a prediction is its probability. Predictions fall into bins of equal width by
+    it; the error is the mean over predictions of |accuracy - mean confidence| of their bin. It is
+    biased upwards where bins hold few predictions.
+
+    Args:
+        logits: [n, classes]; one column is a sigmoid.
+        labels: int [n].
+        bins: their number.
+
+    >>> logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]]))
+    >>> [round(v, 4) for v in calibration_error(logits, np.array([0, 1, 1]))]  # (2 * 0.4 + 0.4) / 3
+    [0.4, 0.8]
+    """
+    check_positive_integer(bins=bins)
+    right = predicted_labels(logits) == _checked(labels, _checked_logits(logits))
+    values = logits.astype(np.float64)
+    if values.shape[1] == 1:
+        values = np.concatenate([np.zeros_like(values), values], axis=1)
+    values = values - values.max(axis=1, keepdims=True)
+    confidence = np.nan_to_num(1 / np.exp(values).sum(axis=1))  # a NaN is no prediction
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(number, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(values)), float(confidence.mean())
+
+
 def accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int = 1000) -> float:
     """Accuracy of `model` on the whole of (x, y), in inference mode.
 

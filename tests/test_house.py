@@ -15,6 +15,7 @@ FLOORS = {
     "examples": 4, "architectures": 3, "data": 3, "models": 4, "records": 3,
     "intervals": 4, "metrics": 5,
     "privacy": 5, "attacks": 6, "faults": 7, "training": 8, "study": 9, "report": 10,
+    "assessment": 11,
 }  # fmt: skip
 
 

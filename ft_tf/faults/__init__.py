@@ -52,7 +52,13 @@ from ft_tf.faults.rows import StopRule
 from ft_tf.faults.single_faults import FailureRate, failure_rate
 from ft_tf.faults.sites import Select, find_sites, same_shape
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
-from ft_tf.faults.summary import CurveFigures, curve_figures, layer_vulnerability, summarize
+from ft_tf.faults.summary import (
+    CurveFigures,
+    curve_figures,
+    layer_vulnerability,
+    lost_rate,
+    summarize,
+)
 from ft_tf.faults.worst_case import WorstCase, worst_case
 from ft_tf.faults.wrappers import FaultWrapper, limit_weights, unwrap, wrap
 
@@ -95,6 +101,7 @@ __all__ = [
     "inject",
     "layer_vulnerability",
     "limit_weights",
+    "lost_rate",
     "make_plan",
     "paired_difference",
     "plan_campaign",

@@ -99,16 +99,16 @@ def summarize(
     return pd.DataFrame(rows)
 
 
-def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies of one target, a row per trial and a column per rate.
+def accuracy_table(frame: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+    """Accuracies (or another measure) of one target, a row per trial and a column per rate.
 
     Of a campaign that a stop rule has ended rate by rate, the trials that all rates have; the one
     at rate 0 stands for all.
     """
-    check_columns(("target", "rate", "trial", "accuracy"), frame=frame)
+    check_columns(("target", "rate", "trial", measure), frame=frame)
     if frame["target"].nunique() != 1:
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
-    table = frame.pivot(index="trial", columns="rate", values="accuracy").sort_index()
+    table = frame.pivot(index="trial", columns="rate", values=measure).sort_index()
     if frame.attrs.get("stop_rule"):
         for rate in filter(is_certain, table.columns):
             table[rate] = table[rate].ffill().bfill()
@@ -224,7 +224,9 @@ def curve_figures(
         chance=chance,
         half_rate=half_rate,
         half_rate_interval=(
-            None if half_rate is None else _half_rate_interval(where, above, frame, level)
+            None
+            if half_rate is None
+            else _crossing_interval(where, above - above[:, :1] / 2, frame, level)
         ),
         area=area,
         area_interval=area_interval,
@@ -256,15 +258,49 @@ def _first_crossing(where: np.ndarray, curve: np.ndarray, height: float) -> floa
     return float(where[right - 1] + share * (where[right] - where[right - 1]))
 
 
-def _half_rate_interval(
-    where: np.ndarray, above: np.ndarray, frame: pd.DataFrame, level: float
+def lost_rate(
+    frame: pd.DataFrame, *, points: float, level: float = 0.95
+) -> tuple[float | None, intervals.Interval | None]:
+    """The lowest rate, interpolated, at which so much accuracy is lost on average.
+
+    Each trial is set against the fault-free model on its own images (`accuracy_lost`).
+
+    Args:
+        frame: rows of `sweep` of one target, with the same trials at every rate; rate 0 among them.
+        points: the loss, a fraction of all images.
+        level: nominal coverage.
+
+    Returns:
+        The rate, None if the loss is never reached; its interval, as that of
+        `CurveFigures.half_rate_interval`.
+
+    Raises:
+        ArgumentError: the frame has several targets, incomplete trials or no rate 0.
+
+    >>> rows = [("weights", rate, trial, 0.1 * rate + 0.01 * rate * trial)
+    ...         for rate in (0.0, 0.5, 1.0) for trial in (0, 1, 2)]
+    >>> frame = pd.DataFrame(rows, columns=["target", "rate", "trial", "accuracy_lost"])
+    >>> round(lost_rate(frame, points=0.033)[0], 3)  # 0.11 per rate, on average
+    0.3
+    """
+    check_probability(level=level, points=points)
+    table = accuracy_table(frame, "accuracy_lost")
+    if 0.0 not in table:
+        raise ArgumentError("frame has no rate 0: the curve needs its clean end")
+    where = table.columns.to_numpy(np.float64)
+    excess = points - table.to_numpy(np.float64)
+    rate = _first_crossing(where, excess.mean(axis=0), 0.0)
+    return rate, None if rate is None else _crossing_interval(where, excess, frame, level)
+
+
+def _crossing_interval(
+    where: np.ndarray, excess: np.ndarray, frame: pd.DataFrame, level: float
 ) -> intervals.Interval | None:
-    """Rates at which the interval of the mean of above(rate) - above(0) / 2 contains 0 (Fieller).
+    """Rates at which the interval of the mean excess contains 0 (Fieller); excess [trials, rates].
 
     Between tested rates the curve of each trial is interpolated, so that every rate has an interval
     over trials.
     """
-    excess = above - above[:, :1] / 2
 
     def end(rate: float, name: str) -> float:
         column = min(int(np.searchsorted(where, rate, side="right")), len(where) - 1)

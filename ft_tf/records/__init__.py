@@ -14,6 +14,7 @@ from ft_tf.records.files import (
     dumps,
     load,
     load_all,
+    loads,
     read_json,
     without_nan,
     write,
@@ -58,6 +59,7 @@ __all__ = [
     "Campaign", "Circles", "CirclesResult", "Data", "Drop", "Environment", "EpsilonFt",
     "Failure", "LayerFault", "Lost", "Membership", "Model", "ParameterSpread", "Phase",
     "Privacy", "Record", "ReferenceMembership", "Rescaled", "Run", "Timing", "Training",
-    "check_writable", "comparable", "dumps", "from_dict", "load", "load_all", "parse", "read_json",
+    "check_writable", "comparable", "dumps", "from_dict", "load", "load_all", "loads", "parse",
+    "read_json",
     "to_dict", "without_nan", "write", "write_text",
 ]  # fmt: skip

@@ -102,13 +102,24 @@ def read_json(path: Path) -> Any:
         RunError: the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error})") from None
+    return loads(content, where=str(path))
+
+
+def loads(text: str | bytes, *, where: str) -> Any:
+    """Returns the content of JSON text.
+
+    Raises:
+        RunError: it is not JSON.
+    """
+    try:
+        return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except RecursionError:
-        raise RunError(f"{path} is not valid JSON of ft_tf: it is nested too deep") from None
+        raise RunError(f"{where} is not valid JSON of ft_tf: it is nested too deep") from None
     except ValueError as error:
-        raise RunError(f"{path} is not valid JSON ({error}); it may be damaged") from None
+        raise RunError(f"{where} is not valid JSON ({error}); it may be damaged") from None
 
 
 def write(directory: Path, record: Record) -> Path:

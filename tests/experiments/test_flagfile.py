@@ -9,6 +9,7 @@ from experiments import presets, scales
 
 REPRODUCE = "experiments.reproduce"
 SETTINGS = {
+    "assess": ("--budget=90 s\n--nocompare", "budget", "90 s"),
     "attack": ("--epsilon=0.25", "epsilon", 0.25),
     "benchmark": ("--architecture=fmnist_cnn_1", "architecture", "fmnist_cnn_1"),
     "compute_epsilon": ("--noise_multiplier=1.5", "noise_multiplier", ["1.5"]),

@@ -12,8 +12,8 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms
 from ft_tf.study.config import Evaluation, RunConfig
 
-BINARIES = ("attack", "compute_epsilon", "inject_faults", "prepare_data", "report", "reproduce",
-            "single_faults", "train")  # fmt: skip
+BINARIES = ("assess", "attack", "compute_epsilon", "inject_faults", "prepare_data", "report",
+            "reproduce", "single_faults", "train")  # fmt: skip
 FLAGS = flags.FLAGS
 
 

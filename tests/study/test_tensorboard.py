@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from google.protobuf import struct_pb2
 
 from experiments import _tensorboard as tensorboard
 from ft_tf._compat import tf
@@ -84,3 +85,23 @@ def test_a_failed_run_leaves_no_curves(stripes, tmp_path):
     tensorboard.write_curves(record, events)
     assert record.status == "failed"
     assert not (events / "faults").exists()
+
+
+def test_settings_are_a_message_of_the_tab_hparams(written):
+    """SessionStartInfo, whose first field is a map like that of a Struct, is field 3."""
+    directory, record = written
+    tensorboard.write_hparams(record, directory / "hparams")
+    (path,) = (directory / "hparams").iterdir()
+    (metadata,) = (
+        value.metadata
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "_hparams_/session_start_info"
+    )
+    content = metadata.plugin_data.content
+    assert metadata.plugin_data.plugin_name == "hparams" and content[0] == (3 << 3 | 2)
+    length = content[1] & 127 | content[2] << 7
+    assert content[1] > 127 and len(content) == 3 + length
+    found = struct_pb2.Struct.FromString(content[3:])
+    assert found["learning_rate"] == CONFIG.learning_rate
+    assert found["algorithm.name"] == "natural" and found["evaluation.fault_trials"] == 3

@@ -1,0 +1,124 @@
+"""Accuracy under attack."""
+
+import numpy as np
+
+from ft_tf import attacks, intervals
+from ft_tf.assessment.card import Robust, packed, unpacked
+from ft_tf.assessment.measurements import Measurement, NotPossible, Subject
+
+_BLOCKS = (100, 50, 20, 10)
+"""Images attacked in one call: the most that the time for a pilot allows."""
+_PASSES = 1500
+"""About how many forward passes APGD's two losses take an image: 100 steps of a forward and a
+backward pass, which is two, for cross-entropy and for some of nine targets."""
+_AUTOATTACK = 4
+"""About how many times as long as APGD all of AutoAttack takes."""
+
+
+class RobustMeasurement(Measurement):
+    """Accuracy under attack, block by block of the images."""
+
+    name = "attack"
+    share = 3.0
+
+    def __init__(self, reason: str | None) -> None:
+        self._reason = reason
+        self._block = _BLOCKS[0]
+        self._attack: str | None = None
+        self._survived: list[np.ndarray] = []
+        self._clean: list[float] = []
+        self._warnings: tuple[str, ...] = ()
+        self._seconds = 0.0
+        self._images = 0
+
+    def restore(self, found: Robust, subject: Subject) -> None:
+        """Takes over the blocks of a card."""
+        self._attack, self._block, self._warnings = found.attack, found.block, found.warnings
+        survived = unpacked(found.survived, found.images)
+        self._survived = np.split(survived, range(found.block, found.images, found.block))
+        self._clean = [found.clean_accuracy] * len(self._survived)
+        self._images = len(subject.y)
+
+    def begin(self, subject: Subject, deadline: float) -> None:
+        """Attacks the first block with APGD, or with AutoAttack if time allows four such blocks."""
+        if self._reason:
+            raise NotPossible(self._reason)
+        self._images = len(subject.y)
+        self._attack = subject.settings.attack or "apgd"
+        share = deadline - subject.clock.now()
+        seconds = _PASSES * subject.seconds_per_image
+        self._block = next((size for size in _BLOCKS if size * seconds < share), 0)
+        if not self._block:
+            raise NotPossible(f"ten images would take about {10 * seconds:.0f} s")
+        started = subject.clock.now()
+        self._next(subject)
+        took = subject.clock.now() - started
+        if (
+            subject.settings.attack is None
+            and 4 * _AUTOATTACK * took < deadline - subject.clock.now()
+        ):
+            self._attack, self._survived, self._clean = "autoattack", [], []
+            self._next(subject)
+
+    def more(self, subject: Subject, deadline: float) -> None:
+        """Attacks further blocks, each if the time of the last one is left."""
+        while self._left and subject.clock.now() + self._seconds < deadline:
+            self._next(subject)
+
+    def _next(self, subject: Subject) -> None:
+        number = len(self._survived)
+        place = slice(number * self._block, (number + 1) * self._block)
+        started = subject.clock.now()
+        result = attacks.evaluate(
+            subject.model,
+            subject.x[place],
+            subject.y[place],
+            attack=self._attack,
+            epsilon=subject.settings.epsilon,
+            bounds=subject.settings.bounds,
+            seed=subject.settings.seed + number,
+            sanity=number == 0,
+        )
+        self._survived.append(~result.success)
+        self._clean.append(result.clean_accuracy)
+        self._warnings = tuple(dict.fromkeys((*self._warnings, *result.warnings)))
+        self._seconds = subject.clock.now() - started
+        subject.clock.tick()
+
+    @property
+    def size(self) -> int:
+        """Number of results so far."""
+        return len(self._survived)
+
+    @property
+    def _left(self) -> int:
+        return self._images - sum(map(len, self._survived))
+
+    @property
+    def width(self) -> float:
+        """Half width of the accuracy's interval."""
+        return self._interval.half_width if self._left else 0.0
+
+    @property
+    def _interval(self) -> intervals.Interval:
+        survived = np.concatenate(self._survived)
+        return intervals.proportion(successes=int(survived.sum()), trials=len(survived))
+
+    def robust(self, subject: Subject) -> Robust | None:
+        """The part of the card."""
+        if not self._survived:
+            return None
+        survived, interval = np.concatenate(self._survived), self._interval
+        sizes = list(map(len, self._survived))
+        return Robust(
+            attack=self._attack,
+            distance="l_inf",
+            epsilon=subject.settings.epsilon,
+            block=self._block,
+            accuracy=float(survived.mean()),
+            interval=(interval.low, interval.high),
+            clean_accuracy=float(np.average(self._clean, weights=sizes)),
+            survived=packed(survived),
+            images=len(survived),
+            warnings=self._warnings,
+        )

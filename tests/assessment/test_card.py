@@ -1,0 +1,110 @@
+"""The card's file, and its forms: byte for byte from JSON."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from ft_tf import assessment, faults, intervals
+from ft_tf.assessment import comparison, page
+from ft_tf.assessment.card import Card, packed, unpacked
+from ft_tf.errors import RunError
+
+
+def forms(card):
+    found = page.page_of(card)
+    return page.terminal(found), page.html(found), page.markdown(found)
+
+
+def test_a_card_comes_back_from_its_file(card, place, tmp_path):
+    text = card.to_json()
+    assert Card.from_json(text).to_json() == text
+    (tmp_path / "card.json").write_text(text)
+    assert forms(assessment.load(tmp_path)) == forms(card)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda c: c["clean"].update(accuracy=1.5), "clean.accuracy=1.5 must lie in [0, 1]"),
+        (lambda c: c["clean"].update(right="ff"), "clean.right must have a bit for each of 300"),
+        (lambda c: c["curves"]["weights"]["accuracy"][1].pop(),
+         "curves.weights.accuracy[1] must have a value per trial"),
+        (lambda c: c.pop("seconds"), "seconds is missing"),
+        (lambda c: c.update(colour=1), "colour is an unknown key"),
+    ],
+)  # fmt: skip
+def test_a_damaged_card_is_refused_in_one_line(card, tmp_path, change, problem):
+    fields = json.loads(card.to_json())
+    change(fields)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(RunError) as caught:
+        assessment.load(path)
+    assert str(caught.value).startswith(f"{path} is no valid card: {problem}")
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 8, 9, 300])
+def test_flags_come_back(count):
+    flags = np.random.default_rng(count).random(count) < 0.5
+    assert len(packed(flags)) == -(-count // 4)
+    assert unpacked(packed(flags), count).tolist() == flags.tolist()
+
+
+def test_the_terminal_shows_one_screen_answer_first(card):
+    lines = forms(card)[0].splitlines()
+    assert lines[0].startswith(f"{100 * card.clean.accuracy:.2f}% of the test images are right.")
+    assert len(lines) <= 40 and max(map(len, lines)) <= 100
+
+
+def test_html_is_one_file_that_escapes_names(card):
+    fields = json.loads(card.to_json())
+    fields["model"]["name"] = "<script>alert(1)</script>"
+    text = page.html(page.page_of(Card.from_json(json.dumps(fields))))
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert text.count("<svg") == 2 and "src=" not in text and "<link" not in text
+
+
+def test_markdown_begins_with_a_model_index(card):
+    text = forms(card)[2]
+    _, matter, body = text.split("---\n", 2)
+    (entry,) = yaml.safe_load(matter)["model-index"]
+    (result,) = entry["results"]
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert entry["name"] == card.model.name and result["dataset"]["type"] == "quarters"
+    assert {"type", "name"} <= set(result["task"]) and values["accuracy"] == card.clean.accuracy
+    assert values["fault_rate_bits_half"] == card.curves["bits"].half.value
+    assert body.lstrip().startswith("# quarters on quarters")
+
+
+def test_two_cards_are_compared_in_pairs(card, other):
+    found = {line.what: line for line in comparison.differences(card, other)}
+    right = [unpacked(c.clean.right, c.data.examples) for c in (card, other)]
+    wanted = intervals.paired_proportions(*right)
+    line = found["accuracy"]
+    assert (line.low, line.high, line.paired) == (wanted.low, wanted.high, True)
+    table = faults.paired_difference(
+        card.curves["weights"].frame(3), other.curves["weights"].frame(3)
+    )
+    shared = [line for what, line in found.items() if "weights stuck at 0" in what]
+    assert [line.difference for line in shared] == pytest.approx(table["difference"].tolist()[1:])
+    assert all(line.paired for line in shared) and len(shared) > 3
+
+
+def test_cards_of_other_seeds_are_not_paired(card, other):
+    fields = json.loads(other.to_json())
+    fields["settings"]["seed"] = 4
+    moved = Card.from_json(json.dumps(fields))
+    found = comparison.differences(card, moved)
+    assert found[0].paired and not any(line.paired for line in found[1:])
+    a, b = (c.curves["weights"].frame(0) for c in (card, moved))
+    rate = sorted({*a["rate"]} & {*b["rate"]})[1]
+    wanted = intervals.welch(*(f.loc[f["rate"] == rate, "accuracy"] for f in (a, b)), unit="trial")
+    line = next(line for line in found if "weights stuck at 0" in line.what)
+    assert (line.low, line.high) == (wanted.low, wanted.high)
+
+
+def test_the_page_of_two_shows_both(card, other):
+    text = page.terminal(comparison.page_of_two(card, other))
+    assert "A - B" in text and text == page.terminal(comparison.page_of_two(card, other))

@@ -1,0 +1,106 @@
+"""`assess` from the command line: a file, its card in four forms, two cards, bad input."""
+
+import json
+
+import forked
+import keras
+import numpy as np
+import pytest
+
+from ft_tf import assessment
+
+ASSESS = "experiments.assess"
+LAYERS = """import keras
+
+@keras.saving.register_keras_serializable("mine")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A model with a custom layer and a softmax, on bytes, in a process that has its own layers."""
+    directory = tmp_path_factory.mktemp("assess")
+    (directory / "my_layers.py").write_text(LAYERS)
+    source = {}
+    exec(LAYERS, source)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((4, 4)), layers.Flatten(), source["Doubled"](),
+         layers.Dense(3, activation="softmax")]
+    )  # fmt: skip
+    model.save(directory / "mine.keras")
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, (60, 4, 4, 1)).astype(np.uint8)
+    y = model.predict((x / 255).reshape(60, 4, 4), verbose=0).argmax(axis=1)
+    np.savez(directory / "mine.npz", x_test=x, y_test=y)
+    np.savez(directory / "half.npz", x_test=x)
+    mine = [ASSESS, "--model=mine.keras", "--data=mine.npz", "--budget=4 s"]
+    imported = [*mine, "--import=my_layers"]
+    commands = {
+        "first": imported,
+        "second": [*imported, "--seed=1", "--output_dir=second", "--all"],
+        "compared": [ASSESS, "--compare", "mine-card", "second/card.json", "--output_dir=both"],
+        "no_layer": mine,
+        "no_data": [ASSESS, "--model=mine.keras"],
+        "no_model": [ASSESS],
+        "no_labels": [*imported[:2], "--data=half.npz", "--import=my_layers"],
+        "one_card": [ASSESS, "--compare", "mine-card"],
+        "no_card": [ASSESS, "--compare", "mine-card", "nowhere"],
+        "words": [*imported, "word"],
+        "budget": [*mine[:3], "--budget=soon"],
+        "other": [*imported, "--seed=2"],
+    }
+    return directory, forked.run_all(commands, directory)
+
+
+def test_a_file_gets_its_card_in_four_forms(used):
+    directory, results = used
+    code, stdout, stderr = results["first"]
+    assert (code, stderr) == (0, ""), stderr
+    lines = stdout.splitlines()
+    assert lines[0].startswith("100.00% of the test images are right.")
+    assert lines[-1] == "written: mine-card/card.html, .md and .json"
+    card = assessment.load(directory / "mine-card")
+    assert card.model.name == "mine.keras" and card.model.classes == 3
+    assert card.data.name == "mine" and card.data.examples == 60
+    assert (directory / "mine-card/card.md").read_text().startswith("---\nmodel-index:\n")
+    assert "<svg" in (directory / "mine-card/card.html").read_text()
+
+
+def test_all_prints_the_settings_too(used):
+    _, results = used
+    assert "settings: seed 1;" in results["second"][1]
+    assert "settings: seed" not in results["first"][1]
+
+
+def test_two_cards_are_set_against_each_other(used):
+    directory, results = used
+    code, stdout, stderr = results["compared"]
+    assert (code, stderr) == (0, ""), stderr
+    assert stdout.startswith("A is mine.keras, B is mine.keras.")
+    first, *_ = json.loads((directory / "both/comparison.json").read_text())
+    assert first["what"] == "accuracy" and first["difference"] == 0 and first["paired"]
+    assert (directory / "both/comparison.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_layer", "--import=MODULE"),
+        ("no_data", "--model=mine.keras needs --dataset"),
+        ("no_model", "--model must name a model file, or --run a finished run"),
+        ("no_labels", "data='half.npz' holds no array 'y_test'"),
+        ("one_card", "--compare needs two cards"),
+        ("no_card", "nowhere cannot be read"),
+        ("words", "'word' is not a flag"),
+        ("budget", "budget='soon' must be a time such as '10 min'"),
+        ("other", "mine-card/card.json is of another settings: name another output_dir"),
+    ],
+)
+def test_bad_input_gets_one_line(used, name, message):
+    code, _, stderr = used[1][name]
+    assert code == 2 and stderr.startswith("error: ") and len(stderr.splitlines()) == 1
+    assert message in stderr
