@@ -58,8 +58,8 @@ def worst_case(
     Progressive bit search (Rakin, He and Fan 2019, "Bit-Flip Attack"): in each variable the bits
     are ranked by the first-order change of the loss, (new value - value) dL/dw; the first
     `candidates` of each are tried, the one that leaves the lowest accuracy (then the highest loss)
-    stays flipped, and the search goes on with the new gradients. The number of bits found is an upper bound on the
-    fewest: others may do it with fewer, on these images too.
+    stays flipped, and the search goes on with the new gradients. The number of bits found is an
+    upper bound on the fewest: other bits may do it with fewer, on these images too.
 
     Args:
         model: any built Keras classifier with weights that are no integers.
