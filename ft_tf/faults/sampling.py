@@ -28,8 +28,8 @@ _FLOORS = np.array([(zeros, ones) for zeros in _LEVELS for ones in _LEVELS])
 _EVERY = 10  # trials between two choices of these
 _HALVINGS = 30
 _OF_CLASS, _OF_CELL = 1.0, 2.0  # trials that a prior, and the mean of a cell's class, count for
-_OF_SPREAD = 10.0  # weight of the variance 1/4 that is expected before the first trial
-_RESOLUTION = 100  # candidate means within a half-width
+_OF_SPREAD = 2.0  # weight of the variance 1/4 that is expected before the first trial
+_RESOLUTION = 50  # candidate means within a half-width
 _STRATUM = {"half_width": 0.1, "resolution": 1001}
 
 

@@ -59,7 +59,7 @@ def worst_case(
     are ranked by the first-order change of the loss, (new value - value) dL/dw; the first
     `candidates` of each are tried, the one that leaves the lowest accuracy (then the highest loss)
     stays flipped, and the search goes on with the new gradients. The number of bits found is an
-    upper bound on the fewest: others may do it with fewer, on these images too.
+    upper bound on the fewest: other bits may do it with fewer, on these images too.
 
     Args:
         model: any built Keras classifier with weights that are no integers.
