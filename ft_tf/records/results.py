@@ -276,7 +276,7 @@ class Privacy:
     true_positive_rate_at_1_in_1000: Fraction | None = None  # most, at that false positive rate
     true_positive_rate_at_1_in_100: Fraction | None = None
     true_positive_rate_at_1_in_10: Fraction | None = None
-    clipping: tuple[str, ...] = ("flat",)  # clipping rules of the steps
+    clipping: tuple[str, ...] | None = None  # clipping rules of the steps; None: flat
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,7 +56,8 @@ def test_names():
 
 REPLICAS = """
     import numpy as np
-        tf.config.set_logical_device_configuration(
+    from ft_tf._compat import keras, tf
+    tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
     from ft_tf.errors import ArgumentError
