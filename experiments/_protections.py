@@ -9,7 +9,7 @@ from experiments import _fault_lines as lines
 from experiments import _fault_plot, _terminal
 from ft_tf import faults, records
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.protections import protection_names, protection_of
+from ft_tf.faults.protections.base import protection_names, protection_of
 from ft_tf.study.trained_models import TrainedModel
 
 FLAGS = flags.FLAGS

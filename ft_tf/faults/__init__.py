@@ -35,18 +35,10 @@ from ft_tf.faults.prediction import (
     prediction_rates,
 )
 from ft_tf.faults.propagation import propagation
-from ft_tf.faults.protections import (
-    Parity,
-    Protected,
-    Protection,
-    RangeRestriction,
-    Secded,
-    Triplication,
-    WeightClipping,
-    compare_protections,
-    protect,
-    register_protection,
-)
+from ft_tf.faults.protections.base import Protection, protect, register_protection
+from ft_tf.faults.protections.memory import Parity, Protected, Secded, Triplication
+from ft_tf.faults.protections.ranges import RangeRestriction, WeightClipping
+from ft_tf.faults.protections.tradeoff import compare_protections
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.single_faults import FailureRate, failure_rate

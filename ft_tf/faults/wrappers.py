@@ -13,6 +13,7 @@ Inference has no faults; `inject`, `FaultInjection` and `sweep` serve that.
 """
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -283,27 +284,6 @@ def wrapped_copy(
     return copy
 
 
-@keras.saving.register_keras_serializable("ft_tf")
-class MaxMagnitude(keras.constraints.Constraint):
-    """Keeps every weight in [-limit, limit].
-
-    Args:
-        limit: above 0.
-    """
-
-    def __init__(self, limit: float) -> None:
-        check_positive(limit=limit)
-        self.limit = limit
-
-    def __call__(self, values: Any) -> Any:
-        """Returns the values, clipped."""
-        return keras.ops.clip(values, -self.limit, self.limit)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the limit."""
-        return {"limit": self.limit}
-
-
 def limit_weights(model: keras.Model, limit: float) -> None:
     """Lets training clip kernels and biases of a model to [-limit, limit] after each step.
 
@@ -312,18 +292,16 @@ def limit_weights(model: keras.Model, limit: float) -> None:
         limit: above 0.
 
     Raises:
-        ModelError: a weight has another constraint.
+        ModelError: a weight has a constraint already.
     """
     check_built(model)
-    constraint = MaxMagnitude(limit)
+    check_positive(limit=limit)
     for variable in model.trainable_variables:
         if len(variable.shape) < 2 and "bias" not in variable.name:
             continue  # of a normalization, which must be able to scale
-        if not isinstance(variable.constraint, MaxMagnitude | None):
-            raise ModelError(
-                f"weight={variable.path!r} has a constraint, {variable.constraint}: remove it"
-            )
-        variable.constraint = constraint
+        if variable.constraint is not None:
+            raise ModelError(f"weight={variable.path!r} has a constraint already: remove it")
+        variable.constraint = functools.partial(keras.ops.clip, x_min=-limit, x_max=limit)
 
 
 def unwrap(model: keras.Model) -> keras.Model:
@@ -331,7 +309,7 @@ def unwrap(model: keras.Model) -> keras.Model:
     check_built(model)
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        inner = _innermost(layer)
+        inner = innermost(layer)
         return type(inner).from_config(inner.get_config())
 
     plain = _cloned(model, clone)
@@ -339,8 +317,9 @@ def unwrap(model: keras.Model) -> keras.Model:
     return plain
 
 
-def _innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return _innermost(layer.layer) if isinstance(layer, LayerWrapper) else layer
+def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Returns the layer in all its wrappers."""
+    return innermost(layer.layer) if isinstance(layer, LayerWrapper) else layer
 
 
 def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
@@ -364,4 +343,4 @@ def _cloned(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies parameters layer by layer; step counters of wrappers have no counterpart."""
     for old, new in zip(source.layers, target.layers, strict=True):
-        _innermost(new).set_weights(_innermost(old).get_weights())
+        innermost(new).set_weights(innermost(old).get_weights())

@@ -10,7 +10,8 @@ from ft_tf import faults
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.protections import memory, protection_of
+from ft_tf.faults.protections import memory
+from ft_tf.faults.protections.base import protection_of
 from ft_tf.faults.storage_formats import Encoded, format_of
 
 RANDOM = np.random.default_rng(0)
@@ -97,14 +98,6 @@ def test_secded_does_to_more_errors_what_the_check_matrix_says(count):
     np.testing.assert_array_equal(read, words_of_bits(expected.reshape(-1, 8), np.uint8))
     wrong = (expected != stored).any(1) & expected.any(1)
     assert wrong.any() if count != 4 else not wrong[data.sum(1) == 0].any()
-
-
-def test_secded_can_keep_what_it_cannot_correct():
-    words = tf.constant(np.uint8([1, 2, 3, 4, 5, 6, 7, 8]))
-    errors = tf.constant(np.uint8([0, 3, 0, 0, 0, 0, 0, 0]))
-    kept = memory.Secded(detected="keep").read(words, 8, [errors], None).numpy()
-    assert kept.tolist() == [1, 1, 3, 4, 5, 6, 7, 8]
-    assert memory.Secded().read(words, 8, [errors], None).numpy().tolist() == [0] * 8
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(4, np.uint8), (12, np.uint16), (8, np.uint8)])
@@ -326,5 +319,3 @@ def test_memory_protections_are_for_weights_in_trials():
         faults.protect(model, "secded")
     with pytest.raises(ArgumentError, match="protection='ecc' must be one of"):
         protection_of("ecc")
-    with pytest.raises(ArgumentError, match="detected='clip' must be"):
-        faults.Secded(detected="clip")

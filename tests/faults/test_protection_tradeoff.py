@@ -6,7 +6,7 @@ import pytest
 from ft_tf import architectures, data, faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.protections import protection_names
+from ft_tf.faults.protections.base import protection_names
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.normal(size=(80, 16)).astype(np.float32)

@@ -7,7 +7,8 @@ import ft_tf
 from ft_tf import faults, metrics
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.protections import RangeGuard, protection_of
+from ft_tf.faults.protections.base import protection_of
+from ft_tf.faults.protections.ranges import RangeGuard
 
 RANDOM = np.random.default_rng(1)
 X = RANDOM.normal(size=(60, 6)).astype(np.float32)
@@ -54,7 +55,7 @@ def test_ranges_are_those_of_the_training_data_and_include_0():
     np.testing.assert_allclose(found["act"].output_range, [b.min(), b.max()], rtol=1e-6)
     with_output = guards(faults.protect(model, faults.RangeRestriction(output_layer=True), X))
     assert list(with_output) == ["a", "act", "c"]
-    few = guards(faults.protect(model, faults.RangeRestriction(batch_size=7, slack=0.5), X))
+    few = guards(faults.protect(model, faults.RangeRestriction(slack=0.5), np.tile(X, (40, 1))))
     np.testing.assert_allclose(few["a"].output_range, [0, 1.5 * a.max()], rtol=1e-6)
 
 

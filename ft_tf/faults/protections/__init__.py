@@ -11,37 +11,3 @@ A protection of the model is put in by `protect`; one of the memory changes what
 is given to `sweep` as part of it: fault=Protected(BitErrors("int8"), Secded()). Another protection
 is a subclass of `Protection` and a line: register_protection("name", Class).
 """
-
-from ft_tf.faults.protections.base import (
-    Protection,
-    protect,
-    protection_names,
-    protection_of,
-    register_protection,
-)
-from ft_tf.faults.protections.memory import (
-    MemoryProtection,
-    Parity,
-    Protected,
-    Secded,
-    Triplication,
-)
-from ft_tf.faults.protections.ranges import RangeGuard, RangeRestriction, WeightClipping
-from ft_tf.faults.protections.tradeoff import compare_protections
-
-__all__ = [
-    "MemoryProtection",
-    "Parity",
-    "Protected",
-    "Protection",
-    "RangeGuard",
-    "RangeRestriction",
-    "Secded",
-    "Triplication",
-    "WeightClipping",
-    "compare_protections",
-    "protect",
-    "protection_names",
-    "protection_of",
-    "register_protection",
-]

@@ -28,13 +28,8 @@ class Protection:
         return fault
 
     def extra_bits(self, model: keras.Model, plan: FaultPlan) -> int:
-        """Bits of memory that it needs.
-
-        Args:
-            model: the protected model.
-            plan: faults in all its weights, as `on_fault` gives them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must implement extra_bits")
+        """Bits of memory that it adds to the protected model with the weights of `plan`."""
+        return 0
 
 
 _PROTECTIONS: dict[str, Callable[..., Protection]] = {}

@@ -6,32 +6,31 @@ check bits and copies have faults too, at the same rate, with an exact count and
 their own; the column `faults` counts those of the values. Check bits have faults only where the
 rate is per bit (`BitErrors`). What is read:
 
-    errors in a word   secded, 64 + 8 bits          parity, a value + 1 bit   triplication, per bit
-    0                  the word                     the value                 the bit
-    1                  the word                     0                         the bit
-    2                  0 (or "keep": as it is)      wrong                     inverted
-    3 or more          odd number: a further bit    odd number: 0; even: as   inverted
-                       inverted, or 0; even: 0, or  it is
-                       as it is if they are a
-                       codeword
-
-where the errors of triplication are those at one bit of the three copies.
+    errors in   secded, of a word of 64 + 8 bits        parity, of a       triplication, of a
+                                                        value + 1 bit      bit in three copies
+    0           the word                                the value          the bit
+    1           the word                                0                  the bit
+    2           0                                       a wrong value      the inverted bit
+    3 or more   odd: a further bit is inverted, or 0;   odd: 0; even: a    the inverted bit
+                even: 0, or a wrong word                wrong value
 """
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_choice, check_type, check_types
+from ft_tf.checks import check_type, check_types
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.bitflips import packed
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultPlan
 from ft_tf.faults.protections.base import Protection, register_protection
-from ft_tf.faults.storage_formats import StorageFormat, format_of
+from ft_tf.faults.storage_formats import NativeFloat, StorageFormat, format_of
+
+_T = tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +59,7 @@ class MemoryProtection(Protection):
         """Check bits for a tensor of values of `bits` bits each."""
         return 0
 
-    def read(
-        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
-    ) -> tf.Tensor:
+    def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
         """What is read of stored words.
 
         Args:
@@ -78,7 +75,7 @@ class MemoryProtection(Protection):
         return sum(
             self.copies * group.size * bits + self.check_bits(group.size, bits)
             for group in plan.groups_of("weights")
-            for bits in [bits_of(plan.fault, group.variable.dtype)]
+            for bits in [format_in(plan.fault, group.variable.dtype).bits]
             if self.layers is None or group.layer in self.layers
         )
 
@@ -93,9 +90,7 @@ class Parity(MemoryProtection):
         """One for each value."""
         return values
 
-    def read(
-        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
-    ) -> tf.Tensor:
+    def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
         """Zeros where the number of inverted bits is odd."""
         odd = _is_odd(errors[0], checks)
         return tf.where(odd, tf.zeros_like(words), tf.bitwise.bitwise_xor(words, errors[0]))
@@ -116,26 +111,15 @@ class Secded(MemoryProtection):
     a tensor is filled up with zeros that have no faults. The data bits are at the positions 3, 5,
     6, 7, 9, ..., 71, those that are no power of two, check bit j at 2^j, and the eighth check bit
     is the parity of all 71.
-
-    Attributes:
-        detected: what a word reads as whose errors are detected and cannot be corrected: "zero",
-            or "keep" for the erroneous bits.
     """
 
-    detected: str = "zero"
     arithmetic: ClassVar[str] = "8 parities of each 64 bits read, an inverted bit"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(("zero", "keep"), detected=self.detected)
 
     def check_bits(self, values: int, bits: int) -> int:
         """Eight for each word of 64 bits."""
         return _CHECKS * -(-values * bits // 64)
 
-    def read(
-        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
-    ) -> tf.Tensor:
+    def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
         """Inverts the bit that the syndrome names if the number of errors is odd."""
         stored, flipped = to_blocks(words, bits), to_blocks(errors[0], bits)
         if checks is None:
@@ -151,10 +135,8 @@ class Secded(MemoryProtection):
         corrections[_POSITIONS] = 1 << np.arange(64, dtype=np.uint64)
         correction = tf.gather(tf.constant(corrections.view(np.int64)), syndrome)
         correction = tf.where(odd, tf.bitcast(correction, tf.uint64), tf.constant(0, tf.uint64))
-        read = stored ^ flipped ^ correction
-        if self.detected == "zero":
-            bad = tf.where(odd, syndrome > _POSITIONS[-1], syndrome > 0)
-            read = tf.where(bad, tf.zeros_like(read), read)
+        detected = tf.where(odd, syndrome > _POSITIONS[-1], syndrome > 0)
+        read = tf.where(detected, tf.zeros_like(stored), stored ^ flipped ^ correction)
         return from_blocks(read, bits, like=words)
 
 
@@ -165,9 +147,7 @@ class Triplication(MemoryProtection):
     arithmetic: ClassVar[str] = "a vote on each bit read"
     copies: ClassVar[int] = 2
 
-    def read(
-        self, words: tf.Tensor, bits: int, errors: list[tf.Tensor], checks: tf.Tensor | None
-    ) -> tf.Tensor:
+    def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
         """The majority of each bit."""
         first, second, third = errors
         return words ^ ((first & second) | (first & third) | (second & third))
@@ -200,56 +180,16 @@ def from_blocks(blocks: tf.Tensor, bits: int, *, like: tf.Tensor) -> tf.Tensor:
     return packed(tf.reshape(tf.reshape(stream, [-1])[: bits * like.shape[0]], [-1, bits]), 0)
 
 
-class Memory(NamedTuple):
-    """A tensor as the memory holds it.
-
-    Attributes:
-        bits: of a word.
-        words: unsigned [n]; of other values of this shape too.
-        values: the tensor that words stand for.
-    """
-
-    bits: int
-    words: Callable[[tf.Tensor], tf.Tensor]
-    values: Callable[[tf.Tensor], tf.Tensor]
-
-
-def bits_of(fault: FaultModel, dtype: Any) -> int:
-    """Bits of a stored value."""
+def format_in(fault: FaultModel, dtype: Any) -> StorageFormat:
+    """How the memory holds a variable: in the fault's format, else in float32; integers as such."""
     dtype = tf.as_dtype(dtype)
-    return 8 * dtype.size if dtype.is_integer else _format(fault).bits
-
-
-def _format(fault: FaultModel) -> StorageFormat:
-    return fault.format if getattr(fault, "storage", None) else format_of("float32")
-
-
-def memory_of(fault: FaultModel, values: tf.Tensor) -> Memory:
-    """How values are stored: integers as they are, others in the fault's format or in float32."""
-    shape, dtype, bits = values.shape, values.dtype, bits_of(fault, values.dtype)
     if dtype.is_integer:
-        unsigned = {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[bits]
-        return Memory(
-            bits,
-            lambda values: tf.reshape(tf.bitcast(values, unsigned), [-1]),
-            lambda words: tf.reshape(tf.bitcast(words, dtype), shape),
-        )
-    stored = _format(fault)
-    encoded = stored.encode(tf.cast(values, tf.float32))
-    clean = fault.stored(values)
-    flat = tf.reshape(encoded.words, [-1])
+        return NativeFloat(8 * dtype.size, dtype)  # which casts, and integers of 8 bits are exact
+    return getattr(fault, "format", None) or format_of("float32")
 
-    def decoded(words: tf.Tensor) -> tf.Tensor:
-        words = tf.reshape(words, shape)
-        found = tf.cast(stored.decode(encoded._replace(words=words)), dtype)
-        return tf.where(words == encoded.words, clean, found)  # of float64 to the bit
 
-    def words_of(other: tf.Tensor) -> tf.Tensor:
-        if other is values:
-            return flat
-        return tf.reshape(stored.encode(tf.cast(other, tf.float32)).words, [-1])
-
-    return Memory(bits, words_of, decoded)
+def _of_fault(name: str) -> property:
+    return property(lambda self: getattr(self.fault, name, None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,35 +211,9 @@ class Protected(FaultModel):
         check_type(FaultModel, fault=self.fault)
         check_type(MemoryProtection, protection=self.protection)
 
-    @property
-    def random(self) -> bool:
-        """Whether the fault uses random words."""
-        return self.fault.random
-
-    @property
-    def per_bit(self) -> bool:
-        """Whether the rate is per bit."""
-        return self.fault.per_bit
-
-    @property
-    def sites_per_value(self) -> int:
-        """As the fault without protection."""
-        return self.fault.sites_per_value
-
-    @property
-    def storage(self) -> str | None:
-        """Name of the fault's storage format."""
-        return getattr(self.fault, "storage", None)
-
-    @property
-    def format(self) -> StorageFormat:
-        """Its storage format."""
-        return self.fault.format
-
-    @property
-    def bit_numbers(self) -> tuple[int, ...]:
-        """The bits that may flip."""
-        return self.fault.bit_numbers
+    random, per_bit, sites_per_value, storage, format, bit_numbers = map(
+        _of_fault, ("random", "per_bit", "sites_per_value", "storage", "format", "bit_numbers")
+    )
 
     def spare_sites(self, values: int) -> int:
         """The copies' values, and the check bits where the rate is per bit."""
@@ -339,44 +253,44 @@ class Protected(FaultModel):
         """Not given: what is read depends on other sites."""
         raise ArgumentError(f"fault={self} is for trials, not for training or prediction")
 
-    def apply(
-        self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Not given either."""
-        return self.corrupt(values, words)
-
     def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         """What is read of these values under a mask: flat, of the values and then the spare."""
         values = tf.convert_to_tensor(values)
-        memory, inner = memory_of(self.fault, values), self.fault.prepared(values)
-        clean = memory.words(values)
-        per_value, pattern = self.sites_per_value, getattr(self.fault, "pattern", None)
-        shape = tuple(values.shape)
-        sites, spare = clean.shape[0] * per_value, self.spare_sites(clean.shape[0])
-        copies = self.protection.copies
-        mask_shape = (*shape, per_value) if per_value > 1 else shape
+        stored, clean = format_in(self.fault, values.dtype), self.fault.stored(values)
+        inner, pattern = self.fault.prepared(values), getattr(self.fault, "pattern", None)
+        encoded = stored.encode(tf.cast(values, tf.float32))
+        written, copies = tf.reshape(encoded.words, [-1]), self.protection.copies
+        sites, spare = written.shape[0] * self.sites_per_value, self.spare_sites(written.shape[0])
+        mask_shape = (*values.shape, self.sites_per_value)[
+            : None if self.sites_per_value > 1 else -1
+        ]
 
-        def errors(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        def errors(mask: _T, words: _T | None) -> _T:
             mask = tf.reshape(mask, mask_shape)
-            if pattern is None:
-                return clean ^ memory.words(inner(mask, words))
-            return tf.cast(tf.reshape(pattern(mask, words), [-1]), clean.dtype)
+            if pattern is not None:
+                return tf.cast(tf.reshape(pattern(mask, words), [-1]), written.dtype)
+            faulty = stored.encode(tf.cast(inner(mask, words), tf.float32)).words
+            return written ^ tf.reshape(faulty, [-1])
 
-        def read(mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        def read(mask: _T, words: _T | None) -> _T:
             mask = tf.reshape(mask, [-1])
-            found = []
-            for copy in range(1 + copies):
-                # The random words of another place: independent of those of this one.
-                drawn = None if words is None else _rolled(words, copy)
-                found.append(errors(mask[copy * sites : (copy + 1) * sites], drawn))
-            has_checks = spare > copies * sites
-            checks = mask[(1 + copies) * sites :] if has_checks else None
-            return memory.values(self.protection.read(clean, memory.bits, found, checks))
+            found = [
+                # A copy's random words are those of another place: independent of this one's.
+                errors(mask[copy * sites : (copy + 1) * sites], _rolled(words, copy))
+                for copy in range(1 + copies)
+            ]
+            checks = mask[(1 + copies) * sites :] if spare > copies * sites else None
+            words = self.protection.read(written, stored.bits, found, checks)
+            words = tf.reshape(words, values.shape)
+            decoded = tf.cast(stored.decode(encoded._replace(words=words)), values.dtype)
+            return tf.where(words == encoded.words, clean, decoded)  # of float64 to the bit
 
         return read
 
 
-def _rolled(words: tf.Tensor, places: int) -> tf.Tensor:
+def _rolled(words: _T | None, places: int) -> _T | None:
+    if words is None:
+        return None
     return tf.reshape(tf.roll(tf.reshape(words, [-1, 2]), places, axis=0), words.shape)
 
 

@@ -6,10 +6,8 @@ configuration of the layers, two of 32 bits each, and have no faults.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any, ClassVar
-
-import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_non_negative
@@ -19,20 +17,21 @@ from ft_tf.faults import forward
 from ft_tf.faults.plan import FaultPlan
 from ft_tf.faults.protections.base import Protection, register_protection
 from ft_tf.faults.sites import Select, find_sites
-from ft_tf.faults.wrappers import LayerWrapper, stored_value, substituted, wrapped_copy
+from ft_tf.faults.wrappers import LayerWrapper, innermost, stored_value, substituted, wrapped_copy
 from ft_tf.keras_layers import all_layers, infer
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_input_shape
 
 OUTSIDE = ("clip", "zero")
 Range = tuple[float, float]
+_BATCH = 1000
 
 
 def restricted(values: tf.Tensor, bounds: Range, outside: str) -> tf.Tensor:
     """The values, with those out of bounds clipped or set to 0; NaN becomes 0.
 
-    >>> restricted(tf.constant([-5.0, 0.5, 9.0, np.nan]), (-1.0, 2.0), "clip").numpy().tolist()
-    [-1.0, 0.5, 2.0, 0.0]
+    >>> restricted(tf.constant([-5.0, 0.5, float("nan")]), (-1.0, 2.0), "clip").numpy().tolist()
+    [-1.0, 0.5, 0.0]
     """
     low, high = (tf.constant(bound, values.dtype) for bound in bounds)
     if outside == "clip":
@@ -95,10 +94,6 @@ def _floating(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [v for v in weights if tf.as_dtype(v.dtype).is_floating]
 
 
-def _widened(low: float, high: float, slack: float) -> Range:
-    return min(0.0, float(low)) * (1 + slack), max(0.0, float(high)) * (1 + slack)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Ranges(Protection):
     """Base of both protections.
@@ -130,11 +125,9 @@ class RangeRestriction(_Ranges):
 
     Attributes:
         output_layer: whether the output layer is restricted too.
-        batch_size: images evaluated at once.
     """
 
     output_layer: bool = False
-    batch_size: int = 1000
     arithmetic: ClassVar[str] = "2 comparisons of each activation"
 
     def on_model(self, model: keras.Model, x_train: Any = None) -> keras.Model:
@@ -145,14 +138,14 @@ class RangeRestriction(_Ranges):
         check_input_shape(model, x_train)
         groups = find_sites(model, target="units", select=Select(output_layer=self.output_layer))
         places = {id(layer): layer for group in groups for layer, _ in group.points}
-        ranges = _recorded(model, x_train, list(places), self.batch_size)
+        ranges = _recorded(model, x_train, places)
 
         def wrapper(layer: keras.layers.Layer, copy: keras.layers.Layer) -> keras.layers.Layer:
-            inside = [id(part) for part in _through_wrappers(layer) if id(part) in places]
-            if not inside:
+            place = places.pop(id(innermost(layer)), None)
+            if place is None:
                 return copy
-            places.pop(inside[0])
-            bounds = _widened(*ranges[inside[0]], self.slack)
+            low, high = ranges[id(place)]
+            bounds = low * (1 + self.slack), high * (1 + self.slack)
             return RangeGuard(copy, outputs=bounds, outside=self.outside)
 
         protected = wrapped_copy(model, wrapper, recursive=True)
@@ -165,40 +158,27 @@ class RangeRestriction(_Ranges):
         return protected
 
 
-def _through_wrappers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    yield layer
-    if isinstance(layer, LayerWrapper):
-        yield from _through_wrappers(layer.layer)
-
-
-def _recorded(
-    model: keras.Model, x: Any, layers: list[int], batch_size: int
-) -> dict[int, tuple[float, float]]:
-    """The lowest and the highest output of layers, by their ids, over all their calls."""
-    seen: dict[int, list[tf.Tensor]] = {}
+def _recorded(model: keras.Model, x: Any, layers: Collection[int]) -> dict[int, Range]:
+    """The lowest and the highest output of layers, by their ids, over all calls; 0 between them."""
+    found = dict.fromkeys(layers, (0.0, 0.0))
 
     def record(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        if id(layer) in layers:
-            ends = tf.stack([tf.reduce_min(outputs), tf.reduce_max(outputs)])
-            seen.setdefault(id(layer), []).append(tf.cast(ends, tf.float32))
+        if id(layer) in found:
+            low, high = found[id(layer)]
+            low, high = (
+                min(low, float(tf.reduce_min(outputs))),
+                max(high, float(tf.reduce_max(outputs))),
+            )
+            found[id(layer)] = low, high
         return outputs
 
-    @tf.function(autograph=False)
-    def extremes(x: Any) -> tf.Tensor:
-        seen.clear()
-        infer(model, x)
-        return tf.stack([
-            tf.stack([tf.reduce_min(tf.stack(seen[key])), tf.reduce_max(tf.stack(seen[key]))])
-            for key in layers
-        ])  # fmt: skip
+    def batch(first: int) -> Any:
+        return tf.nest.map_structure(lambda a: tf.convert_to_tensor(a[first : first + _BATCH]), x)
 
-    found = []
     with forward.hooked(model, record):
-        for first in range(0, len(tf.nest.flatten(x)[0]), batch_size):
-            part = tf.nest.map_structure(lambda a: a[first : first + batch_size], x)  # noqa: B023
-            found.append(extremes(tf.nest.map_structure(tf.convert_to_tensor, part)).numpy())
-    lows, highs = np.min(found, axis=0)[:, 0], np.max(found, axis=0)[:, 1]
-    return dict(zip(layers, zip(lows, highs, strict=True), strict=True))
+        for first in range(0, len(tf.nest.flatten(x)[0]), _BATCH):
+            infer(model, batch(first))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,8 +197,8 @@ class WeightClipping(_Ranges):
         """Returns a copy with the present ranges."""
 
         def wrapper(layer: keras.layers.Layer, copy: keras.layers.Layer) -> keras.layers.Layer:
-            values = [stored_value(v).numpy() for v in _floating(layer)]
-            ranges = [_widened(value.min(), value.max(), self.slack) for value in values]
+            values = [(1 + self.slack) * stored_value(v).numpy() for v in _floating(layer)]
+            ranges = [(float(v.min(initial=0)), float(v.max(initial=0))) for v in values]
             return RangeGuard(copy, weights=ranges, outside=self.outside) if ranges else copy
 
         return wrapped_copy(model, wrapper, recursive=True)

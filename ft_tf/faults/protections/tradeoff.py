@@ -1,7 +1,8 @@
 """What protections cost and what they keep, in one table."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import Draws, FaultPlan, make_plan
 from ft_tf.faults.protections.base import Protection, protection_names, protection_of
-from ft_tf.faults.protections.memory import bits_of
+from ft_tf.faults.protections.memory import format_in
 from ft_tf.faults.sites import Select
 from ft_tf.faults.summary import summarize
 
@@ -29,15 +30,11 @@ def compare_protections(
     x: Any,
     y: np.ndarray,
     *,
-    rates: Sequence[float],
-    trials: int | Iterable[int],
-    seed: int,
-    fault: FaultModel | None = None,
     protections: Sequence[str | Protection] | None = None,
-    x_train: Any = None,
+    fault: FaultModel | None = None,
     select: Select | None = None,
+    x_train: Any = None,
     batch_size: int = 1000,
-    level: float = 0.95,
     **options: Any,
 ) -> pd.DataFrame:
     """Measures protections under the same faults in the weights, and what each of them costs.
@@ -46,16 +43,12 @@ def compare_protections(
         model: a functional or Sequential classifier.
         x: test inputs.
         y: labels int [n].
-        rates: shares of faulty sites.
-        trials: fault sets per rate.
-        seed: fixes the fault sets, the same for all protections before these act.
-        fault: what a faulty value becomes; stuck at 0 by default.
         protections: names or protections; all registered ones by default.
-        x_train: inputs that ranges are recorded on.
+        fault: what a faulty value becomes; stuck at 0 by default.
         select: which weights.
+        x_train: inputs that ranges are recorded on.
         batch_size: images evaluated at once.
-        level: nominal coverage.
-        options: further arguments of `sweep`.
+        options: rates, trials and seed, and further arguments of `sweep`.
 
     Returns:
         A row per protection ("none" first) and rate: protection, rate, memory (bits that it adds,
@@ -83,31 +76,34 @@ def compare_protections(
     for faulty in faults:
         faulty.check_target("weights")
     models = [protection.on_model(model, x_train) for protection in chosen]
-    plans = [
-        make_plan(protected, target="weights", fault=faulty, select=select)
-        for protected, faulty in zip(models, faults, strict=True)
-    ]
-    times = _times(models, plans, x, batch_size)
-    first, tables = None, []
-    for place, label in enumerate(labels):
+    settings = {"target": "weights", "select": select}
+    plans = [make_plan(m, fault=f, **settings) for m, f in zip(models, faults, strict=True)]
+    seconds = _seconds(models, plans, x, batch_size)
+    bits = sum(g.size * format_in(fault, g.variable.dtype).bits for g in plans[0].groups)
+    tables, frames = [], []
+    for label, protection, protected, plan, time_ratio in zip(
+        labels, chosen, models, plans, seconds / seconds[0], strict=True
+    ):
         frame = sweep(
-            models[place], x, y, target="weights", rates=rates, trials=trials, seed=seed,
-            fault=faults[place], select=select, batch_size=batch_size, level=level, **options,
-        )  # fmt: skip
-        first = frame if first is None else first
-        table = summarize(frame, level=level).rename(columns={"accuracy_lost": "lost"})
-        table.insert(0, "protection", label)
-        extra = chosen[place].extra_bits(models[place], plans[place]) if place else 0
-        table["memory"] = 100 * extra / _weight_bits(plans[0])
-        table["arithmetic"] = chosen[place].arithmetic
-        table["time_ratio"] = times[place] / times[0]
-        table["clean_accuracy"] = frame.attrs["clean_accuracy"]
-        gained = paired_difference(frame, first, level=level)
-        table["gained"] = gained["difference"]
-        table["gained_low"], table["gained_high"] = gained["low"], gained["high"]
+            protected, x, y, fault=plan.fault, batch_size=batch_size, **settings, **options
+        )
+        frames.append(frame)
+        table = summarize(frame).rename(columns={"accuracy_lost": "lost"})
+        gained = paired_difference(frame, frames[0])
         unprotected = tables[0]["lost"] if tables else table["lost"]
-        table["recovered"] = (1 - table["lost"] / unprotected).where(unprotected > 0)
-        tables.append(table)
+        tables.append(
+            table.assign(
+                protection=label,
+                memory=100 * protection.extra_bits(protected, plan) / bits,
+                arithmetic=protection.arithmetic,
+                time_ratio=time_ratio,
+                clean_accuracy=frame.attrs["clean_accuracy"],
+                gained=gained["difference"],
+                gained_low=gained["low"],
+                gained_high=gained["high"],
+                recovered=(1 - table["lost"] / unprotected).where(unprotected > 0),
+            )
+        )
     return pd.concat(tables, ignore_index=True)[list(_COLUMNS)]
 
 
@@ -117,30 +113,21 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _weight_bits(plan: FaultPlan) -> int:
-    return sum(group.size * bits_of(plan.fault, group.variable.dtype) for group in plan.groups)
-
-
-def _times(
+def _seconds(
     models: list[keras.Model], plans: list[FaultPlan], x: Any, batch_size: int
 ) -> np.ndarray:
-    """Seconds of a pass, weights decoded before; medians of rounds taken in turn."""
+    """Seconds of a pass, weights decoded before it; medians of rounds taken in turn."""
     reads = [_reading(model, plan) for model, plan in zip(models, plans, strict=True)]
-    passes = [
-        lambda model=model: metrics.predict_logits(model, x, batch_size=batch_size)
-        for model in models
-    ]
-    for task in (*reads, *passes):
-        task()  # compiles
-    seconds = np.array([[_seconds(task) for task in (*reads, *passes)] for _ in range(_ROUNDS)])
-    read, forward = np.split(np.median(seconds, axis=0), 2)
+    passes = [partial(metrics.predict_logits, model, x, batch_size=batch_size) for model in models]
+    times: list[list[float]] = []
+    for _ in range(1 + _ROUNDS):
+        times.append([])
+        for task in (*reads, *passes):
+            start = time.perf_counter()
+            task()
+            times[-1].append(time.perf_counter() - start)
+    read, forward = np.split(np.median(times[1:], axis=0), 2)  # the first round compiles
     return forward + np.maximum(read - read[0], 0.0)  # read[0]: simulating faults alone
-
-
-def _seconds(task: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
 
 
 def _reading(model: keras.Model, plan: FaultPlan) -> Callable[[], Any]:
