@@ -82,6 +82,8 @@ NOT_CALLED = {
         "architectures.register",
         "architectures.CountedDropout",
         "faults.FaultModel",
+        "faults.Protection",
+        "faults.register_protection",
         "faults.StorageFormat",
         "faults.register_format",
         "report.Column",
@@ -91,6 +93,7 @@ NOT_CALLED = {
         "study.DataSource",
         "study.register",
     ),
+    "changes the model that it is given": ("faults.limit_weights",),
     "in graphs, on tensors that the library has checked": (
         "attacks.kl_attack",
         "attacks.kl_divergence",
@@ -558,6 +561,25 @@ OVERRIDES = {
     "faults.StuckAt.value": number(0.0, -1.5),
     "faults.Select.parameters": choice("all", "kernels", "biases"),
     "faults.Select.layers": any_of(None, ("usual",), wrong=("usual", 3, [3], Thing())),
+    **{
+        f"faults.{name}.layers": any_of(None, ("usual",), "usual", wrong=(3, [3], Thing()))
+        for name in ("Parity", "Secded", "Triplication")
+    },
+    **{
+        f"faults.{name}.{option}": kind
+        for name in ("RangeRestriction", "WeightClipping")
+        for option, kind in {
+            "outside": choice("clip", "zero"),
+            "slack": non_negative(0.0, 0.5),
+            "output_layer": any_of(False, True, wrong=NO_OBJECT),
+        }.items()
+    },
+    "faults.Protected.fault": any_of(ft_tf.faults.StuckAt(0.0), wrong=NO_OBJECT),
+    "faults.Protected.protection": any_of(ft_tf.faults.Parity(), wrong=NO_OBJECT),
+    "faults.protect.protection": any_of("weight_clipping", wrong=(*NO_OBJECT, "ecc", "parity")),
+    "faults.compare_protections.protections": any_of(
+        ["parity"], wrong=("parity", 3, [3], ["ecc"], Thing())
+    ),
     "faults.curve_figures.rates": any_of(
         (0.5, 0.9), wrong=((0.5,), 0.5, "01", (NAN, 1), (-1, 2), Thing())
     ),
@@ -723,7 +745,15 @@ OVERRIDES |= {
     "faults.prediction_rates.model": any_of(Lazy(model), wrong=NO_MODEL[:7]),
     **{
         f"faults.{name}.model": Kind((Lazy(model),), NO_MODEL[:7])
-        for name in ("find_sites", "inject", "make_plan", "wrap", "unwrap")
+        for name in (
+            "find_sites",
+            "inject",
+            "make_plan",
+            "propagation",
+            "protect",
+            "wrap",
+            "unwrap",
+        )
     },
     **{
         f"faults.same_shape.{name}": Kind((Lazy(model),), NO_MODEL[:7])
@@ -825,6 +855,12 @@ ALWAYS = {
     "data.fingerprint": {"x": X},
     # arguments that the usual call needs beside the required ones
     "training.DPSGDModel": {"noise_multiplier": 1.0},
+    "faults.compare_protections": {
+        "protections": ["parity"],
+        "rates": [0.5],
+        "trials": 2,
+        "seed": 0,
+    },
     "faults.BitFlip": {"storage": "int8"},
     "faults.BitErrors": {"storage": "int8"},
     "attacks.evaluate": {"sanity": False, "steps": 2},

@@ -25,11 +25,11 @@ from ft_tf.intervals.sequential import LARGEST_STAKE
 _LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _FLOORS = np.array([(zeros, ones) for zeros in _LEVELS for ones in _LEVELS])
 """Standard deviations that cells are given at least, where outcomes seem all 0 and all 1."""
-_EVERY = 10  # trials between two choices of these
-_HALVINGS = 30
+_EVERY = 20  # trials between two choices of these
+_HALVINGS = 16
 _OF_CLASS, _OF_CELL = 1.0, 2.0  # trials that a prior, and the mean of a cell's class, count for
 _OF_SPREAD = 2.0  # weight of the variance 1/4 that is expected before the first trial
-_RESOLUTION = 50  # candidate means within a half-width
+_RESOLUTION, _MOST_CANDIDATES = 50, 10**5  # candidate means, within a half-width and in all
 _STRATUM = {"half_width": 0.1, "resolution": 1001}
 
 
@@ -90,8 +90,9 @@ class StratifiedMean:
         )
         self._generator = np.random.Generator(np.random.Philox(seed))
         self._moved: dict[int, dict[int, int]] = {}
+        resolution = min(math.ceil(_RESOLUTION / margin), _MOST_CANDIDATES) + 1
         self._betting = intervals.BettingInterval(
-            level=confidence, half_width=margin, resolution=math.ceil(_RESOLUTION / margin) + 1
+            level=confidence, half_width=margin, resolution=resolution
         )
         self._margin, self._confidence = margin, confidence
         self._mean, self._weight, self._scatter = 0.0, _OF_SPREAD, _OF_SPREAD * 0.25

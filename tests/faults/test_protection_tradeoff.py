@@ -71,7 +71,10 @@ def test_chosen_layers_cost_less():
 
 def test_bad_input():
     model, y = network(), np.zeros(80, int)
-    for names, message in [("parity", "must be a list"), (["ecc"], "protection='ecc' must be")]:
+    for names, message in [
+        ("parity", "must be a list of names"),
+        (["ecc"], "protection='ecc' must be"),
+    ]:
         with pytest.raises(ArgumentError, match=message):
             faults.compare_protections(model, X, y, protections=names, **SETTINGS)
 

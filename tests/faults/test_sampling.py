@@ -6,6 +6,7 @@ import enumerated
 import numpy as np
 import pytest
 
+from ft_tf import intervals
 from ft_tf.faults.sampling import StratifiedMean
 
 PILOT = 50
@@ -55,14 +56,15 @@ def of_network(storage, *, binary, classes=False):
     return Population([np.array(groups[key]) for key in keys], strata, **options)
 
 
-# Failures that are rare, and in one stratum: 0.5%, and 2.4%, which the pilot often does not see.
+# Failures that are rare, and in one stratum: had a campaign ended without seeing one of them, its
+# interval [0, 2 margins] would miss the mean.
 POPULATIONS = {
-    "0.5%": (lambda: rare(0.01, 0.5), 0.004),
+    "0.5%": (lambda: rare(0.01, 0.5), 0.0024),
     "2.4%": (lambda: rare(0.04, 0.6), 0.01),
-    "float32": (lambda: of_network("float32", binary=False), 0.01),
-    "any image": (lambda: of_network("float32", binary=True), 0.02),
-    "int8": (lambda: of_network("int8", binary=True), 0.04),
-    "wrong classes": (lambda: of_network("int8", binary=False, classes=True), 0.01),
+    "float32": (lambda: of_network("float32", binary=False), 0.015),
+    "any image": (lambda: of_network("float32", binary=True), 0.04),
+    "int8": (lambda: of_network("int8", binary=True), 0.06),
+    "wrong classes": (lambda: of_network("int8", binary=False, classes=True), 0.015),
 }
 
 
@@ -80,15 +82,19 @@ def coverage(name, campaigns, trials=None):
     return np.mean(covered), of_agreeing, counts
 
 
+@pytest.mark.parametrize("name", ["2.4%", "any image", "wrong classes"])
+def test_intervals_cover(name):
+    assert coverage(name, 15)[0] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 15)
+
+
 @pytest.mark.parametrize("name", POPULATIONS)
-@pytest.mark.parametrize("trials", [None, 35])
-def test_intervals_cover(name, trials):
-    assert coverage(name, 40, trials)[0] >= 0.94 - 3 * math.sqrt(0.95 * 0.05 / 40)
+def test_intervals_cover_when_stopped_early(name):
+    assert coverage(name, 40, trials=35)[0] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", POPULATIONS)
 @pytest.mark.parametrize("trials", [None, 35, 120])
+@pytest.mark.parametrize("name", POPULATIONS)
 def test_intervals_cover_in_a_thousand_campaigns(name, trials):
     share, of_agreeing, counts = coverage(name, 1000, trials)
     print(f"{name}, trials={trials}: {share:.3f}, {np.median(counts):g} trials, "
@@ -98,13 +104,13 @@ def test_intervals_cover_in_a_thousand_campaigns(name, trials):
         assert np.mean(of_agreeing) >= 0.94
 
 
-@pytest.mark.parametrize("name", ["2.4%", "float32", "wrong classes"])
+@pytest.mark.parametrize("name", ["float32", "wrong classes"])
 def test_estimates_are_unbiased_whatever_is_predicted(name):
     population, margin = POPULATIONS[name][0](), POPULATIONS[name][1]
-    found = [population.campaign(seed, margin=margin, trials=60)[0].estimate.value
-             for seed in range(250)]  # fmt: skip
+    found = [population.campaign(seed, margin=margin, trials=40)[0].estimate.value
+             for seed in range(150)]  # fmt: skip
     assert np.mean(found) == pytest.approx(
-        population.mean, abs=3.5 * np.std(found, ddof=1) / math.sqrt(250)
+        population.mean, abs=3.5 * np.std(found, ddof=1) / math.sqrt(150)
     )
 
 
@@ -134,7 +140,7 @@ def test_intervals_of_strata_cover():
     truth = [np.concatenate([population.cells[c] for c in np.flatnonzero(strata == s)]).mean()
              for s in range(strata.max() + 1)]  # fmt: skip
     covered = []
-    for seed in range(30):
+    for seed in range(12):
         sampler, _ = population.campaign(seed, margin=0.1, trials=200)
         for stratum, mean in enumerate(truth):
             size = population.sizes[strata == stratum].sum()
@@ -144,15 +150,17 @@ def test_intervals_of_strata_cover():
                 sampler.take(population.cells[cell][number])
             interval = sampler.of_stratum(stratum).interval
             covered.append(interval.low <= mean <= interval.high)
-    assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 30)
+    assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 12)
 
 
-def test_fewer_trials_than_a_random_sample_of_the_whole():
-    """Where strata differ much, a third of what z^2 p (1 - p) / margin^2 takes, in the median."""
+def test_fewer_trials_than_a_random_sample_of_the_whole_with_the_same_guarantee():
     for name in ("2.4%", "any image"):
         population, margin = POPULATIONS[name][0](), POPULATIONS[name][1]
-        counts = [population.campaign(seed, margin=margin)[0].trials for seed in range(9)]
-        plain = 1.96**2 * population.mean * (1 - population.mean) / margin**2
-        plain = plain / (1 + (plain - 1) / population.sizes.sum())
-        print(name, np.median(counts), plain)
-        assert np.median(counts) < plain
+        counts = [population.campaign(seed, margin=margin)[0].trials for seed in range(5)]
+        everything = np.concatenate(population.cells)
+        draw, plain = np.random.default_rng(4), intervals.BettingInterval(half_width=margin)
+        number = 0
+        while not plain.settled:
+            plain.add(draw.choice(everything))
+            number += 1
+        assert 1.5 * np.median(counts) < number

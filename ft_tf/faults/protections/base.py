@@ -8,6 +8,7 @@ from ft_tf.checks import check_choice
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultPlan
+from ft_tf.models import check_built
 
 
 class Protection:
@@ -78,6 +79,7 @@ def protect(model: keras.Model, protection: str | Protection, x_train: Any = Non
         ArgumentError: the protection is one of the memory, or needs x_train.
         ModelError: the model cannot be copied.
     """
+    check_built(model)
     protection = protection_of(protection)
     protected = protection.on_model(model, x_train)
     if protected is model:

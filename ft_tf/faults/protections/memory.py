@@ -50,6 +50,7 @@ class MemoryProtection(Protection):
             object.__setattr__(self, "layers", tuple(self.layers.split("+")))
         if self.layers is not None:
             check_types(str, layers=self.layers)
+            object.__setattr__(self, "layers", tuple(self.layers))
 
     def on_fault(self, fault: FaultModel) -> FaultModel:
         """The fault, seen through the protection."""

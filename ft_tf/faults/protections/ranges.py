@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_choice, check_non_negative
+from ft_tf.checks import check_choice, check_non_negative, check_type
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
@@ -130,13 +130,17 @@ class RangeRestriction(_Ranges):
     output_layer: bool = False
     arithmetic: ClassVar[str] = "2 comparisons of each activation"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_type(bool, output_layer=self.output_layer)
+
     def on_model(self, model: keras.Model, x_train: Any = None) -> keras.Model:
         """Returns a copy with the ranges recorded on `x_train`."""
+        groups = find_sites(model, target="units", select=Select(output_layer=self.output_layer))
         if x_train is None:
             raise ArgumentError("x_train=None must be inputs that ranges are recorded on")
         x_train = check_inputs(x_train, model=model)
         check_input_shape(model, x_train)
-        groups = find_sites(model, target="units", select=Select(output_layer=self.output_layer))
         places = {id(layer): layer for group in groups for layer, _ in group.points}
         ranges = _recorded(model, x_train, places)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ft_tf import metrics
 from ft_tf._compat import keras, tf
+from ft_tf.checks import check_type, shown
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.arming import WeightFaults
 from ft_tf.faults.campaign import sweep
@@ -20,6 +21,7 @@ from ft_tf.faults.protections.base import Protection, protection_names, protecti
 from ft_tf.faults.protections.memory import format_in
 from ft_tf.faults.sites import Select
 from ft_tf.faults.summary import summarize
+from ft_tf.models import check_built
 
 NONE = "none"
 _ROUNDS = 5
@@ -66,10 +68,12 @@ def compare_protections(
         ArgumentError: a protection is not known or cannot be applied.
         ModelError: the model cannot be copied.
     """
+    check_built(model)
     fault = StuckAt(0.0) if fault is None else fault
     names = protection_names() if protections is None else protections
-    if isinstance(names, str):
-        raise ArgumentError(f"protections={names!r} must be a list")
+    if not isinstance(names, list | tuple):
+        raise ArgumentError(f"protections={shown(names)} must be a list of names or protections")
+    check_type(FaultModel, fault=fault)
     chosen = [Protection(), *map(protection_of, names)]
     labels = [NONE, *(name if isinstance(name, str) else repr(name) for name in names)]
     faults = [protection.on_fault(fault) for protection in chosen]
