@@ -7,6 +7,7 @@ Examples:
     python -m experiments.inject_faults --run=DIR --predict --rates=0,0.001,0.01,0.1
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
+    python -m experiments.inject_faults --model=FILE.tflite --data=FILE.npz --fault=bit_errors
     python -m experiments.inject_faults --run=DIR --data=FILE.npz
 
 Prints the rate at which half of the accuracy above chance is lost, a row per rate, the layers with
@@ -82,7 +83,7 @@ def define_flags() -> None:
         "storage",
         None,
         f"bit_flip, bit_errors: format of the words, one of {', '.join(format_names())}; default: "
-        "float32.",
+        "float32, or as_stored with a .tflite file.",
     )
     flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
     flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
@@ -147,7 +148,8 @@ def _fault_options() -> dict[str, Any]:
         except ValueError:
             raise ArgumentError(f"bits={FLAGS.bits!r} must be LOWEST-HIGHEST, as 0-6") from None
     options = {name: FLAGS[name].value for name in ("value", "sigma", "storage", "flips", "scale")}
-    return {**options, "bits": bits}
+    in_file = (FLAGS.model or "").endswith(".tflite") and FLAGS.fault in _SITES
+    return {**options, "bits": bits, "storage": FLAGS.storage or ("as_stored" if in_file else None)}
 
 
 def _check_flags() -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_non_negative_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.models import FaultModel
-from ft_tf.faults.storage_formats import StorageFormat, format_of
+from ft_tf.faults.storage_formats import StorageFormat, format_of, native_format
 
 _MAX_FLIPS = 4  # 35,960 patterns of 4 bits among 32 are kept as a table
 
@@ -35,7 +35,8 @@ class StoredWords(FaultModel):
     values below 2 stay below 2.
 
     Attributes:
-        storage: name of a storage format, see `storage_formats`.
+        storage: name of a storage format, see `storage_formats`; "as_stored" for that in which the
+            model holds each variable: the words of a quantised model and of a .tflite file.
         bits: lowest and highest bit that may flip, both included; None for all.
         scale: step of int8 and int4; None for max|w| / 127 (/ 7) of each tensor.
     """
@@ -68,6 +69,16 @@ class StoredWords(FaultModel):
         """The bits that may flip."""
         lowest, highest = self.bits or (0, self.format.bits - 1)
         return tuple(range(lowest, highest + 1))
+
+    def placed(self, groups: Sequence[Any]) -> list[Any]:
+        """Returns the groups with what happens in each: for "as_stored" in its own format."""
+        if self.storage != "as_stored":
+            return super().placed(groups)
+        formats = [native_format(group.dtype) for group in groups]
+        return [
+            dataclasses.replace(group, fault=dataclasses.replace(self, storage=storage))
+            for group, storage in zip(groups, formats, strict=True)
+        ]
 
     def check_target(self, target: str) -> None:
         """Raises ArgumentError for activations without a fixed scale."""

@@ -31,6 +31,7 @@ from ft_tf.faults.rows import (
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
+from ft_tf.faults.tflite import TFLiteProgram
 from ft_tf.keras_layers import remember_input
 from ft_tf.models import check_input_shape, ending_of
 
@@ -64,8 +65,9 @@ def sweep(
     those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras classifier that gives logits or ends in softmax or sigmoid; its
-            weights come back to the byte, also after an exception or Ctrl-C.
+        model: any built Keras classifier that gives logits or ends in softmax or sigmoid, or that
+            of a .tflite file (`models.load`); its weights come back to the byte, also after an
+            exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].
         target: "weights", "units" or "both".
@@ -161,10 +163,11 @@ class Campaign:
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
         self._repeated: dict[int, dict[str, Any]] = {}
-        with guarded(model):
-            self._program = TrialProgram(
-                model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes
-            )
+        in_keras = isinstance(model, keras.Model)
+        program = TrialProgram if in_keras else TFLiteProgram
+        self._hold = guarded if in_keras else contextlib.nullcontext
+        with self._hold(model):
+            self._program = program(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
             with self._program.weights.restored_after():
                 clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
                 self._program.weights.check_state()
@@ -200,7 +203,7 @@ class Campaign:
             ModelError: the weights are no longer those that the campaign began with; the model is
                 armed already, or another thread computes with it.
         """
-        with guarded(self._model):
+        with self._hold(self._model):
             self._program.weights.check_clean()
             with self._program.weights.restored_after():
                 yield
@@ -243,7 +246,7 @@ class Campaign:
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""
         # No fault, or a fault without randomness everywhere: every trial is the same.
-        same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.fault.random)
+        same = masks.count == 0 or (masks.count == self._plan.sites and not self._plan.random)
         if not same or rows is not None:
             return self.measures.of(self.logits(masks, rows), rows)
         if masks.count not in self._repeated:

@@ -88,10 +88,10 @@ def label(name: str, options: Mapping[str, Any]) -> str:
 def settings(fault: FaultModel) -> dict[str, Any]:
     """How a table names a fault model: fault, storage, bits and quantization_step, None if not."""
     words = getattr(fault, "storage", None)
-    numbers = fault.bit_numbers if words else ()
+    numbers = fault.bit_numbers if words and (fault.bits or words != "as_stored") else ()
     return {
         "fault": fault.name,
         "storage": words,
-        "bits": f"{numbers[0]}-{numbers[-1]}" if words else None,
+        "bits": f"{numbers[0]}-{numbers[-1]}" if numbers else None,
         "quantization_step": fault.format.step if words else None,
     }

@@ -11,7 +11,7 @@ A fault model is a small frozen dataclass with one method, `corrupt`. A new one 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ft_tf._compat import keras, tf
@@ -34,6 +34,11 @@ class FaultModel:
         return 1
 
     @property
+    def zeroes(self) -> bool:
+        """Whether every faulty value is 0, whatever it was."""
+        return False
+
+    @property
     def name(self) -> str:
         """How reports call it: the class with its parameters."""
         return repr(self)
@@ -46,6 +51,13 @@ class FaultModel:
     def from_config(cls, config: dict[str, Any]) -> "FaultModel":
         """The fault model that `get_config` described."""
         return cls(**config)
+
+    def placed(self, groups: Sequence[Any]) -> list[Any]:
+        """Returns the groups of sites (`sites.SiteGroup`) with what happens in each.
+
+        Groups without faults are left out.
+        """
+        return [dataclasses.replace(group, fault=self) for group in groups]
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
         """The fault-free values as the memory in question holds them: by default unchanged."""
@@ -101,6 +113,11 @@ class StuckAt(FaultModel):
 
     def __post_init__(self) -> None:
         check_finite(value=self.value)
+
+    @property
+    def zeroes(self) -> bool:
+        """Whether the constant is 0."""
+        return self.value == 0.0
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The constant."""

@@ -25,7 +25,7 @@ class FaultPlan:
 
     Attributes:
         groups: the sites, weights first.
-        fault: what happens at a faulty site.
+        fault: what was asked for to happen at a faulty site; each group has what happens there.
         allocation: "model": exactly round(rate * sites) faults among all sites; "layer": exactly
             round(rate * sites) in each layer; "bernoulli": each site on its own. With the target
             "both", weights and units are two populations, each with its own count.
@@ -42,7 +42,12 @@ class FaultPlan:
     @property
     def sites(self) -> int:
         """Number of fault sites."""
-        return self.fault.sites_per_value * sum(group.size for group in self.groups)
+        return sum(group.sites for group in self.groups)
+
+    @property
+    def random(self) -> bool:
+        """Whether a faulty value depends on random words."""
+        return any(group.fault.random for group in self.groups)
 
     def trial(self, *, seed: int, trial: int) -> "Trial":
         """The random part of one trial, at all rates."""
@@ -73,7 +78,8 @@ def make_plan(
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
     fault.check_target(target)
-    return FaultPlan(find_sites(model, target=target, select=select), fault, allocation)
+    groups = fault.placed(find_sites(model, target=target, select=select))
+    return FaultPlan(tuple(groups), fault, allocation)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,8 +125,7 @@ class Trial:
             sizes: dict[int | None, int] = {}
             for group in self._plan.groups_of(target):
                 population = group.owner if self._plan.allocation == "layer" else None
-                sites = group.size * self._plan.fault.sites_per_value
-                sizes[population] = sizes.get(population, 0) + sites
+                sizes[population] = sizes.get(population, 0) + group.sites
             starts = np.cumsum([0, *sizes.values()])
             keys[target] = [
                 SiteKeys(self._seed, self._trial, stream, size, int(start))
@@ -132,8 +137,9 @@ class Trial:
     def _words(self) -> dict[str, np.ndarray]:
         words = {}
         for target, stream in _WORD_STREAM.items():
-            size = sum(group.size for group in self._plan.groups_of(target))
-            size = size if self._plan.fault.random else 0
+            groups = self._plan.groups_of(target)
+            is_random = any(group.fault.random for group in groups)
+            size = sum(group.size for group in groups) if is_random else 0
             keys = SiteKeys(self._seed, self._trial, stream, size)
             words[target] = keys.all_words().view(np.uint32).reshape(size, 2)
         return words
@@ -189,13 +195,14 @@ class Draws:
         self, plan: FaultPlan, target: str
     ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
         """Each group of a target with its mask and its words, in the group's shape."""
-        start = 0
-        per_value = plan.fault.sites_per_value
+        site = value = 0
         faulty, words = self.faulty[target], self.words[target]
         for group in plan.groups_of(target):
-            stop = start + group.size
+            per_value = group.fault.sites_per_value
             tail = (per_value,) if per_value > 1 else ()
-            mask = tf.reshape(faulty[start * per_value : stop * per_value], group.shape + tail)
-            word = tf.reshape(words[start:stop], (*group.shape, 2)) if plan.fault.random else None
+            mask = tf.reshape(faulty[site : site + group.sites], group.shape + tail)
+            word = None
+            if group.fault.random:
+                word = tf.reshape(words[value : value + group.size], (*group.shape, 2))
             yield group, mask, word
-            start = stop
+            site, value = site + group.sites, value + group.size

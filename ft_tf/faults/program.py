@@ -12,7 +12,6 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
-from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.keras_layers import facts_of, infer
@@ -108,7 +107,7 @@ class TrialProgram:
         draws = Draws(faulty, words)
         self.weights.write(self.weights.values(draws))
         masks = {
-            (id(layer), index): (mask, word)
+            (id(layer), index): (group.fault, mask, word)
             for group, mask, word in draws.by_group(self._plan, "units")
             if group in self._masked
             for layer, index in group.points
@@ -142,7 +141,8 @@ class TrialProgram:
             if key in self._kept:
                 outputs = tf.ensure_shape(take(self._kept[key]), outputs.shape)
             if key in masks:
-                outputs = self._plan.fault.apply(outputs, *masks[key])
+                there, *drawn = masks[key]
+                outputs = there.apply(outputs, *drawn)
             return outputs
 
         with forward.hooked(self._model, fault, fuse=True):
@@ -192,8 +192,8 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
 
     What is kept and what is masked is then several times smaller; results are the same bits.
     """
-    channels = [g for g in plan.groups_of("units") if len(g.shape) == 1]
-    if not (isinstance(plan.fault, StuckAt) and plan.fault.value == 0.0 and channels):
+    channels = [g for g in plan.groups_of("units") if len(g.shape) == 1 and g.fault.zeroes]
+    if not channels:
         return plan.groups
     flow = forward.trace(model)
 

@@ -7,11 +7,13 @@ but the model's structure, so that models of one shape have the same sites.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_type, check_types
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward, units
+from ft_tf.faults.models import FaultModel
 from ft_tf.keras_layers import (
     facts_of,
     is_composite,
@@ -19,7 +21,7 @@ from ft_tf.keras_layers import (
     parameters_of,
     variables_of,
 )
-from ft_tf.models import check_built
+from ft_tf.models import TFLiteModel, check_built
 
 TARGETS = ("weights", "units", "both")
 
@@ -62,12 +64,14 @@ class SiteGroup:
         layer: name of the layer that is faulty.
         name: the variable's name, or that of the layer after whose activation the units sit.
         shape: of the variable, or of the units as they broadcast over [batch, ...] activations.
-        variable: the faulted variable; None for units.
+        variable: the faulted variable, or weights of a .tflite file; None for units.
+        dtype: type of the values.
         owner: number of the layer among the model's; names may repeat in nested models. -1 for
             variables that the model itself made.
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
         silencers: variables whose last axis is the unit's number and whose zeros make the unit
             deliver exactly 0; empty where that is not known, and for weights.
+        fault: what happens there; `make_plan` knows.
     """
 
     target: str
@@ -75,14 +79,21 @@ class SiteGroup:
     name: str
     shape: tuple[int, ...]
     owner: int
-    variable: keras.Variable | None = None
+    variable: Any = None
+    dtype: str = "float32"
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
     silencers: tuple[keras.Variable, ...] = ()
+    fault: FaultModel | None = None
 
     @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
+
+    @property
+    def sites(self) -> int:
+        """Number of fault sites: values, or their bits where the rate is per bit."""
+        return self.size * self.fault.sites_per_value
 
     def holds(self, layer: keras.layers.Layer, index: int) -> bool:
         """Whether the group's units sit at the output of that call of a layer."""
@@ -103,17 +114,20 @@ def find_sites(
     for. Of a model that Keras has quantised the weights are the stored integers and their scales.
 
     Args:
-        model: any Keras model that has been built.
+        model: any Keras model that has been built, or one of a .tflite file: its constants of
+            integers of up to 16 bits and of floats are weights, and biases of int32.
         target: "weights", "units" or "both".
         select: which part of the model; all of it by default.
 
     Raises:
         ModelError: something that was asked for cannot be faulted; the message names all of it.
     """
-    check_built(model)
     check_choice(TARGETS, target=target)
     select = Select() if select is None else select
     check_type(Select, select=select)
+    if isinstance(model, TFLiteModel):
+        return _stored_groups(model, target, select)
+    check_built(model)
     leaves = leaf_layers(model)
     chosen = _chosen(model, leaves, select.layers)
     problems: list[str] = []
@@ -189,7 +203,13 @@ def _weight_groups(
             continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, name, tuple(variable.shape), owner, variable=variable
+            "weights",
+            layer_name,
+            name,
+            tuple(variable.shape),
+            owner,
+            variable=variable,
+            dtype=variable.dtype,
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
@@ -238,6 +258,7 @@ def _unit_groups(
                 shapes.pop(),
                 number[id(layer)],
                 points=points,
+                dtype=ends[0].outputs.dtype.name,
                 silencers=units.silencers(flow, chains) if select.units == "channels" else (),
             )
         )
@@ -266,3 +287,35 @@ def same_shape(first: keras.Model, second: keras.Model) -> bool:
     check_built(first)
     check_built(second)
     return [v.shape for v in first.weights] == [v.shape for v in second.weights]
+
+
+def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[SiteGroup, ...]:
+    """The weights of a .tflite file, in the order of its operators."""
+    if target != "weights":
+        raise ModelError(
+            f"model={model.name!r} is a .tflite file: faults hit its weights, not its {target}"
+        )
+    names = list(dict.fromkeys(tensor.layer for tensor in model.tensors))
+    unknown = [name for name in select.layers or () if name not in names]
+    if unknown:
+        raise ModelError(
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(names)}"
+        )
+    groups = tuple(
+        SiteGroup(
+            "weights",
+            tensor.layer,
+            tensor.name,
+            tensor.shape,
+            names.index(tensor.layer),
+            variable=tensor,
+            dtype=tensor.dtype,
+        )
+        for tensor in model.tensors
+        if (select.layers is None or tensor.layer in select.layers)
+        and (select.parameters != "biases" or tensor.is_bias)
+        and (select.parameters != "kernels" or not (tensor.is_bias or len(tensor.shape) < 2))
+    )
+    if not groups:
+        raise ModelError(f"model={model.name!r} has no such weights to fault")
+    return groups

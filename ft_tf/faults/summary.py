@@ -328,7 +328,7 @@ def layer_vulnerability(
         rows.append(
             {
                 "layer": name or "whole model",
-                "sites": plan.fault.sites_per_value * sum(group.size for group in groups),
+                "sites": sum(group.sites for group in groups),
                 "faults": float(frame["faults"].mean()),
                 "clean_accuracy": frame.attrs["clean_accuracy"],
                 "accuracy": float(frame["accuracy"].mean()),

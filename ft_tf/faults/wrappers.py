@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
@@ -214,6 +214,7 @@ def wrap(
     Raises:
         ModelError: something asked for cannot be faulted, or the model cannot be cloned.
     """
+    require_keras_model(model)
     check_fraction(rate=rate)
     check_non_negative_integer(seed=seed)
     layers: dict[int, str] = {}
