@@ -17,10 +17,11 @@ Another model of the same shape has the same faulty sites in each trial:
 [[400.0, 400.0, True]]
 """
 
-from ft_tf.faults.bitflips import BitErrors, BitFlip
+from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.comparison import compare
+from ft_tf.faults.composed import Patterned, PerLayer
 from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.pairs import paired_difference
@@ -42,6 +43,7 @@ from ft_tf.faults.wrappers import FaultWrapper, unwrap, wrap
 __all__ = [
     "BitErrors",
     "BitFlip",
+    "BurstErrors",
     "CurveFigures",
     "FaultInjection",
     "FaultModel",
@@ -49,11 +51,14 @@ __all__ = [
     "FirstOrder",
     "GaussianNoise",
     "Injection",
+    "Patterned",
+    "PerLayer",
     "Select",
     "SignFlip",
     "StopRule",
     "StorageFormat",
     "StuckAt",
+    "WordErrors",
     "compare",
     "compare_with_trials",
     "curve_figures",

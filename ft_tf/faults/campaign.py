@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,9 +47,10 @@ def sweep(
     rates: Sequence[float],
     trials: int | Iterable[int],
     seed: int,
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     allocation: str = "model",
     select: Select | None = None,
+    persistence: str = "permanent",
     images_per_trial: int | None = None,
     half_width: float | None = None,
     method: str = "anytime",
@@ -74,9 +75,11 @@ def sweep(
         rates: shares of faulty sites, in [0, 1].
         trials: how many trials, or their numbers.
         seed: fixes the faults of every trial.
-        fault: what a faulty value becomes; stuck at 0 by default.
+        fault: what a faulty value becomes; stuck at 0 by default. A dictionary of patterns and
+            fault models has a different one in each layer, see `PerLayer`.
         allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
         select: which part of the model.
+        persistence: "permanent", or "batch" or "image" for transient faults; see `FaultPlan`.
         images_per_trial: evaluate each trial on a random subset of that many images; most of the
             variance is between masks, so many cheap trials beat few full ones. None for all, or for
             `rows.STEIN_IMAGES` of them with method="stein". Rate 0 is always tested on all.
@@ -95,8 +98,8 @@ def sweep(
         Columns target, rate, trial, seed, faults, accuracy, accuracy_lost, sdc_rate, retention,
         non_finite, total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see
         `measures`); sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the
-        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial; and
-        stop_rule, None or a dictionary.
+        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial,
+        persistence; and stop_rule, None or a dictionary.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -106,7 +109,14 @@ def sweep(
         remember_input(model, x)
     numbers, levels = trial_numbers(trials), distinct_rates(rates)
     rule = StopRule(levels, half_width=half_width, level=level, method=method, most=len(numbers))
-    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    plan = make_plan(
+        model,
+        target=target,
+        fault=fault,
+        allocation=allocation,
+        select=select,
+        persistence=persistence,
+    )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
     images_per_trial = images_of_trial(images_per_trial, campaign.images, rule)
     settings = {"target": target, "seed": seed, "images_per_trial": images_per_trial}
@@ -120,7 +130,7 @@ def sweep(
                 break
     options = {"target": target, "allocation": allocation, "images_per_trial": images_per_trial}
     facts = settings_facts(plan.fault, rule, images=campaign.images, **options)
-    facts = campaign.facts | facts
+    facts = {**campaign.facts, **facts, "persistence": persistence}
     is_large = campaign.bytes_held > _WORTH_FREEING
     del campaign
     if is_large:
@@ -160,6 +170,7 @@ class Campaign:
         y = check_labels(y, classes=None, examples=self.images)  # before any work
         self._model = model
         self._plan = plan
+        self._batch_size = batch_size
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
         self._repeated: dict[int, dict[str, Any]] = {}
@@ -234,14 +245,32 @@ class Campaign:
                 continue
             count = None if is_certain(rate) else images_per_trial
             chosen = image_rows(seed=seed, trial=trial, images=self.images, count=count)
-            figures = self.run(masks, chosen)
             row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
-            yield {**row, "faults": masks.count, **figures}
+            if self._plan.persistence == "permanent" or is_certain(rate):
+                yield {**row, "faults": masks.count, **self.run(masks, chosen)}
+            else:
+                yield {**row, **self._run_transient(seed, trial, rate, chosen)}
 
     def logits(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under the faults, of all images or of `rows`."""
         outputs = self._program(masks, rows)
         return outputs if self._ending is None else self._ending.logits(outputs)
+
+    def _run_transient(
+        self, seed: int, trial: int, rate: float, rows: np.ndarray | None
+    ) -> dict[str, Any]:
+        """The figures of a trial whose faults are drawn for each batch or image, and all faults."""
+        images = np.arange(self.images) if rows is None else rows
+        logits, faults = [], 0
+        for number, first in enumerate(range(0, len(images), self._batch_size)):
+            batch = images[first : first + self._batch_size]
+            if self._plan.persistence == "batch":
+                masks = self._plan.trial(seed=seed, trial=trial, draw=number).masks(rate)
+            else:
+                masks = self._plan.masks_of_images(batch, rate, seed=seed, trial=trial)
+            logits.append(self.logits(masks, batch))
+            faults += masks.count
+        return {"faults": faults, **self.measures.of(np.concatenate(logits), rows)}
 
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""

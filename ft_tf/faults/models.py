@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_finite, check_positive
 
@@ -24,9 +26,11 @@ class FaultModel:
 
     Attributes:
         random: whether `corrupt` uses its random words; if not, none are drawn.
+        in_training: whether `wrap` can resample it at every training step.
     """
 
     random: ClassVar[bool] = False
+    in_training: ClassVar[bool] = True
 
     @property
     def sites_per_value(self) -> int:
@@ -90,8 +94,34 @@ class FaultModel:
         """
         return functools.partial(self.apply, values)
 
+    def within(self, groups: Sequence[Any]) -> "FaultModel":
+        """Returns the fault model for some of the groups that it was placed in."""
+        return self
+
+    def together(self, shape: tuple[int, ...]) -> int:
+        """How many sites of a tensor of this shape fail together: 1 by default."""
+        return 1
+
+    def spread(self, events: np.ndarray) -> np.ndarray:
+        """The sites that fail with those drawn, both bool [n, *shape, sites per value]."""
+        return events
+
     def check_target(self, target: str) -> None:
         """Raises ArgumentError if the fault model is not for this target."""
+
+
+def dilated(events: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """Makes the `length` - 1 entries after each true one true as well, around the end of the axis.
+
+    >>> dilated(np.array([False, False, False, True]), 2, 0).tolist()
+    [True, False, False, True]
+    """
+    width, length = 1, min(length, events.shape[axis])
+    while width < length:
+        step = min(width, length - width)
+        events = events | np.roll(events, step, axis)
+        width += step
+    return events
 
 
 def uniform(words: tf.Tensor) -> tf.Tensor:

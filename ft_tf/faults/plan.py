@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.composed import PerLayer
 from ft_tf.faults.keys import SiteKeys, bernoulli_mask, exact_mask, fault_count
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import Select, SiteGroup, find_sites
 
 ALLOCATIONS = ("model", "layer", "bernoulli")
+PERSISTENCE = ("permanent", "batch", "image")
 _SITE_STREAM = {"weights": 0, "units": 1}
 _WORD_STREAM = {"weights": 2, "units": 3}
 
@@ -29,11 +32,14 @@ class FaultPlan:
         allocation: "model": exactly round(rate * sites) faults among all sites; "layer": exactly
             round(rate * sites) in each layer; "bernoulli": each site on its own. With the target
             "both", weights and units are two populations, each with its own count.
+        persistence: permanent: faults stay for all images of a trial; batch, image: transient ones,
+            which are drawn for each batch of images, or for each image (units only).
     """
 
     groups: tuple[SiteGroup, ...]
     fault: FaultModel
     allocation: str
+    persistence: str = "permanent"
 
     def groups_of(self, target: str) -> tuple[SiteGroup, ...]:
         """The groups of "weights" or of "units"."""
@@ -49,19 +55,31 @@ class FaultPlan:
         """Whether a faulty value depends on random words."""
         return any(group.fault.random for group in self.groups)
 
-    def trial(self, *, seed: int, trial: int) -> "Trial":
-        """The random part of one trial, at all rates."""
+    def trial(self, *, seed: int, trial: int, draw: int = 0) -> "Trial":
+        """The random part of one trial, at all rates; of transient faults draw by draw."""
         check_non_negative_integer(seed=seed, trial=trial)
-        return Trial(self, seed, trial)
+        return Trial(self, seed, trial, draw)
+
+    def masks_of_images(
+        self, images: Iterable[int], rate: float, *, seed: int, trial: int
+    ) -> "FaultMasks":
+        """Faults of units that are drawn for each image: masks and words [images, ...]."""
+        drawn = [self.trial(seed=seed, trial=trial, draw=n).masks(rate) for n in images]
+        faulty, words = (
+            {**parts[0], "units": np.stack([part["units"] for part in parts])}
+            for parts in ([d.faulty for d in drawn], [d.words for d in drawn])
+        )
+        return FaultMasks(faulty, words, sum(d.count for d in drawn))
 
 
 def make_plan(
     model: keras.Model,
     *,
     target: str,
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     allocation: str = "model",
     select: Select | None = None,
+    persistence: str = "permanent",
 ) -> FaultPlan:
     """Finds a model's sites and says what happens there; see `FaultPlan` for the arguments.
 
@@ -70,16 +88,20 @@ def make_plan(
         ModelError: something asked for cannot be faulted.
     """
     check_choice(ALLOCATIONS, allocation=allocation)
+    check_choice(PERSISTENCE, persistence=persistence)
+    if persistence == "image" and target != "units":
+        raise ArgumentError(f"persistence='image' is for target='units', not {target!r}")
     if select is not None and not isinstance(select, Select):
         raise ArgumentError(
             f"select={select!r} must be a Select, such as faults.Select(layers=...)"
         )
     fault = StuckAt(0.0) if fault is None else fault
+    fault = PerLayer(fault) if isinstance(fault, Mapping) else fault
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
     fault.check_target(target)
     groups = fault.placed(find_sites(model, target=target, select=select))
-    return FaultPlan(tuple(groups), fault, allocation)
+    return FaultPlan(tuple(groups), fault, allocation, persistence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,39 +121,65 @@ class FaultMasks:
 
 
 class Trial:
-    """Draws the faults of one trial; a higher rate adds faults to those of a lower one."""
+    """Draws the faults of one trial; a higher rate adds faults to those of a lower one.
 
-    def __init__(self, plan: FaultPlan, seed: int, trial: int) -> None:
+    Args:
+        plan: the plan.
+        seed: of the campaign.
+        trial: number of the trial.
+        draw: number of the draw within it, of transient faults.
+    """
+
+    def __init__(self, plan: FaultPlan, seed: int, trial: int, draw: int = 0) -> None:
         self._plan = plan
         self._seed = seed
         self._trial = trial
+        self._draw = draw
 
     def masks(self, rate: float) -> FaultMasks:
         """The faults at `rate`, in [0, 1]."""
         check_fraction(rate=rate)
-        faulty = {
-            target: np.concatenate([np.zeros(0, bool), *(_draw(k, rate, self._plan.allocation)
-                                                         for k in populations)])
-            for target, populations in self._keys.items()
-        }  # fmt: skip
+        faulty = {target: self._faulty(target, rate) for target in _SITE_STREAM}
         count = sum(int(np.count_nonzero(mask)) for mask in faulty.values())
         return FaultMasks(faulty, self._words, count)
 
+    def _faulty(self, target: str, rate: float) -> np.ndarray:
+        groups = self._plan.groups_of(target)
+        parts = [np.zeros(0, bool)] * len(groups)
+        for keys, together, members in self._populations[target]:
+            mask = _draw(keys, _event_rate(rate, together), self._plan.allocation)
+            if together == 1 and len(members) == len(groups):
+                return mask
+            start = 0
+            for number in members:
+                group = groups[number]
+                part = mask[start : start + group.sites]
+                if together > 1:
+                    shape = (1, *group.shape, group.fault.sites_per_value)
+                    part = group.fault.spread(part.reshape(shape)).ravel()
+                parts[number] = part
+                start += group.sites
+        return np.concatenate([np.zeros(0, bool), *parts])
+
     @functools.cached_property
-    def _keys(self) -> dict[str, list[SiteKeys]]:
-        """For each target, the populations within which faults are counted."""
-        keys: dict[str, list[SiteKeys]] = {}
+    def _populations(self) -> dict[str, list[tuple[SiteKeys, int, list[int]]]]:
+        """For each target, what faults are counted in: keys, sites that fail together, groups."""
+        found: dict[str, list[tuple[SiteKeys, int, list[int]]]] = {}
         for target, stream in _SITE_STREAM.items():
-            sizes: dict[int | None, int] = {}
-            for group in self._plan.groups_of(target):
-                population = group.owner if self._plan.allocation == "layer" else None
-                sizes[population] = sizes.get(population, 0) + group.sites
-            starts = np.cumsum([0, *sizes.values()])
-            keys[target] = [
-                SiteKeys(self._seed, self._trial, stream, size, int(start))
-                for size, start in zip(sizes.values(), starts[:-1], strict=True)
-            ]
-        return keys
+            groups = self._plan.groups_of(target)
+            members: dict[tuple[int | None, int], list[int]] = {}
+            for number, group in enumerate(groups):
+                owner = group.owner if self._plan.allocation == "layer" else None
+                together = group.fault.together(group.shape)
+                members.setdefault((owner, together), []).append(number)
+            start = self._draw * sum(group.sites for group in groups)
+            found[target] = []
+            for (_, together), numbers in members.items():
+                size = sum(groups[number].sites for number in numbers)
+                keys = SiteKeys(self._seed, self._trial, stream, size, start)
+                found[target].append((keys, together, numbers))
+                start += size
+        return found
 
     @functools.cached_property
     def _words(self) -> dict[str, np.ndarray]:
@@ -140,9 +188,16 @@ class Trial:
             groups = self._plan.groups_of(target)
             is_random = any(group.fault.random for group in groups)
             size = sum(group.size for group in groups) if is_random else 0
-            keys = SiteKeys(self._seed, self._trial, stream, size)
+            keys = SiteKeys(self._seed, self._trial, stream, size, self._draw * size)
             words[target] = keys.all_words().view(np.uint32).reshape(size, 2)
         return words
+
+
+def _event_rate(rate: float, together: int) -> float:
+    """Rate of events that each make `together` sites faulty, so that a share `rate` is faulty."""
+    if together == 1 or rate == 1.0:
+        return rate
+    return -math.expm1(math.log1p(-rate) / together)
 
 
 def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
@@ -194,15 +249,18 @@ class Draws:
     def by_group(
         self, plan: FaultPlan, target: str
     ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
-        """Each group of a target with its mask and its words, in the group's shape."""
+        """Each group of a target with its mask and words: in its shape, or [images, *shape]."""
         site = value = 0
         faulty, words = self.faulty[target], self.words[target]
+        images = (-1,) if len(faulty.shape) > 1 else ()
         for group in plan.groups_of(target):
             per_value = group.fault.sites_per_value
             tail = (per_value,) if per_value > 1 else ()
-            mask = tf.reshape(faulty[site : site + group.sites], group.shape + tail)
+            mask = faulty[..., site : site + group.sites]
+            mask = tf.reshape(mask, (*images, *group.shape, *tail))
             word = None
             if group.fault.random:
-                word = tf.reshape(words[value : value + group.size], (*group.shape, 2))
+                word = words[..., value : value + group.size, :]
+                word = tf.reshape(word, (*images, *group.shape, 2))
             yield group, mask, word
             site, value = site + group.sites, value + group.size

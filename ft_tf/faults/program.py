@@ -56,6 +56,7 @@ class TrialProgram:
         ]  # fmt: skip
         # Kept activations are computed with clean weights, so their units need a mask.
         silenced = tuple(g for g in silenced_groups(self._plan) if g not in kept_points)
+        silenced = () if plan.persistence == "image" else silenced
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
         self.weights = WeightFaults(model, self._plan, silenced, values)
         self._all_images = tf.function(self._trial, autograph=False)
@@ -107,11 +108,12 @@ class TrialProgram:
         draws = Draws(faulty, words)
         self.weights.write(self.weights.values(draws))
         masks = {
-            (id(layer), index): (group.fault, mask, word)
+            (id(layer), index): (group, mask, word)
             for group, mask, word in draws.by_group(self._plan, "units")
             if group in self._masked
             for layer, index in group.points
         }
+        by_image = faulty["units"].shape.rank > 1
         size = self._size if rows is None else tf.shape(rows)[0]
         batches = -(-size // self._batch_size)
 
@@ -119,13 +121,18 @@ class TrialProgram:
             first = batch * self._batch_size
             stop = tf.minimum(first + self._batch_size, size)
 
+            def of_batch(drawn: tf.Tensor) -> tf.Tensor:
+                return drawn[first:stop]
+
             def take(tensor: tf.Tensor) -> tf.Tensor:
                 # A slice shares memory with its source; a gather copies.
                 if rows is None:
                     return tensor[first:stop]
                 return tf.gather(tensor, rows[first:stop])
 
-            return batch + 1, written.write(batch, self._forward(take, masks))
+            return batch + 1, written.write(
+                batch, self._forward(take, masks, of_batch if by_image else None)
+            )
 
         collected = tf.TensorArray(
             tf.float32, size=batches, infer_shape=False, element_shape=[None, None]
@@ -135,14 +142,20 @@ class TrialProgram:
         )
         return collected.concat()
 
-    def _forward(self, take: Any, masks: dict[_Key, Any]) -> tf.Tensor:
+    def _forward(self, take: Any, masks: dict[_Key, Any], of_batch: Any) -> tf.Tensor:
         def fault(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
             key = (id(layer), index)
             if key in self._kept:
                 outputs = tf.ensure_shape(take(self._kept[key]), outputs.shape)
             if key in masks:
-                there, *drawn = masks[key]
-                outputs = there.apply(outputs, *drawn)
+                group, *drawn = masks[key]
+                if of_batch is not None:
+                    between = (1,) * (outputs.shape.rank - 1 - len(group.shape))
+                    drawn = [
+                        None if d is None else tf.reshape(of_batch(d), (-1, *between, *d.shape[1:]))
+                        for d in drawn
+                    ]
+                outputs = group.fault.apply(outputs, *drawn)
             return outputs
 
         with forward.hooked(self._model, fault, fuse=True):

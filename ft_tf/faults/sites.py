@@ -71,6 +71,7 @@ class SiteGroup:
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
         silencers: variables whose last axis is the unit's number and whose zeros make the unit
             deliver exactly 0; empty where that is not known, and for weights.
+        positions: whether a unit is a single activation and no channel.
         fault: what happens there; `make_plan` knows.
     """
 
@@ -83,6 +84,7 @@ class SiteGroup:
     dtype: str = "float32"
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
     silencers: tuple[keras.Variable, ...] = ()
+    positions: bool = False
     fault: FaultModel | None = None
 
     @property
@@ -260,6 +262,7 @@ def _unit_groups(
                 points=points,
                 dtype=ends[0].outputs.dtype.name,
                 silencers=units.silencers(flow, chains) if select.units == "channels" else (),
+                positions=select.units == "positions",
             )
         )
     if named:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
-from ft_tf.errors import ModelError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
 from ft_tf.faults.units import channel_shape
@@ -63,6 +63,7 @@ class FaultWrapper(keras.layers.Wrapper):
         check_non_negative_integer(seed=seed)
         self.target, self.rate, self.seed = target, rate, seed
         self.fault = StuckAt(0.0) if fault is None else fault
+        _check_for_training(self.fault)
         # Past Keras's __setattr__, which would wrap the dict and track it.
         vars(self)["_shapes"] = {}
 
@@ -155,6 +156,11 @@ class FaultWrapper(keras.layers.Wrapper):
         return cls(layer, fault=fault, **config)
 
 
+def _check_for_training(fault: FaultModel | None) -> None:
+    if fault is not None and not fault.in_training:
+        raise ArgumentError(f"fault={fault!r} is for inject, FaultInjection and sweep")
+
+
 def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
     if rate >= 1.0:
         return tf.ones_like(words, tf.bool)
@@ -215,6 +221,7 @@ def wrap(
         ModelError: something asked for cannot be faulted, or the model cannot be cloned.
     """
     require_keras_model(model)
+    _check_for_training(fault)
     check_fraction(rate=rate)
     check_non_negative_integer(seed=seed)
     layers: dict[int, str] = {}
