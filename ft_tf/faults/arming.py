@@ -163,7 +163,7 @@ class UnitHooks:
     @contextlib.contextmanager
     def live(self, model: keras.Model, draws: Draws) -> Iterator[None]:
         """Unit faults are live in the block, and in no graph after it."""
-        with forward.hooked(model, self._on_output):
+        with forward.hooked(model, self._on_output, parts=self._plan.parts):
             try:
                 self._draws.assign(draws)
                 yield

@@ -15,6 +15,7 @@ from ft_tf.faults.composed import PerLayer
 from ft_tf.faults.keys import SiteKeys, bernoulli_mask, exact_mask, fault_count
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import Select, SiteGroup, find_sites
+from ft_tf.keras_layers import Part
 
 ALLOCATIONS = ("model", "layer", "bernoulli")
 PERSISTENCE = ("permanent", "batch", "image")
@@ -44,6 +45,11 @@ class FaultPlan:
     def groups_of(self, target: str) -> tuple[SiteGroup, ...]:
         """The groups of "weights" or of "units"."""
         return tuple(group for group in self.groups if group.target == target)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of layers and tensors of the graph that are faulted."""
+        return tuple(group.part for group in self.groups if group.part is not None)
 
     @property
     def sites(self) -> int:

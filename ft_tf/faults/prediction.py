@@ -241,6 +241,9 @@ def _predictable_plan(
 ) -> FaultPlan:
     require_keras_model(model)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    if plan.parts:
+        names = ", ".join(part.name for part in plan.parts)
+        raise ArgumentError(f"layers={names}: the prediction is for whole layers' outputs")
     if target == "both" or allocation == "layer":
         raise ArgumentError(
             f"target={target!r}, allocation={allocation!r}: the prediction is for one population"

@@ -14,7 +14,7 @@ from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
-from ft_tf.keras_layers import facts_of, infer
+from ft_tf.keras_layers import Part, facts_of, infer
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
@@ -158,7 +158,7 @@ class TrialProgram:
                 outputs = group.fault.apply(outputs, *drawn)
             return outputs
 
-        with forward.hooked(self._model, fault, fuse=True):
+        with forward.hooked(self._model, fault, fuse=True, parts=self._plan.parts):
             x = tf.nest.map_structure(take, self._x)
             return tf.cast(forward.infer_logits(self._model, x), tf.float32)
 
@@ -178,12 +178,20 @@ def clean_frontier(
     marked: list[tf.Tensor] = []
 
     def mark(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        if any(group.holds(layer, index) for group in plan.groups_of("units")):
+        within = isinstance(layer, Part) and layer.leaf is not None
+        held = any(group.holds(layer, index) for group in plan.groups_of("units"))
+        if held and not within:
             marked.append(tf.identity(outputs))
             return marked[-1]
         return outputs
 
-    flow = forward.trace(model, mark)
+    flow = forward.trace(model, mark, plan.parts)
+    # A part may be in the graph of a loop: all of the layer that it is in counts as faulty.
+    around = {id(part.leaf) for part in plan.parts}
+    for call in flow.calls:
+        if id(call.layer) in around:
+            for name in forward.operations_of(call):
+                marked.extend(flow.graph.get_operation_by_name(name).outputs)
     handles = [group.variable.handle for group in plan.groups_of("weights")]
     faulty_reads = [
         inner for outer, inner in flow.graph.captures if any(outer is h for h in handles)
@@ -205,7 +213,9 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
 
     What is kept and what is masked is then several times smaller; results are the same bits.
     """
-    channels = [g for g in plan.groups_of("units") if len(g.shape) == 1 and g.fault.zeroes]
+    channels = [
+        g for g in plan.groups_of("units") if len(g.shape) == 1 and g.fault.zeroes and not g.part
+    ]
     if not channels:
         return plan.groups
     flow = forward.trace(model)

@@ -15,7 +15,9 @@ from ft_tf.errors import ModelError
 from ft_tf.faults import forward, units
 from ft_tf.faults.models import FaultModel
 from ft_tf.keras_layers import (
+    Part,
     facts_of,
+    inner_parts,
     is_composite,
     leaf_layers,
     parameters_of,
@@ -33,7 +35,9 @@ class Select:
     Attributes:
         layers: names of layers (or of nested models, which stand for all their layers); None for
             all. A layer with an output of one tensor [batch, ..., channels] may be named for unit
-            faults even if it is none of the layers that have units by default.
+            faults even if it is none of the layers that have units by default; and so may parts of
+            attention and recurrent layers, and tensors of the graph, as `keras_layers.parts` lists
+            them: attention/scores, lstm/forget_gate, add_1.
         parameters: "all", "kernels" (embeddings among them) or "biases".
         moving_statistics: whether parameters that training does not touch, such as a batch
             normalization's moving mean and variance, are sites too.
@@ -97,6 +101,12 @@ class SiteGroup:
         """Number of fault sites: values, or their bits where the rate is per bit."""
         return self.size * self.fault.sites_per_value
 
+    @property
+    def part(self) -> Part | None:
+        """The part of a layer, or tensor of the graph, that the units are in; None for a layer."""
+        point = self.points[0][0] if self.points else None
+        return point if isinstance(point, Part) else None
+
     def holds(self, layer: keras.layers.Layer, index: int) -> bool:
         """Whether the group's units sit at the output of that call of a layer."""
         return any(layer is point and index == call for point, call in self.points)
@@ -131,13 +141,15 @@ def find_sites(
         return _stored_groups(model, target, select)
     check_built(model)
     leaves = leaf_layers(model)
-    chosen = _chosen(model, leaves, select.layers)
+    chosen, parts = _chosen(model, leaves, select.layers)
     problems: list[str] = []
+    if target == "weights":
+        problems += [f"{part.name} has no parameters" for part in parts]
     groups: list[SiteGroup] = []
     if target != "units":
         groups += _weight_groups(model, leaves, chosen, select, problems)
     if target != "weights":
-        groups += _unit_groups(model, leaves, chosen, select, problems)
+        groups += _unit_groups(model, leaves, chosen, parts, select, problems)
     for kind in ("weights", "units") if target == "both" else (target,):
         if not problems and not any(group.target == kind for group in groups):
             problems.append(f"it has no {kind} to fault")
@@ -148,22 +160,26 @@ def find_sites(
 
 def _chosen(
     model: keras.Model, leaves: list[keras.layers.Layer], names: Sequence[str] | None
-) -> list[keras.layers.Layer]:
+) -> tuple[list[keras.layers.Layer], list[Part]]:
+    """The layers of these names, and what else is called so."""
     if names is None:
-        return leaves
+        return leaves, []
     by_name: dict[str, list[keras.layers.Layer]] = {}
     for layer in leaves:
         by_name.setdefault(layer.name, []).append(layer)
     for nested in model.layers:
         if is_composite(nested):
             by_name.setdefault(nested.name, []).extend(leaf_layers(nested))
-    unknown = [name for name in names if name not in by_name]
+    others = [name for name in dict.fromkeys(names) if name not in by_name]
+    parts = inner_parts(model) if others else {}
+    unknown = [name for name in others if name not in parts]
     if unknown:
+        known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
         raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(by_name)}"
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
         )
-    wanted = {id(layer) for name in names for layer in by_name[name]}
-    return [layer for layer in leaves if id(layer) in wanted]
+    wanted = {id(layer) for name in names for layer in by_name.get(name, ())}
+    return [layer for layer in leaves if id(layer) in wanted], [parts[name] for name in others]
 
 
 def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
@@ -227,12 +243,13 @@ def _unit_groups(
     model: keras.Model,
     leaves: list[keras.layers.Layer],
     chosen: list[keras.layers.Layer],
+    parts: list[Part],
     select: Select,
     problems: list[str],
 ) -> list[SiteGroup]:
     named = select.layers is not None
     wanted = {id(layer) for layer in chosen if named or facts_of(layer).units}
-    flow, number = forward.trace(model), _numbers(leaves)
+    flow, number = forward.trace(model, parts=parts), _numbers(leaves)
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
         if id(call.layer) in wanted:
@@ -269,7 +286,37 @@ def _unit_groups(
         problems += [
             f"layer {layer.name} is never called" for layer in chosen if id(layer) not in calls
         ]
+    for place, part in enumerate(parts):
+        outputs = flow.parts.get(id(part))
+        shape = None if outputs is None else _part_shape(outputs, part, select.units)
+        if shape is None:
+            problems.append(f"{part.name} is no tensor with a known number of {select.units}")
+            continue
+        groups.append(
+            SiteGroup(
+                "units",
+                part.name,
+                part.name,
+                shape,
+                number.get(id(part.leaf), len(leaves) + place),
+                points=((part, 0),),
+                dtype=outputs.dtype.name,
+                positions=select.units == "positions",
+            )
+        )
     return groups
+
+
+def _part_shape(outputs: Any, part: Part, granularity: str) -> tuple[int, ...] | None:
+    if (
+        not tf.is_tensor(outputs)
+        or not outputs.dtype.is_floating
+        or outputs.shape.rank in (None, 1)
+    ):
+        return None
+    shape = tuple(outputs.shape)
+    shape = shape[1:] if granularity == "positions" else part.unit_shape(shape)
+    return None if None in shape else shape
 
 
 def _unit_shape(

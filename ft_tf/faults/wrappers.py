@@ -272,6 +272,8 @@ def _wrappers(model: keras.Model) -> list[FaultWrapper]:
 
 def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
     """Returns the layers that must be wrapped for a group of sites."""
+    if group.part is not None:
+        raise ModelError(f"{group.name} is no layer to wrap: use inject, FaultInjection or sweep")
     if group.variable is None:
         return list({id(layer): layer for layer, _ in group.points}.values())
     return [layer for layer in model.layers if any(group.variable is v for v in layer.weights)] or [
