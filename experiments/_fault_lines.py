@@ -134,13 +134,16 @@ def settings_line(attrs: dict[str, object]) -> str:
     if attrs["quantization_step"]:
         parts.append(f"quantization step {attrs['quantization_step']}")
     parts.append(f"allocation {attrs['allocation']}")
+    if attrs["persistence"] != "permanent":
+        parts.append(f"drawn for each {attrs['persistence']}")
     parts.append(f"{attrs['images_per_trial']} of {attrs['images']} images per trial")
     return "; ".join(parts)
 
 
 def with_settings(summary: pd.DataFrame, attrs: dict[str, object]) -> pd.DataFrame:
     """The summary with the campaign's settings as further columns: a file that explains itself."""
-    names = ("fault", "storage", "bits", "quantization_step", "allocation", "images_per_trial")
+    names = ("fault", "storage", "bits", "quantization_step", "allocation", "persistence",
+             "images_per_trial")  # fmt: skip
     return summary.assign(**{name: attrs[name] for name in names})
 
 

@@ -8,6 +8,7 @@ Examples:
     python -m experiments.inject_faults --run=DIR --trials=1000 --workers=4
     python -m experiments.inject_faults --run=DIR --fault=bit_errors --protections=all
     python -m experiments.inject_faults --model=FILE.keras --dataset=fashion_mnist
+    python -m experiments.inject_faults --model=FILE.tflite --data=FILE.npz --fault=bit_errors
     python -m experiments.inject_faults --run=DIR --data=FILE.npz
 
 Prints the rate at which half of the accuracy above chance is lost, a row per rate, the layers with
@@ -26,6 +27,7 @@ as many as Stein's procedure asks for (--method=stein, on 200 images a trial unl
 """
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,21 @@ import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
-from experiments import _app, _fault_plot, _protections, _stack, _subject, _terminal, _workers
+from experiments import (
+    _app,
+    _fault_plot,
+    _flags,
+    _protections,
+    _stack,
+    _subject,
+    _terminal,
+    _workers,
+)
 from experiments import _fault_lines as lines
 from ft_tf import checks, faults, records
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
+from ft_tf.faults.plan import PERSISTENCE, FaultPlan
 from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
 from ft_tf.faults.storage_formats import format_names
 from ft_tf.study import executors
@@ -47,7 +59,14 @@ from ft_tf.study.trained_models import TrainedModel
 FLAGS = flags.FLAGS
 
 COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy"]
-_SITES = {"bit_flip": "{} with a flipped bit", "bit_errors": "flipped bits of {}"}
+_SITES = {
+    "bit_flip": "{} with a flipped bit",
+    "bit_errors": "flipped bits of {}",
+    "burst_errors": "flipped bits of {}",
+    "word_errors": "random words of {}",
+}
+_SELECT = ("layers", "parameters", "units", "moving_statistics", "output_layer")
+_PATTERN = ("pattern", "block")
 _PREDICTED_IMAGES, _PREDICTED_TRIALS = 16, 100
 
 
@@ -74,8 +93,16 @@ def define_flags() -> None:
         "fault",
         "stuck_at_0",
         f"What happens at a faulty site, one of {', '.join(catalogue.names())}. bit_flip inverts "
-        "bits of a faulty word (rate per word); bit_errors inverts bits one by one (rate per "
-        "bit).",
+        "bits of a faulty word (rate per word); bit_errors inverts bits one by one, burst_errors "
+        "adjacent ones (rate per bit); word_errors makes words random (rate per word).",
+    )
+    flags.DEFINE_multi_string(
+        "layer_fault",
+        None,
+        "PATTERN=FAULT or PATTERN=FAULT:OPTION=VALUE,...: another fault where a wildcard fits the "
+        "name of a layer or parameter, such as 'conv*=bit_errors:storage=int8' or "
+        "'units:*=stuck_at_0'. Repeat it: the first that fits counts. What none fits has no "
+        "faults, or those of --fault if that is given.",
     )
     flags.DEFINE_float("value", None, "stuck_at: what a faulty value reads as.")
     flags.DEFINE_float("sigma", None, "gaussian: standard deviation of what is added.")
@@ -83,11 +110,15 @@ def define_flags() -> None:
         "storage",
         None,
         f"bit_flip, bit_errors: format of the words, one of {', '.join(format_names())}; default: "
-        "float32.",
+        "float32, or as_stored with a .tflite file.",
     )
     flags.DEFINE_string("bits", None, "bit_flip, bit_errors: LOWEST-HIGHEST bit that may flip.")
     flags.DEFINE_integer("flips", None, "bit_flip: bits inverted in a faulty word, 1 to 4.")
+    flags.DEFINE_integer("length", None, "burst_errors, word_errors: bits or words in a row.")
     flags.DEFINE_float("scale", None, "int8, int4: quantization step; default: by each tensor.")
+    _flags.define(faults.Patterned, _PATTERN)
+    _flags.define(faults.Select, _SELECT)
+    _flags.define(FaultPlan, ("persistence",))
     flags.DEFINE_string(
         "allocation",
         "model",
@@ -141,13 +172,30 @@ def _rates() -> list[float]:
 
 
 def _fault_options() -> dict[str, Any]:
-    options = {name: FLAGS[name].value for name in ("value", "sigma", "storage", "flips", "scale")}
-    return {**options, "bits": catalogue.bits_of(FLAGS.bits)}
+    names = ("value", "sigma", "storage", "flips", "scale", "length")
+    options = {name: FLAGS[name].value for name in names}
+    in_file = (FLAGS.model or "").endswith(".tflite") and FLAGS.fault in _SITES
+    storage = FLAGS.storage or ("as_stored" if in_file else None)
+    return {**options, "bits": catalogue.bits_of(FLAGS.bits), "storage": storage}
+
+
+def _fault() -> faults.FaultModel:
+    fault = catalogue.named(FLAGS.fault, _fault_options())
+    if FLAGS.pattern != "point":
+        fault = faults.Patterned(fault=fault, **_flags.values(faults.Patterned, _PATTERN))
+    pairs = list(map(catalogue.of_layer, FLAGS.layer_fault or ()))
+    if pairs and FLAGS["fault"].present:
+        pairs.append(("*", fault))
+    return faults.PerLayer(tuple(pairs)) if pairs else fault
 
 
 def _check_flags() -> None:
     checks.check_choice(("weights", "units", "both"), target=FLAGS.target)
-    catalogue.named(FLAGS.fault, _fault_options())
+    checks.check_choice(PERSISTENCE, persistence=FLAGS.persistence)
+    _fault().check_target(FLAGS.target)
+    faults.Select(**_flags.values(faults.Select, _SELECT))
+    if FLAGS.predict and FLAGS.persistence != "permanent":
+        raise ArgumentError(f"persistence={FLAGS.persistence!r} has no prediction: leave it out")
     checks.check_choice(("model", "layer", "bernoulli"), allocation=FLAGS.allocation)
     _protections.check(FLAGS.target)
     checks.check_positive_integer(trials=FLAGS.trials)
@@ -204,6 +252,7 @@ def _campaign(
         "rates": tuple(rates),
         "seed": FLAGS.seed,
         "images_per_trial": FLAGS.images_per_trial,
+        "persistence": FLAGS.persistence,
         **_where(),
     }
     with _Bar(subject.name, rates, rule) as bar:
@@ -222,8 +271,13 @@ def _campaign(
 
 
 def _where() -> dict[str, Any]:
-    fault = catalogue.named(FLAGS.fault, _fault_options())
-    return {"target": FLAGS.target, "fault": fault, "allocation": FLAGS.allocation}
+    select = faults.Select(**_flags.values(faults.Select, _SELECT))
+    return {
+        "target": FLAGS.target,
+        "fault": _fault(),
+        "allocation": FLAGS.allocation,
+        "select": select,
+    }
 
 
 def _print(block: list[str]) -> None:
@@ -233,9 +287,8 @@ def _print(block: list[str]) -> None:
 
 def _summarize(subject: TrainedModel, frame: pd.DataFrame, path: Path) -> None:
     summary = faults.summarize(frame, method="band" if FLAGS.band else None)
-    sites = _SITES.get(FLAGS.fault, "faulty {}").format(
-        FLAGS.target.replace("both", "weights or units")
-    )
+    kind = "per_layer" if FLAGS.layer_fault else FLAGS.fault
+    sites = _SITES.get(kind, "faulty {}").format(FLAGS.target.replace("both", "weights or units"))
     headline = lines.headline(frame, sites)
     _terminal.show(headline)
     _terminal.show(f"{_subject.provenance(subject)}; {lines.settings_line(frame.attrs)}")
@@ -260,6 +313,7 @@ def _fault_layers(subject: TrainedModel, path: Path) -> None:
             trials=FLAGS.layer_trials,
             seed=FLAGS.seed,
             images_per_trial=images,
+            persistence=FLAGS.persistence,
             **{**_where(), "target": target},
         )
         setting = f"{FLAGS.layer_trials} trials of {images} images"
@@ -291,11 +345,21 @@ def _path(results: str) -> Path:
         return _given_path()
     options = {"allocation": None if FLAGS.allocation == "model" else FLAGS.allocation}
     options |= {"images": FLAGS.images_per_trial, "within": FLAGS.half_width}
+    given = (*_PATTERN, *_SELECT, "persistence")
+    options |= {name: _shown(FLAGS[name].value) for name in given if FLAGS[name].present}
     fault = catalogue.label(FLAGS.fault, _fault_options())
+    if FLAGS.layer_fault:
+        fault = f"{fault if FLAGS['fault'].present else 'per_layer'}-{_shown(FLAGS.layer_fault)}"
     how = catalogue.label(f"faults-{FLAGS.target}-{fault}", options)
     if FLAGS.half_width is not None:
         how += f"-{FLAGS.method}"
     return _app.beside_others(Path(f"{results}{how}-seed_{FLAGS.seed}.csv"))
+
+
+def _shown(value: Any) -> str:
+    """A flag's value in the name of a file."""
+    text = "_".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^\w.-]+", "_", text)[:60]
 
 
 def _given_path() -> Path:

@@ -13,7 +13,7 @@ from ft_tf.checks import check_fraction, check_positive_integer, check_types
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs, check_labels
 from ft_tf.keras_layers import output_shape_of
-from ft_tf.models import check_built, check_input_shape, ending_of
+from ft_tf.models import TFLiteModel, check_built, check_input_shape, ending_of
 from ft_tf.models.usage import reads_models, version_of
 
 COMPILED_FORWARD = "_ft_tf_forward"
@@ -40,7 +40,7 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
     """Logits of `model` on `x` in inference mode, batch by batch.
 
     Args:
-        model: a Keras classifier that gives logits.
+        model: a Keras classifier that gives logits, or one of a .tflite file.
         x: inputs [n, ...], or a structure of arrays.
         batch_size: results may differ in the last bits between batch sizes.
 
@@ -48,6 +48,8 @@ def predict_logits(model: keras.Model, x: np.ndarray, *, batch_size: int = 1000)
         float32 [n, classes].
     """
     check_positive_integer(batch_size=batch_size)
+    if isinstance(model, TFLiteModel):
+        return model.outputs(check_inputs(x), batch_size=batch_size)
     check_built(model)
     x = check_inputs(x, model=model)
     check_input_shape(model, x)

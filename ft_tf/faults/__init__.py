@@ -18,10 +18,11 @@ Another model of the same shape has the same faulty sites in each trial:
 """
 
 from ft_tf.faults.attacked import FaultsByAttacks, attack_under_faults
-from ft_tf.faults.bitflips import BitErrors, BitFlip
+from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.comparison import compare
+from ft_tf.faults.composed import Patterned, PerLayer
 from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.pairs import paired_difference
@@ -57,6 +58,7 @@ from ft_tf.faults.wrappers import FaultWrapper, limit_weights, unwrap, wrap
 __all__ = [
     "BitErrors",
     "BitFlip",
+    "BurstErrors",
     "CampaignPlan",
     "CurveFigures",
     "FailureRate",
@@ -68,6 +70,8 @@ __all__ = [
     "GaussianNoise",
     "Injection",
     "Parity",
+    "Patterned",
+    "PerLayer",
     "Protected",
     "Protection",
     "RangeRestriction",
@@ -79,6 +83,7 @@ __all__ = [
     "StuckAt",
     "Triplication",
     "WeightClipping",
+    "WordErrors",
     "WorstCase",
     "attack_under_faults",
     "compare",

@@ -16,7 +16,6 @@ from ft_tf.attacks.search import without_compiled_ascents
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
 from ft_tf.faults.interrupts import interrupts_held
-from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.keras_layers import variables_of
@@ -27,9 +26,7 @@ _COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FOR
 
 def silenced_groups(plan: FaultPlan) -> tuple[SiteGroup, ...]:
     """The unit groups whose faults zeros among the weights express exactly: stuck-at-0 units."""
-    if not (isinstance(plan.fault, StuckAt) and plan.fault.value == 0.0):
-        return ()
-    return tuple(group for group in plan.groups_of("units") if group.silencers)
+    return tuple(g for g in plan.groups_of("units") if g.silencers and g.fault.zeroes)
 
 
 def values_of(model: keras.Model) -> dict[int, np.ndarray]:
@@ -60,18 +57,18 @@ class WeightFaults:
         self._model_name = model.name
         self._plan = plan
         self._silenced = silenced
-        faulted = {id(group.variable): group for group in plan.groups_of("weights")}
-        variables = [group.variable for group in faulted.values()]
-        variables += [variable for group in silenced for variable in group.silencers]
-        self._variables = list({id(v): v for v in variables}.values())
+        faults = {id(group.variable): group.fault for group in plan.groups_of("weights")}
+        faulted = [group.variable for group in plan.groups_of("weights")]
+        extra = [variable for group in silenced for variable in group.silencers]
+        self._variables = list({id(v): v for v in [*faulted, *extra]}.values())
         self.clean = [tf.constant(values[id(variable)]) for variable in self._variables]
         numbers = {id(variable) for variable in self._variables}
         self._others = [v for v in variables_of(model) if id(v) not in numbers]
         self._other_values = [values[id(variable)] for variable in self._others]
         self._faulty = {
-            id(v): plan.fault.at(faulted[id(v)].layer).prepared(clean)
+            id(v): faults[id(v)].prepared(clean)
             for v, clean in zip(self._variables, self.clean, strict=True)
-            if id(v) in faulted
+            if id(v) in faults
         }
 
     def values(self, draws: Draws) -> list[tf.Tensor]:
@@ -166,7 +163,7 @@ class UnitHooks:
     @contextlib.contextmanager
     def live(self, model: keras.Model, draws: Draws) -> Iterator[None]:
         """Unit faults are live in the block, and in no graph after it."""
-        with forward.hooked(model, self._on_output):
+        with forward.hooked(model, self._on_output, parts=self._plan.parts):
             try:
                 self._draws.assign(draws)
                 yield
@@ -177,7 +174,7 @@ class UnitHooks:
     def _on_output(self, layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
         for group, mask, words in self._draws.by_group(self._plan, "units"):
             if group in self._groups and group.holds(layer, index):
-                outputs = self._plan.fault.apply(outputs, mask, words)
+                outputs = group.fault.apply(outputs, mask, words)
         return outputs
 
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import ClassVar
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_choice, check_non_negative_integer
+from ft_tf.checks import check_choice, check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.models import FaultModel
-from ft_tf.faults.storage_formats import StorageFormat, format_of
+from ft_tf.faults.models import FaultModel, dilated
+from ft_tf.faults.storage_formats import StorageFormat, format_of, native_format
 
 _MAX_FLIPS = 4  # 35,960 patterns of 4 bits among 32 are kept as a table
 
@@ -35,7 +36,8 @@ class StoredWords(FaultModel):
     values below 2 stay below 2.
 
     Attributes:
-        storage: name of a storage format, see `storage_formats`.
+        storage: name of a storage format, see `storage_formats`; "as_stored" for that in which the
+            model holds each variable: the words of a quantised model and of a .tflite file.
         bits: lowest and highest bit that may flip, both included; None for all.
         scale: step of int8 and int4; None for max|w| / 127 (/ 7) of each tensor.
     """
@@ -68,6 +70,16 @@ class StoredWords(FaultModel):
         """The bits that may flip."""
         lowest, highest = self.bits or (0, self.format.bits - 1)
         return tuple(range(lowest, highest + 1))
+
+    def placed(self, groups: Sequence[Any]) -> list[Any]:
+        """Returns the groups with what happens in each: for "as_stored" in its own format."""
+        if self.storage != "as_stored":
+            return super().placed(groups)
+        formats = [native_format(group.dtype) for group in groups]
+        return [
+            dataclasses.replace(group, fault=dataclasses.replace(self, storage=storage))
+            for group, storage in zip(groups, formats, strict=True)
+        ]
 
     def check_target(self, target: str) -> None:
         """Raises ArgumentError for activations without a fixed scale."""
@@ -193,6 +205,61 @@ class BitErrors(StoredWords):
         """The bits under mask [..., bits], packed into words."""
         mask = mask if self.sites_per_value > 1 else mask[..., tf.newaxis]
         return packed(mask, self.bit_numbers[0])
+
+
+class _Adjacent:
+    """Sites of which `length` in a row fail together."""
+
+    in_training: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive_integer(length=self.length)
+
+    def together(self, shape: tuple[int, ...]) -> int:
+        """Sites that fail together."""
+        return min(self.length, math.prod(shape) * self.sites_per_value)
+
+    def spread(self, events: np.ndarray) -> np.ndarray:
+        """The sites of all rows that start at `events`."""
+        return dilated(events.reshape(len(events), -1), self.length, 1).reshape(events.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class BurstErrors(_Adjacent, BitErrors):
+    """Adjacent bits fail together: every fault inverts `length` bits in a row.
+
+    Bits are in the order of memory: those among `bits` of a word from the lowest on, then those of
+    the tensor's next word; after the last word comes the first. A burst starts at each bit with
+    probability 1 - (1 - rate)^(1 / length), and where bursts overlap a bit is inverted once: each
+    bit is inverted with probability `rate`.
+
+    Attributes:
+        length: bits of a burst.
+    """
+
+    length: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class WordErrors(_Adjacent, StoredWords):
+    """Whole words fail: each faulty one reads as random bits, at those among `bits`.
+
+    The rate is per word. Words of which `length` in a row fail together start at random, as the
+    bits of `BurstErrors`.
+
+    Attributes:
+        length: words that fail together.
+    """
+
+    length: int = 1
+    random: ClassVar[bool] = True
+
+    def pattern(self, mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
+        """Random bits for each faulty word."""
+        bits = tf.constant(sum(1 << bit for bit in self.bit_numbers), tf.uint32)
+        drawn = tf.bitwise.bitwise_and(words[..., 0], bits)
+        return tf.where(mask, drawn, tf.zeros_like(drawn))
 
 
 _GATHER = 0x0102040810204080

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +34,7 @@ from ft_tf.faults.rows import (
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
+from ft_tf.faults.tflite import TFLiteProgram
 from ft_tf.keras_layers import remember_input
 from ft_tf.models import check_input_shape, ending_of
 
@@ -49,9 +50,10 @@ def sweep(
     rates: Sequence[float],
     trials: int | Iterable[int] | None = None,
     seed: int,
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     allocation: str = "model",
     select: Select | None = None,
+    persistence: str = "permanent",
     images_per_trial: int | None = None,
     margin: float | None = None,
     confidence: float = 0.95,
@@ -68,8 +70,9 @@ def sweep(
     those of a trial at one rate are among those at a higher one.
 
     Args:
-        model: any built Keras classifier that gives logits or ends in softmax or sigmoid; its
-            weights come back to the byte, also after an exception or Ctrl-C.
+        model: any built Keras classifier that gives logits or ends in softmax or sigmoid, or that
+            of a .tflite file (`models.load`); its weights come back to the byte, also after an
+            exception or Ctrl-C.
         x: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y: labels int [n].
         target: "weights", "units" or "both".
@@ -77,9 +80,11 @@ def sweep(
         trials: how many trials, or their numbers; the most that may run if there is a margin or a
             budget, which both end the campaign without it too.
         seed: fixes the faults of every trial.
-        fault: what a faulty value becomes; stuck at 0 by default.
+        fault: what a faulty value becomes; stuck at 0 by default. A dictionary of patterns and
+            fault models has a different one in each layer, see `PerLayer`.
         allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
         select: which part of the model.
+        persistence: "permanent", or "batch" or "image" for transient faults; see `FaultPlan`.
         images_per_trial: evaluate each trial on a random subset of that many images; most of the
             variance is between masks, so many cheap trials beat few full ones. None for all, or for
             `rows.STEIN_IMAGES` of them with method="stein". Rate 0 is always tested on all.
@@ -98,8 +103,8 @@ def sweep(
         Columns target, rate, trial, seed, faults, accuracy, accuracy_lost, sdc_rate, retention,
         non_finite, total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see
         `measures`); sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the
-        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial; and
-        stop_rule, None or a dictionary.
+        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial,
+        persistence; and stop_rule, None or a dictionary.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -115,7 +120,14 @@ def sweep(
     levels = distinct_rates(rates)
     most = len(numbers)
     rule = StopRule(levels, half_width=margin, level=confidence, method=method, most=most)
-    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    plan = make_plan(
+        model,
+        target=target,
+        fault=fault,
+        allocation=allocation,
+        select=select,
+        persistence=persistence,
+    )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
     images_per_trial = images_of_trial(images_per_trial, campaign.images, rule)
     settings = {"target": target, "seed": seed, "images_per_trial": images_per_trial}
@@ -131,7 +143,7 @@ def sweep(
                 break
     options = {"target": target, "allocation": allocation, "images_per_trial": images_per_trial}
     facts = settings_facts(plan.fault, rule, images=campaign.images, **options)
-    facts = campaign.facts | facts
+    facts = {**campaign.facts, **facts, "persistence": persistence}
     is_large = campaign.bytes_held > _WORTH_FREEING
     del campaign
     if is_large:
@@ -171,13 +183,15 @@ class Campaign:
         y = check_labels(y, classes=None, examples=self.images)  # before any work
         self._model = model
         self._plan = plan
+        self._batch_size = batch_size
         ending = ending_of(model)
         self._ending = ending if ending is not None and ending.certain else None
         self._repeated: dict[int, dict[str, Any]] = {}
-        with guarded(model):
-            self._program = TrialProgram(
-                model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes
-            )
+        in_keras = isinstance(model, keras.Model)
+        program = TrialProgram if in_keras else TFLiteProgram
+        self._hold = guarded if in_keras else contextlib.nullcontext
+        with self._hold(model):
+            self._program = program(model, plan, x, batch_size=batch_size, cache_bytes=cache_bytes)
             with self._program.weights.restored_after():
                 clean = self.logits(plan.trial(seed=0, trial=0).masks(0.0))
                 self._program.weights.check_state()
@@ -213,7 +227,7 @@ class Campaign:
             ModelError: the weights are no longer those that the campaign began with; the model is
                 armed already, or another thread computes with it.
         """
-        with guarded(self._model):
+        with self._hold(self._model):
             self._program.weights.check_clean()
             with self._program.weights.restored_after():
                 yield
@@ -244,9 +258,11 @@ class Campaign:
                 continue
             count = None if is_certain(rate) else images_per_trial
             chosen = image_rows(seed=seed, trial=trial, images=self.images, count=count)
-            figures = self.run(masks, chosen)
             row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
-            yield {**row, "faults": masks.count, **figures}
+            if self._plan.persistence == "permanent" or is_certain(rate):
+                yield {**row, "faults": masks.count, **self.run(masks, chosen)}
+            else:
+                yield {**row, **self._run_transient(seed, trial, rate, chosen)}
 
     def logits(self, masks: FaultMasks | None, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under the faults, of all images or of `rows`.
@@ -256,6 +272,22 @@ class Campaign:
         outputs = self._program.as_written() if masks is None else self._program(masks, rows)
         return outputs if self._ending is None else self._ending.logits(outputs)
 
+    def _run_transient(
+        self, seed: int, trial: int, rate: float, rows: np.ndarray | None
+    ) -> dict[str, Any]:
+        """The figures of a trial whose faults are drawn for each batch or image, and all faults."""
+        images = np.arange(self.images) if rows is None else rows
+        logits, faults = [], 0
+        for number, first in enumerate(range(0, len(images), self._batch_size)):
+            batch = images[first : first + self._batch_size]
+            if self._plan.persistence == "batch":
+                masks = self._plan.trial(seed=seed, trial=trial, draw=number).masks(rate)
+            else:
+                masks = self._plan.masks_of_images(batch, rate, seed=seed, trial=trial)
+            logits.append(self.logits(masks, batch))
+            faults += masks.count
+        return {"faults": faults, **self.measures.of(np.concatenate(logits), rows)}
+
     def run(self, masks: FaultMasks, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The figures of one trial."""
         # No fault, or a fault without randomness everywhere: every trial is the same.
@@ -263,7 +295,7 @@ class Campaign:
         every = masks.count == self._plan.sites and all(
             mask.all() for mask in masks.faulty.values()
         )
-        same = none or (every and not self._plan.fault.random)
+        same = none or (every and not self._plan.random)
         if not same or rows is not None:
             return self.measures.of(self.logits(masks, rows), rows)
         if masks.count not in self._repeated:

@@ -1,11 +1,13 @@
 """Fault models by name, with their options: what a command line or a record can say."""
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ft_tf.checks import check_choice, check_positive
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.bitflips import BitErrors, BitFlip
+from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 
 _WORDS = ("storage", "bits", "scale")
@@ -18,6 +20,8 @@ _MODELS: dict[str, tuple[Callable[..., FaultModel], dict[str, Any], tuple[str, .
     "gaussian": (GaussianNoise, {}, ("sigma",)),
     "bit_flip": (BitFlip, {}, (*_WORDS, "flips")),
     "bit_errors": (BitErrors, {}, _WORDS),
+    "burst_errors": (BurstErrors, {}, (*_WORDS, "length")),
+    "word_errors": (WordErrors, {}, (*_WORDS, "length")),
 }
 _REQUIRED = ("value", "sigma")
 
@@ -45,8 +49,8 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
 
     Args:
         name: one of `names()`.
-        options: value (stuck_at), sigma (gaussian), storage, bits, scale (bit_flip and bit_errors),
-            flips (bit_flip); None counts as not given.
+        options: value (stuck_at), sigma (gaussian), storage, bits, scale (bit flips and errors),
+            flips (bit_flip), length (burst_errors, word_errors); None counts as not given.
 
     Raises:
         ArgumentError: an option is out of range, missing, or one of another fault model.
@@ -84,6 +88,27 @@ def bits_of(text: str | None) -> tuple[int, int] | None:
     return lowest, highest
 
 
+def of_layer(text: str) -> tuple[str, FaultModel]:
+    """A pattern of `PerLayer` and its fault model, from PATTERN=NAME[:OPTION=VALUE,...].
+
+    >>> of_layer("conv*=bit_errors:storage=int8,bits=0-6")
+    ('conv*', BitErrors(storage='int8', bits=(0, 6), scale=None))
+    """
+    pattern, _, described = text.partition("=")
+    name, _, given = described.partition(":")
+    options = dict(item.partition("=")[::2] for item in given.split(",") if item)
+    return pattern, named(name, {option: _value(text) for option, text in options.items()})
+
+
+def _value(text: str) -> Any:
+    if re.fullmatch(r"\d+-\d+", text):
+        return bits_of(text)
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
 def label(name: str, options: Mapping[str, Any]) -> str:
     """The name with the options given, for a file name.
 
@@ -103,10 +128,10 @@ def label(name: str, options: Mapping[str, Any]) -> str:
 def settings(fault: FaultModel) -> dict[str, Any]:
     """How a table names a fault model: fault, storage, bits and quantization_step, None if not."""
     words = getattr(fault, "storage", None)
-    numbers = fault.bit_numbers if words else ()
+    numbers = fault.bit_numbers if words and (fault.bits or words != "as_stored") else ()
     return {
         "fault": fault.name,
         "storage": words,
-        "bits": f"{numbers[0]}-{numbers[-1]}" if words else None,
+        "bits": f"{numbers[0]}-{numbers[-1]}" if numbers else None,
         "quantization_step": fault.format.step if words else None,
     }

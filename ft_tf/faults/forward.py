@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ft_tf import keras_layers
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
 from ft_tf.faults.interrupts import interrupts_held
-from ft_tf.keras_layers import infer, input_spec, is_composite
+from ft_tf.keras_layers import Part, infer, input_spec, is_composite
 from ft_tf.keras_layers.hooks import OnOutput, tensors_in
 from ft_tf.models.usage import using
 
@@ -18,9 +18,12 @@ _RANDOM = ("Random", "Stateful", "Rng", "Multinomial", "TruncatedNormal", "Param
 
 
 @contextlib.contextmanager
-def hooked(model: keras.Model, on_output: OnOutput, *, fuse: bool = False) -> Iterator[None]:
-    """Passes every layer's output through `on_output` while the block runs."""
-    with using(model, "trace"), keras_layers.hooked(model, on_output, interrupts_held, fuse=fuse):
+def hooked(
+    model: keras.Model, on_output: OnOutput, *, fuse: bool = False, parts: Sequence[Part] = ()
+) -> Iterator[None]:
+    """Passes every layer's output, and parts, through `on_output` while the block runs."""
+    hooks = keras_layers.hooked(model, on_output, interrupts_held, fuse=fuse, parts=parts)
+    with using(model, "trace"), hooks:
         yield
 
 
@@ -68,11 +71,13 @@ class ForwardPass:
         calls: every layer call, in order.
         outputs: what the model returned.
         graph: the graph that holds the tensors.
+        parts: the parts that were hooked with what they gave, by id; it may be in a loop's graph.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[tf.Tensor, ...]
     graph: tf.Graph
+    parts: dict[int, Any]
 
     def reached_from(self, tensors: Iterable[tf.Tensor]) -> set[str]:
         """Names of all tensors that are computed from any of `tensors`, these included."""
@@ -131,12 +136,12 @@ class ForwardPass:
         ]
         if len(takers) != 1:
             return None
-        inside = _operations_of(takers[0])
+        inside = operations_of(takers[0])
         only = all(operation.name in inside for operation in outputs[0].consumers())
         return takers[0] if only else None
 
 
-def _operations_of(call: Call) -> set[str]:
+def operations_of(call: Call) -> set[str]:
     """Names of the operations that lead from a call's inputs to its outputs."""
     given = {tensor.name for tensor in call.inputs}
     names: set[str] = set()
@@ -149,18 +154,24 @@ def _operations_of(call: Call) -> set[str]:
     return names
 
 
-def trace(model: keras.Model, on_output: OnOutput | None = None) -> ForwardPass:
+def trace(
+    model: keras.Model, on_output: OnOutput | None = None, parts: Sequence[Part] = ()
+) -> ForwardPass:
     """Traces one forward pass and records each layer's call; computes nothing.
 
     Args:
         model: a built model.
         on_output: may replace a layer's outputs, as in `hooked`; recorded is what the layer gave.
+        parts: tensors to be recorded, and given to `on_output`, beside the layers' outputs.
     """
     calls: list[Call] = []
+    found: dict[int, Any] = {}
 
     def record(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        tensors = tuple(tensors_in(inputs))
-        calls.append(Call(layer, index, tensors, outputs))
+        if isinstance(layer, Part):
+            found[id(layer)] = outputs
+        else:
+            calls.append(Call(layer, index, tuple(tensors_in(inputs)), outputs))
         return outputs if on_output is None else on_output(layer, index, inputs, outputs)
 
     @tf.function(autograph=False)
@@ -168,8 +179,8 @@ def trace(model: keras.Model, on_output: OnOutput | None = None) -> ForwardPass:
         calls.clear()
         return infer(model, inputs)
 
-    with hooked(model, record):
+    with hooked(model, record, parts=parts):
         concrete = forward.get_concrete_function(input_spec(model))
     # The concrete function's own outputs are identities of what the model returned.
     outputs = tuple(t.op.inputs[0] if t.op.type == "Identity" else t for t in concrete.outputs)
-    return ForwardPass(tuple(calls), outputs, concrete.graph)
+    return ForwardPass(tuple(calls), outputs, concrete.graph, found)

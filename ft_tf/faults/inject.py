@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-from ft_tf._compat import keras
+from ft_tf._compat import keras, require_keras_model
 from ft_tf.faults.arming import Armament, without_compiled_functions
 from ft_tf.faults.guard import guarded
 from ft_tf.faults.models import FaultModel
@@ -76,6 +76,7 @@ def inject(
             variable was changed in it (by a compiled training step, say), which is lost; or the
             model is armed already, or another thread computes with it.
     """
+    require_keras_model(model)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     masks = plan.trial(seed=seed, trial=trial).masks(rate)
     with contextlib.ExitStack() as stack:

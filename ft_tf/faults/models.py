@@ -11,8 +11,10 @@ A fault model is a small frozen dataclass with one method, `corrupt`. A new one 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_finite, check_positive
@@ -25,10 +27,12 @@ class FaultModel:
     Attributes:
         random: whether `corrupt` uses its random words; if not, none are drawn.
         per_bit: whether the sites of a stored value are its bits.
+        in_training: whether `wrap` can resample it at every training step.
     """
 
     random: ClassVar[bool] = False
     per_bit: ClassVar[bool] = False
+    in_training: ClassVar[bool] = True
 
     @property
     def sites_per_value(self) -> int:
@@ -42,12 +46,10 @@ class FaultModel:
         """
         return 0
 
-    def at(self, layer: str) -> "FaultModel":
-        """The fault model of a layer's weights; by default the same for all layers."""
-        return self
-
-    def check_layers(self, layers: Collection[str]) -> None:
-        """Raises ArgumentError if the fault model names a layer that has no weights to fault."""
+    @property
+    def zeroes(self) -> bool:
+        """Whether every faulty value is 0, whatever it was."""
+        return False
 
     @property
     def name(self) -> str:
@@ -62,6 +64,13 @@ class FaultModel:
     def from_config(cls, config: dict[str, Any]) -> "FaultModel":
         """The fault model that `get_config` described."""
         return cls(**config)
+
+    def placed(self, groups: Sequence[Any]) -> list[Any]:
+        """Returns the groups of sites (`sites.SiteGroup`) with what happens in each.
+
+        Groups without faults are left out.
+        """
+        return [dataclasses.replace(group, fault=self) for group in groups]
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
         """The fault-free values as the memory in question holds them: by default unchanged."""
@@ -94,8 +103,34 @@ class FaultModel:
         """
         return functools.partial(self.apply, values)
 
+    def within(self, groups: Sequence[Any]) -> "FaultModel":
+        """Returns the fault model for some of the groups that it was placed in."""
+        return self
+
+    def together(self, shape: tuple[int, ...]) -> int:
+        """How many sites of a tensor of this shape fail together: 1 by default."""
+        return 1
+
+    def spread(self, events: np.ndarray) -> np.ndarray:
+        """The sites that fail with those drawn, both bool [n, *shape, sites per value]."""
+        return events
+
     def check_target(self, target: str) -> None:
         """Raises ArgumentError if the fault model is not for this target."""
+
+
+def dilated(events: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """Makes the `length` - 1 entries after each true one true as well, around the end of the axis.
+
+    >>> dilated(np.array([False, False, False, True]), 2, 0).tolist()
+    [True, False, False, True]
+    """
+    width, length = 1, min(length, events.shape[axis])
+    while width < length:
+        step = min(width, length - width)
+        events = events | np.roll(events, step, axis)
+        width += step
+    return events
 
 
 def uniform(words: tf.Tensor) -> tf.Tensor:
@@ -117,6 +152,11 @@ class StuckAt(FaultModel):
 
     def __post_init__(self) -> None:
         check_finite(value=self.value)
+
+    @property
+    def zeroes(self) -> bool:
+        """Whether the constant is 0."""
+        return self.value == 0.0
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
         """The constant."""

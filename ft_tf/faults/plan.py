@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.composed import PerLayer
 from ft_tf.faults.keys import SiteKeys, bernoulli_mask, exact_mask, fault_count
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import Select, SiteGroup, find_sites
+from ft_tf.keras_layers import Part
 
 ALLOCATIONS = ("model", "layer", "bernoulli")
+PERSISTENCE = ("permanent", "batch", "image")
 _SPARE = "spare"
-_SITE_STREAM = {"weights": 0, "units": 1, _SPARE: 6}
+_SITE_STREAM = {"weights": 0, "units": 1}
+_SPARE_STREAM = 6
 _WORD_STREAM = {"weights": 2, "units": 3}
 
 
@@ -26,42 +31,63 @@ class FaultPlan:
 
     Attributes:
         groups: the sites, weights first.
-        fault: what happens at a faulty site.
+        fault: what was asked for to happen at a faulty site; each group has what happens there.
         allocation: "model": exactly round(rate * sites) faults among all sites; "layer": exactly
             round(rate * sites) in each layer; "bernoulli": each site on its own. With the target
             "both", weights and units are two populations, each with its own count.
+        persistence: permanent: faults stay for all images of a trial; batch, image: transient ones,
+            which are drawn for each batch of images, or for each image (units only).
     """
 
     groups: tuple[SiteGroup, ...]
     fault: FaultModel
     allocation: str
+    persistence: str = "permanent"
 
     def groups_of(self, target: str) -> tuple[SiteGroup, ...]:
         """The groups of "weights" or of "units"."""
         return tuple(group for group in self.groups if group.target == target)
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of layers and tensors of the graph that are faulted."""
+        return tuple(group.part for group in self.groups if group.part is not None)
+
+    @property
     def sites(self) -> int:
         """Number of fault sites."""
-        return self.fault.sites_per_value * sum(group.size for group in self.groups)
+        return sum(group.sites for group in self.groups)
 
-    def spare_sites(self, group: SiteGroup) -> int:
-        """Fault sites of a weight group besides those of its values, such as check bits."""
-        return self.fault.at(group.layer).spare_sites(group.size)
+    @property
+    def random(self) -> bool:
+        """Whether a faulty value depends on random words."""
+        return any(group.fault.random for group in self.groups)
 
-    def trial(self, *, seed: int, trial: int) -> "Trial":
-        """The random part of one trial, at all rates."""
+    def trial(self, *, seed: int, trial: int, draw: int = 0) -> "Trial":
+        """The random part of one trial, at all rates; of transient faults draw by draw."""
         check_non_negative_integer(seed=seed, trial=trial)
-        return Trial(self, seed, trial)
+        return Trial(self, seed, trial, draw)
+
+    def masks_of_images(
+        self, images: Iterable[int], rate: float, *, seed: int, trial: int
+    ) -> "FaultMasks":
+        """Faults of units that are drawn for each image: masks and words [images, ...]."""
+        drawn = [self.trial(seed=seed, trial=trial, draw=n).masks(rate) for n in images]
+        faulty, words = (
+            {**parts[0], "units": np.stack([part["units"] for part in parts])}
+            for parts in ([d.faulty for d in drawn], [d.words for d in drawn])
+        )
+        return FaultMasks(faulty, words, sum(d.count for d in drawn))
 
 
 def make_plan(
     model: keras.Model,
     *,
     target: str,
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     allocation: str = "model",
     select: Select | None = None,
+    persistence: str = "permanent",
 ) -> FaultPlan:
     """Finds a model's sites and says what happens there; see `FaultPlan` for the arguments.
 
@@ -70,17 +96,20 @@ def make_plan(
         ModelError: something asked for cannot be faulted.
     """
     check_choice(ALLOCATIONS, allocation=allocation)
+    check_choice(PERSISTENCE, persistence=persistence)
+    if persistence == "image" and target != "units":
+        raise ArgumentError(f"persistence='image' is for target='units', not {target!r}")
     if select is not None and not isinstance(select, Select):
         raise ArgumentError(
             f"select={select!r} must be a Select, such as faults.Select(layers=...)"
         )
     fault = StuckAt(0.0) if fault is None else fault
+    fault = PerLayer(fault) if isinstance(fault, Mapping) else fault
     if not isinstance(fault, FaultModel):
         raise ArgumentError(f"fault={fault!r} must be a fault model, such as StuckAt(0.0)")
     fault.check_target(target)
-    groups = find_sites(model, target=target, select=select)
-    fault.check_layers({group.layer for group in groups})
-    return FaultPlan(groups, fault, allocation)
+    groups = fault.placed(find_sites(model, target=target, select=select))
+    return FaultPlan(tuple(groups), fault, allocation, persistence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,54 +130,100 @@ class FaultMasks:
 
 
 class Trial:
-    """Draws the faults of one trial; a higher rate adds faults to those of a lower one."""
+    """Draws the faults of one trial; a higher rate adds faults to those of a lower one.
 
-    def __init__(self, plan: FaultPlan, seed: int, trial: int) -> None:
+    Args:
+        plan: the plan.
+        seed: of the campaign.
+        trial: number of the trial.
+        draw: number of the draw within it, of transient faults.
+    """
+
+    def __init__(self, plan: FaultPlan, seed: int, trial: int, draw: int = 0) -> None:
         self._plan = plan
         self._seed = seed
         self._trial = trial
+        self._draw = draw
 
     def masks(self, rate: float) -> FaultMasks:
         """The faults at `rate`, in [0, 1]."""
         check_fraction(rate=rate)
-        faulty = {
-            target: np.concatenate([np.zeros(0, bool), *(_draw(k, rate, self._plan.allocation)
-                                                         for k in populations)])
-            for target, populations in self._keys.items()
-        }  # fmt: skip
-        count = sum(int(np.count_nonzero(faulty[target])) for target in _WORD_STREAM)
+        faulty = {target: self._faulty(target, rate) for target in _SITE_STREAM}
+        count = sum(int(np.count_nonzero(mask)) for mask in faulty.values())
+        if self._spare:
+            drawn = [_draw(keys, rate, self._plan.allocation) for keys in self._spare]
+            faulty[_SPARE] = np.concatenate(drawn)
         return FaultMasks(faulty, self._words, count)
 
+    def _faulty(self, target: str, rate: float) -> np.ndarray:
+        groups = self._plan.groups_of(target)
+        parts = [np.zeros(0, bool)] * len(groups)
+        for keys, together, members in self._populations[target]:
+            mask = _draw(keys, _event_rate(rate, together), self._plan.allocation)
+            if together == 1 and len(members) == len(groups):
+                return mask
+            start = 0
+            for number in members:
+                group = groups[number]
+                part = mask[start : start + group.sites]
+                if together > 1:
+                    shape = (1, *group.shape, group.fault.sites_per_value)
+                    part = group.fault.spread(part.reshape(shape)).ravel()
+                parts[number] = part
+                start += group.sites
+        return np.concatenate([np.zeros(0, bool), *parts])
+
     @functools.cached_property
-    def _keys(self) -> dict[str, list[SiteKeys]]:
-        """For each target, the populations within which faults are counted."""
-        keys: dict[str, list[SiteKeys]] = {}
+    def _populations(self) -> dict[str, list[tuple[SiteKeys, int, list[int]]]]:
+        """For each target, what faults are counted in: keys, sites that fail together, groups."""
+        found: dict[str, list[tuple[SiteKeys, int, list[int]]]] = {}
         for target, stream in _SITE_STREAM.items():
-            sizes: dict[int | None, int] = {}
-            is_spare = target == _SPARE
-            for group in self._plan.groups_of("weights" if is_spare else target):
-                population = group.owner if self._plan.allocation == "layer" else None
-                sites = group.size * self._plan.fault.sites_per_value
-                sites = self._plan.spare_sites(group) if is_spare else sites
-                sizes[population] = sizes.get(population, 0) + sites
-            if is_spare and not sum(sizes.values()):
-                continue
-            starts = np.cumsum([0, *sizes.values()])
-            keys[target] = [
-                SiteKeys(self._seed, self._trial, stream, size, int(start))
-                for size, start in zip(sizes.values(), starts[:-1], strict=True)
-            ]
-        return keys
+            groups = self._plan.groups_of(target)
+            members: dict[tuple[int | None, int], list[int]] = {}
+            for number, group in enumerate(groups):
+                owner = group.owner if self._plan.allocation == "layer" else None
+                together = group.fault.together(group.shape)
+                members.setdefault((owner, together), []).append(number)
+            start = self._draw * sum(group.sites for group in groups)
+            found[target] = []
+            for (_, together), numbers in members.items():
+                size = sum(groups[number].sites for number in numbers)
+                keys = SiteKeys(self._seed, self._trial, stream, size, start)
+                found[target].append((keys, together, numbers))
+                start += size
+        return found
+
+    @functools.cached_property
+    def _spare(self) -> list[SiteKeys]:
+        """The keys of the spare sites of weights, by what faults are counted in."""
+        sizes: dict[int | None, int] = {}
+        for group in self._plan.groups_of("weights"):
+            owner = group.owner if self._plan.allocation == "layer" else None
+            sizes[owner] = sizes.get(owner, 0) + group.spare_sites
+        starts = self._draw * sum(sizes.values()) + np.cumsum([0, *sizes.values()])
+        return [
+            SiteKeys(self._seed, self._trial, _SPARE_STREAM, size, int(start))
+            for size, start in zip(sizes.values(), starts[:-1], strict=True)
+            if size
+        ]
 
     @functools.cached_property
     def _words(self) -> dict[str, np.ndarray]:
         words = {}
         for target, stream in _WORD_STREAM.items():
-            size = sum(group.size for group in self._plan.groups_of(target))
-            size = size if self._plan.fault.random else 0
-            keys = SiteKeys(self._seed, self._trial, stream, size)
+            groups = self._plan.groups_of(target)
+            is_random = any(group.fault.random for group in groups)
+            size = sum(group.size for group in groups) if is_random else 0
+            keys = SiteKeys(self._seed, self._trial, stream, size, self._draw * size)
             words[target] = keys.all_words().view(np.uint32).reshape(size, 2)
         return words
+
+
+def _event_rate(rate: float, together: int) -> float:
+    """Rate of events that each make `together` sites faulty, so that a share `rate` is faulty."""
+    if together == 1 or rate == 1.0:
+        return rate
+    return -math.expm1(math.log1p(-rate) / together)
 
 
 def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
@@ -200,24 +275,27 @@ class Draws:
     def by_group(
         self, plan: FaultPlan, target: str
     ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
-        """Each group of a target with its mask and its words, in the group's shape.
+        """Each group of a target with its mask and words: in its shape, or [images, *shape].
 
         The mask of a group with spare sites is flat, these last.
         """
-        start = first_spare = 0
-        per_value = plan.fault.sites_per_value
+        site = value = first_spare = 0
         faulty, words = self.faulty[target], self.words[target]
+        images = (-1,) if len(faulty.shape) > 1 else ()
         for group in plan.groups_of(target):
-            stop = start + group.size
+            per_value = group.fault.sites_per_value
             tail = (per_value,) if per_value > 1 else ()
-            mask = faulty[start * per_value : stop * per_value]
-            spare = plan.spare_sites(group) if target == "weights" else 0
+            mask = faulty[..., site : site + group.sites]
+            spare = group.spare_sites if target == "weights" else 0
             if spare:
                 last_spare = first_spare + spare
                 mask = tf.concat([mask, self.faulty[_SPARE][first_spare:last_spare]], 0)
                 first_spare = last_spare
             else:
-                mask = tf.reshape(mask, group.shape + tail)
-            word = tf.reshape(words[start:stop], (*group.shape, 2)) if plan.fault.random else None
+                mask = tf.reshape(mask, (*images, *group.shape, *tail))
+            word = None
+            if group.fault.random:
+                word = words[..., value : value + group.size, :]
+                word = tf.reshape(word, (*images, *group.shape, 2))
             yield group, mask, word
-            start = stop
+            site, value = site + group.sites, value + group.size

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_columns, check_fraction, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
@@ -239,7 +239,11 @@ def _predictable_plan(
     allocation: str,
     select: Select | None,
 ) -> FaultPlan:
+    require_keras_model(model)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    if plan.parts:
+        names = ", ".join(part.name for part in plan.parts)
+        raise ArgumentError(f"layers={names}: the prediction is for whole layers' outputs")
     if target == "both" or allocation == "layer":
         raise ArgumentError(
             f"target={target!r}, allocation={allocation!r}: the prediction is for one population"
@@ -250,7 +254,7 @@ def _predictable_plan(
                 f"model={model.name!r} stores {group.name} as {group.variable.dtype}: integers "
                 "have no first-order effect"
             )
-    if plan.fault.random or plan.fault.sites_per_value > 1:
+    if plan.random or any(group.fault.sites_per_value > 1 for group in plan.groups):
         raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
     return plan
 
@@ -288,7 +292,7 @@ def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
         for logit in logits:
             gradients = tape.gradient(logit, sources, unconnected_gradients="zero")
             effects = [
-                _effects(plan.fault, group.shape, tensors, parts)
+                _effects(group.fault, group.shape, tensors, parts)
                 for group, tensors, parts in zip(plan.groups, values, gradients, strict=True)
             ]
             flat = tf.concat([tf.reshape(e, [-1]) for e in effects], 0)

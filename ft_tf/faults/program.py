@@ -12,10 +12,9 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
-from ft_tf.faults.models import StuckAt
 from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
-from ft_tf.keras_layers import facts_of, infer
+from ft_tf.keras_layers import Part, facts_of, infer
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
@@ -57,6 +56,7 @@ class TrialProgram:
         ]  # fmt: skip
         # Kept activations are computed with clean weights, so their units need a mask.
         silenced = tuple(g for g in silenced_groups(self._plan) if g not in kept_points)
+        silenced = () if plan.persistence == "image" else silenced
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
         self.weights = WeightFaults(model, self._plan, silenced, values)
         self._all_images = tf.function(self._trial, autograph=False)
@@ -113,14 +113,16 @@ class TrialProgram:
         draws = Draws(faulty, words)
         self.weights.write(self.weights.values(draws))
         masks = {
-            (id(layer), index): (mask, word)
+            (id(layer), index): (group, mask, word)
             for group, mask, word in draws.by_group(self._plan, "units")
             if group in self._masked
             for layer, index in group.points
         }
-        return self._outputs(masks, rows)
+        return self._outputs(masks, rows, by_image=faulty["units"].shape.rank > 1)
 
-    def _outputs(self, masks: dict[_Key, Any], rows: tf.Tensor | None) -> tf.Tensor:
+    def _outputs(
+        self, masks: dict[_Key, Any], rows: tf.Tensor | None, *, by_image: bool = False
+    ) -> tf.Tensor:
         size = self._size if rows is None else tf.shape(rows)[0]
         batches = -(-size // self._batch_size)
 
@@ -128,13 +130,18 @@ class TrialProgram:
             first = batch * self._batch_size
             stop = tf.minimum(first + self._batch_size, size)
 
+            def of_batch(drawn: tf.Tensor) -> tf.Tensor:
+                return drawn[first:stop]
+
             def take(tensor: tf.Tensor) -> tf.Tensor:
                 # A slice shares memory with its source; a gather copies.
                 if rows is None:
                     return tensor[first:stop]
                 return tf.gather(tensor, rows[first:stop])
 
-            return batch + 1, written.write(batch, self._forward(take, masks))
+            return batch + 1, written.write(
+                batch, self._forward(take, masks, of_batch if by_image else None)
+            )
 
         collected = tf.TensorArray(
             tf.float32, size=batches, infer_shape=False, element_shape=[None, None]
@@ -144,16 +151,23 @@ class TrialProgram:
         )
         return collected.concat()
 
-    def _forward(self, take: Any, masks: dict[_Key, Any]) -> tf.Tensor:
+    def _forward(self, take: Any, masks: dict[_Key, Any], of_batch: Any) -> tf.Tensor:
         def fault(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
             key = (id(layer), index)
             if key in self._kept:
                 outputs = tf.ensure_shape(take(self._kept[key]), outputs.shape)
             if key in masks:
-                outputs = self._plan.fault.apply(outputs, *masks[key])
+                group, *drawn = masks[key]
+                if of_batch is not None:
+                    between = (1,) * (outputs.shape.rank - 1 - len(group.shape))
+                    drawn = [
+                        None if d is None else tf.reshape(of_batch(d), (-1, *between, *d.shape[1:]))
+                        for d in drawn
+                    ]
+                outputs = group.fault.apply(outputs, *drawn)
             return outputs
 
-        with forward.hooked(self._model, fault, fuse=True):
+        with forward.hooked(self._model, fault, fuse=True, parts=self._plan.parts):
             x = tf.nest.map_structure(take, self._x)
             return tf.cast(forward.infer_logits(self._model, x), tf.float32)
 
@@ -173,12 +187,20 @@ def clean_frontier(
     marked: list[tf.Tensor] = []
 
     def mark(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        if any(group.holds(layer, index) for group in plan.groups_of("units")):
+        within = isinstance(layer, Part) and layer.leaf is not None
+        held = any(group.holds(layer, index) for group in plan.groups_of("units"))
+        if held and not within:
             marked.append(tf.identity(outputs))
             return marked[-1]
         return outputs
 
-    flow = forward.trace(model, mark)
+    flow = forward.trace(model, mark, plan.parts)
+    # A part may be in the graph of a loop: all of the layer that it is in counts as faulty.
+    around = {id(part.leaf) for part in plan.parts}
+    for call in flow.calls:
+        if id(call.layer) in around:
+            for name in forward.operations_of(call):
+                marked.extend(flow.graph.get_operation_by_name(name).outputs)
     handles = [group.variable.handle for group in plan.groups_of("weights")]
     faulty_reads = [
         inner for outer, inner in flow.graph.captures if any(outer is h for h in handles)
@@ -200,8 +222,10 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
 
     What is kept and what is masked is then several times smaller; results are the same bits.
     """
-    channels = [g for g in plan.groups_of("units") if len(g.shape) == 1]
-    if not (isinstance(plan.fault, StuckAt) and plan.fault.value == 0.0 and channels):
+    channels = [
+        g for g in plan.groups_of("units") if len(g.shape) == 1 and g.fault.zeroes and not g.part
+    ]
+    if not channels:
         return plan.groups
     flow = forward.trace(model)
 

@@ -226,6 +226,11 @@ def prepared(
     bits = isinstance(fault, BitErrors)
     if not bits and (fault.random or fault.sites_per_value > 1):
         raise ArgumentError(f"fault={fault!r} is random: give BitErrors(...), of which one flips")
+    if any(g.fault != fault or g.fault.together(g.shape) > 1 for g in plan.groups):
+        raise ArgumentError(
+            f"fault={fault!r} differs by layer or makes sites fail together: give one for all, such "
+            "as BitErrors('int8') or StuckAt(0.0)"
+        )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size)
     with campaign.armed():
         sites = SingleFaults(model, campaign, plan, check_inputs(x), failure, accuracy_loss)

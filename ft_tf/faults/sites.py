@@ -7,19 +7,23 @@ but the model's structure, so that models of one shape have the same sites.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_type, check_types
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward, units
+from ft_tf.faults.models import FaultModel
 from ft_tf.keras_layers import (
+    Part,
     facts_of,
+    inner_parts,
     is_composite,
     leaf_layers,
     parameters_of,
     variables_of,
 )
-from ft_tf.models import check_built
+from ft_tf.models import TFLiteModel, check_built
 
 TARGETS = ("weights", "units", "both")
 
@@ -31,7 +35,9 @@ class Select:
     Attributes:
         layers: names of layers (or of nested models, which stand for all their layers); None for
             all. A layer with an output of one tensor [batch, ..., channels] may be named for unit
-            faults even if it is none of the layers that have units by default.
+            faults even if it is none of the layers that have units by default; and so may parts of
+            attention and recurrent layers, and tensors of the graph, as `keras_layers.parts` lists
+            them: attention/scores, lstm/forget_gate, add_1.
         parameters: "all", "kernels" (embeddings among them) or "biases".
         moving_statistics: whether parameters that training does not touch, such as a batch
             normalization's moving mean and variance, are sites too.
@@ -62,12 +68,15 @@ class SiteGroup:
         layer: name of the layer that is faulty.
         name: the variable's name, or that of the layer after whose activation the units sit.
         shape: of the variable, or of the units as they broadcast over [batch, ...] activations.
-        variable: the faulted variable; None for units.
+        variable: the faulted variable, or weights of a .tflite file; None for units.
+        dtype: type of the values.
         owner: number of the layer among the model's; names may repeat in nested models. -1 for
             variables that the model itself made.
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
         silencers: variables whose last axis is the unit's number and whose zeros make the unit
             deliver exactly 0; empty where that is not known, and for weights.
+        positions: whether a unit is a single activation and no channel.
+        fault: what happens there; `make_plan` knows.
     """
 
     target: str
@@ -75,14 +84,33 @@ class SiteGroup:
     name: str
     shape: tuple[int, ...]
     owner: int
-    variable: keras.Variable | None = None
+    variable: Any = None
+    dtype: str = "float32"
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
     silencers: tuple[keras.Variable, ...] = ()
+    positions: bool = False
+    fault: FaultModel | None = None
 
     @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)
+
+    @property
+    def sites(self) -> int:
+        """Number of fault sites: values, or their bits where the rate is per bit."""
+        return self.size * self.fault.sites_per_value
+
+    @property
+    def part(self) -> Part | None:
+        """The part of a layer, or tensor of the graph, that the units are in; None for a layer."""
+        point = self.points[0][0] if self.points else None
+        return point if isinstance(point, Part) else None
+
+    @property
+    def spare_sites(self) -> int:
+        """Fault sites besides those of the values, such as check bits."""
+        return self.fault.spare_sites(self.size)
 
     def holds(self, layer: keras.layers.Layer, index: int) -> bool:
         """Whether the group's units sit at the output of that call of a layer."""
@@ -103,25 +131,30 @@ def find_sites(
     for. Of a model that Keras has quantised the weights are the stored integers and their scales.
 
     Args:
-        model: any Keras model that has been built.
+        model: any Keras model that has been built, or one of a .tflite file: its constants of
+            integers of up to 16 bits and of floats are weights, and biases of int32.
         target: "weights", "units" or "both".
         select: which part of the model; all of it by default.
 
     Raises:
         ModelError: something that was asked for cannot be faulted; the message names all of it.
     """
-    check_built(model)
     check_choice(TARGETS, target=target)
     select = Select() if select is None else select
     check_type(Select, select=select)
+    if isinstance(model, TFLiteModel):
+        return _stored_groups(model, target, select)
+    check_built(model)
     leaves = leaf_layers(model)
-    chosen = _chosen(model, leaves, select.layers)
+    chosen, parts = _chosen(model, leaves, select.layers)
     problems: list[str] = []
+    if target == "weights":
+        problems += [f"{part.name} has no parameters" for part in parts]
     groups: list[SiteGroup] = []
     if target != "units":
         groups += _weight_groups(model, leaves, chosen, select, problems)
     if target != "weights":
-        groups += _unit_groups(model, leaves, chosen, select, problems)
+        groups += _unit_groups(model, leaves, chosen, parts, select, problems)
     for kind in ("weights", "units") if target == "both" else (target,):
         if not problems and not any(group.target == kind for group in groups):
             problems.append(f"it has no {kind} to fault")
@@ -132,22 +165,26 @@ def find_sites(
 
 def _chosen(
     model: keras.Model, leaves: list[keras.layers.Layer], names: Sequence[str] | None
-) -> list[keras.layers.Layer]:
+) -> tuple[list[keras.layers.Layer], list[Part]]:
+    """The layers of these names, and what else is called so."""
     if names is None:
-        return leaves
+        return leaves, []
     by_name: dict[str, list[keras.layers.Layer]] = {}
     for layer in leaves:
         by_name.setdefault(layer.name, []).append(layer)
     for nested in model.layers:
         if is_composite(nested):
             by_name.setdefault(nested.name, []).extend(leaf_layers(nested))
-    unknown = [name for name in names if name not in by_name]
+    others = [name for name in dict.fromkeys(names) if name not in by_name]
+    parts = inner_parts(model) if others else {}
+    unknown = [name for name in others if name not in parts]
     if unknown:
+        known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
         raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(by_name)}"
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
         )
-    wanted = {id(layer) for name in names for layer in by_name[name]}
-    return [layer for layer in leaves if id(layer) in wanted]
+    wanted = {id(layer) for name in names for layer in by_name.get(name, ())}
+    return [layer for layer in leaves if id(layer) in wanted], [parts[name] for name in others]
 
 
 def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
@@ -189,7 +226,13 @@ def _weight_groups(
             continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
         groups[id(variable)] = SiteGroup(
-            "weights", layer_name, name, tuple(variable.shape), owner, variable=variable
+            "weights",
+            layer_name,
+            name,
+            tuple(variable.shape),
+            owner,
+            variable=variable,
+            dtype=variable.dtype,
         )
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
@@ -205,12 +248,13 @@ def _unit_groups(
     model: keras.Model,
     leaves: list[keras.layers.Layer],
     chosen: list[keras.layers.Layer],
+    parts: list[Part],
     select: Select,
     problems: list[str],
 ) -> list[SiteGroup]:
     named = select.layers is not None
     wanted = {id(layer) for layer in chosen if named or facts_of(layer).units}
-    flow, number = forward.trace(model), _numbers(leaves)
+    flow, number = forward.trace(model, parts=parts), _numbers(leaves)
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
         if id(call.layer) in wanted:
@@ -238,14 +282,46 @@ def _unit_groups(
                 shapes.pop(),
                 number[id(layer)],
                 points=points,
+                dtype=ends[0].outputs.dtype.name,
                 silencers=units.silencers(flow, chains) if select.units == "channels" else (),
+                positions=select.units == "positions",
             )
         )
     if named:
         problems += [
             f"layer {layer.name} is never called" for layer in chosen if id(layer) not in calls
         ]
+    for place, part in enumerate(parts):
+        outputs = flow.parts.get(id(part))
+        shape = None if outputs is None else _part_shape(outputs, part, select.units)
+        if shape is None:
+            problems.append(f"{part.name} is no tensor with a known number of {select.units}")
+            continue
+        groups.append(
+            SiteGroup(
+                "units",
+                part.name,
+                part.name,
+                shape,
+                number.get(id(part.leaf), len(leaves) + place),
+                points=((part, 0),),
+                dtype=outputs.dtype.name,
+                positions=select.units == "positions",
+            )
+        )
     return groups
+
+
+def _part_shape(outputs: Any, part: Part, granularity: str) -> tuple[int, ...] | None:
+    if (
+        not tf.is_tensor(outputs)
+        or not outputs.dtype.is_floating
+        or outputs.shape.rank in (None, 1)
+    ):
+        return None
+    shape = tuple(outputs.shape)
+    shape = shape[1:] if granularity == "positions" else part.unit_shape(shape)
+    return None if None in shape else shape
 
 
 def _unit_shape(
@@ -266,3 +342,35 @@ def same_shape(first: keras.Model, second: keras.Model) -> bool:
     check_built(first)
     check_built(second)
     return [v.shape for v in first.weights] == [v.shape for v in second.weights]
+
+
+def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[SiteGroup, ...]:
+    """The weights of a .tflite file, in the order of its operators."""
+    if target != "weights":
+        raise ModelError(
+            f"model={model.name!r} is a .tflite file: faults hit its weights, not its {target}"
+        )
+    names = list(dict.fromkeys(tensor.layer for tensor in model.tensors))
+    unknown = [name for name in select.layers or () if name not in names]
+    if unknown:
+        raise ModelError(
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(names)}"
+        )
+    groups = tuple(
+        SiteGroup(
+            "weights",
+            tensor.layer,
+            tensor.name,
+            tensor.shape,
+            names.index(tensor.layer),
+            variable=tensor,
+            dtype=tensor.dtype,
+        )
+        for tensor in model.tensors
+        if (select.layers is None or tensor.layer in select.layers)
+        and (select.parameters != "biases" or tensor.is_bias)
+        and (select.parameters != "kernels" or not (tensor.is_bias or len(tensor.shape) < 2))
+    )
+    if not groups:
+        raise ModelError(f"model={model.name!r} has no such weights to fault")
+    return groups

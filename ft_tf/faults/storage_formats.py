@@ -9,6 +9,7 @@
     ..._per_channel    one scale for each output channel, the last axis of a Keras kernel
     ..._per_group:SIZE one scale for SIZE consecutive inputs of an output channel
     fixed:TOTAL.FRACTION  integer of TOTAL bits * 2^-FRACTION
+    as_stored          the format in which the model itself holds each variable, float32 by default
 
 Floating-point formats round to nearest, ties to even. float8 formats keep finite numbers finite:
 what is too large becomes the largest number.
@@ -315,7 +316,20 @@ def format_of(name: str) -> StorageFormat:
     return make(*map(int, given))
 
 
+_NATIVE = {"float64": "float32", "uint8": "fixed:8.0", "int16": "fixed:16.0", "int32": "fixed:32.0"}
+
+
+def native_format(dtype: str) -> str:
+    """Returns the name of the format whose words a type of numbers is.
+
+    >>> native_format("int8"), native_format("int32")
+    ('int8', 'fixed:32.0')
+    """
+    return _NATIVE.get(dtype, dtype)
+
+
 register_format("float32", lambda: NativeFloat(32, tf.float32))
+register_format("as_stored", lambda: NativeFloat(32, tf.float32))
 register_format("bfloat16", lambda: NativeFloat(16, tf.bfloat16))
 register_format("float16", lambda: NativeFloat(16, tf.float16))
 register_format("float8_e4m3", lambda: SmallFloat(8, fraction=3, bias=7))

@@ -364,14 +364,15 @@ def layer_vulnerability(
     names: Sequence[str | None] = [None, *dict.fromkeys(group.layer for group in plan.groups)]
     rows = []
     for name in names:
+        groups = [group for group in plan.groups if name in (None, group.layer)]
         select = whole if name is None else _only(whole, name)
+        options["fault"] = plan.fault.within(groups)
         frame = sweep(model, x, y, select=select, **shared, **options)
         interval = intervals.mean(frame["accuracy"], level=level, unit="trial")
-        groups = [group for group in plan.groups if name in (None, group.layer)]
         rows.append(
             {
                 "layer": name or "whole model",
-                "sites": plan.fault.sites_per_value * sum(group.size for group in groups),
+                "sites": sum(group.sites for group in groups),
                 "faults": float(frame["faults"].mean()),
                 "clean_accuracy": frame.attrs["clean_accuracy"],
                 "accuracy": float(frame["accuracy"].mean()),

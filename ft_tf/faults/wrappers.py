@@ -18,14 +18,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import (
     check_choice,
     check_fraction,
     check_non_negative_integer,
     check_positive,
 )
-from ft_tf.errors import ModelError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
 from ft_tf.faults.units import channel_shape
@@ -89,6 +89,7 @@ class FaultWrapper(LayerWrapper):
         check_non_negative_integer(seed=seed)
         self.target, self.rate, self.seed = target, rate, seed
         self.fault = StuckAt(0.0) if fault is None else fault
+        _check_for_training(self.fault)
         # Past Keras's __setattr__, which would wrap the dict and track it.
         vars(self)["_shapes"] = {}
 
@@ -177,6 +178,11 @@ class FaultWrapper(LayerWrapper):
         return cls(layer, fault=fault, **config)
 
 
+def _check_for_training(fault: FaultModel | None) -> None:
+    if fault is not None and not fault.in_training:
+        raise ArgumentError(f"fault={fault!r} is for inject, FaultInjection and sweep")
+
+
 def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
     if rate >= 1.0:
         return tf.ones_like(words, tf.bool)
@@ -236,6 +242,8 @@ def wrap(
     Raises:
         ModelError: something asked for cannot be faulted, or the model cannot be cloned.
     """
+    require_keras_model(model)
+    _check_for_training(fault)
     check_fraction(rate=rate)
     check_non_negative_integer(seed=seed)
     layers: dict[int, str] = {}
@@ -324,6 +332,8 @@ def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
     """Returns the layers that must be wrapped for a group of sites."""
+    if group.part is not None:
+        raise ModelError(f"{group.name} is no layer to wrap: use inject, FaultInjection or sweep")
     if group.variable is None:
         return list({id(layer): layer for layer, _ in group.points}.values())
     return [layer for layer in model.layers if any(group.variable is v for v in layer.weights)] or [

@@ -7,6 +7,7 @@
 
 from ft_tf.keras_layers.graph import chain_of, inputs_of, output_shape_of
 from ft_tf.keras_layers.hooks import Call, attribute, hooked, infer, replaced_calls
+from ft_tf.keras_layers.parts import Part, inner_parts
 from ft_tf.keras_layers.specs import input_spec, remember_input
 from ft_tf.keras_layers.table import (
     Facts,
@@ -29,6 +30,7 @@ from ft_tf.keras_layers.walks import (
 __all__ = [
     "Call",
     "Facts",
+    "Part",
     "activation_name",
     "all_layers",
     "attribute",
@@ -37,6 +39,7 @@ __all__ = [
     "facts_of",
     "hooked",
     "infer",
+    "inner_parts",
     "innermost_layers",
     "input_spec",
     "inputs_of",

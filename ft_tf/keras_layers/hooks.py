@@ -35,7 +35,8 @@ def attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
             del vars(thing)[name]
 
 
-def _name_of_call(layer: keras.layers.Layer) -> str:
+def call_name(layer: Any) -> str:
+    """Name of the method by which a layer or operation computes."""
     return "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
 
 
@@ -46,7 +47,7 @@ def replaced_calls(
     """Replaces the `call` of each layer by replacement(layer, call) within the context."""
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            name = _name_of_call(layer)
+            name = call_name(layer)
             call = replacement(layer, getattr(layer, name))
             stack.enter_context(
                 attribute(layer, name, tf.autograph.experimental.do_not_convert(call))
@@ -61,6 +62,7 @@ def hooked(
     held: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     *,
     fuse: bool = False,
+    parts: Sequence[Any] = (),
 ) -> Iterator[None]:
     """Passes every layer's output through `on_output` while the block runs.
 
@@ -70,6 +72,8 @@ def hooked(
         held: a context in which the hooks are taken off again.
         fuse: batch normalization is one operation of TensorFlow instead of Keras's several, which
             is faster and rounds differently; for inference.
+        parts: tensors within layers or between them (`parts.Part`) that pass through `on_output`
+            too, as a layer with one call.
     """
     calls: dict[int, int] = {}
 
@@ -95,7 +99,7 @@ def hooked(
 
     hooks = [(model, "call", root(model.call))]
     for layer in leaf_layers(model):
-        name = _name_of_call(layer)
+        name = call_name(layer)
         original = getattr(layer, name)
         if fuse and kind_of(layer) == "BatchNormalization":
             original = _fused(layer, original)
@@ -104,6 +108,8 @@ def hooked(
     try:
         for layer, name, call in hooks:
             placed.enter_context(attribute(layer, name, call))
+        for part in parts:
+            placed.enter_context(part.hook(lambda t, part=part: on_output(part, 0, None, t)))
         yield
     finally:
         with held():

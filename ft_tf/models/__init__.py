@@ -12,10 +12,12 @@ from ft_tf.models.fresh import with_fresh_weights
 from ft_tf.models.inputs import check_built, check_input_shape, count_inputs
 from ft_tf.models.outputs import PROBABILITIES, Ending, ending_of, logits_of
 from ft_tf.models.probing import output_shape_of
+from ft_tf.models.tflite import TFLiteModel
 
 __all__ = [
     "PROBABILITIES",
     "Ending",
+    "TFLiteModel",
     "check_built",
     "check_input_shape",
     "count_inputs",

@@ -17,7 +17,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_path
 from ft_tf.errors import ModelError
 from ft_tf.keras_layers import input_spec
-from ft_tf.models import archive, limits
+from ft_tf.models import archive, limits, tflite
 from ft_tf.models.description import Judge
 from ft_tf.models.keras2 import translated
 from ft_tf.models.probing import made_up
@@ -29,7 +29,7 @@ _TOLERANCE = 1e-4
 _LOW_PRECISION_TOLERANCE = 0.05
 
 
-def load(path: str | os.PathLike) -> keras.Model:
+def load(path: str | os.PathLike) -> keras.Model | tflite.TFLiteModel:
     """Loads a .keras, .h5 or .hdf5 file of Keras 3 or 2 as a Keras 3 model; no code from it runs.
 
     Layers, functions and options are allowed one by one (`ft_tf.models.allowed`); a custom layer
@@ -40,6 +40,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     A file of Keras 2 is put as Keras 3 has it, layer by layer. Where the package tf-keras is
     installed, both models are run on the same random inputs and must agree.
 
+    A .tflite file gives a `TFLiteModel`, which measurements and weight faults take.
+
     Raises:
         ModelError: the file is missing, damaged or no model; it asks for what is not allowed; or it
             is of Keras 2 and has no counterpart. One line says which.
@@ -47,6 +49,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     check_path(model=path)
     path = Path(path)
     try:
+        if path.suffix == ".tflite":
+            return tflite.read(path)
         contents = archive.read(path)
         config = _without_compiling(contents.config)
         judge = _judge(contents)

@@ -7,6 +7,7 @@ import numpy as np
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.keras_layers import inputs_of, remember_input
+from ft_tf.models.tflite import TFLiteModel
 
 
 def count_inputs(model: keras.Model) -> int:
@@ -40,6 +41,8 @@ def check_input_shape(model: keras.Model, x: Any, *, name: str = "x") -> None:
         ArgumentError: another number of inputs or axes, or another size of an axis that the model
             fixes.
     """
+    if isinstance(model, TFLiteModel):
+        return model.check_input(x, name)
     check_built(model)
     inputs = inputs_of(model)
     if not inputs:  # a subclassed model, which takes what it takes

@@ -9,7 +9,7 @@ from ft_tf._compat import tf
 
 _SLACK = 1 << 20
 """Numbers beyond the stored ones: random states and the like, which not every format keeps."""
-_LARGEST_OUTPUT = 1 << 28
+LARGEST_OUTPUT = 1 << 28
 _OPEN_DIMENSION = 32
 
 
@@ -66,10 +66,10 @@ def check_outputs(model: Any) -> None:
             for output in tf.nest.flatten(outputs):
                 shape = getattr(output, "shape", None)
                 sizes = [_OPEN_DIMENSION if size is None else size for size in (shape or ())]
-                if math.prod(sizes[1:]) > _LARGEST_OUTPUT:
+                if math.prod(sizes[1:]) > LARGEST_OUTPUT:
                     raise TooLargeError(
                         f"layer {layer.name!r} ({type(layer).__name__}) gives {tuple(shape)}, more "
-                        f"than {_LARGEST_OUTPUT:,} numbers an example"
+                        f"than {LARGEST_OUTPUT:,} numbers an example"
                     )
 
 

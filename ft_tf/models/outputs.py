@@ -10,6 +10,7 @@ from ft_tf._compat import keras, require_keras_model
 from ft_tf.errors import ModelError
 from ft_tf.keras_layers import graph, table
 from ft_tf.models.probing import looks_like_probabilities
+from ft_tf.models.tflite import TFLiteModel
 
 PROBABILITIES = ("softmax", "sigmoid", "probabilities")
 
@@ -98,6 +99,8 @@ def ending_of(model: keras.Model) -> Ending | None:
     >>> ending_of(architectures.build("fmnist_dnn")).activation
     'linear'
     """
+    if isinstance(model, TFLiteModel):
+        return Ending(None, model.activation)
     require_keras_model(model)
     certain = graph.has_graph(model)
     last = _last_layer(model, certain)
@@ -131,12 +134,14 @@ def logits_of(model: keras.Model) -> keras.Model:
 
     Predictions stay what they are. Attacks, TRADES and the measures of how far outputs move need
     logits. The given model is not changed; a softmax within a Dense layer makes a copy of the
-    layers necessary, weights and all.
+    layers necessary, weights and all. A .tflite file stays as it is.
 
     Raises:
         ModelError: a sigmoid on several outputs (more than one class may be right), or an ending
             that cannot be taken off.
     """
+    if isinstance(model, TFLiteModel):
+        return model
     ending = ending_of(model)
     if ending is None or not ending.gives_probabilities:
         return model

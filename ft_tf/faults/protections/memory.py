@@ -16,7 +16,7 @@ rate is per bit (`BitErrors`). What is read:
 """
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from ft_tf.faults.bitflips import packed
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultPlan
 from ft_tf.faults.protections.base import Protection, register_protection
+from ft_tf.faults.sites import SiteGroup
 from ft_tf.faults.storage_formats import NativeFloat, StorageFormat, format_of
 
 _T = tf.Tensor
@@ -76,7 +77,7 @@ class MemoryProtection(Protection):
         return sum(
             self.copies * group.size * bits + self.check_bits(group.size, bits)
             for group in plan.groups_of("weights")
-            for bits in [format_in(plan.fault, group.variable.dtype).bits]
+            for bits in [format_in(group.fault, group.dtype).bits]
             if self.layers is None or group.layer in self.layers
         )
 
@@ -223,20 +224,50 @@ class Protected(FaultModel):
             found += self.protection.check_bits(values, self.format.bits)
         return found
 
-    def at(self, layer: str) -> FaultModel:
-        """The fault itself in a layer without the protection."""
-        layers = self.protection.layers
-        return self if layers is None or layer in layers else self.fault
+    def placed(self, groups: Sequence[SiteGroup]) -> list[SiteGroup]:
+        """The groups with the fault in protected memory, and the fault itself in other layers.
 
-    def check_layers(self, layers: Collection[str]) -> None:
-        """Raises ArgumentError if a layer to be protected is not there."""
-        self.fault.check_layers(layers)
-        missing = set(self.protection.layers or ()) - set(layers)
+        Raises:
+            ArgumentError: a layer to be protected has no faults, or sites of several copies fail
+                together.
+        """
+        groups, layers = self.fault.placed(groups), self.protection.layers
+        missing = set(layers or ()) - {group.layer for group in groups}
         if missing:
             raise ArgumentError(
                 f"protection={self.protection} names layers {', '.join(sorted(missing))} without "
-                f"faults: there are {', '.join(layers)}"
+                f"faults: there are {', '.join(dict.fromkeys(group.layer for group in groups))}"
             )
+        if self.protection.copies and any(g.fault.together(g.shape) > 1 for g in groups):
+            raise ArgumentError(
+                f"fault={self.fault} makes sites fail together: not with {self.protection}, whose "
+                "copies fail independently"
+            )
+        return [
+            dataclasses.replace(group, fault=dataclasses.replace(self, fault=group.fault))
+            if layers is None or group.layer in layers
+            else group
+            for group in groups
+        ]
+
+    def within(self, groups: Sequence[SiteGroup]) -> FaultModel:
+        """The fault within them, protected in the layers that were to be."""
+        fault, layers = self.fault.within(groups), self.protection.layers
+        if layers is None:
+            return dataclasses.replace(self, fault=fault)
+        names = {group.layer for group in groups}
+        layers = tuple(layer for layer in layers if layer in names)
+        if not layers:
+            return fault
+        return Protected(fault, dataclasses.replace(self.protection, layers=layers))
+
+    def together(self, shape: tuple[int, ...]) -> int:
+        """As many as by the fault."""
+        return self.fault.together(shape)
+
+    def spread(self, events: np.ndarray) -> np.ndarray:
+        """As by the fault."""
+        return self.fault.spread(events)
 
     def check_target(self, target: str) -> None:
         """Raises ArgumentError for anything but weights."""

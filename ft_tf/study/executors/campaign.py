@@ -44,6 +44,8 @@ class SweepSettings:
     seed: int
     fault: faults.FaultModel | None = None
     allocation: str = "model"
+    select: faults.Select | None = None
+    persistence: str = "permanent"
     images_per_trial: int | None = None
     batch_size: int = 1000
 
@@ -81,6 +83,8 @@ def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) ->
         target=settings.target,
         fault=settings.fault,
         allocation=settings.allocation,
+        select=settings.select,
+        persistence=settings.persistence,
     )
     x, y = run.data.x_test, run.data.y_test
     return Campaign(run.model, plan, x, y, batch_size=settings.batch_size)
@@ -153,7 +157,7 @@ def sweep(
         images=images,
         images_per_trial=per_trial,
     )
-    return frame_of(rows, facts)
+    return frame_of(rows, {**facts, "persistence": settings.persistence})
 
 
 def _in_order(

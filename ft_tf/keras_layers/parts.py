@@ -1,0 +1,189 @@
+"""Tensors that are no layer's output, by name: inside attention and recurrent layers, and between.
+
+    attention/query, /key, /value   projections [batch, positions, heads, size]
+    attention/scores                after the softmax [batch, heads, positions, positions]
+    attention/heads                 what each head gives [batch, positions, heads, size]
+    lstm/input_gate, /forget_gate, /output_gate, /candidate, /state, /carry
+    gru/update_gate, /reset_gate, /candidate, /state          simple_rnn/state
+    OPERATION or TENSOR             of a functional model's graph, such as "add_1", "keras_tensor_7"
+
+A gate or state is that of every time step. A layer inside a wrapper (`Bidirectional`) has a name of
+its own, such as forward_lstm. To give its scores, attention computes them without a fused kernel.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ft_tf._compat import keras, tf
+from ft_tf.keras_layers.graph import functional_of, producer
+from ft_tf.keras_layers.hooks import attribute, call_name
+from ft_tf.keras_layers.table import facts_of, kind_of
+from ft_tf.keras_layers.walks import all_layers, leaf_layers
+
+_ATTENTION = {
+    "query": ("_query_dense", (-2, -1)),
+    "key": ("_key_dense", (-2, -1)),
+    "value": ("_value_dense", (-2, -1)),
+    "scores": ("_softmax", (1,)),
+    "heads": (None, (-2,)),
+}
+_CELLS = {
+    "LSTMCell": {"input_gate": ("recurrent_activation", 0),
+                 "forget_gate": ("recurrent_activation", 1),
+                 "output_gate": ("recurrent_activation", 2),
+                 "candidate": ("activation", 0), "state": (None, 0), "carry": (None, 1)},
+    "GRUCell": {"update_gate": ("recurrent_activation", 0),
+                "reset_gate": ("recurrent_activation", 1),
+                "candidate": ("activation", 0), "state": (None, 0)},
+    "SimpleRNNCell": {"state": (None, 0)},
+}  # fmt: skip
+"""Which call of a cell's function gives a gate; None: which of the cell's states it is."""
+
+Relay = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """A tensor inside a layer, or one of the graph.
+
+    Attributes:
+        name: what it is called.
+        leaf: the layer with whose output everything after it begins; None for one of the graph.
+        axes: of the tensor, along which its units lie.
+        hook: context in which the tensor passes through a function.
+    """
+
+    name: str
+    leaf: keras.layers.Layer | None
+    axes: tuple[int, ...]
+    hook: Callable[[Relay], contextlib.AbstractContextManager[None]]
+
+    def unit_shape(self, shape: Any) -> tuple[int | None, ...]:
+        """Shape of one number per unit that broadcasts over the tensor [batch, ...]."""
+        axes = sorted(axis % len(shape) for axis in self.axes)
+        return tuple(shape[axis] if axis in axes else 1 for axis in range(axes[0], len(shape)))
+
+
+def inner_parts(model: keras.Model) -> dict[str, Part]:
+    """Returns the parts of a model's attention and recurrent layers and of its graph, by name."""
+    found: dict[str, Part] = {}
+    for leaf in leaf_layers(model):
+        for layer in all_layers(leaf):
+            for name, make in _inside(layer):
+                found.setdefault(f"{layer.name}/{name}", make(f"{layer.name}/{name}", leaf))
+    for inner in all_layers(model):
+        graph = functional_of(inner) if isinstance(inner, keras.Model) else None
+        for tensor in _computed(graph):
+            operation, _ = producer(tensor)
+            if len(operation._inbound_nodes) > 1:
+                continue  # the tensor of another call would be hooked with it
+            place = tensor._keras_history.tensor_index
+            is_layer = isinstance(operation, keras.layers.Layer)
+            for name in (tensor.name,) if is_layer else (operation.name, tensor.name):
+                hook = _of_outputs(operation, place)
+                found.setdefault(name, Part(name, None, (-1,), hook))
+    return found
+
+
+def _computed(graph: Any) -> list[Any]:
+    """The tensors that the operations of a functional model give."""
+    if graph is None:
+        return []
+    nodes = [node for at_depth in graph._nodes_by_depth.values() for node in at_depth]
+    return [tensor for node in nodes if not node.is_input for tensor in node.outputs]
+
+
+def _inside(layer: Any) -> Iterator[tuple[str, Callable[[str, Any], Part]]]:
+    if facts_of(layer).calls_parts and hasattr(layer, "_query_dense"):
+        for name, (owner, axes) in _ATTENTION.items():
+            hook = _of_attention(layer, owner)
+            yield name, lambda full, leaf, a=axes, h=hook: Part(full, leaf, a, h)
+    cell = getattr(layer, "cell", None)
+    for name, (function, number) in _CELLS.get(kind_of(cell), {}).items():
+        hook = _of_cell(layer, cell, function, number)
+        yield name, lambda full, leaf, h=hook: Part(full, leaf, (-1,), h)
+
+
+def _replaced(thing: Any, name: str, call: Any) -> contextlib.AbstractContextManager[None]:
+    return attribute(thing, name, tf.autograph.experimental.do_not_convert(call))
+
+
+def _of_outputs(operation: Any, place: int) -> Any:
+    @contextlib.contextmanager
+    def hook(relay: Relay) -> Iterator[None]:
+        name = call_name(operation)
+        original = getattr(operation, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            flat = tf.nest.flatten(outputs)
+            flat[place] = relay(flat[place])
+            return tf.nest.pack_sequence_as(outputs, flat)
+
+        with _replaced(operation, name, call):
+            yield
+
+    return hook
+
+
+def _of_attention(layer: Any, owner: str | None) -> Any:
+    @contextlib.contextmanager
+    def hook(relay: Relay) -> Iterator[None]:
+        compute = layer._compute_attention
+
+        def with_scores(*args: Any, **kwargs: Any) -> Any:
+            given = inspect.signature(type(layer)._compute_attention).bind(layer, *args, **kwargs)
+            if "return_attention_scores" in given.signature.parameters:
+                given.arguments["return_attention_scores"] = True
+                return compute(*given.args[1:], **given.kwargs)
+            with attribute(layer, "_return_attention_scores", True):
+                return compute(*args, **kwargs)
+
+        def heads(*args: Any, **kwargs: Any) -> Any:
+            outputs, scores = compute(*args, **kwargs)
+            return relay(outputs), scores
+
+        with contextlib.ExitStack() as stack:
+            if owner is None:
+                stack.enter_context(_replaced(layer, "_compute_attention", heads))
+            else:
+                stack.enter_context(_of_outputs(getattr(layer, owner), 0)(relay))
+            if owner == "_softmax":
+                stack.enter_context(_replaced(layer, "_compute_attention", with_scores))
+            yield
+
+    return hook
+
+
+def _of_cell(layer: Any, cell: Any, function: str | None, number: int) -> Any:
+    @contextlib.contextmanager
+    def hook(relay: Relay) -> Iterator[None]:
+        step = cell.call
+        gate = None if function is None else getattr(cell, function)
+        calls: list[None] = []
+
+        def counted(values: Any) -> Any:
+            calls.append(None)
+            return relay(gate(values)) if len(calls) == number + 1 else gate(values)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.clear()
+            output, states = step(*args, **kwargs)
+            if gate is not None:
+                return output, states
+            states = list(states)
+            states[number] = relay(states[number])
+            return (states[0] if number == 0 else output), states
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_replaced(cell, "call", call))
+            if gate is not None:
+                stack.enter_context(_replaced(cell, function, counted))
+            if hasattr(layer, "use_cudnn"):
+                stack.enter_context(attribute(layer, "use_cudnn", False))  # it has no steps
+            yield
+
+    return hook
