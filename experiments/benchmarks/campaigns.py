@@ -140,11 +140,9 @@ def _iterative(
     model: keras.Model, x: np.ndarray, y: np.ndarray, fault: BitErrors
 ) -> tuple[int, float]:
     """Trials and estimate of the iterative rule."""
-    options = {"target": "weights", "select": None, "failure": FAILURE, "accuracy_loss": 0.0}
-    options |= {"predict": False, "batch_size": 1000, "seed": 0}
-    options |= {"margin": MARGIN, "confidence": CONFIDENCE}
     outcomes: list[float] = []
-    with prepared(model, x, y, fault=fault, **options) as (sites, sampler):
+    options = {"fault": fault, "failure": FAILURE, "predict": False, "seed": 0}
+    with prepared(model, x, y, **options) as (sites, sampler):
         ends = np.cumsum([size for *_, size in sites.cells])
         draw = np.random.Generator(np.random.Philox(1))
         while (count := iterative_trials(outcomes, sampler.members)) is None:

@@ -10,10 +10,8 @@ import numpy as np
 
 from ft_tf._compat import keras
 from ft_tf.faults.campaign import sweep
-from ft_tf.faults.models import FaultModel
 from ft_tf.faults.rows import Budget, check_question, trials_for
 from ft_tf.faults.single_faults import prepared
-from ft_tf.faults.sites import Select
 
 _TRIALS = 10
 """Trials that are timed; at each rate of a sweep, where they also show the spread."""
@@ -57,17 +55,11 @@ def plan_campaign(
     y: np.ndarray,
     *,
     seed: int,
-    target: str = "weights",
-    fault: FaultModel | None = None,
-    select: Select | None = None,
     rates: Sequence[float] | None = None,
-    images_per_trial: int | None = None,
-    failure: str = "image",
-    accuracy_loss: float = 0.01,
     margin: float = 0.01,
     confidence: float = 0.95,
     budget: float | str | None = None,
-    batch_size: int = 1000,
+    **options: Any,
 ) -> CampaignPlan:
     """Times ten trials and says how many a campaign will take, and how long.
 
@@ -80,18 +72,12 @@ def plan_campaign(
         x: inputs.
         y: labels.
         seed: as for the campaign.
-        target: as for the campaign.
-        fault: as for the campaign.
-        select: as for the campaign.
         rates: of a sweep; None for single faults.
-        images_per_trial: of a sweep.
-        failure: of single faults.
-        accuracy_loss: of single faults.
         margin: half-width that is wanted, at each rate.
         confidence: coverage of the intervals.
         budget: time that there is: seconds, or "10 min", "2 h". If it is too short the plan says
             what margin it allows.
-        batch_size: images evaluated at once.
+        options: further arguments of the campaign, such as target, fault and select.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -99,44 +85,35 @@ def plan_campaign(
     """
     clock = Budget(budget)
     check_question(margin, confidence)
-    where = {"target": target, "fault": fault, "select": select, "batch_size": batch_size}
     if rates is not None:
         ends: list[float] = []
-        frame = sweep(
-            model,
-            x,
-            y,
-            rates=rates,
-            trials=_TRIALS,
-            seed=seed,
-            images_per_trial=images_per_trial,
-            progress=lambda row: ends.append(time.perf_counter()),
-            **where,
-        )
-        each = float(np.median(np.diff(ends)))
-        spread = frame.groupby("rate")["accuracy"].apply(list)
+        options["progress"] = lambda row: ends.append(time.perf_counter())
+        frame = sweep(model, x, y, rates=rates, trials=_TRIALS, seed=seed, **options)
+        accuracies = frame.groupby("rate")["accuracy"].apply(list)
 
         def trials_at(half_width: float) -> int:
             needed = {"half_width": half_width, "level": confidence}
-            return sum(trials_for(rate, values, **needed) for rate, values in spread.items())
+            return sum(trials_for(rate, values, **needed) for rate, values in accuracies.items())
 
-        return _planned(trials_at, clock, each, margin, None)
-    question = {"margin": margin, "confidence": confidence, "seed": seed, "predict": True}
-    single = {"failure": failure, "accuracy_loss": accuracy_loss}
-    with prepared(model, x, y, **where, **single, **question) as (sites, sampler):
+        return _planned(trials_at, clock, np.diff(ends), margin, None)
+    options |= {"margin": margin, "confidence": confidence, "seed": seed}
+    with prepared(model, x, y, **options) as (sites, sampler):
         times = []
         for _ in range(min(_TRIALS, sampler.members)):
             start = time.perf_counter()
             sampler.take(sites.run(*sampler.draw())["outcome"])
             times.append(time.perf_counter() - start)
-        each = float(np.median(times))
-        return _planned(sampler.trials_expected, clock, each, margin, sampler.members)
+        return _planned(sampler.trials_expected, clock, times, margin, sampler.members)
 
 
 def _planned(
-    trials_at: Callable[[float], int], clock: Budget, each: float, margin: float, sites: int | None
+    trials_at: Callable[[float], int],
+    clock: Budget,
+    times: Sequence[float],
+    margin: float,
+    sites: int | None,
 ) -> CampaignPlan:
-    set_up, trials = clock.used, trials_at(margin)
+    each, set_up, trials = float(np.median(times)), clock.used, trials_at(margin)
     allowed = max(1.0, (clock.seconds - set_up) / each)
     if trials > allowed:
         low, margin = margin, 0.5

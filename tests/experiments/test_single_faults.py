@@ -41,7 +41,7 @@ def test_the_rate_and_its_files(done):
     assert code == 0, stderr
     assert stdout.count("failure rate ") == 1 and "95% interval" in stdout
     assert "ended by: margin" in stdout
-    (path,) = directory.glob("*any_image-seed_1.csv")
+    (path,) = directory.glob("*int8_per_channel-failure_any_image-seed_1.csv")
     table = pd.read_csv(path)
     assert len(table) == 2 * 8 and table["trials"].min() >= 2
     assert table["sites"].sum() == 8 * (36 * 9 + 9 + 9 * 3 + 3)
