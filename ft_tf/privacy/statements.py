@@ -77,7 +77,7 @@ def check_engine(
         check_positive(target_epsilon=target_epsilon)
     if noise_seed is not None:
         check_type(int, noise_seed=noise_seed)
-    check_type(str, optimizer=optimizer)
+    check_type(str, optimizer=optimizer, strategy=strategy)
     check_choice(tuple(CLIPPING_RULES), clipping=clipping)
     if strategy not in ("none", "mirrored"):
         raise ArgumentError(
