@@ -6,7 +6,7 @@ Examples:
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
     python -m experiments.benchmark campaigns    trials to a failure rate of +-1 point
-    python -m experiments.benchmark protections --architecture=fmnist_cnn_1
+    python -m experiments.benchmark protections --architecture=fmnist_cnn_2
     python -m experiments.benchmark executors    two local workers over one, a thread each
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
 

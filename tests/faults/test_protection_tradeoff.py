@@ -1,11 +1,14 @@
 """The table of protections: costs that are known exactly, and what Fashion-MNIST shows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ft_tf import architectures, data, faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
+from ft_tf.faults.protections import base
 from ft_tf.faults.protections.base import protection_names
 
 RANDOM = np.random.default_rng(5)
@@ -94,3 +97,32 @@ def test_range_restriction_keeps_half_of_what_float32_bit_errors_cost():
     assert table["lost"]["none"] > 0.05
     assert table["recovered"]["range_restriction"] >= 0.5
     assert table["recovered"]["secded"] > 0.95  # 1e-5 per bit: two errors in 72 bits are rare
+
+
+@dataclasses.dataclass(frozen=True)
+class Halves(faults.Protection):
+    """A protection of one's own: a model of half the size, which keeps no accuracy."""
+
+    arithmetic = "half of it"
+
+    def on_model(self, model, x_train=None):
+        copy = keras.models.clone_model(model)
+        copy.set_weights([value / 2 for value in model.get_weights()])
+        return copy
+
+    def extra_bits(self, model, plan):
+        return 172 * 16
+
+
+def test_a_protection_of_ones_own():
+    faults.register_protection("halves", Halves)
+    try:
+        model = network()
+        table = faults.compare_protections(
+            model, X, labels(model), protections=["halves"], **SETTINGS
+        )
+    finally:
+        base._PROTECTIONS.pop("halves")
+    assert table["memory"].tolist() == [0, 0, 50, 50]
+    assert table["arithmetic"].tolist()[2:] == ["half of it"] * 2
+    assert table["clean_accuracy"].tolist()[:2] == [1, 1]

@@ -173,3 +173,24 @@ def test_bad_input():
         protection_of("weight_clipping:cut")
     with pytest.raises(ArgumentError, match="slack"):
         faults.WeightClipping(slack=-1.0)
+
+
+@pytest.mark.parametrize("name", ["range_restriction", "weight_clipping"])
+def test_attention_recurrence_and_normalization(name):
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((3, 2))
+    attended = keras.layers.MultiHeadAttention(2, 3, name="mha")(inputs, inputs)
+    hidden = keras.layers.LSTM(4, name="lstm")(keras.layers.Add()([inputs, attended]))
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(5)(hidden))
+    hidden = keras.layers.ReLU()(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+    x = X.reshape(60, 3, 2)
+    protected = faults.protect(model, name, x)
+    before, after = model.predict(x, verbose=0), protected.predict(x, verbose=0)
+    np.testing.assert_array_equal(after, before)
+    fault = faults.BitErrors("float32", bits=(30, 30))  # of small weights: times 2^128
+    options = {"target": "weights", "rates": [0.02], "trials": 10, "seed": 0, "fault": fault}
+    frames = [faults.sweep(m, x, before.argmax(1), **options) for m in (model, protected)]
+    lost = [frame["accuracy_lost"].mean() for frame in frames]
+    assert lost[1] < lost[0]
+    assert (frames[0]["faults"] == frames[1]["faults"]).all()
