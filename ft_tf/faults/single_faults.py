@@ -228,8 +228,8 @@ def prepared(
         raise ArgumentError(f"fault={fault!r} is random: give BitErrors(...), of which one flips")
     if any(g.fault != fault or g.fault.together(g.shape) > 1 for g in plan.groups):
         raise ArgumentError(
-            f"fault={fault!r} differs by layer or makes sites fail together: give one for all, such "
-            "as BitErrors('int8') or StuckAt(0.0)"
+            f"fault={fault!r} differs by layer or makes sites fail together: give one for all, as "
+            "BitErrors('int8') or StuckAt(0.0)"
         )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size)
     with campaign.armed():
