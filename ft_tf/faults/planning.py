@@ -55,6 +55,7 @@ def plan_campaign(
     y: np.ndarray,
     *,
     seed: int,
+    target: str = "weights",
     rates: Sequence[float] | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -72,12 +73,13 @@ def plan_campaign(
         x: inputs.
         y: labels.
         seed: as for the campaign.
+        target: as for the campaign.
         rates: of a sweep; None for single faults.
         margin: half-width that is wanted, at each rate.
         confidence: coverage of the intervals.
         budget: time that there is: seconds, or "10 min", "2 h". If it is too short the plan says
             what margin it allows.
-        options: further arguments of the campaign, such as target, fault and select.
+        options: further arguments of the campaign, such as fault and select.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -85,6 +87,7 @@ def plan_campaign(
     """
     clock = Budget(budget)
     check_question(margin, confidence)
+    options["target"] = target
     if rates is not None:
         ends: list[float] = []
         options["progress"] = lambda row: ends.append(time.perf_counter())
