@@ -6,7 +6,7 @@ import pytest
 import ft_tf
 from ft_tf import faults, metrics
 from ft_tf._compat import keras
-from ft_tf.errors import ArgumentError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.protections.base import protection_of
 from ft_tf.faults.protections.ranges import RangeGuard
 
@@ -47,7 +47,7 @@ def relu(values):
 
 def test_ranges_are_those_of_the_training_data_and_include_0():
     model = dense()
-    found = guards(faults.protect(model, "range_restriction", X))
+    found = guards(faults.protect(model, faults.RangeRestriction(slack=0.0), X))
     assert list(found) == ["a", "act"]  # behind the activation of b; not of the output layer
     a = model.layers[0](X).numpy()
     b = np.tanh(model.layers[1](a).numpy())
@@ -180,11 +180,16 @@ def test_attention_recurrence_and_normalization(name):
     keras.utils.set_random_seed(4)
     inputs = keras.Input((3, 2))
     attended = keras.layers.MultiHeadAttention(2, 3, name="mha")(inputs, inputs)
-    hidden = keras.layers.LSTM(4, name="lstm")(keras.layers.Add()([inputs, attended]))
+    hidden = keras.layers.LSTM(4, name="lstm")(attended)
     hidden = keras.layers.BatchNormalization()(keras.layers.Dense(5)(hidden))
     hidden = keras.layers.ReLU()(hidden)
     model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
     x = X.reshape(60, 3, 2)
+    if name == "weight_clipping":
+        with pytest.raises(ModelError, match=r"layer='mha' \(MultiHeadAttention\) computes by"):
+            faults.protect(model, name)
+        model = keras.Model(attended, model.output)
+        x = RANDOM.normal(size=(60, 3, 2)).astype(np.float32)
     protected = faults.protect(model, name, x)
     before, after = model.predict(x, verbose=0), protected.predict(x, verbose=0)
     np.testing.assert_array_equal(after, before)

@@ -18,7 +18,7 @@ from ft_tf.faults.plan import FaultPlan
 from ft_tf.faults.protections.base import Protection, register_protection
 from ft_tf.faults.sites import Select, find_sites
 from ft_tf.faults.wrappers import LayerWrapper, innermost, stored_value, substituted, wrapped_copy
-from ft_tf.keras_layers import all_layers, infer
+from ft_tf.keras_layers import all_layers, facts_of, infer
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_input_shape
 
@@ -124,9 +124,12 @@ class RangeRestriction(_Ranges):
     convolution layers behind their activation.
 
     Attributes:
+        slack: how far ranges are widened; the default lets pass that activations differ in their
+            last bits between batch sizes.
         output_layer: whether the output layer is restricted too.
     """
 
+    slack: float = 2.0**-10
     output_layer: bool = False
     arithmetic: ClassVar[str] = "2 comparisons of each activation"
 
@@ -201,6 +204,11 @@ class WeightClipping(_Ranges):
         """Returns a copy with the present ranges."""
 
         def wrapper(layer: keras.layers.Layer, copy: keras.layers.Layer) -> keras.layers.Layer:
+            if facts_of(layer).calls_parts:
+                raise ModelError(
+                    f"layer={layer.name!r} ({type(layer).__name__}) computes by layers in it: "
+                    "their weights cannot be clipped"
+                )
             values = [(1 + self.slack) * stored_value(v).numpy() for v in _floating(layer)]
             ranges = [(float(v.min(initial=0)), float(v.max(initial=0))) for v in values]
             return RangeGuard(copy, weights=ranges, outside=self.outside) if ranges else copy
