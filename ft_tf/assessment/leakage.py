@@ -7,7 +7,7 @@ import numpy as np
 
 from ft_tf import metrics, privacy, records
 from ft_tf.assessment.card import Guarantee
-from ft_tf.assessment.measurements import NotPossible
+from ft_tf.assessment.subject import NotPossible
 from ft_tf.privacy import membership
 
 _TRUST = (
