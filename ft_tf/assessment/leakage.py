@@ -63,7 +63,7 @@ def guarantee(
             checked.append(_compared(promised, found))
         trusted += _TRUST
     if promised.noise_seed_published:
-        trusted.append("that nobody reads the noise seed, which is published in the record")
+        trusted.append("that no reader of the record uses the noise seed, which it holds")
     return Guarantee(
         record=run.name,
         epsilon=promised.epsilon_claimed,

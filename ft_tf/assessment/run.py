@@ -263,8 +263,8 @@ class _Assessment:
     def _begin(self, measurement: Any, share: float) -> bool:
         group, left = measurement.group, self._clock.left
         key = (group, measurement.name)
-        too_much = self._clock.seconds.get(group, 0.0) > _MOST * self._clock.budget
-        if left < _LEAST * self._clock.budget or too_much:
+        is_late = self._clock.seconds.get(group, 0.0) > _MOST * self._clock.budget
+        if left < _LEAST * self._clock.budget or (is_late and measurement.share < 1):
             self._missing[key] = "there was no time"
             return False
         try:
