@@ -183,9 +183,9 @@ def simple(
 ) -> Table:
     """A table of texts; the first column names the rows, "on" explains them."""
     columns = [
-        Column(header or "what", header, format=str if header not in ("", "on") else table.text,
+        Column(header or "what", header, format=str if place and header != "on" else table.text,
                priority=int(header == "on"))
-        for header in headers
+        for place, header in enumerate(headers)
     ]  # fmt: skip
     frame = pd.DataFrame(lines, columns=[column.key for column in columns])
     return table.make_table(frame, columns, title, notes=notes)
