@@ -183,3 +183,22 @@ def test_a_class_that_is_impossible_takes_no_part_in_the_odds():
     logits = np.array([[-np.inf, 1.0], [-np.inf, 1.0], [-np.inf, 1.0]])
     odds = metrics.error_log_odds(logits, np.array([1, 1, 0]))
     np.testing.assert_array_equal(odds, [-np.inf, -np.inf, np.inf])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_calibration_error_is_that_of_bins_counted_one_by_one(classes):
+    generator = np.random.default_rng(classes)
+    logits = generator.normal(size=(300, classes)) * 2
+    labels = generator.integers(0, max(2, classes), 300)
+    both = np.concatenate([np.zeros((300, 1)), logits], axis=1) if classes == 1 else logits
+    odds = np.exp(both)
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    error = 0.0
+    for number in range(15):
+        inside = (confidence >= number / 15) & (confidence < (number + 1) / 15)
+        if inside.any():
+            gap = abs(right[inside].mean() - confidence[inside].mean())
+            error += inside.mean() * gap
+    found = metrics.calibration_error(logits, labels)
+    assert found == pytest.approx((error, confidence.mean()), abs=1e-12)

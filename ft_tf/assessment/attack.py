@@ -4,7 +4,7 @@ import numpy as np
 
 from ft_tf import attacks, intervals
 from ft_tf.assessment.card import Robust, packed, unpacked
-from ft_tf.assessment.measurements import Measurement, NotPossible, Subject
+from ft_tf.assessment.subject import NotPossible, Subject
 
 _BLOCKS = (100, 50, 20, 10)
 """Images attacked in one call: the most that the time for a pilot allows."""
@@ -15,10 +15,10 @@ _AUTOATTACK = 4
 """About how many times as long as APGD all of AutoAttack takes."""
 
 
-class RobustMeasurement(Measurement):
+class RobustMeasurement:
     """Accuracy under attack, block by block of the images."""
 
-    name = "attack"
+    group = name = "attack"
     share = 3.0
 
     def __init__(self, reason: str | None) -> None:

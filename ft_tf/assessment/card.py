@@ -90,7 +90,7 @@ class Rate:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Accuracy by the rate of faults all over the model."""
+    """Accuracy by the rate of faults, all over the model or in a part of it."""
 
     target: Target  # what is faulty
     fault: str  # such as "StuckAt(value=0.0)"
@@ -98,23 +98,22 @@ class Curve:
     sites: Positive  # places where a fault may be
     images: Positive  # test images of each trial
     pilot: Positive  # trials that the intervals take their scale from
-    rates: Annotated[tuple[Fraction, ...], ascending]  # 0 first
+    rates: Annotated[tuple[Fraction, ...], ascending]  # of the whole model 0 first
     faults: tuple[Count, ...]  # faulty sites at each rate
     accuracy: tuple[tuple[Fraction, ...], ...]  # by rate, then by trial
     lost: tuple[tuple[Change, ...], ...]  # against the fault-free model on the trial's own images
     mean: tuple[Change, ...]  # of `lost`, by rate
     low: tuple[Change, ...]  # lower end of its interval over trials
     high: tuple[Change, ...]  # upper end
-    one_point: Rate  # where one point of accuracy is lost
-    half: Rate  # where half of the accuracy above chance is lost
+    one_point: Rate | None = None  # where one point of accuracy is lost
+    half: Rate | None = None  # where half of the accuracy above chance is lost
 
     def _problems(self) -> Problems:
         yield from lengths(self, "rates", "faults", "accuracy", "lost", "mean", "low", "high")
         yield from ends(self.low, self.high)
-        trials = len(self.accuracy[0])
         for name in ("accuracy", "lost"):
             for number, values in enumerate(getattr(self, name)):
-                if len(values) != trials or not trials:
+                if len(values) != self.trials or not values:
                     yield f"{name}[{number}]", "must have a value per trial, as accuracy[0] has"
 
     @property
@@ -129,15 +128,16 @@ class Curve:
 
     def frame(self, seed: int) -> pd.DataFrame:
         """Returns the trials as `ft_tf.faults.sweep` gives them."""
+        columns = zip(self.rates, self.faults, self.accuracy, self.lost, strict=True)
         rows = [
-            {"target": self.target, "rate": rate, "trial": trial, "seed": seed, "faults": count,
-             "accuracy": accuracy, "accuracy_lost": lost}
-            for rate, count, accuracies, losses in zip(
-                self.rates, self.faults, self.accuracy, self.lost, strict=True
-            )
-            for trial, (accuracy, lost) in enumerate(zip(accuracies, losses, strict=True))
-        ]  # fmt: skip
-        return with_rule(pd.DataFrame(rows))
+            (self.target, rate, trial, seed, count, *pair)
+            for rate, count, accuracies, losses in columns
+            for trial, pair in enumerate(zip(accuracies, losses, strict=True))
+        ]
+        return with_rule(pd.DataFrame(rows, columns=COLUMNS))
+
+
+COLUMNS = ["target", "rate", "trial", "seed", "faults", "accuracy", "accuracy_lost"]
 
 
 def with_rule(frame: pd.DataFrame) -> pd.DataFrame:
@@ -145,19 +145,6 @@ def with_rule(frame: pd.DataFrame) -> pd.DataFrame:
     rule = {"method": "stein", "pilot": PILOT, "half_width": 0.005, "level": 0.95}
     frame.attrs["stop_rule"] = rule
     return frame
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Faults in one layer, in one bit of every word, or under one protection."""
-
-    name: str  # of the layer or protection, or number of the bit, 0 the lowest, or several as 0-19
-    sites: Positive  # where a fault may be
-    rate: Fraction  # share of them that is faulty
-    lost: tuple[Change, ...]  # accuracy lost, by trial
-    mean: Change  # of `lost`
-    low: Change | None  # lower end of its interval over trials; None for a single trial
-    high: Change | None  # upper end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,10 +194,11 @@ class Card:
     settings: Settings
     clean: Clean
     curves: dict[str, Curve]  # "weights" and "units" stuck at 0, "bits": errors in stored weights
-    layers: tuple[Part, ...]  # weights stuck at 0 in one layer at a time
-    bits: tuple[Part, ...]  # as many bit errors as at the half rate of "bits", in one bit
+    layers: dict[str, Curve]  # weights stuck at 0 in one layer, at the half rate of "weights"
+    # as many bit errors as at the half rate of "bits" in one bit (0 the lowest), or in several
+    bits: dict[str, Curve]
     # the trials of "bits" at its half rate again, with one protection at a time
-    protections: tuple[Part, ...] = ()
+    protections: dict[str, Curve]
     robust: Robust | None
     membership: records.Membership | None
     privacy: Guarantee | None

@@ -19,6 +19,7 @@ class Difference:
     It is `paired` where both were measured on the same images, faults and seeds.
     """
 
+    group: str  # "accuracy", "attack", or the key of a curve, which has a line for each rate
     what: str
     first: float
     second: float
@@ -41,25 +42,25 @@ def differences(first: Card, second: Card) -> list[Difference]:
         for name in ("seed", "images", "images_per_trial")
     )
     right = [unpacked(card.clean.right, card.data.examples) for card in cards]
-    found = [_of_images("accuracy", right, same_data)]
+    found = [_of_images("accuracy", "accuracy", right, same_data)]
     attacks = [card.robust and (card.robust.attack, card.robust.epsilon) for card in cards]
     if attacks[0] and attacks[0] == attacks[1]:
         survived = [unpacked(card.robust.survived, card.robust.images) for card in cards]
         paired = same_images and first.robust.block == second.robust.block
         least = min(map(len, survived)) if paired else None
         what = f"accuracy under {attacks[0][0]} within {display_names.radius(attacks[0][1])}"
-        found.append(_of_images(what, [flags[:least] for flags in survived], paired))
+        found.append(_of_images("attack", what, [flags[:least] for flags in survived], paired))
     for key in first.curves:
         if key in second.curves and first.curves[key].fault == second.curves[key].fault:
             found += _of_curves(key, cards, same_images)
     return found
 
 
-def _of_images(what: str, right: Sequence[np.ndarray], paired: bool) -> Difference:
+def _of_images(group: str, what: str, right: Sequence[np.ndarray], paired: bool) -> Difference:
     compare = intervals.paired_proportions if paired else intervals.welch
     interval = compare(*right, unit="test image")
     a, b = (float(flags.mean()) for flags in right)
-    return Difference(what, a, b, a - b, interval.low, interval.high, paired)
+    return Difference(group, what, a, b, a - b, interval.low, interval.high, paired)
 
 
 def _of_curves(key: str, cards: Sequence[Card], same_images: bool) -> list[Difference]:
@@ -77,7 +78,7 @@ def _of_curves(key: str, cards: Sequence[Card], same_images: bool) -> list[Diffe
         a, b = (float(accuracies.mean()) for accuracies in values)
         text = page.share(rate, of_bits=curves[0].of_bits)
         what = f"accuracy at {text} {page.names_of(cards[0])[key]}"
-        found.append(Difference(what, a, b, a - b, interval.low, interval.high, paired))
+        found.append(Difference(key, what, a, b, a - b, interval.low, interval.high, paired))
     return found
 
 
@@ -86,24 +87,39 @@ def page_of_two(first: Card, second: Card) -> page.Page:
     from ft_tf.assessment import figures  # matplotlib takes a second
 
     found = differences(first, second)
+    groups = dict.fromkeys(line.group for line in found)
+    middles = [_middle([line for line in found if line.group == group]) for group in groups]
+    sides = [{row[0]: f"{row[1]} {row[2]}".strip() for row in page.rows_of(card)}
+             for card in (first, second)]  # fmt: skip
+    each = [(what, *(side.get(what, page.NOTHING) for side in sides))
+            for what in dict.fromkeys([*sides[0], *sides[1]])]  # fmt: skip
+    clear = sum(line.low > 0 or line.high < 0 for line in found)
+    return page.Page(
+        title=f"{first.model.name} and {second.model.name}",
+        answer=f"A is {first.model.name}, B is {second.model.name}. {clear} of {len(found)} "
+        "differences have an interval without 0; of each curve the middle of its fall is shown.",
+        figures=figures.pictures(first, second),
+        table=_table("Differences", middles),
+        details=(
+            _table("Differences at every rate", found),
+            page.simple("Each card", ("", "A", "B"), each),
+        ),
+        lists=(),
+    )
+
+
+def _middle(lines: Sequence[Difference]) -> Difference:
+    """The line whose accuracies are next to the middle between the highest and the lowest."""
+    sums = [line.first + line.second for line in lines]
+    return min(lines, key=lambda line: abs(line.first + line.second - (max(sums) + min(sums)) / 2))
+
+
+def _table(title: str, found: Sequence[Difference]) -> page.Table:
     lines = [
         (line.what, f"{percent(line.first)}%", f"{percent(line.second)}%",
          percent(line.difference, signed=True), page.span(line.low, line.high, signed=True),
          "yes" if line.paired else "no")
         for line in found
     ]  # fmt: skip
-    sides = [{row[0]: f"{row[1]} {row[2]}".strip() for row in page.rows_of(card)}
-             for card in (first, second)]  # fmt: skip
-    each = [(what, *(side.get(what, page.NOTHING) for side in sides))
-            for what in dict.fromkeys([*sides[0], *sides[1]])]  # fmt: skip
-    clear = sum(line.low > 0 or line.high < 0 for line in found)
     headers = ("", "A", "B", "A - B, points", "95% interval", "paired")
-    return page.Page(
-        title=f"{first.model.name} and {second.model.name}",
-        answer=f"A is {first.model.name}, B is {second.model.name}. {clear} of {len(found)} "
-        "differences have an interval without 0.",
-        figures=figures.pictures(first, second),
-        table=page.simple("Differences", headers, lines),
-        details=(page.simple("Each card", ("", "A", "B"), each),),
-        lists=(),
-    )
+    return page.simple(title, headers, lines)

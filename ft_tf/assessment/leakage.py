@@ -7,7 +7,7 @@ import numpy as np
 
 from ft_tf import metrics, privacy, records
 from ft_tf.assessment.card import Guarantee
-from ft_tf.assessment.measurements import NotPossible
+from ft_tf.assessment.subject import NotPossible
 from ft_tf.privacy import membership
 
 _TRUST = (
@@ -63,7 +63,7 @@ def guarantee(
             checked.append(_compared(promised, found))
         trusted += _TRUST
     if promised.noise_seed_published:
-        trusted.append("that nobody reads the noise seed, which is published in the record")
+        trusted.append("that no reader of the record uses the noise seed, which it holds")
     return Guarantee(
         record=run.name,
         epsilon=promised.epsilon_claimed,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jinja2
 import pandas as pd
 
-from ft_tf.assessment.card import Card, Curve, Part, Rate
+from ft_tf.assessment.card import Card, Curve, Rate
 from ft_tf.assessment.curves import interval_of_lost
 from ft_tf.report import display_names, rendering, table
 from ft_tf.report.table import Column, Table, percent
@@ -132,17 +132,16 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
         rows.append((f"1 point lost, {name}", *rate_cells(curve, curve.one_point), on))
         rows.append((f"half lost, {name}", *rate_cells(curve, curve.half), ""))
     for label, parts in (("layer", card.layers), ("bit", card.bits)):
-        if parts:
-            worst = max(parts, key=lambda part: part.mean)
-            on = f"at {share(worst.rate, of_bits=False)} of {worst.sites:,} sites"
-            rows.append((f"most damaging {label}: {worst.name}", f"{percent(worst.mean)} points",
-                         span(worst.low, worst.high), on))  # fmt: skip
-    for part in card.protections:
-        bits = card.curves["bits"]
-        pairs = zip(bits.lost[bits.rates.index(part.rate)], part.lost, strict=False)
+        for name, worst in most_damaging(parts)[:1]:
+            on = f"at {share(worst.rates[0], of_bits=False)} of {worst.sites:,} sites"
+            rows.append((f"most damaging {label}: {name}", f"{percent(worst.mean[0])} points",
+                         span(worst.low[0], worst.high[0]), on))  # fmt: skip
+    for name, part in card.protections.items():
+        bits, (rate,) = card.curves["bits"], part.rates
+        pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
         back = interval_of_lost([before - after for before, after in pairs])
-        rows.append((f"{part.name} gives back", f"{percent((back.low + back.high) / 2)} points",
-                     span(back.low, back.high), f"at bit error rate {part.rate:g}"))  # fmt: skip
+        rows.append((f"{name} gives back", f"{percent((back.low + back.high) / 2)} points",
+                     span(back.low, back.high), f"at bit error rate {rate:g}"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
         on = f"{robust.attack} {display_names.radius(robust.epsilon)}"
@@ -184,9 +183,9 @@ def simple(
 ) -> Table:
     """A table of texts; the first column names the rows, "on" explains them."""
     columns = [
-        Column(header or "what", header, format=str if header not in ("", "on") else table.text,
+        Column(header or "what", header, format=str if place and header != "on" else table.text,
                priority=int(header == "on"))
-        for header in headers
+        for place, header in enumerate(headers)
     ]  # fmt: skip
     frame = pd.DataFrame(lines, columns=[column.key for column in columns])
     return table.make_table(frame, columns, title, notes=notes)
@@ -211,11 +210,16 @@ def _curve_table(card: Card, key: str) -> Table:
     return simple(f"Accuracy by the rate of {names_of(card)[key]}", headers, lines, (note,))
 
 
-def _parts_table(title: str, parts: Sequence[Part], note: str) -> Table:
+def most_damaging(parts: dict[str, Curve]) -> list[tuple[str, Curve]]:
+    """Parts of a model by falling loss."""
+    return sorted(parts.items(), key=lambda item: (-item[1].mean[0], item[0]))
+
+
+def _parts_table(title: str, parts: dict[str, Curve], note: str) -> Table:
     lines = [
-        (part.name, f"{part.sites:,}", share(part.rate, of_bits=False), percent(part.mean),
-         span(part.low, part.high), str(len(part.lost)))
-        for part in parts
+        (name, f"{part.sites:,}", share(part.rates[0], of_bits=False), percent(part.mean[0]),
+         span(part.low[0], part.high[0]), str(part.trials))
+        for name, part in most_damaging(parts)
     ]  # fmt: skip
     headers = ("", "sites", "rate", "lost, points", "95% interval", "trials")
     return simple(title, headers, lines, (note,))

@@ -14,16 +14,16 @@ from tqdm import tqdm
 from ft_tf import attacks, checks, faults, intervals, metrics, models, records
 from ft_tf._compat import keras, tf
 from ft_tf.assessment import card as cards
-from ft_tf.assessment import leakage, parts
+from ft_tf.assessment import leakage
 from ft_tf.assessment.attack import RobustMeasurement
 from ft_tf.assessment.card import Card, Clean, NotMeasured, Settings, packed
 from ft_tf.assessment.clock import Clock, seconds_of
-from ft_tf.assessment.curves import CurveMeasurement, bit_fault
-from ft_tf.assessment.measurements import NotPossible, Subject
-from ft_tf.assessment.parts import PartsMeasurement, Protector
+from ft_tf.assessment.curves import Protector, parts_of_model, whole_model
+from ft_tf.assessment.subject import NotPossible, Subject
 from ft_tf.data.dataset import fingerprint
 from ft_tf.errors import ArgumentError, FtTfError, ModelError, RunError
 from ft_tf.examples import check_inputs, check_labels
+from ft_tf.faults.storage_formats import format_names
 from ft_tf.keras_layers import inputs_of
 from ft_tf.study.execution import environment, weights_fingerprint
 
@@ -31,6 +31,8 @@ IMAGES, IMAGES_PER_TRIAL = 2000, 500
 _MOST_BYTES = 256 << 20
 _SLICE = 0.08
 _SETTLED, _LEAST = 0.001, 0.01
+_MOST = 0.3
+"""Of the budget, for the pilots of one kind of parts: a model may have very many layers."""
 _RADIUS = 8 / 255
 _ALWAYS = (
     NotMeasured("another training", "one file is one training; with another seed numbers differ"),
@@ -155,7 +157,7 @@ class _Assessment:
     ) -> None:
         self._settings, self._clock = settings, clock
         self._fields: dict[str, Any] = {"settings": settings, "budget": clock.budget}
-        self._missing: dict[str, str] = {}
+        self._missing: dict[tuple[str, str], str] = {}
         try:
             self._model = models.logits_of(model)
         except ModelError as error:
@@ -192,13 +194,15 @@ class _Assessment:
                 pair = self._logits(members), self._order(labels, count, most)
                 found = leakage.inferred_membership(pair, (logits, y))
             else:
-                self._missing["membership inference"] = "no training data were given"
+                self._missing["membership inference", "membership inference"] = (
+                    "no training data were given"
+                )
             self._fields |= {"membership": found, "privacy": None}
             try:
                 promised = leakage.guarantee(record, named.weights_fingerprint, found)
                 self._fields["privacy"] = promised
             except NotPossible as error:
-                self._missing["epsilon of the training"] = str(error)
+                self._missing["epsilon of the training", "epsilon of the training"] = str(error)
 
     def _logits(self, x: Any) -> np.ndarray:
         outputs = metrics.predict_logits(self._model, x)
@@ -227,73 +231,63 @@ class _Assessment:
         self, protections: Mapping[str, Protector], earlier: Card | None, kept: Path | None
     ) -> None:
         """Lists what is to be measured; takes over what an earlier card has."""
-
-        def stuck(subject: Subject) -> faults.FaultModel:
-            return faults.StuckAt(0.0)
-
-        weights = CurveMeasurement("weights", "weights", stuck)
-        units = CurveMeasurement("units", "units", stuck)
-        bits = CurveMeasurement("bits", "weights", bit_fault)
-        self._curves, self._kept = (weights, units, bits), kept
-        self._parts = {
-            "layers": PartsMeasurement("layers", weights, parts.layers),
-            "bits": PartsMeasurement("bits of words", bits, parts.bits),
-            "protections": PartsMeasurement("protections", bits, parts.protected(protections)),
-        }
-        last = list(self._parts.values())[: None if protections else -1]
-        self._measurements: list[Any] = [*self._curves, self._attack, *last]
+        weights, units, bits = whole_model()
+        parts = parts_of_model(self._subject, weights, bits, protections)
+        self._faults, self._kept = [weights, units, bits, *parts], kept
         if earlier is None:
             return
         for part in ("model", "data", "settings"):
             if getattr(earlier, part) != self._fields[part]:
                 raise RunError(f"{kept} is of another {part}: name another output_dir")
-        for curve in self._curves:
-            if curve.name in earlier.curves:
-                curve.restore(earlier.curves[curve.name], self._subject)
-        for name, measurement in self._parts.items():
-            measurement.restore(getattr(earlier, name), self._subject)
+        for measurement in self._faults:
+            found = getattr(earlier, measurement.group).get(measurement.name)
+            if found is not None:
+                measurement.restore(found, self._subject)
         if earlier.robust:
             self._attack.restore(earlier.robust, self._subject)
 
     def run(self) -> Card:
         """Runs the pilots, then shares out the rest of the time."""
-        waiting, active = list(self._measurements), []
+        waiting, active = [*self._faults[:3], self._attack, *self._faults[3:]], []
         while waiting:
             measurement = waiting.pop(0)
             share = measurement.share / (measurement.share + sum(m.share for m in waiting))
             if measurement.size or self._begin(measurement, share):
                 active.append(measurement)
-        needed = {m.name: 0.0 for m in active}
+        self._save()
+        needed = dict.fromkeys(active, 0.0)
         while self._step(active, needed):
             self._save()
-        self._save()
         return self._card()
 
     def _begin(self, measurement: Any, share: float) -> bool:
-        left = self._clock.left
-        if left < _LEAST * self._clock.budget:
-            self._missing[measurement.name] = "the time was up"
+        group, left = measurement.group, self._clock.left
+        key = (group, measurement.name)
+        is_late = self._clock.seconds.get(group, 0.0) > _MOST * self._clock.budget
+        if left < _LEAST * self._clock.budget or (is_late and measurement.share < 1):
+            self._missing[key] = "there was no time"
             return False
         try:
-            with self._clock.charged(measurement.name) as began:
+            with self._clock.charged(group) as began:
                 measurement.begin(self._subject, began + share * left)
         except FtTfError as error:
-            self._missing[measurement.name] = str(error)
-        self._save()
-        return measurement.name not in self._missing
+            self._missing[key] = str(error)
+        if measurement.share >= 1:
+            self._save()
+        return key not in self._missing
 
-    def _step(self, active: list[Any], needed: dict[str, float]) -> bool:
+    def _step(self, active: list[Any], needed: dict[Any, float]) -> bool:
         """Gives a slice of time to the measurement with the widest interval; False at the end."""
         left, budget = self._clock.left, self._clock.budget
-        open_ = [m for m in active if needed[m.name] <= left and m.width > _SETTLED]
+        open_ = [m for m in active if needed[m] <= left and m.width > _SETTLED]
         if left < _LEAST * budget or not open_:
             return False
         widest = max(open_, key=lambda m: m.width)
-        size, seconds = widest.size, min(left, max(_SLICE * budget, needed[widest.name]))
-        with self._clock.charged(widest.name) as began:
+        size, seconds = widest.size, min(left, max(_SLICE * budget, needed[widest]))
+        with self._clock.charged(widest.group) as began:
             widest.more(self._subject, began + seconds)
         if widest.size == size:  # nothing ended in time
-            needed[widest.name] = 2 * seconds
+            needed[widest] = 2 * seconds
         return True
 
     def _save(self) -> None:
@@ -301,17 +295,27 @@ class _Assessment:
             records.write_text(self._kept, self._card().to_json())
 
     def _card(self) -> Card:
-        missing = self._missing | {m.name: m.why for m in self._measurements if m.why}
-        curves = {curve.name: curve.curve(self._subject) for curve in self._curves}
+        curves: dict[str, dict[str, cards.Curve]] = {
+            group: {} for group in ("curves", "layers", "bits", "protections")
+        }
+        for measurement in self._faults:
+            if measurement.size:
+                curves[measurement.group][measurement.name] = measurement.curve(self._subject)
+        missing: dict[tuple[str, str], list[str]] = {}
+        for (group, name), why in self._missing.items():
+            missing.setdefault((group, why), []).append(name)
         return Card(
             **self._fields,
-            curves={name: curve for name, curve in curves.items() if curve is not None},
-            **{name: measurement.parts for name, measurement in self._parts.items()},
+            **curves,
             robust=self._attack.robust(self._subject),
-            not_measured=(*(NotMeasured(*pair) for pair in missing.items()), *_ALWAYS),
+            not_measured=(
+                *(NotMeasured(f"{group}: {', '.join(names)}" if names != [group] else group, why)
+                  for (group, why), names in missing.items()),
+                *_ALWAYS,
+            ),
             seconds={name: round(value, 2) for name, value in self._clock.seconds.items()},
             environment=environment(),
-        )
+        )  # fmt: skip
 
 
 def stored_format(model: keras.Model) -> str:
@@ -321,7 +325,8 @@ def stored_format(model: keras.Model) -> str:
         kind = tf.as_dtype(group.variable.dtype)
         name = "float32" if kind == tf.float64 else kind.name.replace("uint", "int")
         sizes[name] = sizes.get(name, 0) + group.size
-    return max(sizes, key=sizes.get)
+    most = max(sizes, key=sizes.get)
+    return most if most in format_names() else "float32"
 
 
 def _clean(logits: np.ndarray, y: np.ndarray) -> Clean:

@@ -60,3 +60,16 @@ def test_an_end_that_the_trials_do_not_reach_is_infinite():
 @pytest.mark.parametrize("rows", [[(0.9, 0.3)], [(0.9, 0.8), (0.9, 0.7)]])
 def test_one_trial_or_no_such_rate_has_no_interval(rows):
     assert faults.curve_figures(campaign([0.0, 0.5], rows), classes=10).half_rate_interval is None
+
+
+def test_the_rate_of_a_given_loss_in_closed_form():
+    """Trial i loses d_i r: 0.01 is lost at 0.01 / mean(d), with the interval of the test above."""
+    slopes = np.array([0.10, 0.16, 0.12, 0.15])
+    frame = campaign([0.0, 0.5], [(0.9, 0.9 - d / 2) for d in slopes])
+    lost = frame.assign(accuracy_lost=0.9 - frame["accuracy"])
+    rate, interval = faults.lost_rate(lost, points=0.01)
+    reach = stats.t.ppf(0.975, 3) * slopes.std(ddof=1) / 2
+    assert rate == pytest.approx(0.01 / slopes.mean())
+    assert interval.low == pytest.approx(0.01 / (slopes.mean() + reach))
+    assert interval.high == pytest.approx(0.01 / (slopes.mean() - reach))
+    assert faults.lost_rate(lost, points=0.5) == (None, None)

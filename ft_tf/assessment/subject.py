@@ -1,11 +1,8 @@
-"""What an assessment measures: each begins with a pilot, and takes further time in small slices.
-
-A slice ends at its deadline, after a whole trial or block. What is measured depends on the model,
-the images and the seed alone; time decides only how many trials, layers, bits and blocks there are.
-"""
+"""The model in question, and trials of faults in it that end at a deadline."""
 
 import collections
 import dataclasses
+import gc
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -75,6 +72,11 @@ class Trials:
         self._plan = faults.make_plan(self._model, target=target, **plan)
         self._campaign: Campaign | None = None
 
+    def release(self) -> None:
+        """Frees the compiled program, a cycle that holds its images."""
+        self._campaign = None
+        gc.collect()
+
     @property
     def sites(self) -> int:
         """Places where a fault may be."""
@@ -103,7 +105,7 @@ class Trials:
                 trials=trials,
                 rates=sorted(rates),
                 images_per_trial=subject.images_per_trial,
-                wants=lambda rate: rate <= highest,
+                wants=lambda rate: rate <= highest,  # noqa: B023
             ):
                 rows.append(row)
                 if fatal is not None and row["accuracy_lost"] > fatal:
@@ -112,21 +114,3 @@ class Trials:
                     break
         finished = collections.Counter(row["trial"] for row in rows)
         return [row for row in rows if fatal or finished[row["trial"]] == len(rates)]
-
-
-class Measurement:
-    """A part of the card that takes time.
-
-    It has `begin(subject, deadline)`, the pilot, which raises FtTfError where nothing can be
-    measured, `more(subject, deadline)`, `width`, the half width of its widest interval as a
-    fraction (0 where time would not help), and `size`, the number of results so far.
-
-    Attributes:
-        name: key of its seconds.
-        share: of the time for pilots, relative to the others.
-        why: why there is not all that there could be.
-    """
-
-    name = ""
-    share = 1.0
-    why: str | None = None
