@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -182,14 +182,6 @@ class Patterned(FaultModel):
             "position": (last + 1,),
         }[self.pattern]  # fmt: skip
         return np.broadcast_to(events.any(axis=axes, keepdims=True), events.shape)
-
-    def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """What the inner fault model makes of the values."""
-        return self.fault.corrupt(values, words)
-
-    def prepared(self, values: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
-        """`apply` of the inner fault model."""
-        return self.fault.prepared(values)
 
     def apply(
         self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None

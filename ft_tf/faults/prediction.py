@@ -254,7 +254,10 @@ def _predictable_plan(
                 f"model={model.name!r} stores {group.name} as {group.variable.dtype}: integers "
                 "have no first-order effect"
             )
-    if plan.random or any(group.fault.sites_per_value > 1 for group in plan.groups):
+    if plan.random or any(
+        group.fault.sites_per_value > 1 or group.fault.together(group.shape) > 1
+        for group in plan.groups
+    ):
         raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
     return plan
 

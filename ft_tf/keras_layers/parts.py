@@ -13,6 +13,7 @@ its own, such as forward_lstm. To give its scores, attention computes them witho
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,6 +44,7 @@ _CELLS = {
 """Which call of a cell's function gives a gate; None: which of the cell's states it is."""
 
 Relay = Callable[[Any], Any]
+Hook = Callable[[Relay], contextlib.AbstractContextManager[None]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Part:
     name: str
     leaf: keras.layers.Layer | None
     axes: tuple[int, ...]
-    hook: Callable[[Relay], contextlib.AbstractContextManager[None]]
+    hook: Hook
 
     def unit_shape(self, shape: Any) -> tuple[int | None, ...]:
         """Shape of one number per unit that broadcasts over the tensor [batch, ...]."""
@@ -72,18 +74,18 @@ def inner_parts(model: keras.Model) -> dict[str, Part]:
     found: dict[str, Part] = {}
     for leaf in leaf_layers(model):
         for layer in all_layers(leaf):
-            for name, make in _inside(layer):
-                found.setdefault(f"{layer.name}/{name}", make(f"{layer.name}/{name}", leaf))
+            for name, axes, hook in _inside(layer):
+                full = f"{layer.name}/{name}"
+                found.setdefault(full, Part(full, leaf, axes, hook))
     for inner in all_layers(model):
         graph = functional_of(inner) if isinstance(inner, keras.Model) else None
         for tensor in _computed(graph):
             operation, _ = producer(tensor)
             if len(operation._inbound_nodes) > 1:
                 continue  # the tensor of another call would be hooked with it
-            place = tensor._keras_history.tensor_index
+            hook = functools.partial(_outputs, operation, tensor._keras_history.tensor_index)
             is_layer = isinstance(operation, keras.layers.Layer)
             for name in (tensor.name,) if is_layer else (operation.name, tensor.name):
-                hook = _of_outputs(operation, place)
                 found.setdefault(name, Part(name, None, (-1,), hook))
     return found
 
@@ -96,94 +98,84 @@ def _computed(graph: Any) -> list[Any]:
     return [tensor for node in nodes if not node.is_input for tensor in node.outputs]
 
 
-def _inside(layer: Any) -> Iterator[tuple[str, Callable[[str, Any], Part]]]:
+def _inside(layer: Any) -> Iterator[tuple[str, tuple[int, ...], Hook]]:
+    """Names of a layer's parts, the axes of their units and their hooks."""
     if facts_of(layer).calls_parts and hasattr(layer, "_query_dense"):
         for name, (owner, axes) in _ATTENTION.items():
-            hook = _of_attention(layer, owner)
-            yield name, lambda full, leaf, a=axes, h=hook: Part(full, leaf, a, h)
+            yield name, axes, functools.partial(_attention, layer, owner)
     cell = getattr(layer, "cell", None)
-    for name, (function, number) in _CELLS.get(kind_of(cell), {}).items():
-        hook = _of_cell(layer, cell, function, number)
-        yield name, lambda full, leaf, h=hook: Part(full, leaf, (-1,), h)
+    for name, place in _CELLS.get(kind_of(cell), {}).items():
+        yield name, (-1,), functools.partial(_cell, layer, cell, *place)
 
 
 def _replaced(thing: Any, name: str, call: Any) -> contextlib.AbstractContextManager[None]:
     return attribute(thing, name, tf.autograph.experimental.do_not_convert(call))
 
 
-def _of_outputs(operation: Any, place: int) -> Any:
-    @contextlib.contextmanager
-    def hook(relay: Relay) -> Iterator[None]:
-        name = call_name(operation)
-        original = getattr(operation, name)
+@contextlib.contextmanager
+def _outputs(operation: Any, place: int, relay: Relay) -> Iterator[None]:
+    name = call_name(operation)
+    original = getattr(operation, name)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            outputs = original(*args, **kwargs)
-            flat = tf.nest.flatten(outputs)
-            flat[place] = relay(flat[place])
-            return tf.nest.pack_sequence_as(outputs, flat)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = original(*args, **kwargs)
+        flat = tf.nest.flatten(outputs)
+        flat[place] = relay(flat[place])
+        return tf.nest.pack_sequence_as(outputs, flat)
 
-        with _replaced(operation, name, call):
-            yield
-
-    return hook
+    with _replaced(operation, name, call):
+        yield
 
 
-def _of_attention(layer: Any, owner: str | None) -> Any:
-    @contextlib.contextmanager
-    def hook(relay: Relay) -> Iterator[None]:
-        compute = layer._compute_attention
+@contextlib.contextmanager
+def _attention(layer: Any, owner: str | None, relay: Relay) -> Iterator[None]:
+    compute = layer._compute_attention
 
-        def with_scores(*args: Any, **kwargs: Any) -> Any:
-            given = inspect.signature(type(layer)._compute_attention).bind(layer, *args, **kwargs)
-            if "return_attention_scores" in given.signature.parameters:
-                given.arguments["return_attention_scores"] = True
-                return compute(*given.args[1:], **given.kwargs)
-            with attribute(layer, "_return_attention_scores", True):
-                return compute(*args, **kwargs)
+    def with_scores(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(type(layer)._compute_attention).bind(layer, *args, **kwargs)
+        if "return_attention_scores" in given.signature.parameters:
+            given.arguments["return_attention_scores"] = True
+            return compute(*given.args[1:], **given.kwargs)
+        with attribute(layer, "_return_attention_scores", True):
+            return compute(*args, **kwargs)
 
-        def heads(*args: Any, **kwargs: Any) -> Any:
-            outputs, scores = compute(*args, **kwargs)
-            return relay(outputs), scores
+    def heads(*args: Any, **kwargs: Any) -> Any:
+        outputs, scores = compute(*args, **kwargs)
+        return relay(outputs), scores
 
-        with contextlib.ExitStack() as stack:
-            if owner is None:
-                stack.enter_context(_replaced(layer, "_compute_attention", heads))
-            else:
-                stack.enter_context(_of_outputs(getattr(layer, owner), 0)(relay))
-            if owner == "_softmax":
-                stack.enter_context(_replaced(layer, "_compute_attention", with_scores))
-            yield
-
-    return hook
+    with contextlib.ExitStack() as stack:
+        if owner is None:
+            stack.enter_context(_replaced(layer, "_compute_attention", heads))
+        else:
+            stack.enter_context(_outputs(getattr(layer, owner), 0, relay))
+        if owner == "_softmax":  # a fused kernel has no scores
+            stack.enter_context(_replaced(layer, "_compute_attention", with_scores))
+        yield
 
 
-def _of_cell(layer: Any, cell: Any, function: str | None, number: int) -> Any:
-    @contextlib.contextmanager
-    def hook(relay: Relay) -> Iterator[None]:
-        step = cell.call
-        gate = None if function is None else getattr(cell, function)
-        calls: list[None] = []
+@contextlib.contextmanager
+def _cell(layer: Any, cell: Any, function: str | None, number: int, relay: Relay) -> Iterator[None]:
+    step = cell.call
+    gate = None if function is None else getattr(cell, function)
+    calls: list[None] = []
 
-        def counted(values: Any) -> Any:
-            calls.append(None)
-            return relay(gate(values)) if len(calls) == number + 1 else gate(values)
+    def counted(values: Any) -> Any:
+        calls.append(None)
+        return relay(gate(values)) if len(calls) == number + 1 else gate(values)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.clear()
-            output, states = step(*args, **kwargs)
-            if gate is not None:
-                return output, states
-            states = list(states)
-            states[number] = relay(states[number])
-            return (states[0] if number == 0 else output), states
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.clear()
+        output, states = step(*args, **kwargs)
+        if gate is not None:
+            return output, states
+        states = list(states)
+        states[number] = relay(states[number])
+        return (states[0] if number == 0 else output), states
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_replaced(cell, "call", call))
-            if gate is not None:
-                stack.enter_context(_replaced(cell, function, counted))
-            if hasattr(layer, "use_cudnn"):
-                stack.enter_context(attribute(layer, "use_cudnn", False))  # it has no steps
-            yield
-
-    return hook
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_replaced(cell, "call", call))
+        if gate is not None:
+            stack.enter_context(_replaced(cell, function, counted))
+        if hasattr(layer, "use_cudnn"):  # its kernel has no steps
+            stack.enter_context(attribute(layer, "use_cudnn", False))
+        yield

@@ -1,8 +1,10 @@
 """The fault binary on two tiny finished runs: what it prints, and what it writes."""
 
 import forked
+import numpy as np
 import pandas as pd
 import pytest
+import tflite_files
 
 from ft_tf import records
 
@@ -23,6 +25,16 @@ COMMANDS = {
                   "--protections=secded,range_restriction:zero"],
     "settled": [FAULTS, "--run=ONE,TWO", "--target=units", "--rates=0,0.1,0.9", "--trials=40",
                 "--half_width=2", "--layer_rate=0"],
+    "mixed": [FAULTS, "--run=ONE", "--target=both", "--persistence=batch", "--rates=0,0.1",
+              "--layer_fault=weights:*kernel=burst_errors:storage=int8,length=3",
+              "--layer_fault=units:*=stuck_at_0", "--trials=2"],
+    "patterned": [FAULTS, "--run=ONE", "--target=units", "--units=positions", "--pattern=position",
+                  "--fault=sign_flip", "--persistence=image", "--rates=0.5", "--trials=2",
+                  "--layer_rate=0"],
+    "tflite": [FAULTS, "--model=small.tflite", "--data=small.npz", "--fault=bit_errors",
+               "--rates=0,0.1", "--trials=3", "--layers=hidden_1,last_1"],
+    "no_layer": [FAULTS, "--model=small.tflite", "--data=small.npz", "--layers=nothing"],
+    "images": [FAULTS, "--run=ONE", "--persistence=image"],
     "unwritable": [FAULTS, "--run=ONE", "--output=/proc/nowhere/rows.csv"],
     **{
         f"over_{number}": [FAULTS, "--run=ONE", f"--output=ONE/{name}", "--rates=0", "--trials=1"]
@@ -43,6 +55,9 @@ def found(tmp_path_factory):
         for name, arguments in COMMANDS.items()
         if name not in trained
     }
+    (directory / "small.tflite").write_bytes(tflite_files.converted("int8"))
+    (x, y), (more_x, more_y) = tflite_files.images(), tflite_files.images(30, seed=9)
+    np.savez(directory / "small.npz", x_train=x, y_train=y, x_test=more_x, y_test=more_y)
     results = forked.run_all(rest, directory)
     first = rest["plain"]
     later = {"more": [*first[:-3], "--trials=2"], "repeated": first}
@@ -112,6 +127,46 @@ def test_settings_are_in_the_name_the_print_and_the_summary(found):
     assert summary["images_per_trial"].tolist() == [100] * 2
     layers = pd.read_csv(found[0] / f"{name}-layers.csv")
     assert set(layers["images_per_trial"]) == {100}
+
+
+def test_faults_per_layer_and_transient_ones(found):
+    lines = lines_of(found, "mixed")
+    assert "faulty weights or units" in lines[0]
+    assert "('weights:*kernel', BurstErrors(storage='int8'" in lines[1]
+    assert "drawn for each batch" in lines[1]
+    names = "both-per_layer-weights_kernel_burst_errors_storage_int8_length_3_units_stu"
+    frame = pd.read_csv(found[0] / f"faults-{names}-persistence_batch-seed_0.csv")
+    assert frame["faults"].tolist()[:2] == [0, 0] and frame["faults"].min() >= 0
+    assert sum(line.startswith(("weights of", "units of")) for line in lines) == 2
+    name = "units-sign_flip-pattern_position-units_positions-persistence_image-seed_0"
+    frame = pd.read_csv(found[0] / f"faults-{name}.csv")
+    # A layer's 512 units fail together, in about half of the 200 images.
+    assert (frame["faults"] % 512 == 0).all() and (abs(frame["faults"] / 512 - 100) < 50).all()
+
+
+def test_a_tflite_file_gives_the_same_table(found):
+    lines = lines_of(found, "tflite")
+    name = "small-small-faults-weights-bit_errors-storage_as_stored-layers_hidden_1_last_1-seed_0"
+    directory = found[0].parent.parent
+    frame = pd.read_csv(directory / f"{name}.csv")
+    assert list(frame.columns) == COLUMNS
+    bits = 8 * (36 * 32 + 32 * 4) + 32 * (32 + 4)
+    assert frame["faults"].tolist() == [0] * 3 + [round(0.1 * bits)] * 3
+    assert any(line.startswith("hidden_1") for line in lines)
+    assert not any(line.startswith("conv_1") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_layer", "layers=nothing not in model 'small.tflite': it has conv_1, hidden_1"),
+        ("images", "persistence='image' is for target='units'"),
+    ],
+)
+def test_what_cannot_be_faulted_is_said_in_a_line(found, name, message):
+    code, _, stderr = found[1][name]
+    assert code == 2
+    assert message in stderr and len(stderr.splitlines()) == 1, stderr
 
 
 def test_rates_settle_by_themselves_and_runs_are_compared_in_pairs(found):
