@@ -49,7 +49,7 @@ def terminal(page: Page, *, width: int = 100, is_whole: bool = False) -> str:
         if not is_whole and title not in BRIEF:
             continue
         texts = (table.wrapped(f"{title}: {line}", width=width, indent="  ") for line in lines)
-        parts.append("".join(texts))
+        parts += ["".join(texts)] if lines else []
     return "\n".join(parts)
 
 
@@ -87,6 +87,11 @@ def span(low: float | None, high: float | None, *, signed: bool = False) -> str:
     if low is None or high is None:
         return NOTHING
     return f"[{percent(low, signed=signed)}, {percent(high, signed=signed)}]"
+
+
+def _span_of(part: Curve) -> str:
+    """The interval of what is lost in a part; one trial shows no spread."""
+    return span(part.low[0], part.high[0]) if part.trials > 1 else NOTHING
 
 
 def share(rate: float, *, of_bits: bool) -> str:
@@ -128,14 +133,14 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
     ]  # fmt: skip
     for key, name in names_of(card).items():
         curve = card.curves[key]
-        on = f"{curve.trials:,} trials of {curve.images} images"
+        on = f"{curve.trials:,} trial{'s' * (curve.trials > 1)} of {curve.images} images"
         rows.append((f"1 point lost, {name}", *rate_cells(curve, curve.one_point), on))
         rows.append((f"half lost, {name}", *rate_cells(curve, curve.half), ""))
     for label, parts in (("layer", card.layers), ("bit", card.bits)):
         for name, worst in most_damaging(parts)[:1]:
             on = f"at {share(worst.rates[0], of_bits=False)} of {worst.sites:,} sites"
             rows.append((f"most damaging {label}: {name}", f"{percent(worst.mean[0])} points",
-                         span(worst.low[0], worst.high[0]), on))  # fmt: skip
+                         _span_of(worst), on))  # fmt: skip
     for name, part in card.protections.items():
         bits, (rate,) = card.curves["bits"], part.rates
         pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
@@ -195,7 +200,7 @@ def _curve_table(card: Card, key: str) -> Table:
     curve = card.curves[key]
     lines = [
         (share(rate, of_bits=curve.of_bits), f"{count:,}", percent(sum(values) / len(values)),
-         percent(mean), span(low, high))
+         percent(mean), span(low, high) if curve.trials > 1 else NOTHING)
         for rate, count, values, mean, low, high in zip(
             curve.rates, curve.faults, curve.accuracy, curve.mean, curve.low, curve.high,
             strict=True,
@@ -218,7 +223,7 @@ def most_damaging(parts: dict[str, Curve]) -> list[tuple[str, Curve]]:
 def _parts_table(title: str, parts: dict[str, Curve], note: str) -> Table:
     lines = [
         (name, f"{part.sites:,}", share(part.rates[0], of_bits=False), percent(part.mean[0]),
-         span(part.low[0], part.high[0]), str(part.trials))
+         _span_of(part), str(part.trials))
         for name, part in most_damaging(parts)
     ]  # fmt: skip
     headers = ("", "sites", "rate", "lost, points", "95% interval", "trials")
