@@ -18,6 +18,7 @@ from ft_tf._compat import keras
 from ft_tf.assessment.card import COLUMNS, PILOT, Curve, Rate, with_rule
 from ft_tf.assessment.subject import NotPossible, Subject, Trials
 from ft_tf.faults.keys import fault_count
+from ft_tf.faults.protections.base import Protection, protection_names, protection_of
 from ft_tf.faults.rows import interval_of
 
 Protector = Callable[[keras.Model, faults.FaultModel], tuple[keras.Model, faults.FaultModel]]
@@ -178,6 +179,18 @@ def whole_model() -> tuple[FaultMeasurement, ...]:
         FaultMeasurement("curves", "units", lambda subject: {"target": "units"}, 2.0),
         FaultMeasurement("curves", "bits", bit_errors, 2.0),
     )
+
+
+def all_protections(x_train: Any) -> dict[str, Protector]:
+    """Every registered protection, by its name; ranges are recorded on `x_train`."""
+
+    def protector(protection: Protection) -> Protector:
+        return lambda model, fault: (
+            protection.on_model(model, x_train),
+            protection.on_fault(fault),
+        )
+
+    return {name: protector(protection_of(name)) for name in protection_names()}
 
 
 def parts_of_model(

@@ -144,9 +144,11 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
     for name, part in card.protections.items():
         bits, (rate,) = card.curves["bits"], part.rates
         pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
-        back = interval_of_lost([before - after for before, after in pairs])
-        rows.append((f"{name} gives back", f"{percent((back.low + back.high) / 2)} points",
-                     span(back.low, back.high), f"at bit error rate {rate:g}"))  # fmt: skip
+        gained = [before - after for before, after in pairs]
+        back = interval_of_lost(gained)
+        rows.append((f"{name} gives back", f"{percent(sum(gained) / len(gained))} points",
+                     span(back.low, back.high, signed=True) if len(gained) > 1 else NOTHING,
+                     f"{len(gained):,} trials at {rate:g}"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
         on = f"{robust.attack} {display_names.radius(robust.epsilon)}"

@@ -18,7 +18,7 @@ from ft_tf.assessment import leakage
 from ft_tf.assessment.attack import RobustMeasurement
 from ft_tf.assessment.card import Card, Clean, NotMeasured, Settings, packed
 from ft_tf.assessment.clock import Clock, seconds_of
-from ft_tf.assessment.curves import Protector, parts_of_model, whole_model
+from ft_tf.assessment.curves import Protector, all_protections, parts_of_model, whole_model
 from ft_tf.assessment.subject import NotPossible, Subject
 from ft_tf.data.dataset import fingerprint
 from ft_tf.errors import ArgumentError, FtTfError, ModelError, RunError
@@ -89,7 +89,7 @@ def assess(
         images_per_trial: of these, in each trial of faults.
         record: of the training, for its privacy.
         protections: by name, functions from a model and a fault model to the protected model and
-            what the faults become there.
+            what the faults become there; by default all that are registered.
         output_dir: keeps card.json after every step; a later call with the same model, data and
             settings continues from it, until all calls together have spent the budget.
         progress: show a bar; by default on a terminal.
@@ -118,7 +118,7 @@ def assess(
     bounds = bounds or _bounds(x_test)
     radius = _RADIUS * (bounds[1] - bounds[0]) if epsilon is None else epsilon
     checks.check_radius(distance="l_inf", bounds=bounds, epsilon=radius)
-    protections = protections or {}
+    protections = all_protections(x_train) if protections is None else protections
     settings = Settings(
         seed, images, images_per_trial, attack, float(radius), tuple(map(float, bounds)),
         tuple(protections),
