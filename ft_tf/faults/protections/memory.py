@@ -213,8 +213,9 @@ class Protected(FaultModel):
         check_type(FaultModel, fault=self.fault)
         check_type(MemoryProtection, protection=self.protection)
 
-    random, per_bit, sites_per_value, storage, format, bit_numbers = map(
-        _of_fault, ("random", "per_bit", "sites_per_value", "storage", "format", "bit_numbers")
+    random, per_bit, sites_per_value, storage, format, bits, bit_numbers = map(
+        _of_fault,
+        ("random", "per_bit", "sites_per_value", "storage", "format", "bits", "bit_numbers"),
     )
 
     def spare_sites(self, values: int) -> int:
