@@ -151,7 +151,8 @@ def calibration_error(
     [0.4, 0.8]
     """
     check_positive_integer(bins=bins)
-    right = predicted_labels(logits) == _checked(labels, _checked_logits(logits))
+    logits = _checked_logits(logits)
+    right = predicted_labels(logits) == _checked(labels, logits)
     values = logits.astype(np.float64)
     if values.shape[1] == 1:
         values = np.concatenate([np.zeros_like(values), values], axis=1)

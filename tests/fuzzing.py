@@ -64,6 +64,7 @@ NOT_CALLED = {
         "intervals.VarianceComponents",
         "metrics.ParameterSpread",
         "models.Ending",
+        "models.TFLiteModel",
         "privacy.Account",
         "privacy.GapBounds",
         "privacy.GridError",
@@ -574,6 +575,12 @@ OVERRIDES = {
             "output_layer": any_of(False, True, wrong=NO_OBJECT),
         }.items()
     },
+    "faults.PerLayer.faults": any_of(
+        {"*": ft_tf.faults.StuckAt(0.0)},
+        (("units:*", ft_tf.faults.StuckAt(1.0)),),
+        wrong=(*NO_OBJECT, {}, {"*": 3}, {3: ft_tf.faults.StuckAt(0.0)}, ["*"], [("*",)]),
+    ),
+    "faults.lost_rate.points": probability(0.01, 0.5),
     "faults.Protected.fault": any_of(ft_tf.faults.StuckAt(0.0), wrong=NO_OBJECT),
     "faults.Protected.protection": any_of(ft_tf.faults.Parity(), wrong=NO_OBJECT),
     "faults.protect.protection": any_of("weight_clipping", wrong=(*NO_OBJECT, "ecc", "parity")),
@@ -621,9 +628,17 @@ OVERRIDES = {
                 X.astype(complex),
             ),
         )
-        for name in ("accuracy_from_logits", "error_log_odds", "predicted_labels")
+        for name in (
+            "accuracy_from_logits",
+            "calibration_error",
+            "error_log_odds",
+            "predicted_labels",
+        )
     },
-    **{f"metrics.{name}.labels": LABELS for name in ("accuracy_from_logits", "error_log_odds")},
+    **{
+        f"metrics.{name}.labels": LABELS
+        for name in ("accuracy_from_logits", "calibration_error", "error_log_odds")
+    },
     "models.load.path": any_of(wrong=(*NO_PATH, "", "missing.keras", "/", ".")),
     **{
         f"models.{name}.model": Kind((Lazy(model),), (*NO_MODEL[:6],))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ft_tf._compat import tf
-from ft_tf.checks import check_choice, check_positive_integer
+from ft_tf.checks import check_choice, check_positive_integer, shown
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt, dilated
 
@@ -33,8 +33,14 @@ class PerLayer(FaultModel):
     in_training: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        pairs = self.faults.items() if isinstance(self.faults, Mapping) else self.faults
-        object.__setattr__(self, "faults", tuple(tuple(pair) for pair in pairs))
+        pairs = tuple(self.faults.items()) if isinstance(self.faults, Mapping) else self.faults
+        if not isinstance(pairs, list | tuple) or any(
+            not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs
+        ):
+            raise ArgumentError(
+                f"faults={shown(self.faults)} must be a dictionary of patterns and fault models"
+            )
+        object.__setattr__(self, "faults", tuple(map(tuple, pairs)))
         for pattern, fault in self.faults:
             if not isinstance(pattern, str) or not isinstance(fault, FaultModel):
                 raise ArgumentError(f"faults={pattern!r}: {fault!r} must be a pattern and a fault")

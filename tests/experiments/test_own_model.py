@@ -112,9 +112,11 @@ def test_a_flagfile_holds_what_was_given_and_no_more(trained):
 
 def test_the_events_of_a_run_are_in_its_directory(trained):
     _, run = trained
-    (events,) = (run / "tensorboard").glob("events.*")
     tags = {
-        v.tag for e in tf.compat.v1.train.summary_iterator(str(events)) for v in e.summary.value
+        value.tag
+        for path in (run / "tensorboard").glob("events.*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
     }
     assert {"epoch/loss", "epoch/learning_rate"} <= tags
     assert any(tag.startswith("weights/") for tag in tags)
