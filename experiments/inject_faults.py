@@ -40,10 +40,10 @@ from experiments import (
     _app,
     _fault_plot,
     _flags,
-    _protections,
     _stack,
     _subject,
     _terminal,
+    _with_protections,
     _workers,
 )
 from experiments import _fault_lines as lines
@@ -142,7 +142,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "predict", False, "Compare the first-order prediction with trials, on 16 images."
     )
-    _protections.define_flags()
+    _with_protections.define_flags()
     flags.DEFINE_bool(
         "all_measures",
         False,
@@ -197,7 +197,7 @@ def _check_flags() -> None:
     if FLAGS.predict and FLAGS.persistence != "permanent":
         raise ArgumentError(f"persistence={FLAGS.persistence!r} has no prediction: leave it out")
     checks.check_choice(("model", "layer", "bernoulli"), allocation=FLAGS.allocation)
-    _protections.check(FLAGS.target)
+    _with_protections.check(FLAGS.target)
     checks.check_positive_integer(trials=FLAGS.trials)
     checks.check_non_negative_integer(seed=FLAGS.seed)
     if FLAGS.half_width is not None:
@@ -304,7 +304,11 @@ def _fault_layers(subject: TrainedModel, path: Path) -> None:
     images = FLAGS.images_per_trial or min(STEIN_IMAGES, len(subject.x))
     targets = ("weights", "units") if FLAGS.target == "both" else (FLAGS.target,)
     tables = []
+    plan = faults.make_plan(subject.model, **_where())
     for target in targets:
+        groups = plan.groups_of(target)
+        if not groups:
+            continue
         table = faults.layer_vulnerability(
             subject.model,
             subject.x,
@@ -314,7 +318,7 @@ def _fault_layers(subject: TrainedModel, path: Path) -> None:
             seed=FLAGS.seed,
             images_per_trial=images,
             persistence=FLAGS.persistence,
-            **{**_where(), "target": target},
+            **{**_where(), "target": target, "fault": plan.fault.within(groups)},
         )
         setting = f"{FLAGS.layer_trials} trials of {images} images"
         _print(lines.layer_lines(table, target=target, rate=FLAGS.layer_rate, setting=setting))
@@ -419,7 +423,7 @@ def _tested(
     if FLAGS.predict:
         _predict(subject, rates, path)
     if FLAGS.protections:
-        _protections.compare(
+        _with_protections.compare(
             subject, path, rates=rates, trials=FLAGS.trials, seed=FLAGS.seed,
             images_per_trial=FLAGS.images_per_trial, **_where(),
         )  # fmt: skip

@@ -22,7 +22,7 @@ VERBOSE = os.environ.get("FT_TF_VERBOSE", "") not in ("", "0")
 
 
 @contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
+def quiet_start() -> Iterator[None]:
     """Keeps what C++ start-up code writes to stderr from the user, unless something fails."""
     if VERBOSE:
         yield
@@ -71,7 +71,7 @@ def _import_tensorflow() -> ModuleType:
     if not VERBOSE:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    with _quiet_start():
+    with quiet_start():
         try:
             tensorflow = importlib.import_module("tensorflow")
         except ImportError as error:
@@ -87,7 +87,7 @@ def _import_tensorflow() -> ModuleType:
 def _import_keras() -> ModuleType:
     _check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))  # another may not be installed
     try:
-        with _quiet_start():
+        with quiet_start():
             module = importlib.import_module("keras")
     except ImportError as error:
         raise StackError(f"Keras 3 cannot be imported ({error}): pip install keras") from None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import tf
+from ft_tf._compat import quiet_start, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.models.archive import RefusedError
@@ -131,11 +131,12 @@ def _interpreter(content: bytes) -> Any:
 
 def _run(content: bytes, x: np.ndarray, batch: int) -> np.ndarray:
     """Outputs float32 [n, ...] of a new interpreter."""
-    interpreter = _interpreter(content)
-    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    if batch != given["shape"][0]:
-        interpreter.resize_tensor_input(given["index"], [batch, *given["shape"][1:]])
-    interpreter.allocate_tensors()
+    with quiet_start():  # it announces its delegate
+        interpreter = _interpreter(content)
+        (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+        if batch != given["shape"][0]:
+            interpreter.resize_tensor_input(given["index"], [batch, *given["shape"][1:]])
+        interpreter.allocate_tensors()
     parts = []
     for first in range(0, len(x), batch):
         part = _quantized(x[first : first + batch], given)
