@@ -96,7 +96,7 @@ def test_the_budget_is_kept(card, twice):
     assert 1.7 * subjects.BUDGET < twice.spent < 2.3 * subjects.BUDGET
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_budget_is_kept_in_seconds(options):
     started = time.monotonic()
     found = assess(subjects.classifier(), **options, budget="40 s")

@@ -92,7 +92,7 @@ def test_intervals_cover_when_stopped_early(name):
     assert coverage(name, 40, trials=35)[0] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 40)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("trials", [None, 35, 120])
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_intervals_cover_in_a_thousand_campaigns(name, trials):
