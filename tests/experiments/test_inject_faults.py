@@ -134,7 +134,7 @@ def test_faults_per_layer_and_transient_ones(found):
     assert "faulty weights or units" in lines[0]
     assert "('weights:*kernel', BurstErrors(storage='int8'" in lines[1]
     assert "drawn for each batch" in lines[1]
-    names = "both-per_layer-weights_kernel_burst_errors_storage_int8_length_3_units_stu"
+    names = "both-per_layer-weights_kernel_burst_errors_storage_int8_length_3_units_stuc"
     frame = pd.read_csv(found[0] / f"faults-{names}-persistence_batch-seed_0.csv")
     assert frame["faults"].tolist()[:2] == [0, 0] and frame["faults"].min() >= 0
     assert sum(line.startswith(("weights of", "units of")) for line in lines) == 2
