@@ -23,6 +23,7 @@ from experiments import _app, _flags, _stack, _terminal
 from ft_tf import assessment, checks, models, records
 from ft_tf.assessment import comparison, page
 from ft_tf.errors import ArgumentError, DataError
+from ft_tf.faults.rows import seconds_of
 from ft_tf.study import datasets, trained_models
 from ft_tf.untrusted import read_npz
 
@@ -163,7 +164,7 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
         raise ArgumentError(f"{argv[1]!r} is not a flag: two cards go with --compare")
     checks.check_non_negative_integer(seed=FLAGS.seed)
-    assessment.seconds_of(FLAGS.budget)
+    seconds_of(FLAGS.budget)
     _stack.start()
     material = _material()
     place = Path(FLAGS.output_dir or material.place)

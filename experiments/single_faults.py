@@ -51,7 +51,7 @@ class Settings:
         margin: half-width of the rate's interval at which the campaign ends; 0.01 is one point.
         confidence: coverage of the intervals.
         budget: time after which it ends at the latest, such as "90 s", "10 min" or "2 h".
-        stratum_trials: go on until each layer and bit has so many trials, for the heat map.
+        stratum_trials: go on until each layer and bit has this many, for the heat map.
         images: test images of a trial, the first; 0 for all.
         seed: fixes the draws.
         target_accuracy: search the fewest bits that bring the accuracy to this, as a fraction.
@@ -151,9 +151,9 @@ def _measure(subject: TrainedModel, settings: Settings, fault: faults.FaultModel
     arguments = (subject.model, subject.x[:count], subject.y[:count])
     names = ("target", "failure", "accuracy_loss", "margin", "confidence", "budget", "seed")
     options: dict[str, Any] = {name: getattr(settings, name) for name in names} | {"fault": fault}
-    _terminal.show(f"{_subject.provenance(subject)}; {count} images; fault {fault.name}")
+    about = f"{_subject.provenance(subject)}; {count} images; fault {fault.name}"
     if FLAGS.plan:
-        _terminal.show(f"{faults.plan_campaign(*arguments, **options)}")
+        _terminal.show(f"{faults.plan_campaign(*arguments, **options)}\n{about}")
         return
     given = {"storage": settings.storage, "bits": settings.bits, "failure": settings.failure}
     label = catalogue.label(f"single-{settings.target}-{settings.fault}", given)
@@ -170,6 +170,7 @@ def _measure(subject: TrainedModel, settings: Settings, fault: faults.FaultModel
         _write(path, "-worst", found.flips)
     rate = faults.failure_rate(*arguments, stratum_trials=settings.stratum_trials, **options)
     _print_rate(rate)
+    _terminal.show(about)
     _write(path, "", rate.table)
     _write(path, "-faults", rate.faults)
     title = f"{subject.name}: {FAILURES[settings.failure]}, {fault.name}"

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -21,13 +22,16 @@ VERBOSE = os.environ.get("FT_TF_VERBOSE", "") not in ("", "0")
 """FT_TF_VERBOSE=1 lets TensorFlow's start-up messages, warnings and tracebacks through."""
 
 
+_STDERR = threading.RLock()  # two at once would restore each other's
+
+
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Keeps what C++ start-up code writes to stderr from the user, unless something fails."""
     if VERBOSE:
         yield
         return
-    with tempfile.TemporaryFile() as sink:
+    with _STDERR, tempfile.TemporaryFile() as sink:
         try:
             sys.stderr.flush()
             saved = os.dup(2)

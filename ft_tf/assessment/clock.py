@@ -3,31 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pandas as pd
-
-from ft_tf.checks import check_positive
-from ft_tf.errors import ArgumentError
-
-
-def seconds_of(budget: str | float) -> float:
-    """Returns a budget in seconds.
-
-    Raises:
-        ArgumentError: it is no positive number, or text other than such as "90 s" or "1.5 h".
-
-    >>> seconds_of("10 min"), seconds_of("1.5 h"), seconds_of(30)
-    (600.0, 5400.0, 30.0)
-    """
-    try:
-        seconds = float(budget)
-    except ValueError:
-        try:
-            seconds = pd.Timedelta(budget).total_seconds()
-        except ValueError:
-            raise ArgumentError(f"budget={budget!r} must be a time such as '10 min'") from None
-    check_positive(budget=seconds)
-    return seconds
-
 
 class Clock:
     """Shares out a budget, and keeps what each measurement took of it.

@@ -37,7 +37,7 @@ _MOST_BITS = 2**27
 
 def interval_of_lost(lost: Sequence[float], rate: float = 1.0) -> intervals.Interval:
     """Interval of the mean loss over trials, which were added after a pilot."""
-    return interval_of(rate, lost, level=0.95, method="stein", pilot=PILOT)
+    return interval_of(rate, lost, level=0.95, method="stein", pilot=PILOT, least=-1.0)
 
 
 class FaultMeasurement:

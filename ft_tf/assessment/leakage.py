@@ -3,9 +3,7 @@
 import dataclasses
 import math
 
-import numpy as np
-
-from ft_tf import metrics, privacy, records
+from ft_tf import privacy, records
 from ft_tf.assessment.card import Guarantee
 from ft_tf.assessment.subject import NotPossible
 from ft_tf.privacy import membership
@@ -16,24 +14,6 @@ _TRUST = (
     "further runs on the same data, whose costs add up",
 )
 _TOLERANCE = 1e-3  # between versions of the accountants
-
-
-def inferred_membership(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> records.Membership:
-    """Returns how well losses tell training from test images; a pair is logits and labels."""
-    log_odds = [metrics.error_log_odds(*pair) for pair in (train, test)]
-    right = [metrics.predicted_labels(logits) == labels for logits, labels in (train, test)]
-    found = membership.loss_threshold_attack(
-        member_log_odds=log_odds[0], other_log_odds=log_odds[1]
-    )
-    return records.Membership(
-        **dataclasses.asdict(found),
-        scale="log-odds",
-        advantage_of_correctness=membership.advantage_of_rule(
-            on_members=right[0], on_others=right[1]
-        ),
-    )
 
 
 def guarantee(

@@ -141,7 +141,8 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
             on = f"at {share(worst.rates[0], of_bits=False)} of {worst.sites:,} sites"
             rows.append((f"most damaging {label}: {name}", f"{percent(worst.mean[0])} points",
                          _span_of(worst), on))  # fmt: skip
-    for name, part in card.protections.items():
+    for name in filter(card.protections.get, card.settings.protections):  # a file sorts its keys
+        part = card.protections[name]
         bits, (rate,) = card.curves["bits"], part.rates
         pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
         gained = [before - after for before, after in pairs]

@@ -17,14 +17,16 @@ from ft_tf.assessment import card as cards
 from ft_tf.assessment import leakage
 from ft_tf.assessment.attack import RobustMeasurement
 from ft_tf.assessment.card import Card, Clean, NotMeasured, Settings, packed
-from ft_tf.assessment.clock import Clock, seconds_of
+from ft_tf.assessment.clock import Clock
 from ft_tf.assessment.curves import Protector, all_protections, parts_of_model, whole_model
 from ft_tf.assessment.subject import NotPossible, Subject
 from ft_tf.data.dataset import fingerprint
 from ft_tf.errors import ArgumentError, FtTfError, ModelError, RunError
 from ft_tf.examples import check_inputs, check_labels
+from ft_tf.faults.rows import seconds_of
 from ft_tf.faults.storage_formats import format_names
 from ft_tf.keras_layers import inputs_of
+from ft_tf.study.evaluation import membership_of
 from ft_tf.study.execution import environment, weights_fingerprint
 
 IMAGES, IMAGES_PER_TRIAL = 2000, 500
@@ -192,7 +194,7 @@ class _Assessment:
                 members, labels = self._order(train[0], count, most), np.asarray(train[1])
                 labels = check_labels(labels, classes=classes, examples=count)
                 pair = self._logits(members), self._order(labels, count, most)
-                found = leakage.inferred_membership(pair, (logits, y))
+                found = membership_of(pair, (logits, y))
             else:
                 self._missing["membership inference", "membership inference"] = (
                     "no training data were given"

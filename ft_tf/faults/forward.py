@@ -162,7 +162,7 @@ def trace(
     Args:
         model: a built model.
         on_output: may replace a layer's outputs, as in `hooked`; recorded is what the layer gave.
-        parts: tensors to be recorded, and given to `on_output`, beside the layers' outputs.
+        parts: tensors to be recorded, and given to `on_output`, in addition to the layers' outputs.
     """
     calls: list[Call] = []
     found: dict[int, Any] = {}

@@ -119,7 +119,7 @@ class FaultMasks:
     Attributes:
         faulty: for "weights" and "units", bool [values * sites per value]: which sites are faulty,
             group after group; empty for a target without sites. "spare" has those of the spare
-            sites, if there are any: as many of these are faulty as the rate says, of their own.
+            sites, if there are any; their number of faults is drawn separately.
         words: the same for the fault model's random words, uint32 [values, 2]; empty unless used.
         count: number of faulty sites, without spare ones.
     """

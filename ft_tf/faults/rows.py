@@ -308,7 +308,7 @@ class Budget:
     """
 
     def __init__(self, budget: float | str | None) -> None:
-        self.seconds = math.inf if budget is None else _seconds(budget)
+        self.seconds = math.inf if budget is None else seconds_of(budget)
         self._start = time.monotonic()
 
     @property
@@ -322,17 +322,24 @@ class Budget:
         return self.used >= self.seconds
 
 
-_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600}
+def seconds_of(budget: float | str) -> float:
+    """Returns a budget in seconds.
 
+    Raises:
+        ArgumentError: it is neither a positive number nor a text such as "90 s" or "1.5 h".
 
-def _seconds(budget: float | str) -> float:
+    >>> seconds_of("10 min"), seconds_of("1.5 h"), seconds_of(30)
+    (600.0, 5400.0, 30.0)
+    """
+    seconds = budget
     if isinstance(budget, str):
-        match = re.fullmatch(r"\s*(\d+\.?\d*)\s*(s|min|h|)\s*", budget)
-        if not match:
-            raise ArgumentError(f"budget={shown(budget)} must be seconds, or as '10 min' or '2 h'")
-        budget = float(match[1]) * _UNITS[match[2]]
-    check_positive(budget=budget)
-    return float(budget)
+        try:
+            is_number = re.fullmatch(r"\s*[\d.]+\s*", budget)
+            seconds = pd.Timedelta(f"{budget} s" if is_number else budget).total_seconds()
+        except ValueError:
+            raise ArgumentError(f"budget={shown(budget)} must be a time such as '10 min'") from None
+    check_positive(budget=seconds)
+    return float(seconds)
 
 
 def frame_of(rows: list[Row], facts: dict[str, Any]) -> pd.DataFrame:

@@ -41,8 +41,8 @@ _PREDICTED_IMAGES = 64
 _EDGES = 2.0 ** np.arange(-8, 9)
 """Bounds of the classes of predicted effects: shares of the margins that a fault uses up."""
 _HUGE = 10
-"""A change of more than so many times the largest value of the variable is beyond first order: with
-a predicted share below 1 it has a class of its own, the last one."""
+"""A change beyond this multiple of the largest value of the variable is not first order: with
+a predicted share below 1 it is in the last class."""
 _KEPT = 16  # pairs of a variable and a bit whose faulty values are kept
 
 
@@ -122,7 +122,7 @@ def failure_rate(
         confidence: coverage of the intervals.
         trials: the most that may run; None for no limit.
         budget: end when this time is over: seconds, or "10 min", "2 h".
-        stratum_trials: then go on until each layer and bit has so many trials, for a heat map;
+        stratum_trials: then go on until each layer and bit has this many, for a heat map;
             they do not count for the rate.
         predict: whether gradients of 64 images are taken to predict effects, of weights only.
         batch_size: images evaluated at once.

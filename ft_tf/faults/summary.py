@@ -307,7 +307,8 @@ def _crossing_interval(
         share = (rate - where[column - 1]) / (where[column] - where[column - 1])
         values = (1 - share) * excess[:, column - 1] + share * excess[:, column]
         if len(values) > 1 and not intervals.has_spread(values):
-            return float(values[0])  # up to the first rate with faults; a bound would have width
+            # At rates too low for a fault that matters; one at a higher rate keeps those below it.
+            return float(values[0])
         found = _over_trials(values, frame, level, least=-1.0, most=1.0)
         return math.nan if found is None else getattr(found, name)
 

@@ -7,8 +7,8 @@
     gru/update_gate, /reset_gate, /candidate, /state          simple_rnn/state
     OPERATION or TENSOR             of a functional model's graph, such as "add_1", "keras_tensor_7"
 
-A gate or state is that of every time step. A layer inside a wrapper (`Bidirectional`) has a name of
-its own, such as forward_lstm. To give its scores, attention computes them without a fused kernel.
+A gate or state is that of every time step. A layer inside a wrapper (`Bidirectional`) has its inner
+name, such as forward_lstm. To give its scores, attention computes them without a fused kernel.
 """
 
 import contextlib

@@ -107,6 +107,8 @@ def read(path: Path) -> TFLiteModel:
     answer = _in_a_fork(content, inverted) if sys.platform == "linux" else _try(content, inverted)
     if answer not in (_ONE, _MANY):
         raise RefusedError(answer)
+    with quiet_start():  # the first interpreter of a process announces its delegate
+        _interpreter(content).allocate_tensors()
     return TFLiteModel(path.name, content, parsed, takes_batches=answer == _MANY)
 
 
@@ -131,12 +133,11 @@ def _interpreter(content: bytes) -> Any:
 
 def _run(content: bytes, x: np.ndarray, batch: int) -> np.ndarray:
     """Outputs float32 [n, ...] of a new interpreter."""
-    with quiet_start():  # it announces its delegate
-        interpreter = _interpreter(content)
-        (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-        if batch != given["shape"][0]:
-            interpreter.resize_tensor_input(given["index"], [batch, *given["shape"][1:]])
-        interpreter.allocate_tensors()
+    interpreter = _interpreter(content)
+    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    if batch != given["shape"][0]:
+        interpreter.resize_tensor_input(given["index"], [batch, *given["shape"][1:]])
+    interpreter.allocate_tensors()
     parts = []
     for first in range(0, len(x), batch):
         part = _quantized(x[first : first + batch], given)

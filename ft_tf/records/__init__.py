@@ -60,6 +60,5 @@ __all__ = [
     "Failure", "LayerFault", "Lost", "Membership", "Model", "ParameterSpread", "Phase",
     "Privacy", "Record", "ReferenceMembership", "Rescaled", "Run", "Timing", "Training",
     "check_writable", "comparable", "dumps", "from_dict", "load", "load_all", "loads", "parse",
-    "read_json",
-    "to_dict", "without_nan", "write", "write_text",
+    "read_json", "to_dict", "without_nan", "write", "write_text",
 ]  # fmt: skip

@@ -293,11 +293,18 @@ def membership_inference(
 
     Reference models, if any are configured, are trained on the `unseen` training images.
     """
-    log_odds, right = [], []
-    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
-        logits = metrics.predict_logits(model, x, batch_size=config.evaluation.batch_size)
-        log_odds.append(metrics.error_log_odds(logits, y))
-        right.append(metrics.predicted_labels(logits) == y)
+    splits = [
+        (metrics.predict_logits(model, x, batch_size=config.evaluation.batch_size), y)
+        for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    ]
+    by_references = membership_by_references(config, model, data, unseen)
+    return dataclasses.replace(membership_of(*splits), by_references=by_references)
+
+
+def membership_of(train: Split, test: Split) -> records.Membership:
+    """How well losses tell training from test images; a pair is logits and labels."""
+    log_odds = [metrics.error_log_odds(*pair) for pair in (train, test)]
+    right = [metrics.predicted_labels(logits) == labels for logits, labels in (train, test)]
     found = membership.loss_threshold_attack(
         member_log_odds=log_odds[0], other_log_odds=log_odds[1]
     )
@@ -307,7 +314,6 @@ def membership_inference(
         advantage_of_correctness=membership.advantage_of_rule(
             on_members=right[0], on_others=right[1]
         ),
-        by_references=membership_by_references(config, model, data, unseen),
     )
 
 

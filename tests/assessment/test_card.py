@@ -1,5 +1,6 @@
 """The card's file, and its forms: byte for byte from JSON."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -22,6 +23,18 @@ def test_a_card_comes_back_from_its_file(card, place, tmp_path):
     assert Card.from_json(text).to_json() == text
     (tmp_path / "card.json").write_text(text)
     assert forms(assessment.load(tmp_path)) == forms(card)
+
+
+def test_protections_are_in_the_order_in_which_they_were_asked_for(card):
+    """Also from a file, whose keys are sorted: its pages are those of the card."""
+    (part,) = card.protections.values()
+    names = ("secded", "parity", "absent", "clipping")
+    settings = dataclasses.replace(card.settings, protections=names)
+    several = dict.fromkeys(("secded", "parity", "clipping"), part)
+    changed = dataclasses.replace(card, protections=several, settings=settings)
+    rows = [row[0] for row in page.rows_of(changed) if row[0].endswith(" gives back")]
+    assert rows == [f"{name} gives back" for name in several]
+    assert forms(Card.from_json(changed.to_json())) == forms(changed)
 
 
 @pytest.mark.parametrize(

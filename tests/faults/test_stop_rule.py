@@ -9,7 +9,7 @@ from scipy import stats
 from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.rows import PILOT, StopRule
+from ft_tf.faults.rows import PILOT, StopRule, seconds_of
 
 layers = keras.layers
 
@@ -172,3 +172,17 @@ def test_a_fixed_campaign_says_how_many_trials_a_point_takes(model, images):
     assert 190 < table[1.0] < 800  # trials that agree: what betting on them takes
     one = faults.sweep(model, *images, target="weights", rates=[0.05], trials=1, seed=3)
     assert faults.summarize(one)["trials_to_1_point"].tolist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10 min", 600), ("90s", 90), ("1.5 hours", 5400), ("2 m", 120), ("45", 45), (7.5, 7.5)],
+)
+def test_a_budget_is_a_time(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "ten min", "-5 s", "nan", 0, float("inf")])
+def test_other_budgets_are_refused(text):
+    with pytest.raises(ArgumentError, match="^budget="):
+        seconds_of(text)

@@ -2,9 +2,9 @@
 
 `Protected(fault, protection)` is the fault with the protection, for `sweep` and whatever else takes
 a fault model. The values' own faults are those of the unprotected campaign with the same seed. The
-check bits and copies have faults too, at the same rate, with an exact count and a random stream of
-their own; the column `faults` counts those of the values. Check bits have faults only where the
-rate is per bit (`BitErrors`). What is read:
+check bits and copies have faults too, at the same rate, with an exact count and a separate random
+stream; the column `faults` counts those of the values. Check bits have faults only where the rate
+is per bit (`BitErrors`). What is read:
 
     errors in   secded, of a word of 64 + 8 bits        parity, of a       triplication, of a
                                                         value + 1 bit      bit in three copies

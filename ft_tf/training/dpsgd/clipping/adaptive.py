@@ -1,6 +1,6 @@
 """Adaptive clipping (Andrew et al. 2021, "Differentially private learning with adaptive clipping").
 
-The clip norm follows a quantile of the gradients' norms. Each step, beside the sum of the clipped
+The clip norm follows a quantile of the gradients' norms. Each step, besides the sum of the clipped
 gradients, releases a noisy count of the gradients that were not clipped:
 
     b   = (sum_{i in B} ([|g_i| <= C_t] - 1/2) + N(0, sigma_b^2)) / L + 1/2
