@@ -303,11 +303,9 @@ def membership_inference(
 
 def membership_of(train: Split, test: Split) -> records.Membership:
     """How well losses tell training from test images; a pair is logits and labels."""
-    log_odds = [metrics.error_log_odds(*pair) for pair in (train, test)]
+    members, others = (metrics.error_log_odds(*pair) for pair in (train, test))
     right = [metrics.predicted_labels(logits) == labels for logits, labels in (train, test)]
-    found = membership.loss_threshold_attack(
-        member_log_odds=log_odds[0], other_log_odds=log_odds[1]
-    )
+    found = membership.loss_threshold_attack(member_log_odds=members, other_log_odds=others)
     return records.Membership(
         **dataclasses.asdict(found),
         scale="log-odds",

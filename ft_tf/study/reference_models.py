@@ -62,9 +62,8 @@ def membership_by_references(
         population_target=target[population],
         population_references=references[:, population],
     )
-    found = loss_threshold_attack(
-        member_log_odds=-scores[:members], other_log_odds=-scores[members:]
-    )
+    inside, outside = np.split(-scores, [members])
+    found = loss_threshold_attack(member_log_odds=inside, other_log_odds=outside)
     names = ("advantage", "true_positive_rate", "true_positive_interval", "others")
     return records.ReferenceMembership(count, **{name: getattr(found, name) for name in names})
 

@@ -50,9 +50,7 @@ def check_finished(directory: Path) -> records.Run:
     where = f"run={str(directory)!r}"
     if not (directory / records.FILE_NAME).is_file():
         if (directory / runs.CONFIG).is_file():
-            raise ArgumentError(
-                f"{where} is not finished: give its training command again to go on"
-            )
+            raise ArgumentError(f"{where} is not finished: give its training command again")
         raise ArgumentError(
             f"{where} holds no {records.FILE_NAME}: name a finished run's directory"
         )

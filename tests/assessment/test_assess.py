@@ -175,7 +175,7 @@ def test_a_protection_repeats_the_trials_of_bit_errors(card, options):
     ("given", "message"),
     [
         ({"budget": "soon"}, "budget='soon' must be a time such as '10 min'"),
-        ({"budget": 0}, "budget=0.0 must be a finite number > 0"),
+        ({"budget": 0}, "budget=0 must be a finite number > 0"),
         ({"storage": "int9"}, "storage='int9' must be one of"),
         ({"attack": "rays"}, "attack='rays' must be one of"),
         ({"x_train": np.zeros((2, 6, 6, 1))}, "x_train and y_train must be given together"),

@@ -197,7 +197,7 @@ def test_plans_say_what_a_campaign_takes():
         ({"failure": "none"}, "failure='none' must be one of image, any_image, accuracy"),
         ({"margin": 0}, "margin=0 must be"),
         ({"confidence": 95}, "confidence=95 must lie|confidence=95 must be"),
-        ({"budget": "soon"}, "budget='soon' must be seconds, or as '10 min'"),
+        ({"budget": "soon"}, "budget='soon' must be a time such as '10 min'"),
         ({"budget": -1}, "budget=-1 must be"),
         ({"trials": 0}, "trials=0 must be"),
         ({"accuracy_loss": 5}, "accuracy_loss=5 must be in"),
