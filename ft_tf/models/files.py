@@ -17,7 +17,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_path
 from ft_tf.errors import ModelError
 from ft_tf.keras_layers import input_spec
-from ft_tf.models import archive, limits, tflite
+from ft_tf.models import archive, limits, tflite, zoo
 from ft_tf.models.description import Judge
 from ft_tf.models.keras2 import translated
 from ft_tf.models.probing import made_up
@@ -40,13 +40,16 @@ def load(path: str | os.PathLike) -> keras.Model | tflite.TFLiteModel:
     A file of Keras 2 is put as Keras 3 has it, layer by layer. Where the package tf-keras is
     installed, both models are run on the same random inputs and must agree.
 
-    A .tflite file gives a `TFLiteModel`, which measurements and weight faults take.
+    A .tflite file gives a `TFLiteModel`, which measurements and weight faults take. A name of
+    `ft_tf.models.zoo.names()` such as "fmnist_cnn_1/trades" gives that network.
 
     Raises:
         ModelError: the file is missing, damaged or no model; it asks for what is not allowed; or it
             is of Keras 2 and has no counterpart. One line says which.
     """
     check_path(model=path)
+    if str(path) in zoo.names():
+        return zoo.load(str(path))
     path = Path(path)
     try:
         if path.suffix == ".tflite":
