@@ -92,6 +92,8 @@ def _fault(settings: Settings) -> faults.FaultModel:
 def _checked() -> tuple[Settings, faults.FaultModel]:
     settings = Settings(**_flags.values(Settings, _NAMES))
     checks.check_non_negative_integer(images=settings.images, seed=settings.seed)
+    checks.check_choice(FAILURES, failure=settings.failure)
+    checks.check_choice(("weights", "units"), target=settings.target)
     if len(FLAGS.run or ()) > 1:
         raise ArgumentError(f"--run={','.join(FLAGS.run)} names several runs: give one at a time")
     return settings, _fault(settings)

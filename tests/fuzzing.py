@@ -353,7 +353,9 @@ KINDS = {
     "half_width": positive(0.05, 0.3),
     "margin": positive(0.2, 0.3, wrong=(0, -1, 0.51, 200)),
     "confidence": probability(0.95, 0.5),
-    "budget": Kind(("1 h", 60), ("soon", "1 day", "-1 s", "", -1, 0, NAN, INF, [], Thing())),
+    "budget": Kind(
+        ("1 h", "1 day", 60), ("soon", "1 parsec", "-1 s", "", -1, 0, NAN, INF, [], Thing())
+    ),
     "accuracy_loss": fraction(0.01),
     "target_accuracy": fraction(0.5, 0),
     "stratum_trials": seed(0, 1),

@@ -101,8 +101,8 @@ def killed(place):
     process = start([*SMOKE, "--output_dir=killed"], place)
     wait_for(lambda: len(list((place / "killed").glob("*/epochs_started.log"))) >= 2, process)
     process.kill()
-    stdout, _ = process.communicate(timeout=100)
-    return stdout, {path.parent.name for path in (place / "killed").glob("*/record.json")}
+    process.communicate(timeout=100)
+    return {path.parent.name for path in (place / "killed").glob("*/record.json")}
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +225,7 @@ def test_a_study_says_where_it_is(results):
 
 
 def test_a_study_killed_and_started_again_ends_with_the_same_records(killed, results, place):
-    stdout, finished = killed
-    assert len(finished) == 1 and "[run 2 of 2]" in stdout
+    assert len(killed) == 1
     code, stdout, _ = results["smoke_again"]
     assert code == 0
     assert stdout.count("(done before)") == 1
