@@ -1,0 +1,121 @@
+"""Plan "remedies": cells against plain DP-SGD, by numbers worked out by hand."""
+
+import math
+
+import factory
+import pytest
+from scipy import stats
+
+from ft_tf import records
+from ft_tf.report.exhibits import private_remedies as remedies
+
+RATES = (0.0, 0.01, 0.1, 0.5, 0.9)
+
+
+def campaign(target, test, lost):
+    """Faults that take `lost` from 10% on, and a tenth of it at 1%."""
+    made = factory.campaign(target, RATES, test, 0.0)
+    means = [test, test - lost / 10, *[test - lost] * 3]
+    return {**made, "mean": means, "low": means, "high": means}
+
+
+def private_run(cell, seed, *, test, lost, averaged=None, **config):
+    record = factory.make_run(
+        row="", algorithm="dpsgd", seed=seed, test=test, label=f"remedies-0.49-{cell}"
+    )
+    record["config"] |= {"epochs": 4, "momentum": 0.0, **config}
+    record["training"] = {"epochs": 4, "steps": 100}
+    record["faults"] = {"weights": campaign("weights", test, lost)}
+    if averaged:
+        better, less = averaged
+        record["averaged"] = {
+            "kind": "tail",
+            "accuracy": {
+                **record["accuracy"],
+                "train": better,
+                "test": better,
+                "generalization_error": 0.0,
+            },
+            "parameters": record["parameters"],
+            "faults": {"weights": campaign("weights", better, less)},
+        }
+    return record
+
+
+PLAIN_LOST = (0.20, 0.21, 0.22)
+
+
+def frame_of(decay_lost, *, decay_test=0.80, averaged=None):
+    plain = [
+        private_run("plain", seed, test=0.81, lost=lost, averaged=averaged)
+        for seed, lost in enumerate(PLAIN_LOST)
+    ]
+    decay = [
+        private_run("decay_0.012", seed, test=decay_test, lost=lost, weight_decay=0.012)
+        for seed, lost in enumerate(decay_lost)
+    ]
+    frame = remedies.PrivateRemedies().frame(factory.study_of(*plain, *decay))
+    return frame.set_index(["cell", "averaged"]).sort_index()
+
+
+def test_differences_are_paired_by_seed():
+    line = frame_of([0.05, 0.04, 0.06]).loc[("decay_0.012", False)]
+    found = stats.ttest_1samp([-0.15, -0.17, -0.16], 0)
+    assert line["weights_10"] == pytest.approx(0.05)
+    assert line["weights_1"] == pytest.approx(0.005)
+    assert line["difference"] == pytest.approx(-0.16)
+    assert line["cost"] == pytest.approx(-0.01)
+    assert line["p"] == line["p_holm"] == pytest.approx(found.pvalue)
+    assert (line["low"], line["high"]) == pytest.approx(tuple(found.confidence_interval()))
+
+
+def test_averages_of_iterates_are_cells_of_their_own():
+    frame = frame_of([0.05, 0.04, 0.06], averaged=(0.82, 0.15))
+    line = frame.loc[("plain", True)]
+    assert (line["test"], line["weights_10"]) == pytest.approx((0.82, 0.15))
+    assert (line["difference"], line["cost"]) == pytest.approx((-0.06, 0.01))
+    p = sorted(frame["p"].dropna())
+    assert sorted(frame["p_holm"].dropna()) == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
+
+
+@pytest.mark.parametrize(
+    ("decay_lost", "decay_test", "outcome"),
+    [
+        ((0.05, 0.04, 0.06), 0.79, "recommended"),
+        ((0.05, 0.04, 0.06), 0.77, "gives back, costs too much"),
+        ((0.16, 0.175, 0.175), 0.80, ""),  # 4 points: less than the smallest effect of interest
+        ((0.05, 0.19, 0.03), 0.80, ""),  # the interval reaches 0
+        ((0.30, 0.31, 0.325), 0.80, "more lost"),
+        ((0.05, 0.04), 0.80, ""),  # two seeds allow no judgement
+    ],
+)
+def test_the_plans_rule(decay_lost, decay_test, outcome):
+    frame = frame_of(decay_lost, decay_test=decay_test)
+    assert frame.loc[("decay_0.012", False), "outcome"] == outcome
+    assert frame.loc[("plain", False), "outcome"] == ""
+
+
+def walk_of(**config):
+    run = private_run("plain", 0, test=0.8, lost=0.1, **config)
+    run["config"]["algorithm"] |= {"noise_multiplier": 5.0, "l2_norm_clip": 0.5}
+    return remedies.walk(records.from_dict(run, where="run"))
+
+
+def test_the_walk_of_the_noise():
+    """lr sigma C / L = 0.1 x 5 x 0.5 / 250 = 0.001 a step, 100 steps."""
+    assert walk_of() == pytest.approx(0.001 * math.sqrt(100))
+    settled = walk_of(weight_decay=3.0)  # (1 - 0.3)^200 is nothing
+    assert settled == pytest.approx(0.001 / math.sqrt(1 - 0.7**2))
+    # 25 steps, then 75 at a tenth of the rate
+    assert walk_of(learning_rate_drops=[[1, 0.1]]) == pytest.approx(0.001 * math.sqrt(25 + 0.75))
+    two = walk_of(learning_rate_drops=[[3, 0.0]], weight_decay=1.0)
+    assert two == pytest.approx(0.001 * math.sqrt(sum(0.9 ** (2 * k) for k in range(75))))
+
+
+def test_the_figure_has_a_mark_for_each_cell():
+    frame = frame_of([0.05, 0.04, 0.06], averaged=(0.82, 0.15)).reset_index()
+    (panel,) = remedies.draw_remedies(frame).axes[:1]
+    marks = [line for line in panel.lines if line.get_marker() == "o"]
+    places = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in marks)
+    for place, wanted in zip(places, [(80, 5), (81, 21), (82, 15)], strict=True):
+        assert place == pytest.approx(wanted)
