@@ -134,3 +134,21 @@ def test_shuffled_runs_get_the_bound_without_amplification(run):
     record["privacy"] |= {"sampling": "shuffle", "gap_bound_shuffled": 0.9}
     (line,) = privacy_bounds.PrivacyBounds().frame(study_of(record)).to_dict("records")
     assert line["gap_bound"] == 0.9
+
+
+def test_reference_models_are_next_to_the_loss(paper_run):
+    """The mean over the runs that have them."""
+    records = [paper_run(seed=seed) for seed in range(3)]
+    (line,) = lines_of(records)
+    assert (line["by_references"], line["references"]) == (None, None)
+    for record, rate in zip(records, (0.01, 0.03), strict=False):
+        record["membership"]["by_references"] = {
+            "references": 4,
+            "advantage": 0.1,
+            "true_positive_rate": rate,
+            "true_positive_interval": [rate / 2, 2 * rate],
+            "others": 500,
+        }
+    (line,) = lines_of(records)
+    assert (line["by_references"], line["references"]) == (pytest.approx(0.02), 4)
+    assert line["true_positive_rate"] == pytest.approx(0.002)

@@ -43,6 +43,7 @@ class MembershipInference(Exhibit):
         Column("advantage_of_mean_loss", "mean loss", "advantage", priority=3),
         Column(("true_positive_rate", "resolved"), "found", "true positives", _found),
         Column(("true_positive_low", "true_positive_high"), "95%", "true positives", interval, 1),
+        Column("by_references", "by RMIA", "true positives", priority=1),
         Column("allowed", "by claimed epsilon", "at most", priority=2),
         Column("allowed_replace_one", "by replace-one", "at most"),
         Column("replicates", "n", format=count),
@@ -51,6 +52,7 @@ class MembershipInference(Exhibit):
         *Exhibit.details,
         Column("members", "training images", format=count),
         Column("others", "test images", format=count),
+        Column("references", "RMIA's reference models", format=count),
         Column("band", "interval over", format=text),
         Column("epsilon", "epsilon", format=epsilon),
         Column("epsilon_replace_one", "replace-one epsilon", format=epsilon),
@@ -73,6 +75,7 @@ def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
     rates = [entry.true_positive_rate for entry in found]
     over = "both splits" if first.scale else _ONE_SPLIT
     ends = band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
+    by_references = [entry.by_references for entry in found if entry.by_references]
     means = {name: mean_of(getattr(entry, name) for entry in found) for name in _ADVANTAGES}
     return {
         **group.cells,
@@ -85,6 +88,8 @@ def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
         "true_positive_rate": statistics.fmean(rates) if is_resolved else None,
         "true_positive_low": ends.get("low"),
         "true_positive_high": ends.get("high"),
+        "by_references": mean_of(entry.true_positive_rate for entry in by_references),
+        "references": by_references[0].references if by_references else None,
         "band": ends.get("band"),
         "false_positive_rate": first.false_positive_rate,
         "members": first.members,
