@@ -1,7 +1,7 @@
-"""Findings: four sentences made from effects, with no number typed by hand."""
+"""Findings: sentences made from effects, with no number typed by hand."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from scipy import stats
@@ -11,8 +11,13 @@ from ft_tf.report.effects import Claim
 from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED
 
 
-def sentences(claims: Iterable[Claim], walk: pd.DataFrame, agreement: pd.DataFrame) -> list[str]:
-    """What DP does to faults, what the noise walk explains, the premise, and the agreement.
+def sentences(
+    claims: Iterable[Claim],
+    walk: pd.DataFrame,
+    agreement: pd.DataFrame,
+    remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
+) -> list[str]:
+    """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
 
     A sentence whose records are missing is left out.
 
@@ -20,6 +25,7 @@ def sentences(claims: Iterable[Claim], walk: pd.DataFrame, agreement: pd.DataFra
         claims: what `effects.claims` gives.
         walk: what `effects.noise_walk` gives.
         agreement: what `effects.agreement` gives.
+        remedies: what `exhibits.private_remedies.recommended` gives.
     """
     # The run that the deviation of clipping alone was taken from has an error of 0 by construction.
     errors = walk["relative_error"].astype(float).abs()
@@ -33,6 +39,10 @@ def sentences(claims: Iterable[Claim], walk: pd.DataFrame, agreement: pd.DataFra
         "findings",
         claims={claim.id: claim for claim in claims if not math.isnan(claim.low)},
         errors=errors[(walk["walk"] > 0) & (errors > 1e-9)],
+        remedies=[
+            (display_names.architecture(line["architecture"]), line, plain)
+            for line, plain in remedies
+        ],
         tau=sum(taus) / len(taus) if taus else None,
         counts=[int((agreement["word"] == word).sum()) for word in words],
         by_data=[

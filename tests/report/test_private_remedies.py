@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from ft_tf import records
+from ft_tf.report import effects, findings
 from ft_tf.report.exhibits import private_remedies as remedies
 
 RATES = (0.0, 0.01, 0.1, 0.5, 0.9)
@@ -93,6 +94,27 @@ def test_the_plans_rule(decay_lost, decay_test, outcome):
     frame = frame_of(decay_lost, decay_test=decay_test)
     assert frame.loc[("decay_0.012", False), "outcome"] == outcome
     assert frame.loc[("plain", False), "outcome"] == ""
+
+
+def test_the_finding_names_the_most_accurate_remedy_that_the_plan_advises():
+    study = [
+        private_run(cell, seed, test=test, lost=lost + seed / 100, weight_decay=decay)
+        for seed in range(3)
+        for cell, test, lost, decay in [
+            ("plain", 0.81, 0.20, 0.0), ("decay_0.012", 0.79, 0.05, 0.012),
+            ("decay_0.004", 0.80, 0.0613, 0.004), ("decay_0.001", 0.81, 0.19, 0.001),
+        ]
+    ]  # fmt: skip
+    study[5]["faults"]["weights"] = campaign("weights", 0.79, 0.0601)  # not all differences equal
+    study[6]["faults"]["weights"] = campaign("weights", 0.80, 0.0715)
+    typed = [factory.typed(record) for record in study]
+    ((line, plain),) = remedies.recommended(typed)
+    assert (line["cell"], plain["cell"]) == ("decay_0.004", "plain")
+    walk, rows = effects.noise_walk([]), effects.agreement([])
+    sentence = findings.sentences([], walk, rows, [(line, plain)])[0]
+    assert "weight decay 0.004 outside clipping loses 7.1 points at 10% faults" in sentence
+    assert "where plain DP-SGD loses 21.0" in sentence and "80.0% against 81.0%" in sentence
+    assert "3 seeds" in sentence
 
 
 def walk_of(**config):

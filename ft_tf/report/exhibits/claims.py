@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, effects, effects_figure, findings
 from ft_tf.report.effects import Claim
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
+from ft_tf.report.exhibits import (
+    Column,
+    Exhibit,
+    Plot,
+    count,
+    private_remedies,
+    register,
+    text,
+)  # fmt: skip
 from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
@@ -140,12 +148,12 @@ class Remedies(Exhibit):
 
 
 class Findings(Exhibit):
-    """Four sentences, and the figure of three panels."""
+    """A few sentences, and the figure of three panels."""
 
     name, order, opens, title = "findings", 0, True, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        made = (effects.claims, effects.noise_walk, effects.agreement)
+        made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.recommended)
         return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:

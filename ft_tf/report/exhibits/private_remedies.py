@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import stats
 
 from ft_tf import intervals
 from ft_tf.errors import RunError
-from ft_tf.records import Run
+from ft_tf.records import Record, Run
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
@@ -25,7 +25,7 @@ from ft_tf.report.table import epsilon as shown_epsilon
 from ft_tf.report.tidy import Study
 
 LABEL = re.compile(r"remedies-(?P<level>[\d.]+)-(?P<cell>[^-]+)")
-PLAIN = "plain"
+PLAIN, RECOMMENDED = "plain", "recommended"
 LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
 _INT8, _BIT_RATE = "int8_per_channel", 1e-3
@@ -66,9 +66,9 @@ def measures(record: Run) -> dict[str, float | None]:
     }
 
 
-def _runs(study: Study) -> Iterator[dict[str, Any]]:
+def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """A line per run of the plan, and one for the average of its iterates."""
-    for record in study.records:
+    for record in records:
         label = LABEL.fullmatch(record.config.get("label") or "")
         if not label or not isinstance(record, Run) or record.accuracy is None:
             continue
@@ -84,6 +84,34 @@ def _runs(study: Study) -> Iterator[dict[str, Any]]:
 
 def _cell(cell: str, averaged: bool) -> str:
     return f"{cell.replace('_', ' ')}{', averaged' if averaged else ''}"
+
+
+def compared(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per network, epsilon and cell: means over seeds, differences from plain by the plan.
+
+    Columns are those of `PrivateRemedies`; differences and costs are fractions.
+    """
+    runs = pd.DataFrame(_runs(records))
+    if not len(runs):
+        return pd.DataFrame()
+    lines = []
+    for (network, level), block in runs.groupby(["architecture", "level"], sort=False):
+        plain = block[block["cell"].eq(PLAIN) & ~block["averaged"]].set_index("seed")
+        found = [
+            _line(cell, averaged, of_cell.set_index("seed"), plain)
+            | {"architecture": network, "level": level}
+            for (cell, averaged), of_cell in block.groupby(["cell", "averaged"], sort=False)
+        ]
+        adjusted = intervals.holm([line["p"] for line in found])
+        for line, p in zip(found, adjusted, strict=True):
+            lines.append(line | {"p_holm": p, "outcome": _outcome(line, p)})
+    order = {cell: place for place, cell in enumerate(_order(runs["cell"]))}
+    frame = pd.DataFrame(lines)
+    return frame.sort_values(
+        ["architecture", "level", "cell", "averaged"],
+        key=lambda column: column.map(order) if column.name == "cell" else column,
+        ignore_index=True,
+    )
 
 
 class PrivateRemedies(Exhibit):
@@ -114,27 +142,7 @@ class PrivateRemedies(Exhibit):
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
-        runs = pd.DataFrame(_runs(study))
-        if not len(runs):
-            return pd.DataFrame()
-        lines = []
-        for (network, level), block in runs.groupby(["architecture", "level"], sort=False):
-            plain = block[block["cell"].eq(PLAIN) & ~block["averaged"]].set_index("seed")
-            found = [
-                _line(cell, averaged, of_cell.set_index("seed"), plain)
-                | {"architecture": network, "level": level}
-                for (cell, averaged), of_cell in block.groupby(["cell", "averaged"], sort=False)
-            ]
-            adjusted = intervals.holm([line["p"] for line in found])
-            for line, p in zip(found, adjusted, strict=True):
-                lines.append(line | {"p_holm": p, "outcome": _outcome(line, p)})
-        order = {cell: place for place, cell in enumerate(_order(runs["cell"]))}
-        frame = pd.DataFrame(lines)
-        return frame.sort_values(
-            ["architecture", "level", "cell", "averaged"],
-            key=lambda column: column.map(order) if column.name == "cell" else column,
-            ignore_index=True,
-        )
+        return study.computed(compared)
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot(self.name, self.title, lambda: draw_remedies(self.frame(study)))]
@@ -183,7 +191,23 @@ def _outcome(line: dict[str, Any], p: float) -> str:
     gives_back = line["high"] < 0 and p < LEVEL and line["difference"] <= -LEAST_EFFECT
     if not gives_back:
         return "more lost" if line["low"] > 0 and p < LEVEL else ""
-    return "recommended" if line["cost"] > -MOST_COST else "gives back, costs too much"
+    return RECOMMENDED if line["cost"] > -MOST_COST else "gives back, costs too much"
+
+
+def recommended(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
+    """Returns (cell, plain) of each network and epsilon: the most accurate that the plan advises.
+
+    Only weight decay without averaging, whose walk is known before training, is considered.
+    """
+    frame, found = compared(records), []
+    for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
+        is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
+        advised = block[block["outcome"].eq(RECOMMENDED) & ~block["averaged"]]
+        advised = advised[advised["cell"].str.startswith("decay_")]
+        if len(advised):
+            line = advised.loc[advised["test"].idxmax()]
+            found.append((line, block[is_plain].iloc[0]))
+    return found
 
 
 def draw_remedies(frame: pd.DataFrame) -> Figure:
