@@ -38,7 +38,7 @@ def outputs(text, directory):
                 exec(code, names)
             yield code, printed.getvalue(), shown
         elif shown is not None:
-            yield code, run_shell(re.sub(BUDGET, '--budget="10 s"', code), directory), shown
+            yield code, run_shell(re.sub(BUDGET, '--budget="6 s"', code), directory), shown
 
 
 def labels_of(card):
