@@ -86,13 +86,15 @@ def summary(record: Run) -> str:
         f"  accuracy: train {_percent(accuracy.train)}, test {_percent(accuracy.test)}, "
         f"generalization error {_percent(accuracy.generalization_error)}"
     )
+    fault = record.config.get("evaluation", {}).get("fault", "stuck_at_0")
+    fate = "stuck at 0" if fault == "stuck_at_0" else f"faulty ({fault})"
     for target, campaign in record.faults.items():
         levels = ", ".join(
             f"{rate:.0%}: {_percent(mean)}"
             for rate, mean in zip(campaign.rates, campaign.mean, strict=True)
             if rate in (0.0, 0.1, 0.5, 0.9)
         )
-        lines.append(f"  accuracy with {target} stuck at 0: {levels}")
+        lines.append(f"  accuracy with {target} {fate}: {levels}")
     for attack in record.robustness:
         lines += _attack_lines(attack)
     lines += _membership_lines(record.membership)

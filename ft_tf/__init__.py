@@ -1,5 +1,6 @@
 """ft_tf: fault tolerance, adversarial robustness and privacy of Keras models, and their trade-off.
 
+`ft_tf.load_model` is `ft_tf.models.load`, and `ft_tf.assess` is `ft_tf.assessment.assess`.
 Submodules are imported when first used, so that `import ft_tf` prints nothing and costs nothing.
 """
 

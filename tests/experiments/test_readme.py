@@ -1,17 +1,13 @@
 """README: its Python and its cheap commands run and print what it shows; the others are parsed."""
 
 import ast
-import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 
 import forked
 import keras as keras_3
 import numpy as np
 import pytest
+from pages_that_run import assert_like, check_flags, commands_of, run_shell, shown_after
 
 from ft_tf import data, metrics
 
@@ -30,43 +26,11 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 CHEAP = {"inject_faults", "attack"}
 
 
-def commands_of(block):
-    """The lines that call a binary, as lists of words, module first."""
-    lines = re.findall(r"python -m (experiments\.[^\n&]*)", block)
-    return [shlex.split(line) for line in lines]
-
-
 def is_cheap(block):
     """Whether a block is run as it stands: no placeholder, and nothing that trains for minutes."""
     commands = commands_of(block)
     names = {command[0].split(".")[1] for command in commands}
     return bool(commands) and names <= CHEAP and not re.search(r"=[A-Z]{3,}", block)
-
-
-def shown_after(text, language):
-    """Code blocks of a language, each with the output that the page prints below it, or None."""
-    pattern = rf"```{language}\n(.*?)```(?:\n\n```text\n(.*?)```)?"
-    return [(found[1], found[2]) for found in re.finditer(pattern, text, re.DOTALL)]
-
-
-NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
-
-
-def assert_like(printed, shown):
-    """The printed lines are those shown: the same words, numbers within a quarter or 0.03.
-
-    Numbers differ with threads, processors and packages. A line "..." stands for any lines.
-    """
-    lines = iter(printed.splitlines())
-    for line in shown.splitlines():
-        if line.strip() == "...":
-            continue
-        words = NUMBER.sub("#", line).split()
-        found = next((one for one in lines if NUMBER.sub("#", one).split() == words), None)
-        assert found is not None, f"{line!r} is not in:\n{printed}"
-        pairs = zip(NUMBER.findall(found), NUMBER.findall(line), strict=True)
-        for now, then in ([float(n.replace(",", "")) for n in pair] for pair in pairs):
-            assert now == pytest.approx(then, rel=0.25, abs=0.03), (found, line)
 
 
 @pytest.fixture(scope="module")
@@ -144,22 +108,7 @@ def test_the_page_is_at_most_200_lines():
     ids=lambda text: text.splitlines()[0][:60],
 )
 def test_cheap_shell_blocks_run(users_directory, block, shown):
-    binaries = os.path.dirname(sys.executable)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        cwd=users_directory,
-        env={
-            **os.environ,
-            "PATH": f"{binaries}:{os.environ['PATH']}",
-            "PYTHONPATH": str(forked.ROOT),
-            "TFDS_DATA_DIR": str(users_directory),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert_like(done.stdout, shown)
+    assert_like(run_shell(block, users_directory), shown)
 
 
 def test_the_other_shell_blocks_parse(tmp_path):
@@ -170,10 +119,7 @@ def test_the_other_shell_blocks_parse(tmp_path):
         for place, command in enumerate(commands_of(block))
     }
     assert commands
-    for name, (code, stdout, stderr) in forked.run_all(commands, tmp_path, parse_only=True).items():
-        assert code == 0, f"{commands[name]}: {stderr}"
-        given = [word.split("=")[0].lstrip("-") for word in commands[name][1:]]
-        assert set(given) <= set(json.loads(stdout))
+    check_flags(commands, tmp_path)
 
 
 def test_some_of_both_kinds_are_there():

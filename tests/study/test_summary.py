@@ -1,5 +1,7 @@
 """The summary of a run in the terminal: attacks can be told apart."""
 
+import dataclasses
+
 import example_records
 
 from experiments._summary import summary
@@ -49,3 +51,11 @@ def test_an_attack_of_one_step_carries_its_warning():
     line, warning = lines_of(weak)
     assert ", 1 step, " in line
     assert warning == "    WARNING: too few steps"
+
+
+def test_the_fault_is_named():
+    record = example_records.run()
+    other = {**record.config, "evaluation": {"fault": "sign_flip"}}
+    for config, words in ((record.config, "stuck at 0"), (other, "faulty (sign_flip)")):
+        found = summary(dataclasses.replace(record, config=config))
+        assert f"  accuracy with weights {words}: 0%: " in found
