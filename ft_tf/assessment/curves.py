@@ -20,6 +20,7 @@ from ft_tf.assessment.subject import NotPossible, Subject, Trials
 from ft_tf.faults.keys import fault_count
 from ft_tf.faults.protections.base import Protection, protection_names, protection_of
 from ft_tf.faults.rows import interval_of
+from ft_tf.faults.storage_formats import native_format
 
 Protector = Callable[[keras.Model, faults.FaultModel], tuple[keras.Model, faults.FaultModel]]
 """Returns a protected model, and what the faults of the unprotected one become in it."""
@@ -170,9 +171,9 @@ def whole_model() -> tuple[FaultMeasurement, ...]:
     """Weights and units stuck at 0, and bit errors in the stored weights, all over the model."""
 
     def bit_errors(subject: Subject) -> dict[str, Any]:
-        errors = faults.BitErrors(subject.storage)
+        errors = faults.BitErrors(subject.words)
         sites = faults.make_plan(subject.model, target="weights", fault=errors).sites
-        return {"fault": errors if sites <= _MOST_BITS else faults.BitFlip(subject.storage)}
+        return {"fault": errors if sites <= _MOST_BITS else faults.BitFlip(subject.words)}
 
     return (
         FaultMeasurement("curves", "weights", lambda subject: {}, 2.0),
@@ -208,12 +209,12 @@ def parts_of_model(
             "select": select,
             "rates": [weights.half],
         }
-    width = faults.format_of(subject.storage).bits
+    width = faults.format_of(native_format(subject.storage)).bits
     single = range(max(0, width - _SINGLE_BITS), width)
     for ends in [*((bit, bit) for bit in reversed(single)), (0, single[0] - 1)]:
         if ends[0] <= ends[1]:
             name = str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
-            found["bits", name] = lambda _, ends=ends: _of_bits(subject.storage, ends, bits)
+            found["bits", name] = lambda _, ends=ends: _of_bits(subject, ends, bits)
     for name, protect in protections.items():
 
         def protected(_: Subject, protect: Protector = protect) -> dict[str, Any]:
@@ -225,8 +226,11 @@ def parts_of_model(
     return [FaultMeasurement(*key, plan, 2.0 / len(found)) for key, plan in found.items()]
 
 
-def _of_bits(storage: str, ends: tuple[int, int], whole: FaultMeasurement) -> dict[str, Any]:
+def _of_bits(subject: Subject, ends: tuple[int, int], whole: FaultMeasurement) -> dict[str, Any]:
     """As many errors in some bits of the words as at the half rate of all bits."""
-    rate, width = whole.half, 1 if whole.fault.random else faults.format_of(storage).bits
-    fault = faults.BitErrors(storage, bits=ends)
-    return {"fault": fault, "rates": [min(0.5, rate * width / fault.sites_per_value)]}
+    fault = faults.BitErrors(native_format(subject.storage), bits=ends)
+    width = 1 if whole.fault.random else fault.format.bits
+    plan = {"fault": fault, "rates": [min(0.5, whole.half * width / fault.sites_per_value)]}
+    if subject.words == "as_stored":  # weights of other types have other bits
+        plan["select"] = faults.Select(dtype=subject.storage)
+    return plan

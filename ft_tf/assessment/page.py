@@ -12,7 +12,7 @@ from ft_tf.report import display_names, rendering, table
 from ft_tf.report.table import Column, Table, percent
 
 NOTHING = table.NOTHING
-BRIEF = ("doubt about the attack", "not measured")
+BRIEF = ("doubt about the attack", "not measured", "not compared")
 """Lists that the one screen of a terminal shows too."""
 
 
