@@ -33,12 +33,17 @@ def files(tmp_path_factory):
 
 
 def card_of(model, options, **further):
-    return assess(model, **options, now=subjects.Ticks(), **{"budget": 4, **further})
+    return assess(model, **options, now=subjects.Ticks(), **{"budget": 2, "protections": {}, **further})
+
+
+def of_int8(files, options, budget):
+    model = models.load(files / "int8.tflite")
+    return card_of(model, options, output_dir=files / "card", budget=budget, protections=None)
 
 
 @pytest.fixture(scope="module")
 def int8(files, options):
-    return card_of(models.load(files / "int8.tflite"), options, output_dir=files / "card")
+    return of_int8(files, options, budget=3)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def float32(files, options):
 
 @pytest.fixture(scope="module")
 def in_keras(options):
-    return card_of(tflite_files.classifier(), options, attack="apgd")
+    return card_of(tflite_files.classifier(), options, attack="pgd")
 
 
 def interpreted(path, x):
@@ -173,9 +178,7 @@ def test_what_a_file_cannot_have_is_named(int8):
 
 
 def test_a_second_call_continues_and_pages_come_from_the_file(int8, files, options):
-    later = card_of(
-        models.load(files / "int8.tflite"), options, output_dir=files / "card", budget=9
-    )
+    later = of_int8(files, options, budget=4)
     assert later.curves["bits"].trials > int8.curves["bits"].trials
     for key, curve in int8.curves.items():
         for before, after in zip(curve.accuracy, later.curves[key].accuracy, strict=True):
@@ -189,7 +192,7 @@ def test_a_file_is_compared_with_the_model_that_it_was_made_from(in_keras, int8)
     found = {line.group: line for line in comparison.differences(in_keras, int8)}
     assert found["accuracy"].paired and "bits" not in found and "attack" not in found
     text = page.terminal(comparison.page_of_two(in_keras, int8))
-    assert "not compared: accuracy under attack: apgd 8/255 and square 8/255" in text
+    assert "not compared: accuracy under attack: pgd 8/255 and square 8/255" in text
     assert "not compared: float32 bit errors and int8 bit errors" in text
 
 
