@@ -33,7 +33,9 @@ def files(tmp_path_factory):
 
 
 def card_of(model, options, **further):
-    return assess(model, **options, now=subjects.Ticks(), **{"budget": 2, "protections": {}, **further})
+    return assess(
+        model, **options, now=subjects.Ticks(), **{"budget": 2, "protections": {}, **further}
+    )
 
 
 def of_int8(files, options, budget):
