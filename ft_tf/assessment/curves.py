@@ -6,6 +6,7 @@ where time would not help), `size`, the number of results, and `share`, of the t
 it measures depends on the model, the images and the seed; time decides only how much of it.
 """
 
+import collections
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -223,7 +224,14 @@ def parts_of_model(
             return {"model": model, "fault": fault, "rates": rates}
 
         found["protections", name] = protected
-    return [FaultMeasurement(*key, plan, 2.0 / len(found)) for key, plan in found.items()]
+    done = collections.Counter()
+
+    def turn(key: tuple[str, str]) -> int:
+        done[key[0]] += 1
+        return done[key[0]]
+
+    # In turns: where time ends among them, the first ones of each kind are known.
+    return [FaultMeasurement(*key, found[key], 2.0 / len(found)) for key in sorted(found, key=turn)]
 
 
 def _of_bits(subject: Subject, ends: tuple[int, int], whole: FaultMeasurement) -> dict[str, Any]:

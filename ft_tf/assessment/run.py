@@ -392,7 +392,8 @@ def _why_no_attack(model: keras.Model, x: Any, epsilon: float | None) -> str | N
         return "the model takes several inputs: an attack moves one array"
     inputs = [] if isinstance(model, TFLiteModel) else inputs_of(model)
     if x.dtype.kind not in "fu" or any(not tf.as_dtype(i.dtype).is_floating for i in inputs):
-        return f"inputs of dtype {x.dtype.name} cannot be changed a little"
+        kind = "text" if x.dtype.kind in "OSU" else f"dtype {x.dtype.name}"
+        return f"inputs of {kind} cannot be changed a little"
     if x.ndim < 3 and epsilon is None:
         return "inputs are no images, so that no radius is usual: give epsilon"
     return None
