@@ -79,8 +79,6 @@ def _prepared(group: SiteGroup, content: bytes) -> Any:
         raise ArgumentError(
             f"fault={fault!r}: {stored.name} counts from {stored.zero_point}; flip its bits"
         )
-    if fault.per_bit and not flips and stored.dtype == "int4":
-        raise ArgumentError(f"fault={fault!r}: codes for words of int4 are not served")
     values = stored.values(content)
     if not (flips and stored.dtype == "int4"):
         return fault.prepared(tf.constant(values))
