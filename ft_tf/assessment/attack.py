@@ -21,7 +21,7 @@ QUERIES = 1000
 """Passes that Square takes an image of a .tflite file."""
 _BLACK_BOX = (
     f"square only asks for outputs ({QUERIES:,} times an image), since a .tflite file gives no "
-    "gradients: an attack with gradients on the model it was made from finds more, so that this "
+    "gradients: an attack with gradients on the model it was made from may find more, so that this "
     "accuracy is an upper bound"
 )
 
