@@ -34,7 +34,9 @@ _SPLITS = ("x_test", "y_test", "x_train", "y_train")
 def define_flags() -> None:
     """Defines the flags."""
     _stack.define_flags()
-    flags.DEFINE_string("model", None, "Your model, a .keras or .h5 file. No code from it runs.")
+    flags.DEFINE_string(
+        "model", None, "Your model, a .keras, .h5 or .tflite file. No code from it runs."
+    )
     flags.DEFINE_string(
         "dataset", None, f"Data set it is tested on: {' or '.join(datasets.names())}."
     )
@@ -55,7 +57,9 @@ def define_flags() -> None:
         "epsilon", None, "Radius of the attack (l_inf); default: 8/255 of the range."
     )
     flags.DEFINE_string(
-        "attack", None, "pgd, apgd, autoattack, ...; default: by the time there is."
+        "attack",
+        None,
+        "pgd, apgd, autoattack, ...; default: by the time there is, square for a .tflite file.",
     )
     flags.DEFINE_string("storage", None, "Format of the stored weights; default: the model's own.")
     flags.DEFINE_integer(

@@ -1,10 +1,14 @@
 """Accuracy under attack."""
 
+from typing import Any
+
 import numpy as np
 
 from ft_tf import attacks, intervals
+from ft_tf._compat import keras, tf
 from ft_tf.assessment.card import Robust, packed, unpacked
 from ft_tf.assessment.subject import NotPossible, Subject
+from ft_tf.models import TFLiteModel, ending_of
 
 _BLOCKS = (100, 50, 20, 10)
 """Images attacked in one call: the most that the time for a pilot allows."""
@@ -13,6 +17,30 @@ _PASSES = 1500
 backward pass, which is two, for cross-entropy and for some of nine targets."""
 _AUTOATTACK = 4
 """About how many times as long as APGD all of AutoAttack takes."""
+QUERIES = 1000
+"""Passes that Square takes an image of a .tflite file."""
+_BLACK_BOX = (
+    f"square only asks for outputs ({QUERIES:,} times an image), since a .tflite file gives no "
+    "gradients: an attack with gradients on the model it was made from may find more, so that this "
+    "accuracy is an upper bound"
+)
+
+
+class BlackBox(keras.Model):
+    """The logits of a .tflite file as a Keras model without gradients."""
+
+    def __init__(self, file: TFLiteModel) -> None:
+        super().__init__(name=file.name)
+        self._file, self._ending = file, ending_of(file)
+        self.built = True
+
+    def call(self, x: Any, training: bool = False) -> tf.Tensor:
+        """Returns logits float32 [n, classes]."""
+        logits = tf.numpy_function(self._logits, [x], tf.float32)
+        return tf.ensure_shape(logits, self._file.output_shape)
+
+    def _logits(self, x: np.ndarray) -> np.ndarray:
+        return self._ending.logits(self._file.outputs(x))
 
 
 class RobustMeasurement:
@@ -21,8 +49,11 @@ class RobustMeasurement:
     group = name = "attack"
     share = 3.0
 
-    def __init__(self, reason: str | None) -> None:
-        self._reason = reason
+    def __init__(self, reason: str | None, model: keras.Model | TFLiteModel) -> None:
+        self._reason, self._model = reason, model
+        self._is_file = isinstance(model, TFLiteModel)
+        if self._is_file and not reason:
+            self._model = BlackBox(model)
         self._block = _BLOCKS[0]
         self._attack: str | None = None
         self._survived: list[np.ndarray] = []
@@ -44,9 +75,9 @@ class RobustMeasurement:
         if self._reason:
             raise NotPossible(self._reason)
         self._images = len(subject.y)
-        self._attack = subject.settings.attack or "apgd"
+        self._attack = subject.settings.attack or ("square" if self._is_file else "apgd")
         share = deadline - subject.clock.now()
-        seconds = _PASSES * subject.seconds_per_image
+        seconds = (QUERIES if self._is_file else _PASSES) * subject.seconds_per_image
         self._block = next((size for size in _BLOCKS if size * seconds < share), 0)
         if not self._block:
             raise NotPossible(f"ten images would take about {10 * seconds:.0f} s")
@@ -55,6 +86,7 @@ class RobustMeasurement:
         took = subject.clock.now() - started
         if (
             subject.settings.attack is None
+            and not self._is_file
             and 4 * _AUTOATTACK * took < deadline - subject.clock.now()
         ):
             self._attack, self._survived, self._clean = "autoattack", [], []
@@ -69,19 +101,22 @@ class RobustMeasurement:
         number = len(self._survived)
         place = slice(number * self._block, (number + 1) * self._block)
         started = subject.clock.now()
+        options = {"queries": QUERIES} if self._is_file else {}
         result = attacks.evaluate(
-            subject.model,
+            self._model,
             subject.x[place],
             subject.y[place],
             attack=self._attack,
             epsilon=subject.settings.epsilon,
             bounds=subject.settings.bounds,
             seed=subject.settings.seed + number,
-            sanity=number == 0,
+            sanity=number == 0 and not self._is_file,
+            **options,
         )
         self._survived.append(~result.success)
         self._clean.append(result.clean_accuracy)
-        self._warnings = tuple(dict.fromkeys((*self._warnings, *result.warnings)))
+        doubts = (_BLACK_BOX,) if self._is_file else ()
+        self._warnings = tuple(dict.fromkeys((*doubts, *self._warnings, *result.warnings)))
         self._seconds = subject.clock.now() - started
         subject.clock.tick()
 

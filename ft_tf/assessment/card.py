@@ -40,9 +40,10 @@ class Model:
 
     name: str  # of the file, or of the Keras model
     parameters: Positive  # their number
-    weights_fingerprint: str  # hash of all weights
+    weights_fingerprint: str  # hash of all weights; SHA-256 of a .tflite file
     classes: Annotated[int, records.rules.Range(2)]  # that it tells apart
-    storage: str  # format that its weights are stored in, see ft_tf.faults.storage_formats
+    storage: str  # format of its weights, see ft_tf.faults.storage_formats; of a .tflite file the
+    # type of most of them, while bit errors hit all
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Two cards side by side: differences in pairs where both were measured on the same."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -71,15 +71,29 @@ def _of_curves(key: str, cards: Sequence[Card], same_images: bool) -> list[Diffe
         least = min(curve.trials for curve in curves)
         frames = [with_rule(frame[frame["trial"] < least]) for frame in frames]
         table = faults.paired_difference(*frames).set_index("rate")
+    names = {page.names_of(card)[key] for card in cards}
+    name = names.pop() if len(names) == 1 else "bit errors"  # in two .tflite files
     found = []
     for rate in sorted({*curves[0].rates} & {*curves[1].rates} - {0.0}):
         values = [frame.loc[frame["rate"] == rate, "accuracy"] for frame in frames]
         interval = table.loc[rate] if paired else intervals.welch(*values, unit="trial")
         a, b = (float(accuracies.mean()) for accuracies in values)
         text = page.share(rate, of_bits=curves[0].of_bits)
-        what = f"accuracy at {text} {page.names_of(cards[0])[key]}"
+        what = f"accuracy at {text} {name}"
         found.append(Difference(key, what, a, b, a - b, interval.low, interval.high, paired))
     return found
+
+
+def _unlike(first: Card, second: Card) -> Iterator[str]:
+    """Lines on what both cards have, but not of the same faults or attack."""
+    if first.robust and second.robust:
+        ways = [f"{r.attack} {display_names.radius(r.epsilon)}"
+                for r in (first.robust, second.robust)]  # fmt: skip
+        if ways[0] != ways[1]:
+            yield f"accuracy under attack: {ways[0]} and {ways[1]}"
+    for key in filter(second.curves.get, first.curves):
+        if first.curves[key].fault != second.curves[key].fault:
+            yield " and ".join(page.names_of(card)[key] for card in (first, second))
 
 
 def page_of_two(first: Card, second: Card) -> page.Page:
@@ -104,7 +118,7 @@ def page_of_two(first: Card, second: Card) -> page.Page:
             _table("Differences at every rate", found),
             page.simple("Each card", ("", "A", "B"), each),
         ),
-        lists=(),
+        lists=(("not compared", tuple(_unlike(first, second))),),
     )
 
 

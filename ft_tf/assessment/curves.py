@@ -6,6 +6,7 @@ where time would not help), `size`, the number of results, and `share`, of the t
 it measures depends on the model, the images and the seed; time decides only how much of it.
 """
 
+import collections
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from ft_tf.assessment.subject import NotPossible, Subject, Trials
 from ft_tf.faults.keys import fault_count
 from ft_tf.faults.protections.base import Protection, protection_names, protection_of
 from ft_tf.faults.rows import interval_of
+from ft_tf.faults.storage_formats import native_format
 
 Protector = Callable[[keras.Model, faults.FaultModel], tuple[keras.Model, faults.FaultModel]]
 """Returns a protected model, and what the faults of the unprotected one become in it."""
@@ -170,9 +172,9 @@ def whole_model() -> tuple[FaultMeasurement, ...]:
     """Weights and units stuck at 0, and bit errors in the stored weights, all over the model."""
 
     def bit_errors(subject: Subject) -> dict[str, Any]:
-        errors = faults.BitErrors(subject.storage)
+        errors = faults.BitErrors(subject.words)
         sites = faults.make_plan(subject.model, target="weights", fault=errors).sites
-        return {"fault": errors if sites <= _MOST_BITS else faults.BitFlip(subject.storage)}
+        return {"fault": errors if sites <= _MOST_BITS else faults.BitFlip(subject.words)}
 
     return (
         FaultMeasurement("curves", "weights", lambda subject: {}, 2.0),
@@ -208,12 +210,12 @@ def parts_of_model(
             "select": select,
             "rates": [weights.half],
         }
-    width = faults.format_of(subject.storage).bits
+    width = faults.format_of(native_format(subject.storage)).bits
     single = range(max(0, width - _SINGLE_BITS), width)
     for ends in [*((bit, bit) for bit in reversed(single)), (0, single[0] - 1)]:
         if ends[0] <= ends[1]:
             name = str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
-            found["bits", name] = lambda _, ends=ends: _of_bits(subject.storage, ends, bits)
+            found["bits", name] = lambda _, ends=ends: _of_bits(subject, ends, bits)
     for name, protect in protections.items():
 
         def protected(_: Subject, protect: Protector = protect) -> dict[str, Any]:
@@ -222,11 +224,21 @@ def parts_of_model(
             return {"model": model, "fault": fault, "rates": rates}
 
         found["protections", name] = protected
-    return [FaultMeasurement(*key, plan, 2.0 / len(found)) for key, plan in found.items()]
+    done = collections.Counter()
+
+    def turn(key: tuple[str, str]) -> int:
+        done[key[0]] += 1
+        return done[key[0]]
+
+    # In turns: where time ends among them, the first ones of each kind are known.
+    return [FaultMeasurement(*key, found[key], 2.0 / len(found)) for key in sorted(found, key=turn)]
 
 
-def _of_bits(storage: str, ends: tuple[int, int], whole: FaultMeasurement) -> dict[str, Any]:
+def _of_bits(subject: Subject, ends: tuple[int, int], whole: FaultMeasurement) -> dict[str, Any]:
     """As many errors in some bits of the words as at the half rate of all bits."""
-    rate, width = whole.half, 1 if whole.fault.random else faults.format_of(storage).bits
-    fault = faults.BitErrors(storage, bits=ends)
-    return {"fault": fault, "rates": [min(0.5, rate * width / fault.sites_per_value)]}
+    fault = faults.BitErrors(native_format(subject.storage), bits=ends)
+    width = 1 if whole.fault.random else fault.format.bits
+    plan = {"fault": fault, "rates": [min(0.5, whole.half * width / fault.sites_per_value)]}
+    if subject.words == "as_stored":  # weights of other types have other bits
+        plan["select"] = faults.Select(dtype=subject.storage)
+    return plan

@@ -12,7 +12,7 @@ from ft_tf.report import display_names, rendering, table
 from ft_tf.report.table import Column, Table, percent
 
 NOTHING = table.NOTHING
-BRIEF = ("doubt about the attack", "not measured")
+BRIEF = ("doubt about the attack", "not measured", "not compared")
 """Lists that the one screen of a terminal shows too."""
 
 
@@ -149,7 +149,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
         back = interval_of_lost(gained)
         rows.append((f"{name} gives back", f"{percent(sum(gained) / len(gained))} points",
                      span(back.low, back.high, signed=True) if len(gained) > 1 else NOTHING,
-                     f"{len(gained):,} trials at {rate:g}"))  # fmt: skip
+                     f"{len(gained):,} trial{'s' * (len(gained) > 1)} at {rate:g}"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
         on = f"{robust.attack} {display_names.radius(robust.epsilon)}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from ft_tf.examples import check_inputs, check_labels
 from ft_tf.faults.rows import seconds_of
 from ft_tf.faults.storage_formats import format_names
 from ft_tf.keras_layers import inputs_of
+from ft_tf.models import TFLiteModel
 from ft_tf.study.evaluation import membership_of
 from ft_tf.study.execution import environment, weights_fingerprint
 
@@ -36,6 +38,7 @@ _SETTLED, _LEAST = 0.001, 0.01
 _MOST = 0.3
 """Of the budget, for the pilots of one kind of parts: a model may have very many layers."""
 _RADIUS = 8 / 255
+_GRADIENTS = "AutoAttack, APGD and all attacks with gradients"
 _ALWAYS = (
     NotMeasured("another training", "one file is one training; with another seed numbers differ"),
     NotMeasured("other test data", "intervals are over faults and images such as these"),
@@ -43,7 +46,7 @@ _ALWAYS = (
 
 
 def assess(
-    model: keras.Model,
+    model: keras.Model | TFLiteModel,
     x_test: Any,
     y_test: np.ndarray,
     *,
@@ -72,8 +75,8 @@ def assess(
     slice by slice, to the one with the widest interval.
 
     Args:
-        model: any built Keras classifier that gives logits or ends in softmax or sigmoid; its
-            weights come back to the byte.
+        model: any built Keras classifier that gives logits or ends in softmax or sigmoid, or that
+            of a .tflite file (`load_model`); its weights come back to the byte.
         x_test: inputs [n, ...], or a structure of such arrays for a model with several inputs.
         y_test: labels int [n].
         x_train: training inputs, for membership inference.
@@ -86,7 +89,8 @@ def assess(
         seed: fixes faults, attacks and the order of test images.
         storage: format of the stored weights; by default that of the model's variables.
         bounds: lowest and highest input; by default (0, 1), (0, 255) or what occurs.
-        attack: a name of `attacks.ATTACKS`; by default AutoAttack if there is time, else APGD.
+        attack: a name of `attacks.ATTACKS`; by default AutoAttack if there is time, else APGD. Of a
+            .tflite file Square, which needs no gradients.
         images: test images that faults and attacks are tried on, at most.
         images_per_trial: of these, in each trial of faults.
         record: of the training, for its privacy.
@@ -114,7 +118,10 @@ def assess(
         checks.check_choice(tuple(attacks.ATTACKS), attack=attack)
     if (x_train is None) != (y_train is None):
         raise ArgumentError("x_train and y_train must be given together")
-    models.check_built(model)
+    if isinstance(model, TFLiteModel):
+        _check_file_options(storage, attack)
+    else:
+        models.check_built(model)
     x_test = check_inputs(x_test, model=model)
     y_test = check_labels(y_test, classes=None, examples=len(tf.nest.flatten(x_test)[0]))
     bounds = bounds or _bounds(x_test)
@@ -126,9 +133,8 @@ def assess(
         tuple(protections),
     )  # fmt: skip
     named = cards.Model(
-        name or model.name, model.count_params(), weights_fingerprint(model), 2,
-        storage or stored_format(model),
-    )  # fmt: skip
+        name or model.name, _count(model), _hash(model), 2, storage or stored_format(model)
+    )
     kept = None if output_dir is None else Path(output_dir) / cards.FILE_NAME
     is_shown = sys.stderr.isatty() if progress is None else progress
     with tqdm(total=seconds, disable=not is_shown, bar_format=_BAR, file=sys.stderr) as bar:
@@ -155,7 +161,11 @@ class _Assessment:
     """The state of one call of `assess`."""
 
     def __init__(
-        self, model: keras.Model, settings: Settings, clock: Clock, no_attack: str | None
+        self,
+        model: keras.Model | TFLiteModel,
+        settings: Settings,
+        clock: Clock,
+        no_attack: str | None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._fields: dict[str, Any] = {"settings": settings, "budget": clock.budget}
@@ -164,7 +174,9 @@ class _Assessment:
             self._model = models.logits_of(model)
         except ModelError as error:
             self._model, no_attack = model, no_attack or str(error)
-        self._attack = RobustMeasurement(no_attack)
+        self._attack = RobustMeasurement(no_attack, self._model)
+        if isinstance(model, TFLiteModel):
+            self._missing[(_GRADIENTS,) * 2] = "a .tflite file gives no gradients"
 
     def look(
         self,
@@ -320,15 +332,41 @@ class _Assessment:
         )  # fmt: skip
 
 
-def stored_format(model: keras.Model) -> str:
-    """Returns the storage format in which most of a model's weights are held."""
-    sizes: dict[str, int] = {}
+def stored_format(model: keras.Model | TFLiteModel) -> str:
+    """Returns the storage format, of a .tflite file the type, of most of a model's weights."""
+    is_file, sizes = isinstance(model, TFLiteModel), {}
     for group in faults.find_sites(model, target="weights"):
-        kind = tf.as_dtype(group.variable.dtype)
-        name = "float32" if kind == tf.float64 else kind.name.replace("uint", "int")
+        name = group.dtype
+        if not is_file:
+            name = "float32" if name == "float64" else name.replace("uint", "int")
         sizes[name] = sizes.get(name, 0) + group.size
     most = max(sizes, key=sizes.get)
-    return most if most in format_names() else "float32"
+    return most if is_file or most in format_names() else "float32"
+
+
+def _count(model: keras.Model | TFLiteModel) -> int:
+    if isinstance(model, TFLiteModel):
+        return sum(group.size for group in faults.find_sites(model, target="weights"))
+    return model.count_params()
+
+
+def _hash(model: keras.Model | TFLiteModel) -> str:
+    if isinstance(model, TFLiteModel):
+        return hashlib.sha256(model.content).hexdigest()
+    return weights_fingerprint(model)
+
+
+def _check_file_options(storage: str | None, attack: str | None) -> None:
+    if storage is not None:
+        raise ArgumentError(
+            f"storage={storage!r} is not for a .tflite file, whose bits are faulted as it stores "
+            "them: leave it out"
+        )
+    if attack not in (None, "square"):
+        raise ArgumentError(
+            f"attack={attack!r} needs gradients, which a .tflite file does not give: leave it out, "
+            "or attack the model that it was made from"
+        )
 
 
 def _clean(logits: np.ndarray, y: np.ndarray) -> Clean:
@@ -352,9 +390,10 @@ def _why_no_attack(model: keras.Model, x: Any, epsilon: float | None) -> str | N
     """Returns why small changes of the inputs mean nothing here; None where they do."""
     if not isinstance(x, np.ndarray):
         return "the model takes several inputs: an attack moves one array"
-    inputs = inputs_of(model)
+    inputs = [] if isinstance(model, TFLiteModel) else inputs_of(model)
     if x.dtype.kind not in "fu" or any(not tf.as_dtype(i.dtype).is_floating for i in inputs):
-        return f"inputs of dtype {x.dtype.name} cannot be changed a little"
+        kind = "text" if x.dtype.kind in "OSU" else f"dtype {x.dtype.name}"
+        return f"inputs of {kind} cannot be changed a little"
     if x.ndim < 3 and epsilon is None:
         return "inputs are no images, so that no radius is usual: give epsilon"
     return None

@@ -14,6 +14,7 @@ from ft_tf.assessment.card import Settings
 from ft_tf.assessment.clock import Clock
 from ft_tf.errors import FtTfError
 from ft_tf.faults.campaign import Campaign
+from ft_tf.models import TFLiteModel
 
 Rows = list[dict[str, Any]]
 _CACHE = 256 << 20
@@ -39,7 +40,7 @@ class Subject:
         clock: for deadlines.
     """
 
-    model: keras.Model
+    model: keras.Model | TFLiteModel
     x: Any
     y: np.ndarray
     classes: int
@@ -48,6 +49,11 @@ class Subject:
     storage: str
     settings: Settings
     clock: Clock
+
+    @property
+    def words(self) -> str:
+        """Format in which all bits may be wrong: a .tflite file has one for each tensor."""
+        return self.storage if isinstance(self.model, keras.Model) else "as_stored"
 
     @property
     def images_per_trial(self) -> int:

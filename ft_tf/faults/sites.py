@@ -44,6 +44,7 @@ class Select:
         output_layer: whether units of the output layer are sites; naming the layer asks for it.
         units: "channels" (a Dense neuron, a convolution channel) or "positions" (every single
             activation of one image).
+        dtype: type that parameters are stored in, such as "int8"; None for any.
     """
 
     layers: tuple[str, ...] | None = None
@@ -51,6 +52,7 @@ class Select:
     moving_statistics: bool = False
     output_layer: bool = False
     units: str = "channels"
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         check_choice(("all", "kernels", "biases"), parameters=self.parameters)
@@ -224,6 +226,8 @@ def _weight_groups(
             continue
         if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
             continue
+        if select.dtype not in (None, variable.dtype):
+            continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
         groups[id(variable)] = SiteGroup(
             "weights",
@@ -368,6 +372,7 @@ def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[Sit
         )
         for tensor in model.tensors
         if (select.layers is None or tensor.layer in select.layers)
+        and select.dtype in (None, tensor.dtype)
         and (select.parameters != "biases" or tensor.is_bias)
         and (select.parameters != "kernels" or not (tensor.is_bias or len(tensor.shape) < 2))
     )

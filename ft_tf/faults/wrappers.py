@@ -342,6 +342,7 @@ def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
 
 
 def _cloned(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras.Model:
+    require_keras_model(model)
     try:
         return keras.models.clone_model(model, clone_function=clone, recursive=recursive)
     except (ValueError, NotImplementedError, AttributeError) as error:

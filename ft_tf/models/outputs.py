@@ -58,7 +58,8 @@ class Ending:
         >>> ending.logits(np.array([[0.5], [0.25]], np.float32)).round(3).tolist()  # log(1 / 3)
         [[0.0], [-1.0989999771118164]]
         """
-        lowest, highest = np.float32(1e-38), np.float32(1) - np.finfo(np.float32).epsneg
+        lowest = np.finfo(np.float32).tiny  # what is smaller is 0 in TensorFlow's threads
+        highest = np.float32(1) - np.finfo(np.float32).epsneg
         if self.activation == "softmax" or (
             self.activation == "probabilities" and outputs.shape[1] > 1
         ):

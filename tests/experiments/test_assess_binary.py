@@ -6,6 +6,7 @@ import forked
 import keras
 import numpy as np
 import pytest
+import tflite_files
 
 from ft_tf import assessment
 
@@ -37,9 +38,15 @@ def used(tmp_path_factory):
     y = model.predict((x / 255).reshape(60, 4, 4), verbose=0).argmax(axis=1)
     np.savez(directory / "mine.npz", x_test=x, y_test=y)
     np.savez(directory / "half.npz", x_test=x)
+    (directory / "file.tflite").write_bytes(tflite_files.converted("int8"))
+    x, y = tflite_files.images(60)
+    np.savez(directory / "file.npz", x_test=x[..., 0], y_test=y)
     mine = [ASSESS, "--model=mine.keras", "--data=mine.npz", "--budget=4 s"]
     imported = [*mine, "--import=my_layers"]
+    file = [ASSESS, "--model=file.tflite", "--data=file.npz", "--budget=4 s"]
     commands = {
+        "file": file,
+        "gradients": [*file, "--attack=pgd"],
         "first": imported,
         "second": [*imported, "--seed=1", "--output_dir=second", "--all"],
         "compared": [ASSESS, "--compare", "mine-card", "second/card.json", "--output_dir=both"],
@@ -76,6 +83,14 @@ def test_all_prints_the_settings_too(used):
     assert "settings: seed" not in results["first"][1]
 
 
+def test_a_tflite_file_gets_one_too(used):
+    directory, results = used
+    code, stdout, stderr = results["file"]
+    assert (code, stderr) == (0, ""), stderr
+    assert "int8 bit errors" in stdout and "a .tflite file gives no gradients" in stdout
+    assert assessment.load(directory / "file-card").model.name == "file.tflite"
+
+
 def test_two_cards_are_set_against_each_other(used):
     directory, results = used
     code, stdout, stderr = results["compared"]
@@ -90,6 +105,7 @@ def test_two_cards_are_set_against_each_other(used):
     ("name", "message"),
     [
         ("no_layer", "--import=MODULE"),
+        ("gradients", "attack='pgd' needs gradients, which a .tflite file does not give"),
         ("no_data", "--model=mine.keras needs --dataset"),
         ("no_model", "--model must name a model file, or --run a finished run"),
         ("no_labels", "data='half.npz' holds no array 'y_test'"),

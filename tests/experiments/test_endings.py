@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import forked
+import keras
+import numpy as np
 import pytest
 
-from ft_tf import architectures
+from ft_tf import architectures, assessment
 
 
 def start(arguments, directory, **options):
@@ -65,6 +67,34 @@ def test_a_signal_in_the_work_promises_no_more_than_is_true(number, tmp_path):
         128 + number,
         "interrupted; the same command starts again\n",
     )
+
+
+def test_an_interrupted_card_is_whole_and_the_same_command_goes_on(tmp_path):
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)])
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).random((100, 4, 4, 1), np.float32)
+    np.savez(tmp_path / "data.npz", x_test=x, y_test=model.predict(x, verbose=0).argmax(axis=1))
+    command = ["experiments.assess", "--model=model.keras", "--data=data.npz", "--budget=8 s"]
+    place, options = tmp_path / "model-card", {"stdout": subprocess.DEVNULL}
+    process = start(command, tmp_path, **options)
+    wait_until(process, (place / "card.json").exists)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=100)
+    message = "interrupted; the same command goes on from here\n"
+    assert (process.returncode, stderr) == (128 + signal.SIGINT, message)
+    assert [path.name for path in place.iterdir()] == ["card.json"]
+    before = assessment.load(place)
+    process = start(command, tmp_path, **options)
+    _, stderr = process.communicate(timeout=200)
+    assert (process.returncode, stderr) == (0, "")
+    after = assessment.load(place)
+    assert before.spent < after.spent and before.curves
+    for key, curve in before.curves.items():
+        for kept, values in zip(curve.lost, after.curves[key].lost, strict=True):
+            assert values[: len(kept)] == kept
+    assert sorted(path.name for path in place.iterdir()) == ["card.html", "card.json", "card.md"]
 
 
 @pytest.mark.parametrize(

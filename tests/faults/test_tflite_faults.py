@@ -107,6 +107,19 @@ def test_layers_have_their_names_in_keras(model):
     assert {group.layer for group in conv} == {"conv_1"}
 
 
+def test_weights_are_selected_by_their_type(model):
+    for dtype in {tensor.dtype for tensor in model.tensors}:
+        groups = faults.find_sites(model, target="weights", select=faults.Select(dtype=dtype))
+        stored = [tensor.name for tensor in model.tensors if tensor.dtype == dtype]
+        assert [group.name for group in groups] == stored
+    in_keras = tflite_files.classifier()
+    groups = faults.find_sites(in_keras, target="weights", select=faults.Select(dtype="float32"))
+    assert len(groups) == len(in_keras.weights)
+    for absent in (in_keras, model):
+        with pytest.raises(ModelError, match="weights to fault"):
+            faults.find_sites(absent, target="weights", select=faults.Select(dtype="int64"))
+
+
 def test_what_does_not_fit_is_said_in_a_line(model):
     x, y = tflite_files.images()
     options = {"rates": [0.1], "trials": 1, "seed": 0}

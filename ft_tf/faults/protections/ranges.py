@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_choice, check_non_negative, check_type
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.examples import check_inputs
@@ -139,6 +139,7 @@ class RangeRestriction(_Ranges):
 
     def on_model(self, model: keras.Model, x_train: Any = None) -> keras.Model:
         """Returns a copy with the ranges recorded on `x_train`."""
+        require_keras_model(model)
         groups = find_sites(model, target="units", select=Select(output_layer=self.output_layer))
         if x_train is None:
             raise ArgumentError("x_train=None must be inputs that ranges are recorded on")
