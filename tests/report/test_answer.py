@@ -49,6 +49,8 @@ def test_points_lost_under_dp_are_recomputed_from_the_record_files(study):
         config = record["config"]
         if record["kind"] != "run" or record["status"] != "finished" or config.get("fitted"):
             continue
+        if not record["rows"]:  # of a plan beyond the paper
+            continue
         campaign = record["faults"]["weights"]
         at = campaign["rates"].index(0.1)
         lost = campaign.get("lost") or {}
@@ -98,13 +100,13 @@ def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
 def test_findings_hold_the_counts_and_tau_of_effects(study):
     rows = study.computed(effects.agreement)
     count = rows["word"].value_counts()["replicated"]
-    assert f"{len(rows)} rows of the paper's tables {count} are replicated" in sentences(study)[-1]
-    claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
-    assert (
-        f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
-        in sentences(study)[2]
+    assert sentences(study)[-1].startswith(
+        f"{count} of the paper's {len(rows)} rows are replicated"
     )
-    assert len(sentences(study)) == 4
+    claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
+    (sentence,) = [text for text in sentences(study) if "paper's premise" in text]
+    assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentence
+    assert len(sentences(study)) == 5
 
 
 def test_other_measures_and_remedies_are_those_of_effects(study):

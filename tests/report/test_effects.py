@@ -35,7 +35,11 @@ def table():
         record = json.loads(path.read_text())
         if record["kind"] != "run":
             continue
-        config, weights, row = record["config"], record["faults"]["weights"], record["rows"][0]
+        config, weights, row = (
+            record["config"],
+            record["faults"]["weights"],
+            (record["rows"] or ["//"])[0],
+        )
         accuracy = record["accuracy"]
         lines.append({
             "network": config["architecture"], "seed": config["seed"], "row": row,

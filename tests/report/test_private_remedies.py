@@ -112,8 +112,9 @@ def test_the_finding_names_the_most_accurate_remedy_that_the_plan_advises():
     assert (line["cell"], plain["cell"]) == ("decay_0.004", "plain")
     walk, rows = effects.noise_walk([]), effects.agreement([])
     sentence = findings.sentences([], walk, rows, [(line, plain)])[0]
-    assert "weight decay 0.004 outside clipping loses 7.1 points at 10% faults" in sentence
-    assert "where plain DP-SGD loses 21.0" in sentence and "80.0% against 81.0%" in sentence
+    assert "with lambda 0.004 7.1 points are lost" in sentence
+    assert "where plain DP-SGD loses 21.0" in sentence
+    assert "at 80.0% test accuracy against 81.0%" in sentence
     assert "3 seeds" in sentence
 
 
