@@ -7,6 +7,7 @@ steps and a larger ball never help the model, and in a ball that holds every ima
 
 import dataclasses
 import math
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,7 @@ def whole_range_radius(problem: Problem) -> float:
 
 def randomness_warnings(problem: Problem) -> tuple[str, ...]:
     """Whether the model answers the same images differently; costs a pass on a few of them."""
-    inputs = inputs_of(problem.model)
-    fixed_batch = bool(inputs) and inputs[0].shape[0] is not None
-    x = tf.convert_to_tensor(problem.x if fixed_batch else problem.x[:REPEATED_IMAGES])
+    x = _few(problem)
 
     def answers() -> npt.NDArray[np.float32]:
         # Called and not compiled: one more trace would cost more than the pass.
@@ -58,6 +57,42 @@ def randomness_warnings(problem: Problem) -> tuple[str, ...]:
     )
 
 
+def dynamic_warnings(problem: Problem) -> tuple[str, ...]:
+    """Whether the model optimizes or adapts while it predicts: it takes gradients, or changes.
+
+    Seen are gradient tapes in layers that are called, not compiled, and weights that differ after a
+    pass in inference mode.
+    """
+    tapes: list[tf.GradientTape] = []
+    enter = tf.GradientTape.__enter__
+
+    def noted(tape: tf.GradientTape) -> tf.GradientTape:
+        tapes.append(tape)
+        return enter(tape)
+
+    before = [tf.identity(weights) for weights in problem.model.weights]
+    with mock.patch.object(tf.GradientTape, "__enter__", noted):
+        problem.model(_few(problem), training=False)
+    changed = any(
+        bool(tf.reduce_any(old != new))
+        for old, new in zip(before, problem.model.weights, strict=True)
+    )
+    if not tapes and not changed:
+        return ()
+    what = "takes gradients" if tapes else "changes its weights"
+    return (
+        f"the model {what} while it predicts: attacks that take it for a fixed function overstate "
+        "its robustness; attack it as it is at the end of its optimization",
+    )
+
+
+def _few(problem: Problem) -> tf.Tensor:
+    """The first images; all of them where the model takes batches of one size."""
+    inputs = inputs_of(problem.model)
+    fixed_batch = bool(inputs) and inputs[0].shape[0] is not None
+    return tf.convert_to_tensor(problem.x if fixed_batch else problem.x[:REPEATED_IMAGES])
+
+
 def _agree(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> bool:
     slack = REPEATED_TOLERANCE * float(np.abs(second).max())
     return bool(np.abs(first - second).max() <= slack)
@@ -65,7 +100,7 @@ def _agree(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> b
 
 def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
     """What an attack's own outcome gives away, and a second look at a few images."""
-    warnings = [*randomness_warnings(problem)]
+    warnings = [*randomness_warnings(problem), *dynamic_warnings(problem)]
     attacked = int(worst.attacked.sum())
     stuck = int(worst.stuck.sum())
     if attacked and stuck >= STUCK_SHARE * attacked and problem.epsilon > 0:

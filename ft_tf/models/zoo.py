@@ -1,8 +1,8 @@
 """Small trained networks that come with the package, by name.
 
 They were trained on the full Fashion-MNIST by `experiments.run_plan --plan=zoo`, whose plan says
-how, and take pixels in [0, 1] to logits. Weights are stored in float16 and used as float32. Cards
-of the networks as stored, by `experiments.assess`, are in experiments/zoo.
+how, and take pixels in [0, 1] to logits. Weights are stored in float16 and used as float32.
+experiments/zoo/README.md has the accuracy of each as stored.
 """
 
 import zipfile
@@ -42,8 +42,6 @@ def load(name: str) -> keras.Model:
 def store(model: keras.Model, name: str) -> Path:
     """Writes a trained model's weights, rounded to float16, under a name; returns the file.
 
-    The same weights give the same bytes.
-
     Raises:
         ModelError: weights do not fit the architecture that the name begins with, or float16.
     """
@@ -56,11 +54,26 @@ def store(model: keras.Model, name: str) -> Path:
         raise ModelError(f"model={name!r} has weights that float16 cannot hold")
     path = _path(name)
     path.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for number, weights in enumerate(rounded):
-            with archive.open(zipfile.ZipInfo(f"{number}.npy"), "w") as member:
+            info = zipfile.ZipInfo(f"{number}.npy")  # its date is fixed: equal weights, equal bytes
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w") as member:
                 np.lib.format.write_array(member, weights, allow_pickle=False)
     return path
+
+
+def beside(model: Path) -> Path:
+    """Returns where results about a model file go, without an ending: next to it.
+
+    Those about a network of the package go into the working directory.
+
+    >>> str(beside(Path("dir/file.keras")))
+    'dir/file'
+    """
+    if str(model) in names():
+        return Path(str(model).replace("/", "-"))
+    return model.with_suffix("")
 
 
 def _path(name: str) -> Path:

@@ -172,3 +172,36 @@ def test_a_second_look_takes_one_pass_on_a_few_images(classifier, images):
     seen.clear()
     assert randomness_warnings(problem) == ()
     assert seen == [REPEATED_IMAGES]
+
+
+class Purified(layers.Layer):
+    """Takes a step down a loss of its inputs before it passes them on."""
+
+    def call(self, inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(tf.square(inputs - 0.5))
+        return inputs - 0.1 * tape.gradient(loss, inputs)
+
+
+class Adapting(layers.Layer):
+    """Moves a weight with each batch, also in inference."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight(shape=(input_shape[-1],), initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        self.mean.assign(0.9 * self.mean + 0.1 * tf.reduce_mean(inputs, axis=0))
+        return inputs - self.mean
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"), [(Purified, "takes gradients"), (Adapting, "changes its weights")]
+)
+def test_a_model_that_optimizes_while_it_predicts_is_said(layer, what):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Input((4,)), layer(), layers.Dense(3)])
+    x = np.random.default_rng(0).random((20, 4)).astype(np.float32)
+    y = model.predict(x, verbose=0).argmax(axis=1)
+    result = attacks.evaluate(model, x, y, attack="fgsm", epsilon=0.01)
+    assert any(f"the model {what} while it predicts" in warning for warning in result.warnings)

@@ -74,7 +74,7 @@ def written(results):
 def ran(tmp_path_factory):
     """The executed notebook, the records that a disconnect left, and the results directory."""
     results = tmp_path_factory.mktemp("colab") / "results"
-    values = {"scale": "smoke", "results_dir": str(results), "fault_trials": 2}
+    values = {"scale": "smoke", "results_dir": str(results), "fault_trials": 2, "budget": "5 s"}
     first = with_parameters(read(), **values)
     names = [cell["id"] for cell in first.cells]
     train = names.index("train")

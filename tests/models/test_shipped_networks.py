@@ -1,5 +1,7 @@
 """Networks of the package: stored in float16, loaded by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,9 @@ def test_a_shipped_network_has_learned_fashion_mnist(name):
 def test_the_package_stays_small():
     files = list(zoo.WEIGHTS.glob("*.npz"))
     assert len(files) <= 8 and sum(file.stat().st_size for file in files) < 12e6
+
+
+def test_results_about_a_shipped_network_go_into_the_working_directory(shelf):
+    zoo.store(architectures.build("fmnist_cnn_2"), "fmnist_cnn_2/toy")
+    assert zoo.beside(Path("fmnist_cnn_2/toy")) == Path("fmnist_cnn_2-toy")
+    assert zoo.beside(Path("fmnist_cnn_2/mine.keras")) == Path("fmnist_cnn_2/mine")
