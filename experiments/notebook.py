@@ -16,7 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from IPython.display import HTML, display
 
@@ -249,3 +250,28 @@ def describe_machine() -> None:
 def has_gpu() -> bool:
     """Whether the machine has a driver of NVIDIA's."""
     return shutil.which("nvidia-smi") is not None
+
+
+def table(path: Path, *, without: Collection[str]) -> str:
+    r"""Returns the table of a Markdown file, less the columns with these headers.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".md") as file:
+    ...     _ = file.write("# T\n\n| a | b | c |\n| --- | ---: | --- |\n| 1 | 2 \\| 3 | 4 |\n")
+    ...     file.flush()
+    ...     print(table(Path(file.name), without=["b"]))
+    # T
+    <BLANKLINE>
+    | a | c |
+    | --- | --- |
+    | 1 | 4 |
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = {
+        n: re.split(r"(?<!\\)\|", line)[1:-1] for n, line in enumerate(lines) if line[:1] == "|"
+    }
+    header = next(iter(rows.values()), [])
+    kept = [n for n, cell in enumerate(header) if cell.strip() not in without]
+    for n, cells in rows.items():
+        lines[n] = f"|{'|'.join(cells[column] for column in kept)}|"
+    return "\n".join(lines)

@@ -103,13 +103,14 @@ def printed(cell):
     return "".join(output.get("text", "") for output in cell["outputs"])
 
 
-def test_it_is_kept_without_outputs_and_with_a_form():
+def test_it_is_kept_with_the_outputs_of_a_run_and_with_a_form():
     notebook = read()
     nbformat.validate(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == []
-            assert cell.execution_count is None
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    assert NOTEBOOK.stat().st_size < 600_000
+    assert "1,000 test images" in printed(cell_of(notebook, "my-model"))
     lines = cell_of(notebook, "settings").source.splitlines()[1:]
     assert all(re.fullmatch(r'\w+ = ("[^"]*"|\d+)  # @param .+', line) for line in lines)
 
