@@ -26,6 +26,8 @@ _LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _FLOORS = np.array([(zeros, ones) for zeros in _LEVELS for ones in _LEVELS])
 """Standard deviations that cells are given at least, where outcomes seem all 0 and all 1."""
 _EVERY = 20  # trials between two choices of these
+PILOT = 20
+"""Trials that the interval leaves out if all of them agree: see `StratifiedMean`."""
 _HALVINGS = 16
 _OF_CLASS, _OF_CELL = 1.0, 2.0  # trials that a prior, and the mean of a cell's class, count for
 _OF_SPREAD = 2.0  # weight of the variance 1/4 that is expected before the first trial
@@ -55,6 +57,9 @@ class StratifiedMean:
     far, so that the first ones are a pilot. It is never taken for less than a floor, since a cell
     that is hardly drawn weighs much when it is: those floors are chosen with which the margin is
     expected to take the fewest trials.
+
+    Where the first `PILOT` trials all agree the interval starts after them: among such campaigns it
+    would otherwise cover the mean less often than it says.
 
     Args:
         sizes: members of each cell, int [cells], at least 1 each.
@@ -90,16 +95,20 @@ class StratifiedMean:
         )
         self._generator = np.random.Generator(np.random.Philox(seed))
         self._moved: dict[int, dict[int, int]] = {}
-        resolution = min(math.ceil(_RESOLUTION / margin), _MOST_CANDIDATES) + 1
-        self._betting = intervals.BettingInterval(
-            level=confidence, half_width=margin, resolution=resolution
-        )
         self._margin, self._confidence = margin, confidence
+        self._betting = self._interval()
+        self._pilot: set[float] = set()
         self._mean, self._weight, self._scatter = 0.0, _OF_SPREAD, _OF_SPREAD * 0.25
         self._of_strata: list[list[tuple[float, float, float]]] = [[] for _ in self._starts[1:]]
         self._spreads = np.ones(len(sizes))
         self._drawn: tuple[int, int | None, np.ndarray] | None = None
         self._predict()
+
+    def _interval(self) -> intervals.BettingInterval:
+        resolution = min(math.ceil(_RESOLUTION / self._margin), _MOST_CANDIDATES) + 1
+        return intervals.BettingInterval(
+            level=self._confidence, half_width=self._margin, resolution=resolution
+        )
 
     @property
     def exhausted(self) -> bool:
@@ -141,6 +150,10 @@ class StratifiedMean:
             value, low, high = self._unbiased(slice(None), chances, cell, outcome)
             self._betting.add(value, low=low, high=high, variance=self._scatter / self._weight)
             self.trials += 1
+            if self.trials <= PILOT:
+                self._pilot.add(outcome)
+                if self.trials == PILOT and len(self._pilot) == 1:
+                    self._betting = self._interval()
             # Later trials vary less, by better predictions: the weight of trial t is t.
             self._weight += self.trials
             before = self._mean

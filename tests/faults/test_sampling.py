@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from ft_tf import intervals
-from ft_tf.faults.sampling import StratifiedMean
-
-PILOT = 50
+from ft_tf.faults.sampling import PILOT, StratifiedMean
 
 
 class Population:
