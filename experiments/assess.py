@@ -109,7 +109,7 @@ def _material() -> _Material:
     record = Path(FLAGS.run or path.parent) / records.FILE_NAME
     found = records.load(record) if FLAGS.run or record.exists() else None
     about |= {"name": path.name, "record": found if isinstance(found, records.Run) else None}
-    return _Material(model, arrays, about, Path(f"{models.beside(path)}-card"))
+    return _Material(model, arrays, about, Path(f"{models.zoo.beside(path)}-card"))
 
 
 def _of_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

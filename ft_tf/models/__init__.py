@@ -13,13 +13,11 @@ from ft_tf.models.inputs import check_built, check_input_shape, count_inputs
 from ft_tf.models.outputs import PROBABILITIES, Ending, ending_of, logits_of
 from ft_tf.models.probing import output_shape_of
 from ft_tf.models.tflite import TFLiteModel
-from ft_tf.models.zoo import beside
 
 __all__ = [
     "PROBABILITIES",
     "Ending",
     "TFLiteModel",
-    "beside",
     "check_built",
     "check_input_shape",
     "count_inputs",

@@ -149,7 +149,7 @@ def results_of_run(directory: Path) -> str:
 
 def results_of_file(path: Path, dataset: str) -> str:
     """The same for a model file, on the images of a data set."""
-    return f"{models.beside(path)}-{dataset}-"
+    return f"{models.zoo.beside(path)}-{dataset}-"
 
 
 def of_run(directory: Path, **where: Any) -> TrainedModel:

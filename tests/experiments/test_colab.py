@@ -177,7 +177,7 @@ def test_faults_are_injected_into_one_model_of_each_kind(ran):
 
 def test_progress_bars_end_full(ran):
     bars = outputs(ran[0], "text/html")
-    assert [name for name, _ in bars] == ["epsilons", "train", "bits"]
+    assert [name for name, _ in bars] == ["epsilons", "train", "bits", "my-model"]
     assert all('<progress max="100" value="100">' in bar for _, bar in bars)
     assert "(done before)" in dict(bars)["train"]
 
