@@ -92,6 +92,7 @@ def _fault(settings: Settings) -> faults.FaultModel:
 def _checked() -> tuple[Settings, faults.FaultModel]:
     settings = Settings(**_flags.values(Settings, _NAMES))
     checks.check_non_negative_integer(images=settings.images, seed=settings.seed)
+    checks.check_positive_integer(most_bits=settings.most_bits)
     checks.check_choice(FAILURES, failure=settings.failure)
     checks.check_choice(("weights", "units"), target=settings.target)
     if len(FLAGS.run or ()) > 1:

@@ -51,6 +51,7 @@ BINARIES = {
     ],
     "reproduce": ["--scale=smoke", "--tables=8", "--only=nothing"],
     "report": ["--output_dir=nowhere"],
+    "store_zoo": ["--runs=nowhere"],
     "prepare_data": ["--dataset=fashion_mnist", "--from=nowhere"],
     "benchmark": ["nothing"],
     "run_plan": ["--plan=remedies", "--only=nothing"],

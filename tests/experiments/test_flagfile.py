@@ -16,6 +16,7 @@ SETTINGS = {
     "inject_faults": ("--rates=0,0.25", "rates", ["0", "0.25"]),
     "prepare_data": ("--dataset=cifar10\n--from=there", "from", "there"),
     "report": ("--output_dir=somewhere", "output_dir", "somewhere"),
+    "store_zoo": ("--runs=somewhere", "runs", "somewhere"),
     "reproduce": ("--tables=3,5", "tables", ["3", "5"]),
     "run_plan": ("--plan=remedies", "plan", "remedies"),
     "single_faults": ("--margin=0.02", "margin", 0.02),
