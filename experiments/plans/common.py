@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ft_tf.study.algorithms import DPSGD
+from ft_tf.study.algorithms import DPSGD, Algorithm
 from ft_tf.study.config import Evaluation, RunConfig
 
 EVALUATION = Evaluation(
@@ -18,6 +18,20 @@ EVALUATION = Evaluation(
 NOISE_MULTIPLIERS = {"0.49": 5.0, "2.97": 1.1, "24.66": 0.5, "2e6": 0.05}
 """The paper's four, by the epsilon that it prints; their PLD epsilons are 0.346, 2.350, 20.89 and,
 for the last, none that means anything."""
+
+
+def run(
+    plan: str, name: str, architecture: str, algorithm: Algorithm, epochs: int, **settings: object
+) -> RunConfig:
+    """A run of a plan on Fashion-MNIST; the plan and `name` tell it from others."""
+    return RunConfig(
+        dataset="fashion_mnist",
+        architecture=architecture,
+        algorithm=algorithm,
+        epochs=epochs,
+        label=f"{plan}-{name}",
+        **settings,
+    )
 
 
 def dp_run(name: str, noise_multiplier: float, **settings: object) -> RunConfig:

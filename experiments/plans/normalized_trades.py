@@ -18,26 +18,15 @@ Test. The rule of agreement; no other.
 """
 
 import dataclasses
+import functools
 
-from experiments.plans.common import EVALUATION
+from experiments.plans.common import EVALUATION, run
 from ft_tf.study.algorithms import Trades
 from ft_tf.study.config import RunConfig
 
-_CURVE = dataclasses.replace(EVALUATION, curve=True)
-
-
-def _run(
-    name: str, architecture: str, algorithm: Trades, epochs: int, **settings: object
-) -> RunConfig:
-    return RunConfig(
-        dataset="fashion_mnist",
-        architecture=architecture,
-        algorithm=algorithm,
-        epochs=epochs,
-        evaluation=_CURVE,
-        label=f"normalized_trades-{name}",
-        **settings,
-    )
+_run = functools.partial(
+    run, "normalized_trades", evaluation=dataclasses.replace(EVALUATION, curve=True)
+)
 
 
 def cells() -> list[RunConfig]:

@@ -25,7 +25,7 @@ def sentences(
         claims: what `effects.claims` gives.
         walk: what `effects.noise_walk` gives.
         agreement: what `effects.agreement` gives.
-        remedies: what `exhibits.private_remedies.recommended` gives.
+        remedies: what `exhibits.private_remedies.promising` gives.
     """
     # The run that the deviation of clipping alone was taken from has an error of 0 by construction.
     errors = walk["relative_error"].astype(float).abs()

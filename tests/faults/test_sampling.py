@@ -90,6 +90,16 @@ def test_intervals_cover_when_stopped_early(name):
     assert coverage(name, 40, trials=35)[0] >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 40)
 
 
+@pytest.mark.parametrize("ones", [0, 2000])
+def test_the_interval_starts_after_a_pilot_that_agrees(ones):
+    population = Population([(np.arange(2000) < ones).astype(float)], [0])
+    before, after = (
+        population.campaign(0, margin=0.05, trials=trials)[0].estimate.interval.half_width
+        for trials in (PILOT - 1, PILOT)
+    )
+    assert before < 0.45 < after
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("trials", [None, 35, 120])
 @pytest.mark.parametrize("name", POPULATIONS)

@@ -153,7 +153,7 @@ class Findings(Exhibit):
     name, order, opens, title = "findings", 0, True, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.recommended)
+        made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.promising)
         return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:
