@@ -135,7 +135,8 @@ def _given(**also: str) -> list[str]:
 
 
 _PATHS = (
-    "data", "data_dir", "from", "model", "output", "output_dir", "readme", "run", "tensorboard_dir",
+    "data", "data_dir", "from", "model", "output", "output_dir", "readme", "run", "runs",
+    "tensorboard_dir",
 )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def run(
             _check_paths()
             return main(arguments)
         except FtTfError as error:
-            if flags.FLAGS.verbose:
+            if flags.FLAGS.verbose or _interrupts.cause(error):
                 raise
             fail(str(error))
 
@@ -202,17 +203,23 @@ def run(
             app.run(guarded, flags_parser=lambda arguments: _parse(arguments, words))
         finally:
             sys.stdout.flush()  # at the interpreter's end a failure would be a traceback
-    except KeyboardInterrupt as error:
+    except BaseException as error:
+        interrupt = _interrupts.cause(error)
+        if interrupt is None:
+            _end_without_output(error)
+            raise
         resumes = resumes() if callable(resumes) else resumes
         then = "goes on from here" if resumes else "starts again"
         _complain(f"interrupted; the same command {then}")
-        sys.exit(_interrupts.code(error))
-    except BrokenPipeError:
+        sys.exit(_interrupts.code(interrupt))
+
+
+def _end_without_output(error: BaseException) -> None:
+    """Ends the process if the error says that nobody reads, or that a disk is full."""
+    if isinstance(error, BrokenPipeError):
         _drop_stdout()
         sys.exit(0)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         _drop_stdout()
         fail(f"{error.filename or 'output'} cannot be written ({error.strerror}): make room")
 

@@ -154,11 +154,11 @@ def main(argv: list[str]) -> None:
     checks.check_choice(attacks.DISTANCES, distance=FLAGS.distance)
     checks.check_radius(distance=FLAGS.distance, epsilon=FLAGS.epsilon)
     checks.check_non_negative_integer(seed=FLAGS.seed, images=FLAGS.images)
+    checks.check_positive_integer(fault_trials=FLAGS.fault_trials)
+    checks.check_choice(("weights", "units", "both"), fault_target=FLAGS.fault_target)
+    catalogue.named(FLAGS.fault, {})
     if FLAGS.fault_rates is not None:
         _rates()
-        checks.check_positive_integer(fault_trials=FLAGS.fault_trials)
-        checks.check_choice(("weights", "units", "both"), fault_target=FLAGS.fault_target)
-        catalogue.named(FLAGS.fault, {})
     _subject.check()
     if len(FLAGS.run or ()) > 1:
         raise ArgumentError(f"--run={','.join(FLAGS.run)} names several runs: attack one at a time")

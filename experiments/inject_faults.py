@@ -26,6 +26,7 @@ as many as Stein's procedure asks for (--method=stein, on 200 images a trial unl
 2 / half_width trials or more (400 at half a point). A rate that --trials ends first is NOT REACHED.
 """
 
+import dataclasses
 import math
 import re
 import sys
@@ -181,8 +182,9 @@ def _fault_options() -> dict[str, Any]:
 
 def _fault() -> faults.FaultModel:
     fault = catalogue.named(FLAGS.fault, _fault_options())
-    if FLAGS.pattern != "point":
-        fault = faults.Patterned(fault=fault, **_flags.values(faults.Patterned, _PATTERN))
+    patterned = faults.Patterned(**_flags.values(faults.Patterned, _PATTERN))
+    if patterned.pattern != "point":
+        fault = dataclasses.replace(patterned, fault=fault)
     pairs = list(map(catalogue.of_layer, FLAGS.layer_fault or ()))
     if pairs and FLAGS["fault"].present:
         pairs.append(("*", fault))

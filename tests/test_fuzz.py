@@ -56,6 +56,8 @@ BINARIES = {
     "benchmark": ["nothing"],
     "run_plan": ["--plan=remedies", "--only=nothing"],
 }  # fmt: skip
+SEARCHES = (("run_plan", "only"), ("report", "output_dir"))
+"""A wrong text of these is right, and long work: all runs of a plan, all files below a place."""
 NO_NUMBER = ("", "x", "nan", "inf", "-inf", "-1", "1e400", "³", "1,2", "-1e300")
 NO_INTEGER = (*NO_NUMBER, "1.5", "1e300", "9" * 30)
 NO_TEXT = ("none such", "x" * 5000, "a/b\n", "³", "", "--", "%s%n", "../..", "🦆")
@@ -229,6 +231,8 @@ def wrong_flags():
                 values = NO_INTEGER
             elif kind == "float":
                 values = NO_NUMBER
+            elif (binary, name) in SEARCHES:
+                values = ()
             else:
                 values = NO_TEXT
             cases += [(binary, name, value) for value in values]
@@ -272,6 +276,9 @@ def check_wrong_flag(server, case, others):
 @example(("compute_epsilon", "noise_multiplier", "1e300"), 1)
 @example(("reproduce", "tables", "³"), 1)
 @example(("inject_faults", "sigma", "-1"), 1)
+@example(("inject_faults", "block", "-1"), 1)  # checked although no other flag asks for it
+@example(("attack", "fault_trials", "-1"), 1)
+@example(("store_zoo", "runs", NO_TEXT[1]), 1)
 @given(st.sampled_from(WRONG_FLAGS), drawn_number)
 def test_a_wrong_flag_is_one_line(server, case, others):
     check_wrong_flag(server, case, others)

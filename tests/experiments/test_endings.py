@@ -69,6 +69,42 @@ def test_a_signal_in_the_work_promises_no_more_than_is_true(number, tmp_path):
     )
 
 
+DROPS_AN_INTERRUPT = """
+import sys, time
+from experiments import _app, _interrupts
+
+class Finalised:
+    def __del__(self):
+        print("deleting", flush=True)
+        time.sleep(100)
+
+def main(argv):
+    try:
+        Finalised()
+        time.sleep(100)
+    finally:
+        time.sleep(1.2)
+        print("cleaned up", flush=True)
+
+_interrupts.end_process()  # as `python -m experiments.NAME` begins
+_app.run(main, lambda: None)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_a_finaliser_drops_is_raised_again(number, tmp_path):
+    (tmp_path / "drops.py").write_text(DROPS_AN_INTERRUPT)
+    process = start(["drops"], tmp_path, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "deleting\n"
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=50)
+    finally:
+        process.kill()
+    assert (process.returncode, stdout) == (128 + number, "cleaned up\n")
+    assert stderr == "interrupted; the same command starts again\n"
+
+
 def test_an_interrupted_card_is_whole_and_the_same_command_goes_on(tmp_path):
     layers = keras.layers
     keras.utils.set_random_seed(0)
