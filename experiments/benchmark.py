@@ -5,6 +5,7 @@ Examples:
     python -m experiments.benchmark memory --architecture=fmnist_cnn_1
     python -m experiments.benchmark trades --architecture=fmnist_dnn --batch_size=128
     python -m experiments.benchmark faults --architecture=fmnist_dnn --format=json
+    python -m experiments.benchmark formats      trials in each storage format over float32
     python -m experiments.benchmark campaigns    trials to a failure rate of +-1 point
     python -m experiments.benchmark protections --architecture=fmnist_cnn_2
     python -m experiments.benchmark executors    two local workers over one, a thread each
@@ -59,6 +60,7 @@ _BENCHMARKS = {
     "memory": {},
     "trades": {"batch_size": 128},
     "faults": {},
+    "formats": {},
     "campaigns": {},
     "protections": {},
     "executors": {},
@@ -106,7 +108,7 @@ def main(argv: list[str]) -> None:
         names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",
                  "download")  # fmt: skip
         options = {name: FLAGS[name].value for name in names}
-    elif argv[1] != "campaigns":
+    elif argv[1] not in ("campaigns", "formats"):
         options = {**options, "architecture": FLAGS.architecture}
     elif FLAGS["architecture"].present:
         options = {**options, "networks": (FLAGS.architecture,)}

@@ -103,6 +103,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 def test_the_buffers_of_a_step_are_not_returned_to_the_system_after_a_fit():
     done = in_a_new_process(_FAULTS_AFTER_A_FIT)

@@ -134,6 +134,7 @@ def test_bits_are_those_of_the_weights_of_the_usual_type(int8, files, options):
     assert part.mean[0] > 3 * abs(int8.bits["0"].mean[0])
 
 
+@pytest.mark.slow
 def test_weights_of_mixed_types_get_a_card(files, options):
     """With weights of int8 and, where they are few, of float32."""
     model = models.load(files / "dynamic.tflite")
@@ -190,6 +191,7 @@ def test_a_second_call_continues_and_pages_come_from_the_file(int8, files, optio
         assert form(page.page_of(restored)) == form(page.page_of(int8))
 
 
+@pytest.mark.slow
 def test_a_file_is_compared_with_the_model_that_it_was_made_from(in_keras, int8):
     found = {line.group: line for line in comparison.differences(in_keras, int8)}
     assert found["accuracy"].paired and "bits" not in found and "attack" not in found

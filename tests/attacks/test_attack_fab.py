@@ -95,6 +95,7 @@ def test_on_a_linear_model_the_distance_is_the_margin_over_the_dual_norm(distanc
     assert (closest <= 1.06 * wanted + 1e-6).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["l_inf", "l_2"])
 def test_on_a_two_layer_model_no_grid_point_is_much_closer(distance):
     rng = np.random.default_rng(2)

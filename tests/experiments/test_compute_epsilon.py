@@ -52,6 +52,7 @@ def test_the_papers_four_rows_by_default():
         assert list(row)[: len(CONTRACT)] == CONTRACT
 
 
+@pytest.mark.slow
 def test_the_plot_of_the_trade_off_curves(tmp_path):
     setting = ["--n=1000", "--batch_size=100", "--steps=50", "--noise_multiplier=1,2"]
     done = run(*setting, f"--plot={tmp_path / 'curve.png'}")

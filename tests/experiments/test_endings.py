@@ -105,6 +105,7 @@ def test_an_interrupt_that_a_finaliser_drops_is_raised_again(number, tmp_path):
     assert stderr == "interrupted; the same command starts again\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_card_is_whole_and_the_same_command_goes_on(tmp_path):
     layers = keras.layers
     keras.utils.set_random_seed(0)
@@ -198,6 +199,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_worker_whose_study_was_killed_ends(tmp_path):
     (tmp_path / "study.py").write_text(STUDY)
     process = start(["study", "pid"], tmp_path)

@@ -63,6 +63,7 @@ def test_a_missing_file_is_one_line(parsed):
     assert "missing.flags" in stderr
 
 
+@pytest.mark.slow
 def test_a_study_leaves_in_each_run_what_repeats_it(tmp_path):
     (config,) = presets.table_3(scales.SMOKE)
     commands = {

@@ -70,6 +70,7 @@ def lines_of(found, name):
     return [line.strip() for line in stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_protections_are_compared_in_a_table_and_a_figure(found):
     lines = lines_of(found, "protected")
     start = "faults-weights-bit_errors-storage_int8-images_100-seed_0-protections"

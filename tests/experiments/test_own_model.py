@@ -90,6 +90,7 @@ def used(trained):
     return directory, run, forked.run_all(commands, directory)
 
 
+@pytest.mark.slow
 def test_a_saved_flagfile_repeats_its_run(used):
     directory, run, results = used
     assert results["again"][0] == 0, results["again"]

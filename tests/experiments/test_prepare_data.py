@@ -27,6 +27,7 @@ def write_blank_fashion_mnist(directory):
         (directory / f"{prefix}-labels-idx1-ubyte").write_bytes(labels)
 
 
+@pytest.mark.slow
 def test_from_idx_files_to_a_directory(tmp_path):
     source, target = tmp_path / "idx", tmp_path / "tfds"
     source.mkdir()

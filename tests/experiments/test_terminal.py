@@ -74,6 +74,7 @@ def test_in_a_pipe_paragraphs_stay_whole_unless_a_width_is_asked_for():
     assert narrow.split() == whole.split()  # the same words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("binary", "flags"),
     [

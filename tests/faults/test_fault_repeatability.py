@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from ft_tf import faults, metrics
 from ft_tf._compat import keras
@@ -33,6 +34,7 @@ def rows_of(trials):
     return faults.sweep(model, x, y, trials=trials, **where)
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_trials_give_the_rows_of_one_to_the_bit(tmp_path):
     whole = rows_of(5)
     code = (

@@ -132,6 +132,7 @@ def test_a_normalization_along_another_axis_than_the_units_is_not_zeroed(axis):
     np.testing.assert_allclose(in_trial, by_hand, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_a_large_sweep_held_is_free_when_it_ends():
     """Compiled programs are cycles: without a collection those of all layers were alive at once."""
     model = keras.Sequential(

@@ -82,6 +82,7 @@ def test_bad_input():
             faults.compare_protections(model, X, y, protections=names, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_range_restriction_keeps_half_of_what_float32_bit_errors_cost():
     fashion = data.load("fashion_mnist")
     model = architectures.build("fmnist_dnn", seed=0)

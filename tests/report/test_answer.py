@@ -203,6 +203,7 @@ def test_the_committed_pages_are_short(study, tmp_path):
         assert finding in text
 
 
+@pytest.mark.slow
 def test_the_page_with_every_figure_is_below_3_megabytes(study):
     composed = pages.compose(study)
     places = {record.name: f"{record.name}/record.json" for record in study.records}

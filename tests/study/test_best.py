@@ -88,6 +88,7 @@ class StopBefore(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_an_interrupted_run_ends_with_the_same_choice(epoch, finished, data, tmp_path):
     with pytest.raises(KeyboardInterrupt):

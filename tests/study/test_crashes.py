@@ -130,6 +130,7 @@ def check_same(place, reference, command):
     assert files(place) == files(reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", QUICK, ids="-".join)
 def test_the_same_command_goes_on_to_the_same_record(scenario, quick):
     check(scenario, quick)

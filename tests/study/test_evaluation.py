@@ -179,6 +179,7 @@ def test_membership_by_correctness_is_the_generalization_error(finished):
     assert (found.members, found.others) == (60, 30)
 
 
+@pytest.mark.slow
 def test_reference_models_that_never_saw_the_run_s_images_show_what_it_memorised(stripes, tmp_path):
     """Labels are drawn at random: only who has seen an image knows its label."""
     rng = np.random.default_rng(3)

@@ -170,6 +170,7 @@ def test_training_stops_at_the_first_step_that_reaches_the_accuracy():
     assert max(looks[:-1]) < 0.9 <= looks[-1]
 
 
+@pytest.mark.slow
 def test_looks_become_rarer_and_an_interruption_moves_none(monkeypatch):
     x, y = examples(200)
     looked = []

@@ -108,6 +108,7 @@ def repeated(noise_multiplier):
     return audit.audit_repeated(run, runs=16, delta=DELTA)
 
 
+@pytest.mark.slow
 def test_repeated_runs_of_the_engine_find_noise_left_out_and_nothing_else():
     step = {"sampling_probability": 1.0, "steps": 1, "delta": DELTA}
     claimed = privacy.privacy_cost(noise_multiplier=10.0, **step).epsilon_pld
