@@ -66,7 +66,7 @@ def save_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
     columns = ["any" if bit < 0 else f"{bit}" for bit in grid.columns]
     axes.set_xticks(range(len(columns)), columns, fontsize=7)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
-    axes.set_xlabel("bit")
+    axes.set_xlabel("bit; grey: none tried" if grid.isna().any(axis=None) else "bit")
     axes.set_title(textwrap.fill(title, int(11 * size[0])), fontsize=8)
     figure.colorbar(image, ax=axes, label="failure rate, %")
     figure.savefig(path, dpi=150)
