@@ -108,7 +108,8 @@ def _material() -> _Material:
               for name, array in arrays.items()}  # fmt: skip
     record = Path(FLAGS.run or path.parent) / records.FILE_NAME
     found = records.load(record) if FLAGS.run or record.exists() else None
-    about |= {"name": path.name, "record": found if isinstance(found, records.Run) else None}
+    about |= {"name": models.zoo.title(path)}
+    about |= {"record": found if isinstance(found, records.Run) else None}
     return _Material(model, arrays, about, Path(f"{models.zoo.beside(path)}-card"))
 
 

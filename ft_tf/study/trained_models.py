@@ -201,7 +201,7 @@ def of_file(
             "given with pixels in [0, 1]; was the model trained on such ones, and on these classes?"
         )
     return TrainedModel(
-        name=path.name,
+        name=models.zoo.title(path),
         model=model,
         x=x,
         y=found.y_test,
