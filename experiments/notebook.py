@@ -265,11 +265,9 @@ def table(path: Path, *, without: Collection[str]) -> str:
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".md") as file:
-    ...     _ = file.write("# T\n\n![](f.png)\n\n| a | b | c |\n| - | -: | - |\n| 1 | 2 \\| 3 | 4 |\n")
+    ...     _ = file.write("![](f.png)\n\n| a | b | c |\n| - | -: | - |\n| 1 | 2 \\| 3 | 4 |\n")
     ...     file.flush()
     ...     print(table(Path(file.name), without=["b"]))
-    # T
-    <BLANKLINE>
     | a | c |
     | - | - |
     | 1 | 4 |
