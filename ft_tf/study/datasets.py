@@ -92,7 +92,7 @@ def register_own(data: str | os.PathLike, *, name: str | None = None, **options:
     """Registers a user's own data (`ft_tf.data.load_own`), under the name of the file, say.
 
     Args:
-        data: a .npz file, a folder of images, "tfds:NAME" or "MODULE:FUNCTION".
+        data: as `load_own` takes it.
         name: takes the place of that name.
         **options: further ones of `load_own`.
 
@@ -106,8 +106,7 @@ def register_own(data: str | os.PathLike, *, name: str | None = None, **options:
     found = loader()
     shape = found.x_train.shape[1:]
     fits = [known.architecture for known in _SOURCES.values() if known.shape == shape]
-    architecture = (*fits, "dnn")[0]
-    return register(DataSource(name, name, shape, found.num_classes, architecture, loader))
+    return register(DataSource(name, name, shape, found.num_classes, (*fits, "dnn")[0], loader))
 
 
 @functools.lru_cache(maxsize=1)
