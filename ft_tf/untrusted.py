@@ -57,7 +57,7 @@ def read_npz(
         ValueError: it lacks an array, is damaged, holds objects (which would be unpickled), or one
             of its arrays declares more than is stored or unpacks to over 20 times its size.
     """
-    arrays = {}
+    arrays, names = {}, None if names is None else tuple(names)
     try:
         with zipfile.ZipFile(path) as archive:
             for name in (entry.removesuffix(".npy") for entry in archive.namelist()):

@@ -85,7 +85,7 @@ def _images(
             if not is_fixed:
                 break
             image = tf.image.resize(image, size[:2], antialias=True).numpy()
-        np.divide(image, np.float32(255), out=row)
+        np.clip(image / np.float32(255), 0, 1, out=row)  # resizing rounds: 1.0000001 is no pixel
     if others and (not is_fixed or len(others) < len(paths)):
         raise DataError(f"{next(iter(others))}: its shape is not {size}, that of other images")
     if not others:

@@ -85,6 +85,8 @@ def test_images_are_resized_if_all_differ_from_the_model(tmp_path):
     expected = np.broadcast_to(np.array([0.2, 0.8])[:, None, None, None], (2, 4, 3, 1))
     np.testing.assert_allclose(found.arrays["x_test"], expected, atol=1e-6)
     assert found.notes == ("images are resized from 2 sizes to 4 x 3, which the model takes",)
+    write(tmp_path / "b/x.png", np.full((9, 9), 255, np.uint8))
+    assert own.read(tmp_path, shape=(7, 5, 1)).arrays["x_test"].max() == 1
     half = np.kron(GRAY, np.ones((2, 2), np.uint8))  # each pixel four times: the mean is exact
     for name in "ab":
         write(tmp_path / name / "x.png", half)
