@@ -254,10 +254,10 @@ def has_gpu() -> bool:
 
 
 def captions(results: Path) -> dict[str, str]:
-    """Returns the caption of each figure of a report's pages, by the stem of its file."""
+    """Returns the caption of each figure of a report's pages, as a sentence, by its file's stem."""
     pages = [results / "report.md", *sorted((results / "tables").glob("*.md"))]
     found = (_FIGURE.findall(page.read_text(encoding="utf-8")) for page in pages)
-    return {Path(figure).stem: caption for each in found for caption, figure in each}
+    return {Path(figure).stem: f"{text.rstrip('.')}." for each in found for text, figure in each}
 
 
 def table(path: Path, *, without: Collection[str]) -> str:
