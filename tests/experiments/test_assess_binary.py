@@ -152,7 +152,7 @@ def test_two_cards_are_set_against_each_other(used):
     directory, results = used
     code, stdout, stderr = results["compared"]
     assert (code, stderr) == (0, ""), stderr
-    assert stdout.startswith("A is mine.keras, B is mine.keras.")
+    assert stdout.startswith("A is mine.keras on mine, B is mine.keras on mine. ")
     first, *_ = json.loads((directory / "both/comparison.json").read_text())
     assert first["what"] == "accuracy" and first["difference"] == 0 and first["paired"]
     assert (directory / "both/comparison.html").exists()
