@@ -43,7 +43,8 @@ def read(
             f"data={str(folder)!r} must have one folder of images ({', '.join(ENDINGS)}) per class,"
             " perhaps below test/ and train/"
         )
-    x, notes = _images([path for files in found.values() for path, _ in files], _wanted(shape))
+    wanted = (*shape, 1)[:3] if shape and len(shape) in (2, 3) else (None, None, None)
+    x, notes = _images([path for files in found.values() for path, _ in files], wanted)
     arrays = {}
     for split, files in found.items():
         arrays[f"x_{split}"], x = x[: len(files)], x[len(files) :]
@@ -60,12 +61,6 @@ def _folders(place: Path) -> list[str]:
 def _files(place: Path) -> list[Path]:
     found = place.iterdir() if place.is_dir() else ()
     return sorted(p for p in found if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
-
-
-def _wanted(shape: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
-    if shape is None or len(shape) not in (2, 3):
-        return (None, None, None)
-    return (*shape, 1)[:3]
 
 
 def _images(

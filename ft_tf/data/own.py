@@ -78,9 +78,11 @@ def read(
     elif os.path.isdir(text):
         from ft_tf.data import image_folder  # brings TensorFlow, which the other forms do not need
 
-        name, read_folder = Path(text).resolve().name, image_folder.read
-        arrays, classes, notes = read_folder(Path(text), shape)
-        found = OwnData(name, f"folder:{name}", arrays, classes, notes)
+        name = Path(text).resolve().name or "images"
+        try:
+            found = OwnData(name, f"folder:{name}", *image_folder.read(Path(text), shape))
+        except OSError as error:
+            raise DataError(f"data={text!r} cannot be read ({error})") from None
     elif _FUNCTION.fullmatch(text) and not os.path.exists(text):
         found = OwnData(text, f"function:{text}", _returned(text))
     else:
