@@ -6,7 +6,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _app, _stack
-from ft_tf import checks
+from ft_tf import checks, models
+from ft_tf.data import own
 from ft_tf.errors import ArgumentError
 from ft_tf.study import datasets, trained_models
 from ft_tf.study.trained_models import TrainedModel
@@ -39,8 +40,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "Your own data: the .npz file that the run was trained on, or with --model in place of "
-        "--dataset.",
+        f"Your own data: those that the run was trained on, or with --model in place of --dataset; "
+        f"{own.FORMS}.",
     )
 
 
@@ -55,8 +56,7 @@ def check() -> None:
             raise ArgumentError(f"--run={','.join(FLAGS.run)} and --model={FLAGS.model}: give one")
         if bool(FLAGS.dataset) == bool(FLAGS.data):
             raise ArgumentError(
-                f"--model={FLAGS.model} needs --dataset={'|'.join(datasets.names())} or "
-                "--data=FILE.npz"
+                f"--model={FLAGS.model} needs --dataset={'|'.join(datasets.names())} or --data"
             )
         if FLAGS.dataset:
             checks.check_choice(datasets.names(), dataset=FLAGS.dataset)
@@ -77,7 +77,12 @@ def results() -> list[str]:
 
 
 def _dataset() -> str:
-    return datasets.register_file(FLAGS.data).name if FLAGS.data else FLAGS.dataset
+    if not FLAGS.data:
+        return FLAGS.dataset
+    is_folder = Path(FLAGS.data).is_dir()
+    shape = models.load(Path(FLAGS.model)).input_shape[1:] if is_folder else None
+    where = {"data_dir": FLAGS.data_dir, "download": FLAGS.download, "shape": shape}
+    return datasets.register_own(FLAGS.data, **where).name
 
 
 def provenance(subject: TrainedModel) -> str:

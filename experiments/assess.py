@@ -3,6 +3,9 @@
 Examples:
     python -m experiments.assess --model=FILE.keras --dataset=fashion_mnist
     python -m experiments.assess --model=FILE.keras --data=FILE.npz --budget="30 min"
+    python -m experiments.assess --model=FILE.keras --data=FOLDER
+    python -m experiments.assess --model=FILE.keras --data=tfds:mnist --data_dir=DIR
+    python -m experiments.assess --model=FILE.keras --data=my_module:load
     python -m experiments.assess --run=DIR
     python -m experiments.assess --compare DIR1 DIR2
 
@@ -22,10 +25,10 @@ from absl import flags
 from experiments import _app, _flags, _stack, _terminal
 from ft_tf import assessment, checks, models, records
 from ft_tf.assessment import comparison, page
-from ft_tf.errors import ArgumentError, DataError
+from ft_tf.data import own
+from ft_tf.errors import ArgumentError
 from ft_tf.faults.rows import seconds_of
 from ft_tf.study import datasets, trained_models
-from ft_tf.untrusted import read_npz
 
 FLAGS = flags.FLAGS
 _SPLITS = ("x_test", "y_test", "x_train", "y_train")
@@ -43,8 +46,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "In place of --dataset, a .npz file with x_test and y_test, and x_train and y_train for "
-        "membership inference. Images of bytes are divided by 255.",
+        f"In place of --dataset: {own.FORMS}. The arrays are x_test and y_test, and x_train and "
+        "y_train for membership inference; images of bytes are divided by 255.",
     )
     flags.DEFINE_string(
         "run",
@@ -95,11 +98,11 @@ def _material() -> _Material:
             run.model, arrays, {**about, "record": run.record}, Path(FLAGS.run) / "card"
         )
     if bool(FLAGS.dataset) == bool(FLAGS.data):
-        raise ArgumentError(f"--model={FLAGS.model} needs --dataset or --data=FILE.npz")
+        raise ArgumentError(f"--model={FLAGS.model} needs --dataset or --data")
     path = Path(FLAGS.model)
     model = models.load(path)
     if FLAGS.data:
-        arrays, about = _of_file(Path(FLAGS.data))
+        arrays, about = _own(model)
     else:
         found = datasets.get(FLAGS.dataset).load(data_dir=FLAGS.data_dir, download=FLAGS.download)
         arrays = {name: getattr(found, name) for name in _SPLITS}
@@ -108,25 +111,24 @@ def _material() -> _Material:
               for name, array in arrays.items()}  # fmt: skip
     record = Path(FLAGS.run or path.parent) / records.FILE_NAME
     found = records.load(record) if FLAGS.run or record.exists() else None
-    about |= {"name": path.name, "record": found if isinstance(found, records.Run) else None}
+    about |= {"name": models.zoo.title(path)}
+    about |= {"record": found if isinstance(found, records.Run) else None}
     return _Material(model, arrays, about, Path(f"{models.zoo.beside(path)}-card"))
 
 
-def _of_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        arrays = read_npz(path)
-    except OSError as error:
-        raise DataError(f"data={str(path)!r} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DataError(f"data={str(path)!r} cannot be used ({error})") from None
-    missing = [name for name in _SPLITS[:2] if name not in arrays]
-    if missing:
-        raise DataError(f"data={str(path)!r} holds no array {missing[0]!r}")
-    arrays = {name: arrays[name] for name in _SPLITS if name in arrays}
-    for name, array in arrays.items():
-        if name[0] == "x" and array.dtype == np.uint8 and array.ndim > 2:
-            arrays[name] = np.divide(array, np.float32(255), dtype=np.float32)
-    return arrays, {"dataset": path.stem}
+def _own(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    inputs, outputs = model.input_shape, model.output_shape
+    found = own.read(
+        FLAGS.data,
+        shape=inputs[1:] if isinstance(inputs, tuple) else None,
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+    )
+    if isinstance(outputs, tuple):
+        found.check_classes(max(2, outputs[-1] or 0))
+    for note in found.notes:
+        _app.warn(note)
+    return found.arrays, {"dataset": found.name}
 
 
 def _shaped(x: np.ndarray, model: Any) -> np.ndarray:

@@ -446,9 +446,9 @@ def main(argv: list[str]) -> None:
     _subject.check()
     if executor is not None and FLAGS.model:
         raise ArgumentError(f"--model={FLAGS.model} is tested in this process: leave workers out")
+    _stack.start()
     for results in _subject.results():
         records.check_writable(_path(results))
-    _stack.start()
     subjects, frames = [], []
     for subject in _subject.loaded():
         frames.append(_tested(subject, rates, executor))

@@ -27,6 +27,7 @@ _COLUMNS = 110
 _COLUMNS_FOLDED = 200  # long enough for a run's name and its percentage: progress lines are cut off
 _SECONDS_BETWEEN_UPDATES = 0.2
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_FIGURE = re.compile(r"!\[(.*)\]\((.*\.png)\)")
 _PACKAGES = {  # what TensorFlow and the library bring along, by module
     "google.protobuf": "protobuf",
     "h5py": "h5py",
@@ -252,21 +253,27 @@ def has_gpu() -> bool:
     return shutil.which("nvidia-smi") is not None
 
 
+def captions(results: Path) -> dict[str, str]:
+    """Returns the caption of each figure of a report's pages, as a sentence, by its file's stem."""
+    pages = [results / "report.md", *sorted((results / "tables").glob("*.md"))]
+    found = (_FIGURE.findall(page.read_text(encoding="utf-8")) for page in pages)
+    return {Path(figure).stem: f"{text.rstrip('.')}." for each in found for text, figure in each}
+
+
 def table(path: Path, *, without: Collection[str]) -> str:
-    r"""Returns the table of a Markdown file, less the columns with these headers.
+    r"""Returns the table of a Markdown file, less its figures and the columns with these headers.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".md") as file:
-    ...     _ = file.write("# T\n\n| a | b | c |\n| --- | ---: | --- |\n| 1 | 2 \\| 3 | 4 |\n")
+    ...     _ = file.write("![](f.png)\n\n| a | b | c |\n| - | -: | - |\n| 1 | 2 \\| 3 | 4 |\n")
     ...     file.flush()
     ...     print(table(Path(file.name), without=["b"]))
-    # T
-    <BLANKLINE>
     | a | c |
-    | --- | --- |
+    | - | - |
     | 1 | 4 |
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    text = re.sub(f"{_FIGURE.pattern}\n\n", "", path.read_text(encoding="utf-8"))
+    lines = text.splitlines()
     rows = {
         n: re.split(r"(?<!\\)\|", line)[1:-1] for n, line in enumerate(lines) if line[:1] == "|"
     }

@@ -19,6 +19,7 @@ from absl import flags
 from experiments import _app, _flags, _stack, _summary, _tensorboard, _terminal
 from ft_tf import checks, study
 from ft_tf._compat import keras, tf
+from ft_tf.data import own
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms, datasets, distributed
 from ft_tf.study.algorithms import Algorithm
@@ -54,8 +55,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "In place of --dataset: your own images, a .npz file with the arrays x_train, y_train, "
-        "x_test and y_test, pixels uint8 in 0..255 or floating in [0, 1], labels from 0.",
+        f"In place of --dataset, your own images: {own.FORMS}. Arrays are x_train, y_train, x_test "
+        "and y_test, pixels uint8 in 0..255 or floating in [0, 1], labels from 0.",
     )
     flags.DEFINE_string("architecture", None, "Default: fmnist_dnn, cifar10_cnn or dnn.")
     flags.DEFINE_string("algorithm", "natural", f"One of {', '.join(algorithms.names())}.")
@@ -114,7 +115,7 @@ def _source() -> datasets.DataSource:
     if FLAGS.data is not None:
         if FLAGS.dataset is not None:
             raise ArgumentError(f"--dataset={FLAGS.dataset} and --data={FLAGS.data}: give one")
-        return datasets.register_file(FLAGS.data)
+        return datasets.register_own(FLAGS.data, data_dir=FLAGS.data_dir, download=FLAGS.download)
     if FLAGS.dataset == "circles":
         raise ArgumentError(
             "dataset='circles' is trained with all replicates of all its rows at once: "
@@ -155,9 +156,9 @@ def _tensorboard_directory(directory: Path) -> Path | None:
 def main(argv: list[str]) -> int:
     """Runs the binary."""
     del argv
+    _stack.start()
     source = _source()
     config = _config(source)
-    _stack.start()
     strategy = _strategy(config)
     bfloat16.warn_if_slow(precision=config.precision)
     dataset = source.load(data_dir=FLAGS.data_dir, download=FLAGS.download)

@@ -42,23 +42,26 @@ def parse_json(text: bytes) -> Any:
     return json.loads(text)
 
 
-def read_npz(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | os.PathLike, names: Iterable[str] | None = None, *, optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """Reads arrays of plain numbers from an .npz file; none is larger than its bytes account for.
 
     Args:
         path: The file.
         names: The arrays to read; all by default.
+        optional: With `names`, arrays to read if it has them.
 
     Raises:
         OSError: it cannot be opened.
         ValueError: it lacks an array, is damaged, holds objects (which would be unpickled), or one
             of its arrays declares more than is stored or unpacks to over 20 times its size.
     """
-    arrays = {}
+    arrays, names = {}, None if names is None else tuple(names)
     try:
         with zipfile.ZipFile(path) as archive:
             for name in (entry.removesuffix(".npy") for entry in archive.namelist()):
-                if names is not None and name not in names:
+                if names is not None and name not in (*names, *optional):
                     continue
                 arrays[name] = _read_array(archive, archive.getinfo(f"{name}.npy"))
     except (

@@ -694,11 +694,11 @@ OVERRIDES = {
         for name in ("NaturalModel", "TradesModel")
     },
     "training.DPSGDModel.model": Kind((Lazy(model),), (*NO_MODEL[:7], NO_MODEL[8])),
-    "study.register_file.path": any_of(wrong=(*NO_PATH, "", "missing.npz", "/")),
+    "study.register_own.data": any_of(wrong=(*NO_PATH, "", "missing.npz", "/", "tfds:")),
     "study.load_run.directory": any_of(
         wrong=(Path("missing"), Path(LONG), Path("a\0b"), "x", 3, None)
     ),
-    "data.load_npz.path": any_of(wrong=(*NO_PATH, "", "missing.npz", "/")),
+    "data.load_own.data": any_of(wrong=(*NO_PATH, "", "missing.npz", "/", "no:module")),
     "architectures.build.name": choice("circles_mlp"),
     "architectures.get.name": choice("circles_mlp"),
     "architectures.input_shape.name": choice("circles_mlp", "fmnist_dnn"),
@@ -827,7 +827,7 @@ OVERRIDES |= {
         ),
     ),
     "data.load.data_dir": any_of(None, wrong=NO_PATH),
-    "data.load_npz.name": any_of(None, wrong=()),
+    "data.load_own.name": any_of(None, wrong=()),
     "study.RunConfig.stop_at_holdout_accuracy": fraction(0.0),
     "study.Evaluation.attack_images": seed(3),
     "faults.summarize.method": Kind(("student", "band"), NO_TEXT),

@@ -110,8 +110,9 @@ def page_of_two(first: Card, second: Card) -> page.Page:
     clear = sum(line.low > 0 or line.high < 0 for line in found)
     return page.Page(
         title=f"{first.model.name} and {second.model.name}",
-        answer=f"A is {first.model.name}, B is {second.model.name}. {clear} of {len(found)} "
-        "differences have an interval without 0; of each curve the middle of its fall is shown.",
+        answer=f"A is {first.model.name} on {first.data.name}, B is {second.model.name} on "
+        f"{second.data.name}. {clear} of {len(found)} differences have an interval without 0; of "
+        "each curve the middle of its fall is shown.",
         figures=figures.pictures(first, second),
         table=_table("Differences", middles),
         details=(

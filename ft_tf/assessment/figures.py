@@ -57,7 +57,7 @@ def _curves(cards: Sequence[Card]) -> Figure:
             clean = np.mean(curve.accuracy[0])
             mean, low, high = (100 * (clean - np.array(v[1:])) for v in
                                (curve.mean, curve.high, curve.low))  # fmt: skip
-            name = names[key] if number == 0 else None
+            name = names[key] if not any(key in c.curves for c in cards[:number]) else None
             axes.plot(rates, mean, color=COLORS[key], label=name, marker=".", **style)
             axes.fill_between(rates, low, high, color=COLORS[key], alpha=0.15, linewidth=0)
     axes.axhline(100 / cards[0].model.classes, color=_INK, linestyle=":", linewidth=0.9)

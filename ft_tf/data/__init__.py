@@ -7,7 +7,7 @@ Loading the embedded sample, Debian's files or circles needs no TensorFlow. The 
 from ft_tf.data.circles import circles, redrawn_circles
 from ft_tf.data.dataset import Dataset, fingerprint, from_arrays
 from ft_tf.data.loading import NAMES, SOURCES, how_to_get, load
-from ft_tf.data.npz import load_npz
+from ft_tf.data.own import load_own
 from ft_tf.data.specs import IMAGE_SPECS, ImageSpec
 from ft_tf.data.validation import check_labels, check_pixels, check_same_length
 
@@ -25,6 +25,6 @@ __all__ = [
     "from_arrays",
     "how_to_get",
     "load",
-    "load_npz",
+    "load_own",
     "redrawn_circles",
 ]

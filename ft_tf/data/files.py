@@ -9,6 +9,9 @@ import numpy as np
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError
 
+MAX_BYTES = 8 * 2**30
+"""Largest sum of the sizes of a user's arrays that is read."""
+
 
 def tfds_root(data_dir: str | os.PathLike | None) -> Path:
     """`data_dir`, or TFDS's own default: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""

@@ -19,7 +19,8 @@ import numpy as np
 from absl import logging
 
 from ft_tf._compat import VERBOSE, tf
-from ft_tf.data.files import first_line, refuse_labels
+from ft_tf.data.dataset import MOST_CLASSES
+from ft_tf.data.files import MAX_BYTES, first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError, DataNotFoundError, StackError
 from ft_tf.untrusted import parse_json
@@ -77,6 +78,31 @@ def read(directory: Path, spec: ImageSpec) -> TfdsArrays:
             start = stop
         arrays[f"x_{split}"], arrays[f"y_{split}"] = x, y
     return TfdsArrays(arrays, directory.name, _notes(info.get("description"), jpeg))
+
+
+def spec_of(directory: Path, name: str) -> ImageSpec:
+    """Returns what a prepared directory says that it holds, for a data set that is not known here.
+
+    Raises:
+        DataError: no images of one size with labels, or no test split.
+    """
+    path, features = directory / "features.json", dict(_features(directory / "features.json"))
+    image, label = (features.get(key, ("", {}))[1] for key in ("image", "label"))
+    try:
+        shape = image["shape"]
+        shape = tuple(map(int, shape["dimensions"] if isinstance(shape, dict) else shape))
+        classes = int(label["numClasses"] if "numClasses" in label else label["num_classes"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: must have an Image `image` and a ClassLabel `label`") from None
+    if len(shape) != 3 or min(shape) < 1:
+        raise DataError(f"{path}: images must have one size: write them to a folder, a class each")
+    lengths = _shard_lengths(directory, _json(directory / "dataset_info.json"))
+    test, train = (sum(lengths.get(split, [])) for split in ("test", "train"))
+    if not test:
+        raise DataError(f"{directory}: has no split `test`")
+    if (test + train) * math.prod(shape) > MAX_BYTES or not 0 < classes <= MOST_CLASSES:
+        raise DataError(f"{directory}: more than {MAX_BYTES} bytes or {MOST_CLASSES} classes")
+    return ImageSpec(name, shape, train, test, tuple(map(str, range(classes))), homepage="")
 
 
 def download(name: str, data_dir: Path) -> Path:
@@ -143,6 +169,24 @@ def _record_files(
     directory: Path, info: dict[str, Any], spec: ImageSpec
 ) -> dict[str, list[tuple[Path, int]]]:
     """The record files of each split, all in `directory`, with their numbers of examples."""
+    lengths = _shard_lengths(directory, info)
+    files = {}
+    for split, count in spec.counts.items():
+        shards = lengths.get(split, [])
+        if sum(shards) != count or min(shards, default=0) < 0 or len(shards) > count:
+            held = sum(shards) if split in lengths else "no"
+            raise DataError(f"{directory}: holds {held} {split} examples, {spec.name} has {count}")
+        files[split] = [
+            (
+                directory / f"{spec.name}-{split}.tfrecord-{number:05d}-of-{len(shards):05d}",
+                length,
+            )
+            for number, length in enumerate(shards)
+        ]
+    return files
+
+
+def _shard_lengths(directory: Path, info: dict[str, Any]) -> dict[str, list[int]]:
     path = directory / "dataset_info.json"
     if info.get("fileFormat", "tfrecord") != "tfrecord":
         raise DataError(f"{path}: file format {info['fileFormat']!r} must be tfrecord")
@@ -158,20 +202,7 @@ def _record_files(
         ) from None
     if templates - {_TEMPLATE}:
         raise DataError(f"{path}: file names must follow {_TEMPLATE}: prepare the data set again")
-    files = {}
-    for split, count in spec.counts.items():
-        shards = lengths.get(split, [])
-        if sum(shards) != count or min(shards, default=0) < 0 or len(shards) > count:
-            held = sum(shards) if split in lengths else "no"
-            raise DataError(f"{directory}: holds {held} {split} examples, {spec.name} has {count}")
-        files[split] = [
-            (
-                directory / f"{spec.name}-{split}.tfrecord-{number:05d}-of-{len(shards):05d}",
-                length,
-            )
-            for number, length in enumerate(shards)
-        ]
-    return files
+    return lengths
 
 
 def _check_features(path: Path, spec: ImageSpec) -> str | None:

@@ -63,6 +63,11 @@ def store(model: keras.Model, name: str) -> Path:
     return path
 
 
+def title(model: Path) -> str:
+    """Returns the name of a model file without its folder; a network of the package has none."""
+    return str(model) if str(model) in names() else model.name
+
+
 def beside(model: Path) -> Path:
     """Returns where results about a model file go, without an ending: next to it.
 

@@ -10,7 +10,7 @@ _MODULES = {
     "algorithms": ("DPSGD", "AdditiveGaussian", "JacobianPenalty", "MultiplicativeGaussian",
                    "Natural", "Tikhonov", "Trades"),
     "config": ("Evaluation", "RunConfig"),
-    "datasets": ("DataSource", "register", "register_file"),
+    "datasets": ("DataSource", "register", "register_own"),
     "execution": ("check_fits", "directory_of", "limited", "run"),
     "trained_models": ("load_run",),
 }  # fmt: skip

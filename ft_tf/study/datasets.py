@@ -88,30 +88,30 @@ def register(source: DataSource) -> DataSource:
     return source
 
 
-def register_file(path: str | os.PathLike, *, name: str | None = None) -> DataSource:
-    """Registers the data set of a .npz file (`ft_tf.data.load_npz`), under the file's name.
+def register_own(data: str | os.PathLike, *, name: str | None = None, **options: Any) -> DataSource:
+    """Registers a user's own data (`ft_tf.data.load_own`), under the name of the file, say.
 
     Args:
-        path: of the file.
-        name: takes the place of the file's name.
+        data: as `load_own` takes it.
+        name: takes the place of that name.
+        **options: further ones of `load_own`.
 
     Raises:
-        DataError, ArgumentError: the file or its arrays cannot be used.
+        DataError, ArgumentError: the data cannot be used.
     """
-    checks.check_path(data=path)
-    path = Path(path).absolute()
-    name = name or re.sub(r"[^A-Za-z0-9_.]", "_", path.stem)
-    loader = functools.partial(_from_file, path, name)
+    checks.check_path(data=data)
+    place = os.path.abspath(data) if os.path.exists(data) else os.fspath(data)
+    name = name or re.sub(r"[^A-Za-z0-9_.]", "_", Path(place).stem)
+    loader = functools.partial(_own, place, name, **options)
     found = loader()
     shape = found.x_train.shape[1:]
     fits = [known.architecture for known in _SOURCES.values() if known.shape == shape]
-    architecture = (*fits, "dnn")[0]
-    return register(DataSource(name, name, shape, found.num_classes, architecture, loader))
+    return register(DataSource(name, name, shape, found.num_classes, (*fits, "dnn")[0], loader))
 
 
 @functools.lru_cache(maxsize=1)
-def _from_file(path: Path, name: str) -> Dataset:
-    return data.load_npz(path, name=name)
+def _own(place: str, name: str, **options: Any) -> Dataset:
+    return data.load_own(place, name=name, **options)
 
 
 def names() -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def load_run(
         directory: of the run.
         data_dir: where its data set is.
         download: whether it may be downloaded.
-        data_file: the .npz file of a run on the user's own data.
+        data_file: the data of a run on the user's own, see `ft_tf.data.load_own`.
 
     Raises:
         RunError: there is no model, or the run failed, or the model is not the run's.
@@ -85,11 +85,11 @@ def load_run(
     directory = Path(directory)
     name, where = record.config["dataset"], f"run={str(directory)!r}"
     if data_file is not None:
-        datasets.register_file(data_file, name=name)
+        datasets.register_own(data_file, name=name, data_dir=data_dir, download=download)
     if name not in datasets.names():
         raise ArgumentError(
             f"{where} was trained on dataset={name!r}, which is not known here: give its "
-            "--data=FILE.npz, or register it (ft_tf.study.datasets.register)"
+            "--data, or register it (ft_tf.study.datasets.register)"
         )
     config = configs.from_dict(record.config)
     path = directory / runs.MODEL
@@ -201,7 +201,7 @@ def of_file(
             "given with pixels in [0, 1]; was the model trained on such ones, and on these classes?"
         )
     return TrainedModel(
-        name=path.name,
+        name=models.zoo.title(path),
         model=model,
         x=x,
         y=found.y_test,

@@ -121,3 +121,9 @@ def test_cards_of_other_seeds_are_not_paired(card, other):
 def test_the_page_of_two_shows_both(card, other):
     text = page.terminal(comparison.page_of_two(card, other))
     assert "A - B" in text and text == page.terminal(comparison.page_of_two(card, other))
+
+
+def test_the_legend_has_curves_that_only_the_second_card_has(card, other):
+    """A card that had no time has no curves, and matplotlib warns of a legend without lines."""
+    none = dataclasses.replace(other, curves={}, protections={})
+    assert "weights stuck at 0, share" in comparison.page_of_two(none, card).figures[0][0]

@@ -1,22 +1,30 @@
 """`assess` from the command line: a file, its card in four forms, two cards, bad input."""
 
+import dataclasses
 import json
 
 import forked
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tflite_files
 
 from ft_tf import assessment
 
-ASSESS = "experiments.assess"
+ASSESS, FAULTS = "experiments.assess", "experiments.inject_faults"
 LAYERS = """import keras
 
 @keras.saving.register_keras_serializable("mine")
 class Doubled(keras.layers.Layer):
     def call(self, x):
         return 2 * x
+"""
+FUNCTION = """import numpy as np
+
+def load():
+    arrays = np.load("mine.npz")
+    return arrays["x_test"], arrays["y_test"]
 """
 
 
@@ -32,8 +40,10 @@ def used(tmp_path_factory):
         [keras.Input((4, 4)), layers.Flatten(), source["Doubled"](),
          layers.Dense(3, activation="softmax")]
     )  # fmt: skip
-    model.save(directory / "mine.keras")
     generator = np.random.default_rng(0)
+    kernel = generator.normal(size=(16, 3))
+    model.layers[-1].set_weights([kernel - kernel.mean(axis=0), np.zeros(3)])  # all classes occur
+    model.save(directory / "mine.keras")
     x = generator.integers(0, 256, (60, 4, 4, 1)).astype(np.uint8)
     y = model.predict((x / 255).reshape(60, 4, 4), verbose=0).argmax(axis=1)
     np.savez(directory / "mine.npz", x_test=x, y_test=y)
@@ -41,13 +51,36 @@ def used(tmp_path_factory):
     (directory / "file.tflite").write_bytes(tflite_files.converted("int8"))
     x, y = tflite_files.images(60)
     np.savez(directory / "file.npz", x_test=x[..., 0], y_test=y)
+    (directory / "my_data.py").write_text(FUNCTION)
+    arrays = np.load(directory / "mine.npz")
+    for number, (image, label) in enumerate(zip(arrays["x_test"], arrays["y_test"], strict=True)):
+        for place in (f"photos/test/class_{label}", f"photos/train/class_{label}", "two/" * 2):
+            (directory / place).mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image[..., 0]).save(directory / place / f"{number}.png")
     mine = [ASSESS, "--model=mine.keras", "--data=mine.npz", "--budget=4 s"]
     imported = [*mine, "--import=my_layers"]
     file = [ASSESS, "--model=file.tflite", "--data=file.npz", "--budget=4 s"]
+    of_folder = [ASSESS, "--model=mine.keras", "--import=my_layers", "--budget=2 s"]
     commands = {
         "file": file,
         "gradients": [*file, "--attack=pgd"],
         "first": imported,
+        "folder": [*of_folder, "--data=photos", "--output_dir=folder-card"],
+        "function": [*of_folder, "--data=my_data:load", "--output_dir=function-card"],
+        "two": [*of_folder, "--data=two"],
+        "nowhere": [*of_folder, "--data=nowhere"],
+        "no_tfds": [*of_folder, "--data=tfds:nothing", "--data_dir=."],
+        "faults": [FAULTS, *of_folder[1:3], "--data=photos", "--rates=0", "--trials=1"],
+        "train": [
+            "experiments.train",
+            "--data=photos",
+            "--epochs=1",
+            "--batch_size=20",
+            "--output_dir=runs",
+            "--fault_trials=1",
+            "--fault_images=9",
+            "--fault_rates=0,0.5",
+        ],
         "second": [*imported, "--seed=1", "--output_dir=second", "--all"],
         "compared": [ASSESS, "--compare", "mine-card", "second/card.json", "--output_dir=both"],
         "no_layer": mine,
@@ -91,11 +124,35 @@ def test_a_tflite_file_gets_one_too(used):
     assert assessment.load(directory / "file-card").model.name == "file.tflite"
 
 
+def test_folders_and_functions_give_the_same_card_as_a_file(used):
+    directory, results = used
+    for name, dataset, train in (("folder", "photos", 60), ("function", "my_data:load", 0)):
+        code, stdout, stderr = results[name]
+        assert (code, stderr) == (0, ""), stderr
+        assert stdout.startswith("100.00% of the test images are right.")
+        found = assessment.load(directory / f"{name}-card").data
+        assert (found.name, found.examples, found.train_examples) == (dataset, 60, train)
+    of_file = assessment.load(directory / "mine-card").data
+    assert found == dataclasses.replace(of_file, name="my_data:load")
+
+
+def test_a_folder_goes_to_the_other_binaries_too(used):
+    directory, results = used
+    code, stdout, stderr = results["faults"]
+    assert (code, stderr) == (0, ""), stderr
+    assert "photos: 60 training + 60 test examples from folder:photos" in stdout
+    assert " 100.00% " in stdout
+    code, stdout, stderr = results["train"]
+    assert code == 0, stderr
+    (record,) = (directory / "runs").rglob("record.json")
+    assert json.loads(record.read_text())["data"]["source"] == "folder:photos"
+
+
 def test_two_cards_are_set_against_each_other(used):
     directory, results = used
     code, stdout, stderr = results["compared"]
     assert (code, stderr) == (0, ""), stderr
-    assert stdout.startswith("A is mine.keras, B is mine.keras.")
+    assert stdout.startswith("A is mine.keras on mine, B is mine.keras on mine. ")
     first, *_ = json.loads((directory / "both/comparison.json").read_text())
     assert first["what"] == "accuracy" and first["difference"] == 0 and first["paired"]
     assert (directory / "both/comparison.html").exists()
@@ -108,7 +165,10 @@ def test_two_cards_are_set_against_each_other(used):
         ("gradients", "attack='pgd' needs gradients, which a .tflite file does not give"),
         ("no_data", "--model=mine.keras needs --dataset"),
         ("no_model", "--model must name a model file, or --run a finished run"),
-        ("no_labels", "data='half.npz' holds no array 'y_test'"),
+        ("no_labels", "data='half.npz' cannot be used (it holds no array 'y_test')"),
+        ("two", "'two' has 1 folders of classes, the model 3 classes; labels from 0 on are two"),
+        ("nowhere", "data='nowhere' cannot be read (No such file or directory): name a .npz file"),
+        ("no_tfds", "data='tfds:nothing' is not in . (no nothing/VERSION/dataset_info.json)"),
         ("one_card", "--compare needs two cards"),
         ("no_card", "nowhere cannot be read"),
         ("words", "'word' is not a flag"),

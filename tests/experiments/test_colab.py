@@ -139,6 +139,9 @@ def test_no_figure_is_empty(ran):
     notebook, _, results = ran
     images = outputs(notebook, "image/png")
     shown = [name for name, _ in images]
+    sentences = [text for name, text in outputs(notebook, "text/markdown") if name == "figures"]
+    assert len(sentences) == shown.count("figures")
+    assert all(re.fullmatch(r"[A-Z].{20,}[^.]\.", sentence) for sentence in sentences)
     assert shown.count("figures") == len(list((results / "figures").glob("*.png"))) >= 6
     assert shown.count("python") == 1
     for _, image in images:
@@ -194,7 +197,7 @@ def repository(tmp_path):
 
 def find_repository(source, directory):
     """Executes the cell that finds the repository, where there is none; where it ends up."""
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     settings = "tables = scale = results_dir = data_dir = ''"
     code = "\n".join(
         [
@@ -220,11 +223,16 @@ def test_the_repository_comes_from_a_zip_whose_name_starts_its_paths(tmp_path, r
     assert found == (0, str(tmp_path / "here" / "ft_tf_repository" / "origin"), "")
 
 
-def test_the_repository_comes_from_git(tmp_path, repository):
+@pytest.mark.parametrize("is_cited", [False, True])
+def test_the_repository_comes_from_git(tmp_path, repository, is_cited):
     git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "All"]):
         subprocess.run([*git, *arguments], check=True)
-    code, place, _ = find_repository(f"file://{repository}", tmp_path / "here")
+    source = f"file://{repository}"
+    if is_cited:
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here/CITATION.cff").write_text(f'title: A\nrepository-code: "{source}"\n')
+    code, place, _ = find_repository("" if is_cited else source, tmp_path / "here")
     assert (code, place) == (0, str(tmp_path / "here" / "ft_tf_repository"))
 
 

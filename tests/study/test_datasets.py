@@ -97,7 +97,7 @@ def save(path, **changes):
 
 def test_a_file_of_bytes_is_scaled_and_gets_a_channel(tmp_path):
     arrays = save(tmp_path / "my-data.npz")
-    registered = datasets.register_file(tmp_path / "my-data.npz")
+    registered = datasets.register_own(tmp_path / "my-data.npz")
     assert (registered.name, registered.shape, registered.classes) == ("my_data", (5, 4, 1), 3)
     assert registered.architecture == "dnn"
     found = registered.load()
@@ -110,7 +110,7 @@ def test_a_file_of_fashion_mnist_s_shape_takes_its_architecture(tmp_path):
     x = np.zeros((4, 28, 28, 1), np.float32)
     y = np.array([0, 1, 1, 0], np.uint8)
     save(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    assert datasets.register_file(tmp_path / "mine.npz").architecture == "fmnist_dnn"
+    assert datasets.register_own(tmp_path / "mine.npz").architecture == "fmnist_dnn"
 
 
 class Evil:
@@ -141,7 +141,7 @@ def test_arrays_that_cannot_be_used_are_refused_in_one_line(tmp_path, capfd, cas
     changes, message = REFUSED[case]
     save(tmp_path / "mine.npz", **changes)
     with pytest.raises((ArgumentError, DataError), match=message) as caught:
-        data.load_npz(tmp_path / "mine.npz")
+        data.load_own(tmp_path / "mine.npz")
     assert "\n" not in str(caught.value) and "mine.npz" in str(caught.value)
     assert "executed" not in capfd.readouterr().out
 
@@ -149,12 +149,12 @@ def test_arrays_that_cannot_be_used_are_refused_in_one_line(tmp_path, capfd, cas
 def test_files_that_are_no_archives_or_too_large_are_refused(tmp_path, monkeypatch):
     (tmp_path / "text.npz").write_text("no archive")
     save(tmp_path / "large.npz")
-    monkeypatch.setattr(data.npz, "MAX_BYTES", 100)
+    monkeypatch.setattr(data.own, "MAX_BYTES", 100)
     for name, message in (
         ("text.npz", "not a zip file"),
         ("none.npz", "No such file"),
         ("large.npz", "more than 100"),
-        (".", "Is a directory"),
+        (".", "must have one folder of images"),
     ):
         with pytest.raises(DataError, match=message):
-            data.load_npz(tmp_path / name)
+            data.load_own(tmp_path / name)

@@ -267,7 +267,7 @@ class Accuracy(Exhibit):
     def plots(self, study: Study) -> Sequence[Plot]:
         if self.name.startswith("figure"):
             return []
-        caption = f"Gaps, the paper's and ours; {self.title}"
+        caption = f"Train minus test accuracy, the paper's (cross) and ours (dot); {self.title}"
         return [Plot(f"gaps_{self.name}", caption, lambda: draw_gaps(study, self.name, self.title))]
 
 

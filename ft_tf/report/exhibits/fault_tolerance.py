@@ -117,7 +117,7 @@ class FaultTolerance(Exhibit):
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        caption = "Accuracy under faults (as the paper's Figure 3)"
+        caption = "Accuracy by the share of weights and units stuck at 0 (as the paper's Figure 3)"
         return per_architecture(study, "faults", caption, draw_faults)
 
 

@@ -67,8 +67,8 @@ class Parameters(Exhibit):
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        rescaling = "Equation 10 under a rescaling that changes no prediction"
-        histograms = "Trained parameters (as the paper's Figure 2)"
+        rescaling = "Both forms of equation 10 under a rescaling that changes no prediction"
+        histograms = "Histograms of the trained parameters (as the paper's Figure 2)"
         return [
             *per_architecture(study, "parameters", histograms, draw_histograms),
             *per_architecture(study, "rescaling", rescaling, draw_rescaling),

@@ -126,7 +126,8 @@ class Tradeoff(Exhibit):
         return pd.DataFrame(lines)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        return [Plot("tradeoff", self.title, lambda: draw_tradeoff(study))]
+        caption = "Normalized accuracy under weight faults by test accuracy; arrows from natural"
+        return [Plot("tradeoff", caption, lambda: draw_tradeoff(study))]
 
 
 def draw_tradeoff(study: Study) -> Figure:
