@@ -126,6 +126,8 @@ def _own(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     )
     if isinstance(outputs, tuple):
         found.check_classes(max(2, outputs[-1] or 0))
+    if found.classes:
+        _app.warn(f"{found.order}: the model must have its classes in this order")
     for note in found.notes:
         _app.warn(note)
     return found.arrays, {"dataset": found.name}

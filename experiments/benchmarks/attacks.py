@@ -2,6 +2,10 @@
 
 PyTorch and torchattacks (`pip install torch torchattacks`) belong into an environment of their own,
 whose Python --peer_python names: its part runs there, in `torch_attacks.py`.
+
+torchattacks 3.5 finds less by Square alone, up to 3 points on networks of Fashion-MNIST: it draws a
+window's place from 0 .. h - s - 1, so that no square reaches the last row and column. With h - s
+among them it finds what we find.
 """
 
 import json

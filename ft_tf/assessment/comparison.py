@@ -108,11 +108,12 @@ def page_of_two(first: Card, second: Card) -> page.Page:
     each = [(what, *(side.get(what, page.NOTHING) for side in sides))
             for what in dict.fromkeys([*sides[0], *sides[1]])]  # fmt: skip
     clear = sum(line.low > 0 or line.high < 0 for line in found)
+    other = "" if first.data.fingerprint == second.data.fingerprint else " The data differ too."
     return page.Page(
         title=f"{first.model.name} and {second.model.name}",
         answer=f"A is {first.model.name} on {first.data.name}, B is {second.model.name} on "
         f"{second.data.name}. {clear} of {len(found)} differences have an interval without 0; of "
-        "each curve the middle of its fall is shown.",
+        f"each curve the middle of its fall is shown.{other}",
         figures=figures.pictures(first, second),
         table=_table("Differences", middles),
         details=(

@@ -137,7 +137,8 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
         rows.append((f"1 point lost, {name}", *rate_cells(curve, curve.one_point), on))
         rows.append((f"half lost, {name}", *rate_cells(curve, curve.half), ""))
     for label, parts in (("layer", card.layers), ("bit", card.bits)):
-        for name, worst in most_damaging(parts)[:1]:
+        tried = {name: part for name, part in parts.items() if part.trials > 1}
+        for name, worst in most_damaging(tried)[:1]:  # the most of single trials is chance
             on = f"at {share(worst.rates[0], of_bits=False)} of {worst.sites:,} sites"
             rows.append((f"most damaging {label}: {name}", f"{percent(worst.mean[0])} points",
                          _span_of(worst), on))  # fmt: skip
@@ -145,11 +146,15 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
         part = card.protections[name]
         bits, (rate,) = card.curves["bits"], part.rates
         pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
-        gained = [before - after for before, after in pairs]
-        back = interval_of_lost(gained)
+        lost = list(pairs)
+        gained = [before - after for before, after in lost]
+        if len(gained) < 2:
+            rows.append((f"{name} gives back", NOTHING, NOTHING, "one trial says too little"))
+            continue
+        back, before = interval_of_lost(gained), sum(before for before, _ in lost) / len(lost)
         rows.append((f"{name} gives back", f"{percent(sum(gained) / len(gained))} points",
-                     span(back.low, back.high, signed=True) if len(gained) > 1 else NOTHING,
-                     f"{len(gained):,} trial{'s' * (len(gained) > 1)} at {rate:g}"))  # fmt: skip
+                     span(back.low, back.high, signed=True),
+                     f"of {percent(before)} lost at {rate:g}, {len(gained)} trials"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
         on = f"{robust.attack} {display_names.radius(robust.epsilon)}"
@@ -161,7 +166,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
             ("members found by their loss", f"{percent(found.true_positive_rate)}%",
              span(*found.true_positive_interval), on),
             ("membership advantage", f"{percent(found.advantage)} points", "",
-             f"{found.members:,} members"),
+             f"if it was trained on the {found.members:,} given"),
         ]  # fmt: skip
     if card.privacy is not None:
         epsilon = table.epsilon(card.privacy.epsilon)

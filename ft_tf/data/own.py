@@ -42,11 +42,16 @@ class OwnData:
     def check_classes(self, outputs: int) -> None:
         """Raises DataError unless a model of so many classes can mean the classes of a folder."""
         if self.classes and len(self.classes) != outputs:
-            more = ", ..." if len(self.classes) > 20 else ""
             raise DataError(
                 f"data={self.name!r} has {len(self.classes)} folders of classes, the model "
-                f"{outputs} classes; labels from 0 on are {', '.join(self.classes[:20])}{more}"
+                f"{outputs} classes; {self.order}"
             )
+
+    @property
+    def order(self) -> str:
+        """Which labels the classes of a folder have, as a text."""
+        more = ", ..." if len(self.classes) > 20 else ""
+        return f"labels from 0 on are {', '.join(self.classes[:20])}{more}"
 
 
 def read(

@@ -142,7 +142,7 @@ class RangeRestriction(_Ranges):
         require_keras_model(model)
         groups = find_sites(model, target="units", select=Select(output_layer=self.output_layer))
         if x_train is None:
-            raise ArgumentError("x_train=None must be inputs that ranges are recorded on")
+            raise ArgumentError("x_train=None must be training inputs: their ranges are kept")
         x_train = check_inputs(x_train, model=model)
         check_input_shape(model, x_train)
         places = {id(layer): layer for group in groups for layer, _ in group.points}
