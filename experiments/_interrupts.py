@@ -43,6 +43,7 @@ def raise_exception() -> None:
         if isinstance(handler, _End):
             signal.signal(number, _raise)
             os.close(handler.stderr)
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # an alarm would end the end
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -53,7 +54,6 @@ def _raise(number: int, frame: FrameType | None) -> None:
             signal.raise_signal(number)
 
     signal.signal(signal.SIGALRM, again)
-    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS, _SECONDS)
     raise KeyboardInterrupt(number)
 

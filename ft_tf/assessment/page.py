@@ -145,8 +145,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
     for name in filter(card.protections.get, card.settings.protections):  # a file sorts its keys
         part = card.protections[name]
         bits, (rate,) = card.curves["bits"], part.rates
-        pairs = zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False)
-        lost = list(pairs)
+        lost = list(zip(bits.lost[bits.rates.index(rate)], part.lost[0], strict=False))
         gained = [before - after for before, after in lost]
         if len(gained) < 2:
             rows.append((f"{name} gives back", NOTHING, NOTHING, "one trial says too little"))
@@ -154,7 +153,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
         back, before = interval_of_lost(gained), sum(before for before, _ in lost) / len(lost)
         rows.append((f"{name} gives back", f"{percent(sum(gained) / len(gained))} points",
                      span(back.low, back.high, signed=True),
-                     f"of {percent(before)} lost at {rate:g}, {len(gained)} trials"))  # fmt: skip
+                     f"{percent(before)} lost, {len(gained)} trials at {rate:g}"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
         on = f"{robust.attack} {display_names.radius(robust.epsilon)}"
@@ -166,7 +165,7 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
             ("members found by their loss", f"{percent(found.true_positive_rate)}%",
              span(*found.true_positive_interval), on),
             ("membership advantage", f"{percent(found.advantage)} points", "",
-             f"if it was trained on the {found.members:,} given"),
+             f"if it trained on all {found.members:,}"),
         ]  # fmt: skip
     if card.privacy is not None:
         epsilon = table.epsilon(card.privacy.epsilon)

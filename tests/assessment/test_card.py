@@ -123,6 +123,37 @@ def test_the_page_of_two_shows_both(card, other):
     assert "A - B" in text and text == page.terminal(comparison.page_of_two(card, other))
 
 
+def test_cards_on_other_data_say_so(card, other):
+    assert "The data differ too." not in comparison.page_of_two(card, other).answer
+    data = dataclasses.replace(other.data, fingerprint="0" * 64)
+    moved = dataclasses.replace(other, data=data)
+    assert "The data differ too." in comparison.page_of_two(card, moved).answer
+
+
+def of_trials(part, count):
+    """A part with the first trials of another alone."""
+    names = ("lost", "accuracy")
+    return dataclasses.replace(part, **{n: [v[:count] for v in getattr(part, n)] for n in names})
+
+
+def test_one_trial_is_no_headline(card):
+    """What is given back stands beside what these trials lose without the protection."""
+    ((name, part),) = card.protections.items()
+    before = card.curves["bits"].lost[card.curves["bits"].rates.index(part.rates[0])]
+    for count in (1, 2):
+        parts = {"layers": card.layers, "bits": card.bits, "protections": card.protections}
+        changed = {k: {n: of_trials(p, count) for n, p in v.items()} for k, v in parts.items()}
+        rows = {row[0]: row[1:] for row in page.rows_of(dataclasses.replace(card, **changed))}
+        assert any(label.startswith("most damaging") for label in rows) == (count > 1)
+        value, _, on = rows[f"{name} gives back"]
+        if count == 1:
+            assert (value, on) == (page.NOTHING, "one trial says too little")
+        else:
+            lost = 100 * sum(before[:2]) / 2
+            assert on == f"{lost:.2f} lost, 2 trials at {part.rates[0]:g}"
+            assert value == f"{lost - 100 * sum(part.lost[0][:2]) / 2:.2f} points"
+
+
 def test_the_legend_has_curves_that_only_the_second_card_has(card, other):
     """A card that had no time has no curves, and matplotlib warns of a legend without lines."""
     none = dataclasses.replace(other, curves={}, protections={})

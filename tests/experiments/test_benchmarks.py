@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.benchmarks import dpsgd, faults, memory, timer, trades
+from experiments.benchmarks import dpsgd, faults, formats, memory, timer, trades
 from experiments.benchmarks.faults import HALF_WIDTH, interval_figures
 from experiments.benchmarks.operations import operations_of
 from ft_tf import architectures
@@ -41,6 +41,21 @@ def test_operations_of_a_dense_network():
     # 784*512 twice (no gradient of the input), 512*512 and 512*10 three times, 2 operations each.
     expected = 2 * (2 * 784 * 512 + 3 * (512 * 512 + 512 * 10))
     assert operations_of(architectures.build("fmnist_dnn")) == (2 * DENSE, expected)
+
+
+@pytest.mark.slow
+def test_rows_of_formats(monkeypatch):
+    monkeypatch.setattr(formats, "STORAGES", ("float32", "int8"))
+    monkeypatch.setattr(formats, "_AT_LEAST", 0.0)
+    rows = formats.run(rounds=2, networks=("transformer", "fmnist_dnn"), images=20)
+    names = [(row["network"], row["storage"]) for row in rows]
+    assert names == [(n, s) for n in ("transformer", "fmnist_dnn") for s in formats.STORAGES]
+    assert rows[2]["sites"] == DENSE + 512 + 512 + 10  # with biases
+    for reference, other in (rows[:2], rows[2:]):
+        assert reference["ratio"] == reference["ratio_low"] == reference["ratio_high"] == 1
+        assert other["ratio"] == other["trial_seconds"] / reference["trial_seconds"]
+    with pytest.raises(ArgumentError, match="network='resnet'"):
+        formats.run(networks=("resnet",))
 
 
 @pytest.mark.slow

@@ -69,39 +69,56 @@ def test_a_signal_in_the_work_promises_no_more_than_is_true(number, tmp_path):
     )
 
 
-DROPS_AN_INTERRUPT = """
-import sys, time
+INTERRUPTED = """
+import time
 from experiments import _app, _interrupts
+from ft_tf.errors import ArgumentError
 
-class Finalised:
+class Drops:
     def __del__(self):
-        print("deleting", flush=True)
+        print("ready", flush=True)
         time.sleep(100)
 
-def main(argv):
+def drops():
     try:
-        Finalised()
+        Drops()
         time.sleep(100)
     finally:
-        time.sleep(1.2)
+        time.sleep(1.2)  # longer than until an interrupt is raised again
         print("cleaned up", flush=True)
 
+def replaces(error):
+    print("ready", flush=True)
+    try:
+        time.sleep(100)
+    except KeyboardInterrupt:
+        raise error
+
 _interrupts.end_process()  # as `python -m experiments.NAME` begins
-_app.run(main, lambda: None)
+_app.run(lambda argv: {}, lambda: None)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_that_a_finaliser_drops_is_raised_again(number, tmp_path):
-    (tmp_path / "drops.py").write_text(DROPS_AN_INTERRUPT)
-    process = start(["drops"], tmp_path, stdout=subprocess.PIPE)
+@pytest.mark.parametrize(
+    ("work", "printed"),
+    [
+        ("drops()", "cleaned up\n"),
+        ("replaces(ValueError('dropped'))", ""),
+        ("replaces(ArgumentError('dropped'))", ""),
+    ],
+)
+def test_an_interrupt_that_is_dropped_or_replaced_arrives(work, printed, number, tmp_path):
+    """A finaliser prints and drops it; libraries raise another error in its place."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED.replace("{}", work))
+    process = start(["interrupted"], tmp_path, stdout=subprocess.PIPE)
     try:
-        assert process.stdout.readline() == "deleting\n"
+        assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=50)
     finally:
         process.kill()
-    assert (process.returncode, stdout) == (128 + number, "cleaned up\n")
+    assert (process.returncode, stdout) == (128 + number, printed)
     assert stderr == "interrupted; the same command starts again\n"
 
 

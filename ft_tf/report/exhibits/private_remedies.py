@@ -107,7 +107,8 @@ def compared(records: Iterable[Record]) -> pd.DataFrame:
         known = [line["p"] for line in found]
         missing = PLANNED - sum(p == p for p in known)  # until they have run they count as 1
         for line, p in zip(found, intervals.holm([*known, *[1.0] * missing]), strict=False):
-            lines.append(line | {"p_holm": p, "outcome": _outcome(line, p)})
+            outcome = _outcome(line, p)
+            lines.append(line | {"p_holm": p, "missing": missing, "outcome": outcome})
     order = {cell: place for place, cell in enumerate(_order(runs["cell"]))}
     frame = pd.DataFrame(lines)
     return frame.sort_values(
