@@ -167,7 +167,7 @@ def test_a_protected_model_trains():
 
 
 def test_bad_input():
-    with pytest.raises(ArgumentError, match="x_train=None must be inputs"):
+    with pytest.raises(ArgumentError, match="x_train=None must be training inputs"):
         faults.protect(dense(), "range_restriction")
     with pytest.raises(ArgumentError, match="outside='cut' must be"):
         protection_of("weight_clipping:cut")
