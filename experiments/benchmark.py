@@ -10,6 +10,9 @@ Examples:
     python -m experiments.benchmark protections --architecture=fmnist_cnn_2
     python -m experiments.benchmark executors    two local workers over one, a thread each
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
+    python -m experiments.benchmark peers --peer_python=VENV/bin/python    PyTorch and Opacus
+    python -m experiments.benchmark scaling --output=scaling.png    batch size, width and depth
+    python -m experiments.benchmark gpu --format=json    checks and times, with a GPU or without
 
 Timings mean something only on a machine that does nothing else.
 """
@@ -47,26 +50,36 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("run", None, "attacks: directories of finished runs.")
     flags.DEFINE_string(
-        "peer_python", None, "attacks: a Python that has torch and torchattacks; none: no peer."
+        "peer_python",
+        None,
+        "attacks: a Python that has torch and torchattacks; none: no peer. peers: one that has "
+        "torch and opacus.",
     )
     flags.DEFINE_integer("images", 1000, "attacks: number of test images, the first ones.")
     _flags.define_number("epsilon", 0.1, "attacks: radius of the ball; 8/255, say.")
     flags.DEFINE_string("distance", "l_inf", "attacks: the ball's norm, l_inf or l_2.")
+    flags.DEFINE_string("output", None, "scaling: PNG, PDF or SVG file of the figure.")
     flags.DEFINE_string("format", "text", "text: a table; json: the same as a list of objects.")
 
 
 _BENCHMARKS = {
-    "dpsgd": {"batch_size": 250},
-    "memory": {},
-    "trades": {"batch_size": 128},
-    "faults": {},
-    "formats": {},
-    "campaigns": {},
-    "protections": {},
-    "executors": {},
-    "attacks": {},
-}
-"""Default options of experiments.benchmarks.NAME.run."""
+    "dpsgd": ("architecture", "batch_size", "contenders"),
+    "memory": ("architecture", "batch_size"),
+    "trades": ("architecture", "batch_size", "precision"),
+    "faults": ("architecture", "batch_size", "data_dir"),
+    "formats": ("networks",),
+    "campaigns": ("networks", "data_dir"),
+    "protections": ("architecture", "batch_size", "data_dir"),
+    "executors": ("architecture", "batch_size", "threads"),
+    "attacks": (
+        "run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir", "download",
+    ),
+    "peers": ("peer_python", "threads"),
+    "scaling": ("output",),
+    "gpu": ("data_dir",),
+}  # fmt: skip
+"""Options of experiments.benchmarks.NAME.run besides rounds: flags, or networks of one name."""
+_SHARED = ("data_dir", "download", "threads")
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -92,30 +105,23 @@ def main(argv: list[str]) -> None:
     checks.check_choice(_BENCHMARKS, benchmark=argv[1])
     checks.check_choice(architectures.NAMES, architecture=FLAGS.architecture)
     checks.check_choice(("text", "json"), format=FLAGS.format)
-    options = _BENCHMARKS[argv[1]]
-    if FLAGS["batch_size"].present:
-        checks.check_positive_integer(batch_size=FLAGS.batch_size)
-        options = {"batch_size": FLAGS.batch_size}
-    if argv[1] == "trades":
-        options = {**options, "precision": FLAGS.precision}
-    if FLAGS.contenders is not None and argv[1] != "dpsgd":
-        raise ArgumentError(f"contenders={','.join(FLAGS.contenders)} goes with dpsgd only")
+    taken = ["architecture" if name == "networks" else name for name in _BENCHMARKS[argv[1]]]
+    for name in sorted({name for names in _BENCHMARKS.values() for name in names} & set(FLAGS)):
+        if FLAGS[name].present and name not in (*taken, *_SHARED):
+            takers = ", ".join(key for key, names in _BENCHMARKS.items() if name in names)
+            raise ArgumentError(f"{FLAGS[name].serialize()[2:]} goes with {takers} only")
     if FLAGS.contenders == []:
         raise ArgumentError("contenders= names none: leave the flag out for all")
-    if argv[1] in ("faults", "campaigns", "protections"):
-        options = {**options, "data_dir": FLAGS.data_dir}
-    if argv[1] == "attacks":
-        names = ("run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir",
-                 "download")  # fmt: skip
-        options = {name: FLAGS[name].value for name in names}
-    elif argv[1] not in ("campaigns", "formats"):
-        options = {**options, "architecture": FLAGS.architecture}
-    elif FLAGS["architecture"].present:
-        options = {**options, "networks": (FLAGS.architecture,)}
+    if FLAGS.batch_size is not None:
+        checks.check_positive_integer(batch_size=FLAGS.batch_size)
+    options = {name: FLAGS[name].value for name in taken if FLAGS[name].value is not None}
+    if "networks" in _BENCHMARKS[argv[1]]:
+        network = options.pop("architecture")
+        options |= {"networks": (network,)} if FLAGS["architecture"].present else {}
     checks.check_positive_integer(rounds=FLAGS.rounds)
     _stack.start()
     module = importlib.import_module(f"experiments.benchmarks.{argv[1]}")
-    if FLAGS.contenders is not None:
+    if "contenders" in options:
         options = {**options, "contenders": module.contenders_named(FLAGS.contenders)}
     rows = module.run(rounds=FLAGS.rounds, **options)
     print(json.dumps(rows, indent=1) if FLAGS.format == "json" else _table(rows))

@@ -32,13 +32,13 @@ BATCH = 500
 
 def run(
     *,
-    run: list[str],
-    peer_python: str | None,
-    images: int,
-    epsilon: float,
-    distance: str,
-    rounds: int,
-    threads: int,
+    run: list[str] | None = None,
+    peer_python: str | None = None,
+    images: int = 1000,
+    epsilon: float = 0.1,
+    distance: str = "l_inf",
+    rounds: int = 3,
+    threads: int = 2,
     **where: Any,
 ) -> list[dict[str, Any]]:
     """Attacks each run's model by both libraries, A B A B.

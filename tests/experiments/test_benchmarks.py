@@ -1,5 +1,6 @@
 """The benchmarks: the timer, the rows of every contender, and the arithmetic of the columns."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -7,7 +8,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.benchmarks import dpsgd, faults, formats, memory, timer, trades
+from experiments.benchmarks import (
+    dpsgd,
+    executors,
+    faults,
+    formats,
+    gpu,
+    memory,
+    peers,
+    scaling,
+    timer,
+    trades,
+)
 from experiments.benchmarks.faults import HALF_WIDTH, interval_figures
 from experiments.benchmarks.operations import operations_of
 from ft_tf import architectures
@@ -138,6 +150,66 @@ def test_rows_of_trades_and_the_arithmetic_of_a_step_of_ten_attack_steps():
     assert rows["plain step"]["share"] is None
 
 
+@pytest.mark.slow
+def test_a_pair_without_a_peer_has_the_ratio_of_its_two_sides():
+    pair = peers.Pair("dpsgd", "ours", "resnet_8", 4, floor=1e-9)
+    (row,) = peers.run(rounds=2, seconds=0.01, pairs=(pair,))
+    assert row["ratio"] == row["examples_per_second"] / row["peer_examples_per_second"]
+    assert (row["peer"], row["reached"]) == ("our plain SGD", "yes")
+    hard = dataclasses.replace(pair, floor=1e9)
+    assert peers.run(rounds=1, seconds=0.01, pairs=(hard,))[0]["reached"] == "no"
+
+
+@pytest.mark.slow
+def test_the_device_passes_its_checks_and_a_wrong_engine_would_not(monkeypatch):
+    rows = gpu.run(rounds=1, seconds=0.01, trainings=gpu.TRAININGS[:1], faulty=())
+    found = {row["check"]: row for row in rows if "check" in row}
+    assert list(found) == list(gpu.CHECKS)
+    assert {row["passed"] for row in found.values()} == {"yes"}
+    assert rows[-1]["examples_per_second"] > 0
+    noise = gpu._noise()
+    for wrong, check in ((noise + 0.02, gpu.noise_mean), (noise * 1.02, gpu.noise_deviation)):
+        monkeypatch.setattr(gpu, "_noise", lambda wrong=wrong: wrong)
+        value, limit = check()
+        assert value > limit
+    monkeypatch.setattr(gpu, "CLIP", 0.51)
+    once = gpu._update(0.0)
+    monkeypatch.setattr(gpu, "CLIP", 0.5)
+    monkeypatch.setattr(gpu, "_update", lambda sigma: once)
+    value, limit = gpu.clipped_sum()
+    assert value > limit
+
+
+@pytest.mark.slow
+def test_rows_and_figure_of_scaling(monkeypatch, tmp_path):
+    monkeypatch.setattr(scaling, "VALUES", {"batch_size": (4,), "width": (8, 16), "depth": (1,)})
+    output = tmp_path / "scaling.png"
+    rows = scaling.run(rounds=1, seconds=0.01, output=str(output))
+    assert [row["work"] for row in rows] == [work for work in scaling.WORKS for _ in range(4)]
+    wide, wider = rows[1:3]
+    assert (wide["varies"], wide["value"], wide["parameters"]) == ("width", 8, 6_442)
+    first, hidden = 784 * 8, 8 * 8 + 8 * 10  # the first layer has no gradient by the input
+    assert wide["gflop"] == pytest.approx(250 * 2 * (2 * first + 3 * hidden) / 1e9)
+    assert wider["gflop"] > wide["gflop"]
+    for row in rows:
+        milliseconds = row["ms_per_gflop"] * row["gflop"]
+        assert 0 < row["low"] <= row["milliseconds"] == pytest.approx(milliseconds)
+        assert row["peak_mb"] > 100
+    assert output.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ArgumentError, match="work='nothing'"):
+        scaling.run(rounds=1, works=("nothing",))
+
+
+@pytest.mark.slow
+def test_workers_give_the_records_of_one(monkeypatch):
+    monkeypatch.setattr(executors, "EPOCHS", 1)
+    rows = executors.run(rounds=1, runs=2)
+    assert [(row["workers"], row["threads"]) for row in rows] == [(1, 2), (1, 1), (2, 1)]
+    assert all(row["same_records"] for row in rows)
+    assert rows[2]["speed_up"] == rows[0]["seconds"] / rows[2]["seconds"]
+    assert rows[0]["networks_per_hour"] == pytest.approx(7200 / rows[0]["seconds"])
+
+
 def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
     generator = np.random.Generator(np.random.Philox(1))
     between, images, some = 0.04**2, 10_000, 500
@@ -167,6 +239,7 @@ def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
         (lambda: trades.run(architecture="fmnist_dnn", batch_size=0), "batch_size=0"),
         (lambda: trades.run(architecture="fmnist_dnn", seconds=0.0), "seconds=0.0"),
         (lambda: faults.run(rounds=0), "rounds=0"),
+        (peers.run, "peer_python=None"),
     ],
 )
 def test_bad_arguments_are_named(call, message):
