@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ft_tf._compat import keras, tf
 from ft_tf.attacks.evaluations import other_classes, result_of
 from ft_tf.attacks.geometry import l2_norm, largest_entry
+from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import class_logits
 from ft_tf.attacks.noise import random_perturbations
 from ft_tf.attacks.result import AttackResult
@@ -289,8 +290,10 @@ def _build(model: Callable[[], keras.Model], problem: Problem) -> Callable:
         high: tf.Tensor,
         num_steps: tf.Tensor,
     ) -> Closest:
+        predict = inference_pass(model())
+
         def difference(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = class_logits(tf.cast(model()(point, training=False), tf.float32))
+            logits = class_logits(tf.cast(predict(point), tf.float32))
             of_target = tf.gather(logits, targets, axis=-1, batch_dims=1)
             of_label = tf.gather(logits, y, axis=-1, batch_dims=1)
             return of_target - of_label, tf.not_equal(tf.argmax(logits, axis=-1), y)

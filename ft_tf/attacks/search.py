@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ft_tf._compat import keras, tf
 from ft_tf.attacks import losses
 from ft_tf.attacks.geometry import DISTANCES
+from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import class_logits, kl_divergence
 from ft_tf.attacks.loops import Ascent, Ball, Worst, apgd_windows, auto_pgd, projected_gradient
 from ft_tf.attacks.noise import random_perturbations
@@ -326,8 +327,10 @@ def _build_ascent(
         high: tf.Tensor,
         schedule: tf.Tensor,
     ) -> Ascent:
+        predict = inference_pass(model())
+
         def one_pass(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = class_logits(tf.cast(model()(point, training=False), tf.float32))
+            logits = class_logits(tf.cast(predict(point), tf.float32))
             scores = logits if draws == 1 else tf.nn.softmax(logits)
             return LOSSES[loss](logits, y, targets, clean_logits), scores
 

@@ -6,6 +6,7 @@ import pytest
 from ft_tf._compat import keras, tf
 from ft_tf.attacks import input_gradients
 from ft_tf.attacks.input_gradients import inference_pass
+from ft_tf.keras_layers import hooks
 
 LAYERS = keras.layers
 
@@ -134,3 +135,23 @@ def test_other_models_are_called_as_they_are(first):
     assert first_convolution(model) is None
     x = tf.random.stateless_uniform((4, 9, 12, 1), seed=[1, 2])
     np.testing.assert_array_equal(inference_pass(model)(x), model(x))
+
+
+def test_what_hooks_make_of_a_convolution_is_seen():
+    first = LAYERS.Conv2D(4, 3, activation="relu", bias_initializer="ones")
+    small = LAYERS.Conv2D(4, 2, activation="relu", bias_initializer="ones")
+    rest = (LAYERS.MaxPool2D(), small)
+    model = model_of(first, shape=(6, 6, 1), dtype="float32", rest=rest)
+    x = tf.random.stateless_normal((5, 6, 6, 1), seed=[3, 4])
+    clean = model(x).numpy()
+
+    def halved(layer, number, inputs, outputs):
+        return outputs * 0.5 if isinstance(layer, LAYERS.Conv2D) else outputs
+
+    with hooks.hooked(model, halved):
+        logits, gradient = value_and_gradient(inference_pass(model), x)
+        expected_logits, expected = value_and_gradient(model, x)
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-6)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+    assert np.abs(logits - clean).max() > 1e-2
+    np.testing.assert_allclose(inference_pass(model)(x), clean, atol=1e-6)
