@@ -303,18 +303,10 @@ def _build_ascent(
 
     @tf.function(
         input_signature=[
-            images,
-            images,
-            labels,
-            labels,
-            tf.TensorSpec([None, classes], tf.float32),
-            number,
-            number,
-            number,
-            number,
-            tf.TensorSpec([None], tf.int32),
+            images, images, labels, labels, tf.TensorSpec([None, classes], tf.float32),
+            number, number, number, number, tf.TensorSpec([None], tf.int32),
         ]
-    )
+    )  # fmt: skip
     def ascent(
         x: tf.Tensor,
         start: tf.Tensor,
