@@ -8,7 +8,7 @@ Examples:
     python -m experiments.benchmark formats      trials in each storage format over float32
     python -m experiments.benchmark campaigns    trials to a failure rate of +-1 point
     python -m experiments.benchmark protections --architecture=fmnist_cnn_2
-    python -m experiments.benchmark executors    two local workers over one, a thread each
+    python -m experiments.benchmark executors    20 networks, one by one and a worker a thread
     python -m experiments.benchmark attacks --run=DIR --peer_python=VENV/bin/python
     python -m experiments.benchmark peers --peer_python=VENV/bin/python    PyTorch and Opacus
     python -m experiments.benchmark scaling --output=scaling.png    batch size, width and depth

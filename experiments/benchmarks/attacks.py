@@ -9,7 +9,6 @@ among them it finds what we find.
 """
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import timer, torch_attacks
+from experiments.benchmarks import child, timer, torch_attacks
 from ft_tf import attacks, checks
 from ft_tf._compat import keras
 from ft_tf.attacks.evaluations import apgd_attempts
 from ft_tf.attacks.fab import fab_attempts
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem
 from ft_tf.attacks.square import square_attempts
-from ft_tf.errors import ArgumentError, ModelError, RunError
+from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.study import trained_models
 
 BATCH = 500
@@ -159,8 +158,4 @@ def _spec(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def _peer(python: str, folder: str, name: str) -> dict[str, float]:
     command = [python, torch_attacks.__file__, folder, name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"peer_python={python} failed at {name}: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(child.last_line(command, f"peer_python={python} at {name}"))

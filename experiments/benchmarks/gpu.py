@@ -66,8 +66,9 @@ def run(
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(fast_math)
     for work, architecture, batch_size in trainings:
-        pair = peers.Pair(work, "ours", architecture, batch_size, 0.0)
-        rate = timer.in_turn({work: peers.ours(work, pair, seconds)}, rounds)[work]
+        rate = timer.in_turn({work: peers.ours(work, architecture, batch_size, seconds)}, rounds)[
+            work
+        ]
         row = {"work": work, "architecture": architecture, "batch_size": batch_size}
         row |= {"examples_per_second": rate.median, "low": rate.low, "high": rate.high}
         rows.append(row)

@@ -5,19 +5,16 @@ ARCHITECTURE BATCH_SIZE EXAMPLES THREADS, which prints its peak in bytes.
 """
 
 import functools
-import os
 import resource
-import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import timer
+from experiments.benchmarks import child, timer
 from experiments.benchmarks.dpsgd import CONTENDERS
 from ft_tf import architectures, checks
 from ft_tf._compat import set_threads, threads
-from ft_tf.errors import RunError
 
 MEASURED = ("plain", "fast")
 BATCH_SIZES = (4096, 16_384)
@@ -44,21 +41,9 @@ def _train(contender: str, architecture: str, batch_size: int, examples: int) ->
 
 
 def _peak_of_child(contender: str, architecture: str, batch_size: int, examples: int) -> int:
-    arguments = (contender, architecture, batch_size, examples, threads())
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, *map(str, arguments)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise RunError(f"contender={contender} at batch_size={batch_size} ended early: {said}")
-    return int(done.stdout.split()[-1])
+    command = [sys.executable, "-m", __name__, contender, architecture]
+    command += map(str, (batch_size, examples, threads()))
+    return int(child.last_line(command, f"contender={contender} at batch_size={batch_size}"))
 
 
 def run(

@@ -6,7 +6,6 @@ experiments.benchmarks.scaling WORK BATCH_SIZE WIDTH DEPTH SECONDS THREADS.
 
 import functools
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.benchmarks import memory, peers, timer
+from experiments.benchmarks import child, memory, peers, timer
 from experiments.benchmarks.operations import operations_of
-from ft_tf import architectures, checks
+from ft_tf import architectures, checks, records
 from ft_tf._compat import keras, set_threads, threads
-from ft_tf.errors import RunError
+from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import Campaign, drawn_ahead
 from ft_tf.faults.plan import make_plan
 
@@ -29,6 +28,8 @@ USUAL = {"batch_size": 250, "width": 512, "depth": 2}
 """What the other two are while one varies; depth counts hidden layers."""
 FAULT_RATE, TRIAL_IMAGES = 0.01, 40
 """Images of a trial: that many times the batch size."""
+_STEPS = 32
+"""Of an epoch of training."""
 _MEGABYTE = 1e6
 
 
@@ -57,6 +58,10 @@ def run(
     checks.check_positive(seconds=seconds)
     for work in works:
         checks.check_choice(WORKS, work=work)
+    if output is not None:
+        if not output.endswith((".png", ".pdf", ".svg")):
+            raise ArgumentError(f"output={output!r} must end in .png, .pdf or .svg")
+        records.check_writable(Path(output))
     cases = [(work, name, value) for work in works for name in VALUES for value in VALUES[name]]
     found: dict[tuple[str, str, int], list[dict[str, float]]] = {case: [] for case in cases}
 
@@ -105,13 +110,8 @@ def draw(rows: Iterable[dict[str, Any]]) -> Figure:
 
 
 def _child(work: str, *, seconds: float, **shape: int) -> dict[str, float]:
-    sizes = [shape[name] for name in USUAL]
-    command = [sys.executable, "-m", __name__, work, *map(str, (*sizes, seconds, threads()))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"work={work!r} with {shape} failed: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", __name__, work, *(shape[name] for name in USUAL)]
+    return json.loads(child.last_line([*command, seconds, threads()], f"work={work!r} at {shape}"))
 
 
 def _network(width: int, depth: int) -> str:
@@ -137,8 +137,8 @@ def measured(
         images = TRIAL_IMAGES * batch_size
         once, operations = _trial(model, images, batch_size), forward * images
     else:
-        per_example = training if work == "dpsgd" else 2 * peers.ATTACK["num_steps"] * forward
-        operations = batch_size * (per_example + (0 if work == "dpsgd" else 2 * training))
+        trades = 2 * peers.ATTACK["num_steps"] * forward + 2 * training
+        operations = batch_size * (training if work == "dpsgd" else trades)
         once = _step(work, architecture, batch_size)
     once()  # compiles
     found = timer.seconds(once, at_least=seconds)
@@ -147,9 +147,6 @@ def measured(
         "seconds": found / units, "operations": operations,
         "parameters": model.count_params(), "peak": memory.peak_memory(),
     }  # fmt: skip
-
-
-_STEPS = 32
 
 
 def _step(work: str, architecture: str, batch_size: int) -> Callable[[], Any]:

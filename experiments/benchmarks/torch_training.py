@@ -1,11 +1,10 @@
 """The part of `benchmark peers` that runs in the peer's Python, which has torch and opacus.
 
 python torch_training.py WORK ARCHITECTURE BATCH_SIZE THREADS SECONDS
-    prints the examples per second, the number of parameters and the last loss, as JSON
+    prints the examples per second and the number of parameters, as JSON
 """
 
 import json
-import math
 import sys
 import time
 import warnings
@@ -34,18 +33,15 @@ def network(architecture: str) -> tuple[Any, tuple[int, int, int]]:
         hidden = [nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU()]
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(512, 10)), (1, 28, 28)
     if architecture == "fmnist_cnn_1":
-        blocks = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
-        blocks += [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
-        return nn.Sequential(*blocks, nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)), (
-            1, 28, 28,
-        )  # fmt: skip
+        layers = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        layers += [nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)]
+        return nn.Sequential(*layers), (1, 28, 28)
     if architecture == "cifar10_cnn":
-        layers: list[Any] = []
+        layers = []
         for inputs, filters, size, stride in _CIFAR10_CONVOLUTIONS:
             layers += [nn.Conv2d(inputs, filters, size, stride, padding=1), nn.ReLU()]
-        for inputs in (1024, 512):
-            layers += [*([nn.Flatten()] if inputs == 1024 else []), nn.Linear(inputs, 512)]
-            layers += [nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(512, 10)), (3, 32, 32)
     if architecture == "resnet_8":
         return _resnet_8(), (3, 32, 32)
@@ -96,8 +92,8 @@ def trades_loss(model: Any, x: Any, y: Any) -> Any:
     return functional.cross_entropy(natural, y) + _BETA * penalty
 
 
-def stepper(work: str, architecture: str, batch_size: int) -> tuple[Callable[[int], float], int]:
-    """Returns a function that takes step number i and gives its loss, and the parameters."""
+def stepper(work: str, architecture: str, batch_size: int) -> tuple[Callable[[int], None], int]:
+    """Returns a function that takes step number i, and the number of parameters."""
     import torch
     from torch import nn
 
@@ -106,10 +102,8 @@ def stepper(work: str, architecture: str, batch_size: int) -> tuple[Callable[[in
     x = torch.rand(_BATCHES * batch_size, *shape)
     y = torch.randint(0, 10, (len(x),))
     if work.startswith("trades"):
-        model, x = (
-            model.to(memory_format=torch.channels_last),
-            x.to(memory_format=torch.channels_last),
-        )
+        model = model.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
     optimizer, loss = torch.optim.SGD(model.parameters(), lr=_RATE), nn.CrossEntropyLoss()
     if work == "ghost":
         from opacus import PrivacyEngine
@@ -123,7 +117,7 @@ def stepper(work: str, architecture: str, batch_size: int) -> tuple[Callable[[in
             grad_sample_mode="ghost",
         )  # fmt: skip
 
-    def step(number: int) -> float:
+    def step(number: int) -> None:
         start = number % _BATCHES * batch_size
         images, labels = x[start : start + batch_size], y[start : start + batch_size]
         optimizer.zero_grad()
@@ -134,7 +128,6 @@ def stepper(work: str, architecture: str, batch_size: int) -> tuple[Callable[[in
                 value = loss(model(images), labels)
         value.backward()
         optimizer.step()
-        return float(value.item())
 
     return step, parameters
 
@@ -151,11 +144,10 @@ def main(work: str, architecture: str, batch_size: str, threads: str, seconds: s
         step(number)
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < float(seconds):
-        loss = step(count)
+        step(count)
         count += 1
     rate = count * int(batch_size) / (time.perf_counter() - started)
-    found = {"examples_per_second": rate, "parameters": parameters}
-    print(json.dumps({**found, "loss": loss if math.isfinite(loss) else None}))
+    print(json.dumps({"examples_per_second": rate, "parameters": parameters}))
 
 
 if __name__ == "__main__":

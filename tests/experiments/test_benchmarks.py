@@ -160,6 +160,14 @@ def test_a_pair_without_a_peer_has_the_ratio_of_its_two_sides():
     assert peers.run(rounds=1, seconds=0.01, pairs=(hard,))[0]["reached"] == "no"
 
 
+def test_a_python_that_is_not_there_is_named():
+    pair = peers.Pair("dpsgd", "plain", "fmnist_dnn", 250, floor=1.0)
+    with pytest.raises(
+        RunError, match="peer_python=/nowhere at plain cannot be started: .*No such"
+    ):
+        peers._peer("/nowhere", pair, 1, 1.0)
+
+
 @pytest.mark.slow
 def test_the_device_passes_its_checks_and_a_wrong_engine_would_not(monkeypatch):
     rows = gpu.run(rounds=1, seconds=0.01, trainings=gpu.TRAININGS[:1], faulty=())
@@ -240,6 +248,7 @@ def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
         (lambda: trades.run(architecture="fmnist_dnn", seconds=0.0), "seconds=0.0"),
         (lambda: faults.run(rounds=0), "rounds=0"),
         (peers.run, "peer_python=None"),
+        (lambda: scaling.run(output="figure.txt"), "output='figure.txt' must end in .png"),
     ],
 )
 def test_bad_arguments_are_named(call, message):
