@@ -12,6 +12,7 @@ protection.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy import _dp_accounting
 from ft_tf.privacy.accounting import PrivacyCost
 from ft_tf.privacy.gaussian import gaussian_total_variation
+from ft_tf.privacy.phases import Phase
 from ft_tf.privacy.pld import GridError, PrivacyLoss
 
 LEAST_RATE = 1e-5
@@ -137,7 +139,12 @@ def trade_off(cost: PrivacyCost, *, sampling: str = "poisson") -> TradeOff:
         raise ArgumentError("cost must be of a run whose every step added noise")
     if sampling == "shuffle":
         return TradeOff.of(PrivacyLoss(cost.mu_shuffled))
-    return TradeOff.of(PrivacyLoss.of_phases(cost.phases))
+    return _of_phases(cost.phases)
+
+
+@functools.lru_cache(maxsize=4)  # a record and its statement ask for the same one
+def _of_phases(phases: tuple[Phase, ...]) -> TradeOff:
+    return TradeOff.of(PrivacyLoss.of_phases(phases))
 
 
 def attack_figures(curve: TradeOff) -> dict[str, float]:

@@ -23,6 +23,7 @@ from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     Rule,
+    call_for,
     from_materialized,
     one_at_a_time,
 )
@@ -145,6 +146,7 @@ def captured(
 
     def capturing(layer: keras.layers.Layer, original: Call) -> Call:
         linear, activation = _split_call(layer, original)
+        faster = call_for(layer)
 
         def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             arguments = CallArguments((inputs, args, kwargs))
@@ -154,7 +156,10 @@ def captured(
                 with autocasting(layer):
                     return linear(inputs, *args, **kwargs)
 
-            outputs = linear(inputs, *args, **kwargs)
+            if faster and isinstance(inputs, tf.Tensor) and inputs.shape[1:].is_fully_defined():
+                outputs = faster(layer, inputs)
+            else:
+                outputs = linear(inputs, *args, **kwargs)
             tape.watch(outputs)
             problem = arguments.problem()
             examples = [] if problem else arguments.examples()

@@ -1,5 +1,6 @@
 """Rules of further layers against one-example-at-a-time clipping, and adapters trained alone."""
 
+import functools
 import warnings
 
 import dpsgd_oracle as oracle
@@ -9,6 +10,7 @@ from dpsgd_oracle import check_against_oracle, sequential
 
 from ft_tf._compat import keras, tf
 from ft_tf.training import DPSGDModel
+from ft_tf.training.dpsgd.rules import call_for
 
 L = keras.layers
 BATCH = 5
@@ -59,6 +61,9 @@ FAST = {
     "einsum_rank_2": lambda: flat((6,), L.EinsumDense("ab,bc->ac", 5, bias_axes="c")),
     "group_normalization": lambda: flat((3, 4, 6), L.GroupNormalization(3)),
     "group_normalization_axis": lambda: flat((4, 6), L.GroupNormalization(2, axis=1)),
+    "group_normalization_behind_a_convolution": lambda: flat(
+        (5, 4, 3), L.Conv2D(6, 2), L.GroupNormalization(3), L.Conv2D(2, 2)
+    ),
     "normalization_over_axes": lambda: flat((4, 3, 5), L.LayerNormalization(axis=[3, 1])),
     "rms_normalization": lambda: flat((4, 6), L.RMSNormalization()),
     "attention": lambda: attention(L.MultiHeadAttention(2, 3)),
@@ -66,6 +71,31 @@ FAST = {
     "grouped_attention": lambda: attention(L.GroupQueryAttention(3, 4, 2)),
     "subclassed": subclassed,
 }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("shape, axis", [((6,), -1), ((4, 6), 1), ((5, 3, 6), -1), ((3, 6, 2), 2)])
+@pytest.mark.parametrize("parts", [{}, {"scale": False}, {"center": False}])
+def test_the_faster_group_normalization_is_that_of_keras(shape, axis, parts, dtype):
+    groups = 2 if shape == (4, 6) else 3
+    layer = L.GroupNormalization(groups, axis=axis, dtype=dtype, **parts)
+    layer.build((None, *shape))
+    rng = np.random.default_rng(2)
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    x = tf.constant(7 + rng.normal(size=(BATCH, *shape)), layer.compute_dtype)
+    upstream = tf.constant(rng.normal(size=x.shape), layer.compute_dtype)
+    found = []
+    for call in (layer, functools.partial(call_for(layer), layer)):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = call(x)
+        found.append([y, tape.gradient(y, x, upstream)])
+    tolerance = 2e-5 if dtype == "float32" else 4e-2
+    for theirs, ours in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        theirs, ours = (tf.cast(part, tf.float32) for part in (theirs, ours))
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * np.abs(theirs).max())
 
 
 def data(shape, outputs=3):

@@ -52,6 +52,9 @@ Rule = Callable[[keras.layers.Layer, Any, tf.Tensor], PerExampleGradients]
 
 Applies = Callable[[keras.layers.Layer], bool]
 
+LayerCall = Callable[[Any, tf.Tensor], tf.Tensor]
+"""(layer, inputs) -> what the layer's own `call` returns for them, to rounding."""
+
 
 def trains(*names: str) -> Applies:
     """Returns the condition that a layer trains exactly these of its weights, in this order.
@@ -69,11 +72,15 @@ def trains(*names: str) -> Applies:
     return applies
 
 
-_rules: dict[type, list[tuple[Rule, Applies]]] = {}
+_rules: dict[type, list[tuple[Rule, Applies, LayerCall | None]]] = {}
 
 
 def register_rule(
-    layer_type: type[keras.layers.Layer], rule: Rule, *, applies: Applies = lambda _: True
+    layer_type: type[keras.layers.Layer],
+    rule: Rule,
+    *,
+    applies: Applies = lambda _: True,
+    call: LayerCall | None = None,
 ) -> None:
     """Makes `rule` the rule of layers of exactly `layer_type`.
 
@@ -84,19 +91,29 @@ def register_rule(
         rule: returns the per-example gradients; see the docstring of this module.
         applies: returns True for a layer whose configuration the rule serves; the others take the
             exact slower path.
+        call: a faster way to the layer's outputs, if there is one.
 
     Raises:
         ArgumentError: `layer_type` is not a Keras layer class.
     """
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.layers.Layer)):
         raise ArgumentError(f"layer_type={layer_type!r} must be a class of Keras layers")
-    _rules.setdefault(layer_type, []).append((rule, applies))
+    _rules.setdefault(layer_type, []).append((rule, applies, call))
 
 
 def rule_for(layer: keras.layers.Layer) -> Rule | None:
     """Returns the rule of `layer`, or None for the exact slower path."""
+    return _registered(layer)[0]
+
+
+def call_for(layer: keras.layers.Layer) -> LayerCall | None:
+    """Returns a faster call of `layer`, or None."""
+    return _registered(layer)[1]
+
+
+def _registered(layer: keras.layers.Layer) -> tuple[Rule | None, LayerCall | None]:
     known = reversed(_rules.get(type(layer), []))  # the latest first
-    return next((rule for rule, applies in known if applies(layer)), None)
+    return next(((rule, call) for rule, applies, call in known if applies(layer)), (None, None))
 
 
 def example_axes(tensor: tf.Tensor) -> list[int]:
