@@ -149,8 +149,12 @@ class LayerMaker:
         return [keras.layers.Flatten(dtype=self._precision)]
 
 
-def _fmnist_dnn(make: LayerMaker) -> list[keras.layers.Layer]:
-    return [*make.flatten(), *make.dense(512), *make.dense(512), *make.logits()]
+def _fmnist_dnn(make: LayerMaker, *, width: int = 512) -> list[keras.layers.Layer]:
+    return [*make.flatten(), *make.dense(width), *make.dense(width), *make.logits()]
+
+
+def _fmnist_dnn_256(make: LayerMaker) -> list[keras.layers.Layer]:
+    return _fmnist_dnn(make, width=256)
 
 
 def _fmnist_cnn_1(make: LayerMaker) -> list[keras.layers.Layer]:
@@ -269,6 +273,7 @@ register("circles_mlp", _circles_mlp, input_shape=CIRCLES_SHAPE, classes=2)
 NAMES = tuple(_ARCHITECTURES)
 """The paper's architectures."""
 
+register("fmnist_dnn_256", _fmnist_dnn_256, input_shape=FMNIST_SHAPE, cost=0.4)
 register("dnn", _fmnist_dnn)  # for images of any shape
 
 

@@ -829,6 +829,7 @@ OVERRIDES |= {
     "data.load.data_dir": any_of(None, wrong=NO_PATH),
     "data.load_own.name": any_of(None, wrong=()),
     "study.RunConfig.stop_at_holdout_accuracy": fraction(0.0),
+    "study.RunConfig.stop_at_train_accuracy": fraction(0.0),
     "study.Evaluation.attack_images": seed(3),
     "faults.summarize.method": Kind(("student", "band"), NO_TEXT),
     "faults.rescaled.power": integer(2, -1, wrong=(1000, -1000)),

@@ -8,7 +8,7 @@ primary measure and the test. `cells()` returns the runs of one seed, those that
 import importlib
 from types import ModuleType
 
-PLANS = ("remedies", "dp_adam", "normalized_trades", "tutorial_cnn", "zoo")
+PLANS = ("remedies", "dp_adam", "normalized_trades", "tutorial_cnn", "zoo", "walk", "proxy")
 
 
 def plan(name: str) -> ModuleType:

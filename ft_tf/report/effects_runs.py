@@ -20,7 +20,7 @@ _AT_CHANCE = 0.1
 _LAST_RATE = 0.9
 _NOT_A_SETTING = (
     "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
-    "stop_at_holdout_accuracy",
+    "stop_at_holdout_accuracy", "stop_at_train_accuracy",
 )  # fmt: skip
 _ONE_TABLE = {"table_6": "table_4"}
 

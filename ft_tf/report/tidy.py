@@ -27,17 +27,26 @@ TARGETS = ("weights", "units")
 NOT_PRIVATE = "no guarantee"
 MOST_SERIES = 6
 """Of a panel."""
+PLANS_ASIDE = ("walk", "proxy")
+"""First words of the labels of runs that are in no table but their plan's."""
+
+
+def _of_own_exhibit(record: Record) -> bool:
+    return (record.config.get("label") or "").split("-")[0] in PLANS_ASIDE
 
 
 class Study:
     """The records of a study, grouped, and as tidy frames.
 
     Attributes:
-        records: all records, by name.
+        records: the records, by name, but for `aside`.
+        aside: those of plans with many small runs, which their own exhibits alone read.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.records = tuple(sorted(records, key=lambda record: record.name))
+        ordered = sorted(records, key=lambda record: record.name)
+        self.records = tuple(record for record in ordered if not _of_own_exhibit(record))
+        self.aside = tuple(record for record in ordered if _of_own_exhibit(record))
         self._computed: dict[Callable[..., Any], Any] = {}
 
     @cached_property
@@ -213,10 +222,10 @@ class Study:
         ]
         return pd.DataFrame(lines, columns=columns)
 
-    def computed(self, compute: Callable[[Sequence[Record]], T]) -> T:
-        """What a function such as `effects.claims` makes of the records, computed once."""
+    def computed(self, compute: Callable[[Sequence[Record]], T], *, aside: bool = False) -> T:
+        """What a function such as `effects.claims` makes of the records (or `aside`), once."""
         if compute not in self._computed:
-            self._computed[compute] = compute(self.records)
+            self._computed[compute] = compute(self.aside if aside else self.records)
         return self._computed[compute]
 
     def main_groups(self, architecture: str) -> list[Group]:

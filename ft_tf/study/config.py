@@ -50,6 +50,7 @@ class Evaluation:
             most robust epoch, chosen on 500 test images that the attack does not take.
         bit_error_formats: also put bit errors into the weights as these storage formats hold them.
         bit_error_rates: their rates per bit, besides 0.
+        predictors: also measure what may predict fault tolerance (`ft_tf.study.predictors`).
     """
 
     batch_size: checks.Positive = 1000
@@ -74,6 +75,7 @@ class Evaluation:
     bit_error_rates: tuple[checks.Fraction, ...] = field(
         default=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2), metadata=ADDED
     )
+    predictors: bool = field(default=False, metadata=ADDED)
 
     def __post_init__(self) -> None:
         checks.check_fields(self)
@@ -118,6 +120,7 @@ class RunConfig:
         holdout: number of training examples, the last ones, that are not trained on but measured.
         stop_at_holdout_accuracy: stop training as soon as the accuracy on the held-out examples
             reaches this, so that models can be compared at equal accuracy; 0 for never.
+        stop_at_train_accuracy: the same on the first 10,000 training examples, without a holdout.
         stop_at_test_accuracy: of older records, whose trainings stopped on test images; such runs
             can be read, but not trained.
         evaluation: what is measured afterwards.
@@ -154,6 +157,7 @@ class RunConfig:
     deviations: tuple[str, ...] = ()
     holdout: checks.Count = field(default=0, metadata=ADDED)
     stop_at_holdout_accuracy: checks.Fraction = field(default=0.0, metadata=ADDED)
+    stop_at_train_accuracy: checks.Fraction = field(default=0.0, metadata=ADDED)
     fault_aware_storage: str = field(default="", metadata=ADDED)
     max_weight: checks.Amount = field(default=0.0, metadata=ADDED)
 
@@ -183,10 +187,20 @@ class RunConfig:
             )
         if self.optimizer == "adam" and self.momentum:
             raise ArgumentError(f"momentum={self.momentum!r} is for optimizer='sgd'")
+        if self.stop_at_holdout_accuracy and self.stop_at_train_accuracy:
+            raise ArgumentError(
+                f"stop_at_train_accuracy={self.stop_at_train_accuracy!r} cannot be used together "
+                "with stop_at_holdout_accuracy"
+            )
         if self.stop_at_holdout_accuracy and not self.holdout:
             raise ArgumentError(
                 f"stop_at_holdout_accuracy={self.stop_at_holdout_accuracy!r} needs holdout > 0"
             )
+
+    @property
+    def stop_at_accuracy(self) -> float:
+        """Accuracy at which training stops, on held-out or on training examples; 0 for never."""
+        return self.stop_at_holdout_accuracy or self.stop_at_train_accuracy
 
     def name(self, *, is_sample: bool) -> str:
         """Returns a readable name for the run's directory."""
@@ -206,6 +220,8 @@ class RunConfig:
         parts += [f"holdout_{self.holdout}"] * bool(self.holdout)
         if self.stop_at_holdout_accuracy:
             parts.append(f"stopped_at_holdout_{self.stop_at_holdout_accuracy:.4f}")
+        if self.stop_at_train_accuracy:
+            parts.append(f"stopped_at_train_{self.stop_at_train_accuracy:.4f}")
         parts += [self.label] * bool(self.label)
         return "-".join([*parts, f"epochs_{self.epochs}", f"seed_{self.seed}"])
 

@@ -31,7 +31,7 @@ def check(config: RunConfig, strategy: str) -> None:
     if strategy == "none":
         return
     config.algorithm.check_strategy(strategy)
-    for field in ("fault_aware_rate", "stop_at_holdout_accuracy"):
+    for field in ("fault_aware_rate", "stop_at_holdout_accuracy", "stop_at_train_accuracy"):
         value = getattr(config, field)
         if value:
             raise ArgumentError(f"strategy={strategy!r} cannot be used with {field}={value!r}")

@@ -13,7 +13,7 @@ from ft_tf.data import Dataset
 from ft_tf.faults import catalogue
 from ft_tf.faults.rows import interval_of
 from ft_tf.privacy import membership
-from ft_tf.study import best, trainer
+from ft_tf.study import best, predictors, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.study.reference_models import membership_by_references
@@ -48,6 +48,11 @@ def evaluate(
             membership_inference(model, data, config, unseen) if measured.membership else None
         ),
         "averaged": averaged(config, data, trained),
+        "predictors": (
+            predictors.measure(model, data, batch_size=measured.batch_size)
+            if measured.predictors
+            else None
+        ),
     }
 
 

@@ -242,6 +242,8 @@ def _save_model(model: keras.Model, path: Path) -> None:
     temporary.replace(path)
 
 
+_STOPPING_EXAMPLES = 10_000
+"""Training examples on which `stop_at_train_accuracy` is measured."""
 _CHECKPOINT_SECONDS = 5.0
 """Epochs shorter than this share a checkpoint: writing one takes longer than a small epoch."""
 
@@ -307,11 +309,13 @@ def _train(
         runs.note_device(directory, _device())
         curve: list[keras.callbacks.Callback] = []
         classifier = trainer.evaluated(config, model.model)
-        if config.stop_at_holdout_accuracy:
+        if config.stop_at_accuracy:
+            few = slice(_STOPPING_EXAMPLES)
+            on_training = config.stop_at_train_accuracy
             curve.append(
                 StopAtAccuracy(
-                    examples=held_out,
-                    accuracy=config.stop_at_holdout_accuracy,
+                    examples=(data.x_train[few], data.y_train[few]) if on_training else held_out,
+                    accuracy=config.stop_at_accuracy,
                     batch_size=config.evaluation.batch_size,
                     classifier=classifier,
                 )

@@ -22,7 +22,7 @@ def build(config: RunConfig) -> ResidentModel:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         # Of several steps in one call the accuracy between them is not seen.
-        steps_per_execution=1 if config.stop_at_holdout_accuracy else None,
+        steps_per_execution=1 if config.stop_at_accuracy else None,
     )
     return trainer
 

@@ -228,6 +228,21 @@ def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripe
         assert getattr(record.accuracy, measured) == pytest.approx(expected)
 
 
+def test_a_training_stops_at_a_training_accuracy_and_is_measured_for_predictors(stripes, tmp_path):
+    evaluation = dataclasses.replace(BARE, predictors=True)
+    config = dataclasses.replace(
+        CONFIG, epochs=50, stop_at_train_accuracy=0.5, batch_size=15, evaluation=evaluation
+    )
+    record = run(config, stripes, tmp_path)
+    directory = directory_of(config, stripes, tmp_path)
+    assert record.accuracy.train >= 0.5 and record.training.epochs < 50
+    assert "stopped_at_train_0.5000" in directory.name
+    assert records.load(directory) == record
+    assert all(np.isfinite(value) for value in record.predictors.values())
+    with pytest.raises(ArgumentError, match="stop_at_train_accuracy=0.5 cannot be used together"):
+        dataclasses.replace(config, holdout=20, stop_at_holdout_accuracy=0.5)
+
+
 def test_held_out_images_change_nothing_but_what_is_measured(stripes, tmp_path):
     """Trained with 40 of 60 images held out, a model is that of the first 20 images alone."""
     held_out = dataclasses.replace(CONFIG, holdout=40, epochs=2, evaluation=BARE)

@@ -1,0 +1,214 @@
+"""Is the generalization error a proxy for fault tolerance: plan "proxy"."""
+
+import itertools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ft_tf.errors import RunError
+from ft_tf.records import Record, Run
+from ft_tf.report.effects_runs import Trained
+from ft_tf.report.exhibits import Column, Exhibit, register
+from ft_tf.report.plot_styles import FAMILIES
+from ft_tf.report.table import count, interval, number_3, text
+from ft_tf.report.tidy import Study
+
+LABEL = re.compile(
+    r"proxy-(?P<reading>stopped|end)-rate_(?P<rate>[\d.]+)-batch_(?P<batch>\d+)-l2_(?P<l2>[\de.-]+)"
+    r"-dropout_(?P<dropout>[\d.]+)-width_(?P<width>\d+)"
+)
+AXES = ("rate", "batch", "l2", "dropout", "width")
+STOPPED_AT = 0.88
+PRIMARY = "weights_10"
+OUTCOMES = {
+    "weights_10": "10% weights", "weights_1": "1% weights", "units_10": "10% units",
+    "int8": "int8 bits 1e-3", "float32": "float32 bits 1e-5",
+}  # fmt: skip
+PREDICTORS = {
+    "gap": "gap", "test": "test accuracy", "train_loss": "training loss", "test_loss": "test loss",
+    "deviation": "deviation of the parameters", "largest_weight": "largest weight",
+    "path_norm": "path norm", "margin": "margin", "sharpness": "sharpness",
+    "robust": "accuracy under PGD-20", "first_order": "first-order prediction",
+}  # fmt: skip
+_BITS = {"int8": ("int8_per_channel", 1e-3), "float32": ("float32", 1e-5)}
+_DRAWS = 2_000
+
+
+def runs_of(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per finished run of the plan: axes, outcomes, predictors.
+
+    Of the stopped reading only runs that reached the accuracy.
+    """
+    lines = []
+    for record in records:
+        label = LABEL.fullmatch(record.config.get("label") or "")
+        if not label or not isinstance(record, Run) or record.accuracy is None:
+            continue
+        went_on = record.training.epochs == record.config["epochs"]
+        if label["reading"] == "stopped" and went_on and record.accuracy.train < STOPPED_AT:
+            continue
+        lines.append(_line(record) | label.groupdict() | {"seed": record.config["seed"]})
+    return pd.DataFrame(lines)
+
+
+def _line(record: Run) -> dict[str, Any]:
+    run, found = Trained(record), {"record": record.name}
+    faults = (
+        ("weights_10", 0.1, "weights"),
+        ("weights_1", 0.01, "weights"),
+        ("units_10", 0.1, "units"),
+    )
+    found |= {name: run.lost(rate, target) for name, rate, target in faults}
+    for name, (storage, rate) in _BITS.items():
+        campaign = (record.bit_errors or {}).get(storage)
+        lost = campaign and campaign.lost and campaign.lost.mean[campaign.rates.index(rate)]
+        found[name] = None if lost is None else 100 * lost
+    found |= {"gap": run.gap, "test": run.test, "deviation": record.parameters.standard_deviation}
+    found["robust"] = record.robustness[0].robust_accuracy if record.robustness else None
+    return found | (record.predictors or {})
+
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def pair_weights(runs: pd.DataFrame) -> Pairs:
+    """The pairs (i, j) of runs that differ in one axis alone, and how much each counts.
+
+    Runs of one seed and equal other axes form a group. A group's pairs share its weight equally,
+    the groups of an axis that of the axis, and all axes weigh the same.
+    """
+    first, second, weight = [], [], []
+    for axis in AXES:
+        others = [name for name in AXES if name != axis]
+        groups = [
+            rows for rows in runs.groupby([*others, "seed"]).indices.values() if len(rows) > 1
+        ]
+        for rows in groups:
+            pairs = list(itertools.combinations(rows, 2))
+            first += [i for i, _ in pairs]
+            second += [j for _, j in pairs]
+            weight += [1 / len(pairs) / len(groups)] * len(pairs)
+    return np.array(first, int), np.array(second, int), np.array(weight) / len(AXES)
+
+
+def granulated_tau(
+    predictor: np.ndarray, outcome: np.ndarray, pairs: Pairs, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Granulated Kendall's tau (Jiang et al. 2020): weighted mean of concordance over pairs.
+
+    Args:
+        predictor: [runs].
+        outcome: [runs].
+        pairs: of `pair_weights`.
+        counts: how often each run was drawn, [..., runs], for the bootstrap; once by default.
+
+    Returns:
+        float [...], NaN where no pair was drawn.
+
+    >>> runs = pd.DataFrame({"rate": [1, 2, 3], "batch": 1, "l2": 1, "dropout": 1, "width": 1})
+    >>> pairs = pair_weights(runs.assign(seed=0))
+    >>> round(float(granulated_tau(np.array([1.0, 2, 3]), np.array([1.0, 3, 2]), pairs)), 3)
+    0.333
+    """
+    i, j, weight = pairs
+    if counts is not None:
+        weight = weight * counts[..., i] * counts[..., j]
+    agree = np.sign(predictor[i] - predictor[j]) * np.sign(outcome[i] - outcome[j])
+    with np.errstate(invalid="ignore"):
+        return weight @ agree / weight.sum(axis=-1)
+
+
+def compared(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per reading, outcome and predictor: tau, its interval, and that of |tau| - |gap's|.
+
+    Configurations are resampled with all their seeds. Intervals of the difference are at 95% over
+    all other predictors (Bonferroni).
+    """
+    runs = runs_of(records)
+    lines: list[dict[str, Any]] = []
+    for reading, block in runs.groupby("reading", sort=False) if len(runs) else ():
+        block = block.reset_index(drop=True)
+        pairs = pair_weights(block)
+        if not len(pairs[0]):
+            continue
+        configurations = block.groupby(list(AXES), sort=False).ngroup().to_numpy()
+        known = configurations.max() + 1
+        draw = np.random.Generator(np.random.Philox(0))
+        draws = draw.multinomial(known, np.full(known, 1 / known), size=_DRAWS)[:, configurations]
+        for outcome in OUTCOMES:
+            lines += [
+                {"reading": reading, "outcome": outcome, "replicates": len(block), **line}
+                for line in _taus(block, outcome, pairs, draws)
+            ]
+    return pd.DataFrame(lines)
+
+
+def _taus(
+    runs: pd.DataFrame, outcome: str, pairs: Pairs, draws: np.ndarray
+) -> list[dict[str, Any]]:
+    lost = runs[outcome].to_numpy(float)
+    known = [name for name in PREDICTORS if name in runs and runs[name].notna().any()]
+    values = {name: runs[name].to_numpy(float) for name in known}
+    found = {name: float(granulated_tau(v, lost, pairs)) for name, v in values.items()}
+    drawn = {name: granulated_tau(v, lost, pairs, draws) for name, v in values.items()}
+    tail = 0.025 / (len(PREDICTORS) - 1)
+    lines = []
+    for name, tau in found.items():
+        if np.isnan(tau):  # an outcome that was not measured
+            lines.append({"predictor": name, "tau": tau, "low": tau, "high": tau})
+            continue
+        low, high = np.nanquantile(drawn[name], (0.025, 0.975))
+        gain = np.sign(tau) * drawn[name] - np.sign(found["gap"]) * drawn["gap"]
+        least, most = np.nanquantile(gain, (tail, 1 - tail))
+        beats = "beats the gap" if least > 0 else "worse than the gap" if most < 0 else ""
+        line = {"predictor": name, "tau": tau, "low": low, "high": high}
+        lines.append(line | {"against_gap": "" if name == "gap" else beats})
+    return lines
+
+
+class Proxy(Exhibit):
+    """A line per predictor: granulated tau with the points lost under each fault."""
+
+    name, order = "proxy", 67
+    title = "What goes with fault tolerance: Kendall's tau with points lost"
+    columns = (
+        Column("reading", "read", format=text),
+        Column("predictor", "predictor", format=lambda name: PREDICTORS[name], is_text=True),
+        Column("tau", OUTCOMES[PRIMARY], "tau", number_3),
+        Column(("low", "high"), "95%", "tau", interval),
+        Column("against_gap", "", format=text),
+        *(Column(name, OUTCOMES[name], "tau", number_3, 1) for name in list(OUTCOMES)[1:]),
+        Column("replicates", "n", format=count),
+    )
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        frame = study.computed(compared, aside=True)
+        if not len(frame):
+            return frame
+        keys = ["reading", "predictor"]
+        others = frame.pivot(index=keys, columns="outcome", values="tau").reset_index()
+        primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
+        wide = primary.merge(others, on=keys)
+        order = {name: place for place, name in enumerate(PREDICTORS)}
+        return wide.sort_values(
+            keys, key=lambda c: c.map(order) if c.name == "predictor" else c, ignore_index=True
+        )
+
+    def figure(self, study: Study, axes: Axes) -> None:
+        runs = study.computed(runs_of, aside=True)
+        if not len(runs):
+            raise RunError("no figure of the proxy: no run of the plan is on record")
+        names = {"stopped": "at 88% training accuracy", "end": "at the end"}
+        shades = [FAMILIES["natural"][0], FAMILIES["dpsgd"][0]]
+        for (reading, block), color in zip(runs.groupby("reading"), shades, strict=False):
+            axes.plot(block["gap"], block[PRIMARY], "o", color=color, ms=4, label=names[reading])
+        axes.set(xlabel="gap, points", ylabel="points lost at 10% stuck weights")
+        axes.legend()
+
+
+register(Proxy())

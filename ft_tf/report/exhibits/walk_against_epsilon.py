@@ -1,0 +1,151 @@
+"""Does epsilon say anything about fault tolerance beyond the noise's walk: plan "walk"."""
+
+import itertools
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy import stats
+
+from ft_tf.errors import RunError
+from ft_tf.records import Record, Run
+from ft_tf.report.exhibits import Column, Exhibit, register
+from ft_tf.report.exhibits.private_remedies import measures, walk
+from ft_tf.report.plot_styles import FAMILIES
+from ft_tf.report.table import count, number_3
+from ft_tf.report.table import epsilon as shown_epsilon
+from ft_tf.report.tidy import Study
+
+LABEL = re.compile(r"walk-epsilon_(?P<epsilon>[\d.]+)-s_(?P<level>[\d.]+)")
+LEAST_TEST = 0.5
+"""Test accuracy below which a run has too little left to lose: it is shown, and not in the fit."""
+_DRAWS = 2_000
+
+
+def runs_of(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per finished run of the plan."""
+    lines = []
+    for record in records:
+        label = LABEL.fullmatch(record.config.get("label") or "")
+        if label and isinstance(record, Run) and record.accuracy is not None:
+            cell = {name: float(value) for name, value in label.groupdict().items()}
+            cell |= {name: record.config[name] for name in ("batch_size", "epochs")}
+            cell |= {"sigma": record.config["algorithm"]["noise_multiplier"]}
+            cell |= {"walk": walk(record), "record": record.name, **measures(record)}
+            lines.append(cell)
+    return pd.DataFrame(lines)
+
+
+def partial_r2(y: np.ndarray, given: np.ndarray, added: np.ndarray) -> float:
+    """The share of what least squares on `given` (and a constant) leaves that `added` explains.
+
+    Args:
+        y: [runs].
+        given: [runs, terms].
+        added: [runs, terms].
+
+    >>> one, other = np.array([[0.0], [0], [1], [1]]), np.array([[0.0], [1], [0], [1]])
+    >>> round(partial_r2(np.array([0, 1, 0, 1.0]), one, other), 6)
+    1.0
+    """
+    before, after = _rest(y, given), _rest(y, np.hstack([given, added]))
+    return 1 - after / before if before > 0 else 0.0
+
+
+def _rest(y: np.ndarray, terms: np.ndarray) -> float:
+    design = np.column_stack([np.ones(len(y)), terms])
+    return float(np.sum((y - design @ np.linalg.lstsq(design, y, rcond=None)[0]) ** 2))
+
+
+def _terms(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Log s, linear and quadratic; and a column for each epsilon but the first."""
+    log = np.log(runs["walk"].to_numpy(float))
+    levels = sorted(runs["epsilon"].unique())[1:]
+    return np.stack([log, log**2], 1), np.stack([runs["epsilon"].eq(e) for e in levels], 1) * 1.0
+
+
+def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, float] | None:
+    """Partial R^2 of epsilon beyond log s and of log s beyond epsilon, as the plan states them.
+
+    Returns:
+        epsilon, epsilon_low, epsilon_high, walk, walk_low, walk_high (95% by resampling cells),
+        and p, of the F test of epsilon on the means over seeds; None until every epsilon has runs
+        at four levels of s.
+    """
+    kept = runs[runs["test"] >= LEAST_TEST].dropna(subset=[measure]).reset_index(drop=True)
+    levels = kept.groupby("epsilon")["level"].nunique()
+    if len(levels) < 3 or levels.min() < 4:
+        return None
+    (logs, epsilons), y = _terms(kept), kept[measure].to_numpy(float)
+    cells = list(kept.groupby(["epsilon", "level"]).indices.values())
+    draw = np.random.Generator(np.random.Philox(0))
+
+    def both(rows: np.ndarray) -> tuple[float, float]:
+        parts = logs[rows], epsilons[rows]
+        return partial_r2(y[rows], *parts), partial_r2(y[rows], *parts[::-1])
+
+    drawn = [
+        both(np.concatenate([cells[i] for i in draw.integers(len(cells), size=len(cells))]))
+        for _ in range(_DRAWS)
+    ]
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    means = kept.groupby(["epsilon", "level"], as_index=False).mean(numeric_only=True)
+    (logs_of_means, by_epsilon), mean = _terms(means), means[measure].to_numpy(float)
+    free = len(means) - 1 - logs_of_means.shape[1] - by_epsilon.shape[1]
+    share = partial_r2(mean, logs_of_means, by_epsilon)
+    f = share / (1 - share) * free / by_epsilon.shape[1]
+    found = both(np.arange(len(kept)))
+    return {
+        "epsilon": found[0], "epsilon_low": low[0], "epsilon_high": high[0],
+        "walk": found[1], "walk_low": low[1], "walk_high": high[1],
+        "p": float(stats.f.sf(f, by_epsilon.shape[1], free)), "runs": len(kept),
+    }  # fmt: skip
+
+
+class WalkAgainstEpsilon(Exhibit):
+    """A line per epsilon and level of s: means over seeds."""
+
+    name, order = "walk_against_epsilon", 66
+    title = "The noise's walk against epsilon"
+    columns = (
+        Column("epsilon", "epsilon", format=shown_epsilon),
+        Column("walk", "s", "deviation", number_3),
+        Column("deviation", "of weights", "deviation", number_3, 1),
+        Column("batch_size", "batch", format=count, priority=2),
+        Column("epochs", "epochs", format=count, priority=2),
+        Column("sigma", "noise multiplier", format=number_3, priority=1),
+        Column("test", "test"),
+        Column("weights_10", "10% weights", "points lost"),
+        Column("units_10", "10% units", "points lost", priority=1),
+        Column("int8", "int8 bits 1e-3", "points lost", priority=1),
+        Column("replicates", "n", format=count),
+    )
+    details = ()
+
+    def frame(self, study: Study) -> pd.DataFrame:
+        runs = study.computed(runs_of, aside=True)
+        if not len(runs):
+            return runs
+        cells = runs.groupby(["epsilon", "level"])
+        means = cells.mean(numeric_only=True).reset_index()
+        means["replicates"] = cells.size().to_numpy()
+        means["records"] = cells["record"].agg(" ".join).to_numpy()
+        means.attrs["explained"] = explained(runs)
+        return means
+
+    def figure(self, study: Study, axes: Axes) -> None:
+        frame = self.frame(study)
+        if not len(frame):
+            raise RunError("no figure of the walk: no run of the plan is on record")
+        shades = itertools.cycle(FAMILIES["dpsgd"])
+        for (epsilon, line), color in zip(frame.groupby("epsilon"), shades, strict=False):
+            x, y = line["walk"], 100 * line["weights_10"]
+            axes.plot(x, y, "o-", color=color, label=f"epsilon {epsilon:g}")
+        axes.set_xscale("log")
+        axes.set(xlabel="s = lr sigma C sqrt(T) / L", ylabel="points lost at 10% stuck weights")
+        axes.legend()
+
+
+register(WalkAgainstEpsilon())

@@ -1,0 +1,87 @@
+"""Plan "proxy": granulated tau by brute force, and the table of predictors."""
+
+import itertools
+
+import factory
+import numpy as np
+import pandas as pd
+import pytest
+from test_private_remedies import campaign
+
+from ft_tf.report.exhibits import proxy
+
+GRID = list(itertools.product((0.05, 0.15), (64, 250), (0.0, 1e-3), (0.0, 0.5), (256, 512)))
+
+
+def brute_force(frame, predictor, outcome):
+    """Jiang et al. (2020): psi_i over axes, each a mean over groups of Kendall's tau."""
+    of_axes = []
+    for axis in proxy.AXES:
+        others = [name for name in (*proxy.AXES, "seed") if name != axis]
+        taus = []
+        for _, group in frame.groupby(others):
+            pairs = list(itertools.combinations(range(len(group)), 2))
+            if pairs:
+                x, y = group[predictor].tolist(), group[outcome].tolist()
+                signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i, j in pairs]
+                taus.append(np.mean(signs))
+        of_axes.append(np.mean(taus))
+    return np.mean(of_axes)
+
+
+def test_granulated_tau_is_that_of_the_definition():
+    rng = np.random.default_rng(3)
+    grid = itertools.product((1, 2, 3), (1, 2, 3), (1, 2, 3), (0, 1), (0, 1), (0, 1))
+    frame = pd.DataFrame(grid, columns=[*proxy.AXES, "seed"])
+    frame["x"], frame["y"] = rng.normal(size=(2, len(frame)))
+    frame = frame.sample(frac=0.8, random_state=1).reset_index(drop=True)
+    pairs = proxy.pair_weights(frame)
+    found = proxy.granulated_tau(frame["x"].to_numpy(), frame["y"].to_numpy(), pairs)
+    assert found == pytest.approx(brute_force(frame, "x", "y"))
+    twice = np.full((4, len(frame)), 2)
+    repeated = proxy.granulated_tau(frame["x"].to_numpy(), frame["y"].to_numpy(), pairs, twice)
+    assert repeated == pytest.approx([found] * 4)
+
+
+def record(reading, rate, batch, l2, dropout, width, *, gap, lost, epochs=20, train=0.9):
+    name = f"rate_{rate:g}-batch_{batch}-l2_{l2:g}-dropout_{dropout:g}-width_{width}"
+    made = factory.make_run(row="", algorithm="natural", seed=0, test=train - gap)
+    made["config"] |= {"label": f"proxy-{reading}-{name}", "epochs": 20}
+    made["name"] = f"{reading}-{name}"
+    made["training"] = {"epochs": epochs, "steps": 100}
+    made["accuracy"] |= {"train": train, "test": train - gap, "generalization_error": gap}
+    rates = (0.0, 0.01, 0.1, 0.5, 0.9)
+    made["faults"] = {"weights": campaign("weights", train - gap, lost)}
+    made["predictors"] = {"margin": 1.0 - lost, "sharpness": 0.5}
+    assert tuple(made["faults"]["weights"]["rates"]) == rates
+    return made
+
+
+def study(reading="end", **settings):
+    rng = np.random.default_rng(5)
+    lost = rng.uniform(0.05, 0.3, len(GRID))
+    gaps = rng.uniform(0.01, 0.1, len(GRID))
+    cells = zip(GRID, gaps, lost, strict=True)
+    return factory.study_of(
+        *[record(reading, *cell, gap=gap, lost=loss, **settings) for cell, gap, loss in cells]
+    )
+
+
+def test_a_predictor_that_orders_the_networks_beats_the_gap():
+    frame = proxy.Proxy().frame(study()).set_index("predictor")
+    assert list(frame.index[:2]) == ["gap", "test"]
+    margin = frame.loc["margin"]
+    assert margin.tau == pytest.approx(-1) and margin.against_gap == "beats the gap"
+    assert frame.loc["sharpness"].tau == 0  # all ties
+    assert abs(frame.loc["gap"].tau) < 0.5
+    assert frame.loc["gap"].low < frame.loc["gap"].tau < frame.loc["gap"].high
+    (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
+    assert "over 32 networks, no proxy by the plan" in note
+    (plot,) = proxy.Proxy().plots(study())
+    assert plot.draw().axes[0].get_xlabel() == "gap, points"
+
+
+def test_a_stopped_training_that_never_got_there_is_left_out():
+    assert len(proxy.runs_of(study("stopped", epochs=7, train=0.87).aside)) == len(GRID)
+    assert not len(proxy.runs_of(study("stopped", epochs=20, train=0.87).aside))
+    assert not len(proxy.Proxy().frame(factory.study_of()))
