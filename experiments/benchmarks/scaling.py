@@ -100,7 +100,10 @@ def draw(rows: Iterable[dict[str, Any]]) -> Figure:
                 axes.plot([row["value"] for row in of], [row[column] for row in of],
                           marker="o", label=work)  # fmt: skip
             axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
+            if column == "milliseconds":
+                axes.set_yscale("log", subs=(2, 5))
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter("{x:g}")
             axes.set_xticks(VALUES[name], [str(value) for value in VALUES[name]])
         line[0].set_ylabel(label)
     for axes, name in zip(panels[-1], VALUES, strict=True):

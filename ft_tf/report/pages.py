@@ -95,7 +95,7 @@ class Report:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """(run, why it failed) pairs."""
-        records = self.study.records
+        records = (*self.study.records, *self.study.aside)
         return [(r.name, failure_of(r)) for r in records if r.status == "failed"]
 
 

@@ -84,4 +84,4 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap():
 def test_a_stopped_training_that_never_got_there_is_left_out():
     assert len(proxy.runs_of(study("stopped", epochs=7, train=0.87).aside)) == len(GRID)
     assert not len(proxy.runs_of(study("stopped", epochs=20, train=0.87).aside))
-    assert not len(proxy.Proxy().frame(factory.study_of()))
+    assert not proxy.Proxy().parts(factory.study_of())

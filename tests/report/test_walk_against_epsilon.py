@@ -79,4 +79,7 @@ def test_nothing_is_stated_before_each_epsilon_has_four_levels():
 
 def test_the_runs_are_in_no_other_table():
     study = factory.study_of(*records_of(lambda e, s: s))
+    assert wae.WalkAgainstEpsilon().parts(study) and not wae.WalkAgainstEpsilon().parts(
+        factory.study_of()
+    )
     assert not study.records and len(study.aside) == 36 and not study.groups

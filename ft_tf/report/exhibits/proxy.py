@@ -2,14 +2,13 @@
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ft_tf.errors import RunError
 from ft_tf.records import Record, Run
 from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import Column, Exhibit, register
@@ -186,10 +185,11 @@ class Proxy(Exhibit):
     )
     details = ()
 
+    def parts(self, study: Study) -> Sequence[Exhibit]:
+        return [self] if len(study.computed(runs_of, aside=True)) else []
+
     def frame(self, study: Study) -> pd.DataFrame:
         frame = study.computed(compared, aside=True)
-        if not len(frame):
-            return frame
         keys = ["reading", "predictor"]
         others = frame.pivot(index=keys, columns="outcome", values="tau").reset_index()
         primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
@@ -201,8 +201,6 @@ class Proxy(Exhibit):
 
     def figure(self, study: Study, axes: Axes) -> None:
         runs = study.computed(runs_of, aside=True)
-        if not len(runs):
-            raise RunError("no figure of the proxy: no run of the plan is on record")
         names = {"stopped": "at 88% training accuracy", "end": "at the end"}
         shades = [FAMILIES["natural"][0], FAMILIES["dpsgd"][0]]
         for (reading, block), color in zip(runs.groupby("reading"), shades, strict=False):

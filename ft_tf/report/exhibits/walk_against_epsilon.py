@@ -2,14 +2,13 @@
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ft_tf.errors import RunError
 from ft_tf.records import Record, Run
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.exhibits.private_remedies import measures, walk
@@ -124,10 +123,11 @@ class WalkAgainstEpsilon(Exhibit):
     )
     details = ()
 
+    def parts(self, study: Study) -> Sequence[Exhibit]:
+        return [self] if len(study.computed(runs_of, aside=True)) else []
+
     def frame(self, study: Study) -> pd.DataFrame:
         runs = study.computed(runs_of, aside=True)
-        if not len(runs):
-            return runs
         cells = runs.groupby(["epsilon", "level"])
         means = cells.mean(numeric_only=True).reset_index()
         means["replicates"] = cells.size().to_numpy()
@@ -137,8 +137,6 @@ class WalkAgainstEpsilon(Exhibit):
 
     def figure(self, study: Study, axes: Axes) -> None:
         frame = self.frame(study)
-        if not len(frame):
-            raise RunError("no figure of the walk: no run of the plan is on record")
         shades = itertools.cycle(FAMILIES["dpsgd"])
         for (epsilon, line), color in zip(frame.groupby("epsilon"), shades, strict=False):
             x, y = line["walk"], 100 * line["weights_10"]
