@@ -10,6 +10,10 @@ Cells. The DNN on Fashion-MNIST, learning rate 0.15, clip norm 1, DP-SGD with s 
 those of `compute_epsilon --target_epsilon` for the batch size and the epochs of each cell, chosen
 for a short training; s is within 6% of its level, and the analysis takes its own value.
 
+Control without training. Natural networks stopped at 80% on 5,000 held-out training images, with
+N(0, s^2) added to every weight, at the same six levels of s: what the walk alone does to weights
+that were not trained under it. It has no epsilon and no part in the fit.
+
 Seeds. 0, 1, 2, for initial weights, batches, noise and faults; seed by seed.
 
 Primary measure. Points of accuracy lost at 10% stuck-at-0 weights. Of its sum of squares over all
@@ -27,7 +31,8 @@ A run whose test accuracy is below 50% is shown and left out of the fit: little 
 
 import dataclasses
 
-from experiments.plans.common import EVALUATION, dp_run
+from experiments.plans.common import EVALUATION, dp_run, run
+from ft_tf.study.algorithms import Natural
 from ft_tf.study.config import RunConfig
 
 BATCH_EPOCHS_SIGMA = {
@@ -61,8 +66,23 @@ _EVALUATION = dataclasses.replace(
 )
 
 
+def control(level: float) -> RunConfig:
+    """Returns the control at a level of s."""
+    return run(
+        "walk",
+        f"control-s_{level:g}",
+        "fmnist_dnn",
+        Natural(),
+        20,
+        holdout=5000,
+        stop_at_holdout_accuracy=0.8,
+        weight_noise=level,
+        evaluation=_EVALUATION,
+    )
+
+
 def cells() -> list[RunConfig]:
-    """Returns the runs of a seed, from the shortest walk to the longest."""
+    """Returns the runs of a seed, from the shortest walk to the longest, then the control."""
     ordered = sorted(BATCH_EPOCHS_SIGMA.items(), key=lambda item: (item[0][1], item[0][0]))
     return [
         dp_run(
@@ -74,4 +94,4 @@ def cells() -> list[RunConfig]:
             evaluation=_EVALUATION,
         )
         for (epsilon, level), (batch_size, epochs, sigma) in ordered
-    ]
+    ] + [control(level) for level in sorted({level for _, level in BATCH_EPOCHS_SIGMA})]

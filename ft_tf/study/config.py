@@ -115,6 +115,7 @@ class RunConfig:
         fault_aware_storage: bits of weights flip in training instead, in this storage format (such
             as int8_per_channel), and fault_aware_rate is per bit; empty for stuck at 0.
         max_weight: weights are clipped to +- this after every step; 0 for no limit.
+        weight_noise: deviation of Gaussian noise that is added to every weight after training.
         train_limit: number of training examples to use, the first ones; 0 for all.
         test_limit: number of test examples to use, the first ones; 0 for all.
         holdout: number of training examples, the last ones, that are not trained on but measured.
@@ -160,6 +161,7 @@ class RunConfig:
     stop_at_train_accuracy: checks.Fraction = field(default=0.0, metadata=ADDED)
     fault_aware_storage: str = field(default="", metadata=ADDED)
     max_weight: checks.Amount = field(default=0.0, metadata=ADDED)
+    weight_noise: checks.Amount = field(default=0.0, metadata=ADDED)
 
     def __post_init__(self) -> None:
         checks.check_type(Algorithm, algorithm=self.algorithm)
@@ -215,6 +217,7 @@ class RunConfig:
             what = self.fault_aware_storage.replace(":", "_") or self.fault_aware_target
             parts.append(f"faulty_{what}_{self.fault_aware_rate:g}")
         parts += [f"max_weight_{self.max_weight:g}"] * bool(self.max_weight)
+        parts += [f"weight_noise_{self.weight_noise:g}"] * bool(self.weight_noise)
         if self.stop_at_test_accuracy:
             parts.append(f"stopped_at_{self.stop_at_test_accuracy:.4f}")
         parts += [f"holdout_{self.holdout}"] * bool(self.holdout)

@@ -89,6 +89,8 @@ def run(
             verbose=verbose,
             callbacks=callbacks,
         )
+        if config.weight_noise:
+            trainer.add_weight_noise(config, trained.model)
         classifier = trainer.evaluation_model(config, trained.model)
         measured = evaluation.evaluate(
             config, data, trained, directory,

@@ -13,6 +13,9 @@ from ft_tf.study import datasets
 from ft_tf.study.config import RunConfig
 from ft_tf.training.base import ResidentModel
 
+_WEIGHT_NOISE = 1
+"""Stream of the seed's generator."""
+
 
 def build(config: RunConfig) -> ResidentModel:
     """Returns the compiled trainer of a configuration; its `model` attribute is the classifier."""
@@ -79,6 +82,14 @@ def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
     model = _architecture(config)
     _take_weights(model, trained)
     return model
+
+
+def add_weight_noise(config: RunConfig, trained: keras.Model) -> None:
+    """Adds N(0, weight_noise^2) to every trained weight: a function of the seed."""
+    draw = np.random.Generator(np.random.Philox(key=[config.seed, _WEIGHT_NOISE]))
+    for weight in trained.trainable_variables:
+        noise = draw.normal(0.0, config.weight_noise, weight.shape)
+        weight.assign_add(tf.cast(noise, weight.dtype))
 
 
 def evaluated(config: RunConfig, trained: keras.Model) -> Callable[[], keras.Model]:

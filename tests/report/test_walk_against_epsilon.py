@@ -3,7 +3,7 @@
 import factory
 import numpy as np
 import pytest
-from test_private_remedies import private_run
+from test_private_remedies import campaign, private_run
 
 from ft_tf.report.exhibits import walk_against_epsilon as wae
 
@@ -68,6 +68,16 @@ def test_runs_with_little_left_to_lose_are_shown_and_not_in_the_fit():
     assert "partial R^2 over 36 runs" in note
     (plot,) = wae.WalkAgainstEpsilon().plots(study)
     assert len(plot.draw().axes[0].lines) == 3
+
+
+def test_the_control_is_shown_and_has_no_part_in_the_fit():
+    control = factory.make_run(row="", test=0.7, label="walk-control-s_0.04")
+    control["faults"] = {"weights": campaign("weights", 0.7, 0.3)}
+    study = factory.study_of(*records_of(lambda epsilon, level: level), control)
+    frame = wae.WalkAgainstEpsilon().frame(study)
+    assert frame.attrs["explained"]["runs"] == 36
+    assert frame.iloc[-1][["walk", "weights_10"]].tolist() == pytest.approx([0.04, 0.3])
+    assert wae.WalkAgainstEpsilon().table(study).rows[-1].cells[0] == "natural, noise added"
 
 
 def test_nothing_is_stated_before_each_epsilon_has_four_levels():

@@ -11,7 +11,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.evaluation import fault_campaign
-from ft_tf.study.execution import directory_of, run
+from ft_tf.study.execution import directory_of, run, weights_fingerprint
 
 CONFIG = c.RunConfig(
     dataset="fashion_mnist",
@@ -241,6 +241,21 @@ def test_a_training_stops_at_a_training_accuracy_and_is_measured_for_predictors(
     assert all(np.isfinite(value) for value in record.predictors.values())
     with pytest.raises(ArgumentError, match="stop_at_train_accuracy=0.5 cannot be used together"):
         dataclasses.replace(config, holdout=20, stop_at_holdout_accuracy=0.5)
+
+
+def test_noise_on_the_trained_weights_has_the_deviation_that_was_asked_for(stripes, tmp_path):
+    plain = dataclasses.replace(CONFIG, epochs=1, evaluation=BARE)
+    weights = []
+    for config in (plain, dataclasses.replace(plain, weight_noise=0.05)):
+        record = run(config, stripes, tmp_path)
+        directory = directory_of(config, stripes, tmp_path)
+        model = models.load(directory / runs.MODEL)
+        assert record.model.weights_fingerprint == weights_fingerprint(model)
+        weights.append(model.get_weights())
+    assert "weight_noise_0.05" in directory.name
+    noise = np.concatenate([(b - a).ravel() for a, b in zip(*weights, strict=True)])
+    assert abs(noise.mean()) < 5 * 0.05 / np.sqrt(noise.size)
+    assert noise.std() == pytest.approx(0.05, rel=5 / np.sqrt(2 * noise.size))
 
 
 def test_held_out_images_change_nothing_but_what_is_measured(stripes, tmp_path):

@@ -1,6 +1,7 @@
 """Does epsilon say anything about fault tolerance beyond the noise's walk: plan "walk"."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +18,9 @@ from ft_tf.report.table import count, number_3
 from ft_tf.report.table import epsilon as shown_epsilon
 from ft_tf.report.tidy import Study
 
-LABEL = re.compile(r"walk-epsilon_(?P<epsilon>[\d.]+)-s_(?P<level>[\d.]+)")
+LABEL = re.compile(r"walk-(?:epsilon_(?P<epsilon>[\d.]+)|control)-s_(?P<level>[\d.]+)")
+CONTROL = math.inf
+"""In place of an epsilon: a natural network with N(0, s^2) on its weights."""
 LEAST_TEST = 0.5
 """Test accuracy below which a run has too little left to lose: it is shown, and not in the fit."""
 _DRAWS = 2_000
@@ -29,10 +32,12 @@ def runs_of(records: Iterable[Record]) -> pd.DataFrame:
     for record in records:
         label = LABEL.fullmatch(record.config.get("label") or "")
         if label and isinstance(record, Run) and record.accuracy is not None:
-            cell = {name: float(value) for name, value in label.groupdict().items()}
-            cell |= {name: record.config[name] for name in ("batch_size", "epochs")}
-            cell |= {"sigma": record.config["algorithm"]["noise_multiplier"]}
-            cell |= {"walk": walk(record), "record": record.name, **measures(record)}
+            is_control, level = label["epsilon"] is None, float(label["level"])
+            cell = {name: record.config[name] for name in ("batch_size", "epochs")}
+            cell |= {"epsilon": CONTROL if is_control else float(label["epsilon"])}
+            cell |= {"level": level, "walk": level if is_control else walk(record)}
+            cell |= {"sigma": record.config["algorithm"].get("noise_multiplier")}
+            cell |= {"record": record.name, **measures(record)}
             lines.append(cell)
     return pd.DataFrame(lines)
 
@@ -73,7 +78,8 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
         and p, of the F test of epsilon on the means over seeds; None until every epsilon has runs
         at four levels of s.
     """
-    kept = runs[runs["test"] >= LEAST_TEST].dropna(subset=[measure]).reset_index(drop=True)
+    kept = runs[(runs["test"] >= LEAST_TEST) & runs["epsilon"].lt(CONTROL)]
+    kept = kept.dropna(subset=[measure]).reset_index(drop=True)
     levels = kept.groupby("epsilon")["level"].nunique()
     if len(levels) < 3 or levels.min() < 4:
         return None
@@ -103,13 +109,17 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
     }  # fmt: skip
 
 
+def _epsilon(value: float) -> str:
+    return "natural, noise added" if value == CONTROL else shown_epsilon(value)
+
+
 class WalkAgainstEpsilon(Exhibit):
     """A line per epsilon and level of s: means over seeds."""
 
     name, order = "walk_against_epsilon", 66
     title = "The noise's walk against epsilon"
     columns = (
-        Column("epsilon", "epsilon", format=shown_epsilon),
+        Column("epsilon", "epsilon", format=_epsilon, is_text=True),
         Column("walk", "s", "deviation", number_3),
         Column("deviation", "of weights", "deviation", number_3, 1),
         Column("batch_size", "batch", format=count, priority=2),
@@ -140,7 +150,10 @@ class WalkAgainstEpsilon(Exhibit):
         shades = itertools.cycle(FAMILIES["dpsgd"])
         for (epsilon, line), color in zip(frame.groupby("epsilon"), shades, strict=False):
             x, y = line["walk"], 100 * line["weights_10"]
-            axes.plot(x, y, "o-", color=color, label=f"epsilon {epsilon:g}")
+            is_control = epsilon == CONTROL
+            style = {"color": "0.4", "ls": "--"} if is_control else {"color": color}
+            name = "natural, noise added" if is_control else f"epsilon {epsilon:g}"
+            axes.plot(x, y, marker="o", label=name, **style)
         axes.set_xscale("log")
         axes.set(xlabel="s = lr sigma C sqrt(T) / L", ylabel="points lost at 10% stuck weights")
         axes.legend()
