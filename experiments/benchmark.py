@@ -28,16 +28,19 @@ from ft_tf import architectures, checks
 from ft_tf.errors import ArgumentError
 
 FLAGS = flags.FLAGS
+_NETWORKS = tuple(name for name in architectures.NAMES if name != "circles_mlp")
+"""Those of images."""
 
 
 def define_flags() -> None:
     """Defines the flags."""
     _stack.define_flags()
-    flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(architectures.NAMES)}.")
+    flags.DEFINE_string("architecture", "fmnist_dnn", f"One of {', '.join(_NETWORKS)}.")
     flags.DEFINE_integer(
         "batch_size",
         None,
-        "Examples per step; default: 250 dpsgd, 4096 and 16384 memory, 128 trades.",
+        "Examples per step; default: 250 dpsgd, protections; 128 trades, executors; 1000 faults; "
+        "4096 and 16384 memory.",
     )
     flags.DEFINE_integer("rounds", 3, "Rounds; each contender is measured once in every round.")
     flags.DEFINE_string("precision", "float32", "trades: float32 or mixed_bfloat16.")
@@ -52,8 +55,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "peer_python",
         None,
-        "attacks: a Python that has torch and torchattacks; none: no peer. peers: one that has "
-        "torch and opacus.",
+        "The Python of an environment of the peers' own. attacks: pip install torch torchattacks "
+        "(without it no peer); peers: pip install torch opacus.",
     )
     flags.DEFINE_integer("images", 1000, "attacks: number of test images, the first ones.")
     _flags.define_number("epsilon", 0.1, "attacks: radius of the ball; 8/255, say.")
@@ -103,7 +106,7 @@ def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise ArgumentError(f"name what to measure: one of {', '.join(_BENCHMARKS)}")
     checks.check_choice(_BENCHMARKS, benchmark=argv[1])
-    checks.check_choice(architectures.NAMES, architecture=FLAGS.architecture)
+    checks.check_choice(_NETWORKS, architecture=FLAGS.architecture)
     checks.check_choice(("text", "json"), format=FLAGS.format)
     taken = ["architecture" if name == "networks" else name for name in _BENCHMARKS[argv[1]]]
     for name in sorted({name for names in _BENCHMARKS.values() for name in names} & set(FLAGS)):

@@ -2,7 +2,8 @@
 
 They belong into an environment of their own (`pip install torch opacus`), whose Python
 --peer_python names: their part runs there, in `torch_training.py`. Both sides train the same
-architectures from random images in memory, with the same number of threads.
+architectures from random images in memory, with the same number of threads: ours by `fit`, DP-SGD
+on Poisson batches; the peer by a bare loop, Opacus on fixed batches.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ class Pair:
         peer: one of `torch_training.WORKS`, or "ours" for our own plain training.
         architecture: of both.
         batch_size: examples per step; the expected number in a Poisson batch.
-        floor: the least ratio that is wanted.
+        floor: the least ratio that is wanted: what "reached" is judged by.
     """
 
     ours: str
@@ -94,7 +95,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Trains each pair's architecture on both sides, A B A B; ours by `fit`.
 
-    bfloat16 is left out on a processor that emulates it: a step of the peer takes minutes there.
+    bfloat16 is not measured on a processor that emulates it: a step of the peer takes minutes.
 
     Args:
         peer_python: the Python that has torch and opacus.
@@ -104,9 +105,10 @@ def run(
         pairs: what is compared.
 
     Returns:
-        A row for each pair: work, architecture, batch_size, peer, examples_per_second and
-        peer_examples_per_second (medians over the rounds), ratio (of medians), ratio_low and
-        ratio_high (within a round), floor, reached ("yes" or "no").
+        A row for each pair: work, architecture, batch_size, peer (with its version),
+        examples_per_second and peer_examples_per_second (medians over the rounds), ratio (of
+        medians), ratio_low and ratio_high (least and greatest within a round), floor, reached
+        ("yes", "no", or why it was not measured).
 
     Raises:
         ArgumentError: an argument is out of range, or `peer_python` is missing.
@@ -114,11 +116,17 @@ def run(
     """
     checks.check_positive_integer(rounds=rounds, threads=threads)
     checks.check_positive(seconds=seconds)
-    if not peer_python and any(pair.peer != "ours" for pair in pairs):
-        raise ArgumentError("peer_python=None must name a Python that has torch and opacus")
-    rows = []
+    versions = {"ours": "our plain SGD"}
+    if any(pair.peer != "ours" for pair in pairs):
+        if not peer_python:
+            raise ArgumentError("peer_python=None must name a Python that has torch and opacus")
+        versions |= _versions(peer_python)
+    rows: list[dict[str, Any]] = []
     for pair in pairs:
+        what = {"work": pair.ours, "architecture": pair.architecture}
+        what |= {"batch_size": pair.batch_size, "peer": versions[pair.peer]}
         if pair.ours.endswith("bfloat16") and bfloat16_is_fast() is False:
+            rows.append(what | {"floor": pair.floor, "reached": "bfloat16 is emulated here"})
             continue
         size = pair.architecture, pair.batch_size, seconds
         sides = {"ours": ours(pair.ours, *size)}
@@ -128,10 +136,8 @@ def run(
             sides["peer"] = functools.partial(_peer, str(peer_python), pair, threads, seconds)
         rates = timer.in_turn(sides, rounds)
         ratio = rates["ours"].ratio_to(rates["peer"])
-        peer = "our plain SGD" if pair.peer == "ours" else f"torch {pair.peer}"
         rows.append({
-            "work": pair.ours, "architecture": pair.architecture, "batch_size": pair.batch_size,
-            "peer": peer, "examples_per_second": rates["ours"].median,
+            **what, "examples_per_second": rates["ours"].median,
             "peer_examples_per_second": rates["peer"].median, **ratio, "floor": pair.floor,
             "reached": "yes" if ratio["ratio"] >= pair.floor else "no",
         })  # fmt: skip
@@ -169,9 +175,17 @@ def trainer(work: str, architecture: str) -> keras.Model:
     return made
 
 
+def _versions(python: str) -> dict[str, str]:
+    """What each of the peer's works is called, with the version of its package."""
+    say = "import torch, opacus; print(torch.__version__, opacus.__version__)"
+    torch, opacus = child.last_line([python, "-c", say], f"peer_python={python}").split()
+    names = {work: f"PyTorch {torch}, {work}" for work in torch_training.WORKS}
+    return names | {"ghost": f"Opacus {opacus}, ghost clipping"}
+
+
 def _peer(python: str, pair: Pair, threads: int, seconds: float) -> float:
     command = [python, torch_training.__file__, pair.peer, pair.architecture, pair.batch_size]
-    line = child.last_line([*command, threads, seconds], f"peer_python={python} at {pair.peer}")
+    line = child.last_line([*command, threads, seconds], f"peer_python={python}, {pair.peer}")
     found = json.loads(line)
     parameters = architectures.build(pair.architecture).count_params()
     if found["parameters"] != parameters:

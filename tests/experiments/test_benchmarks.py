@@ -1,6 +1,7 @@
 """The benchmarks: the timer, the rows of every contender, and the arithmetic of the columns."""
 
 import dataclasses
+import sys
 import time
 
 import numpy as np
@@ -162,10 +163,10 @@ def test_a_pair_without_a_peer_has_the_ratio_of_its_two_sides():
 
 def test_a_python_that_is_not_there_is_named():
     pair = peers.Pair("dpsgd", "plain", "fmnist_dnn", 250, floor=1.0)
-    with pytest.raises(
-        RunError, match="peer_python=/nowhere at plain cannot be started: .*No such"
-    ):
-        peers._peer("/nowhere", pair, 1, 1.0)
+    with pytest.raises(RunError, match="peer_python=/nowhere cannot be started: .*No such"):
+        peers.run(peer_python="/nowhere", pairs=(pair,))
+    with pytest.raises(RunError, match=f"peer_python={sys.executable} ended early: .*torch"):
+        peers.run(peer_python=sys.executable, pairs=(pair,))
 
 
 @pytest.mark.slow
