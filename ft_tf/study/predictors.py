@@ -43,7 +43,7 @@ def measure(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, 
         "test_loss": _cross_entropy(test, data.y_test),
         "largest_weight": float(np.mean([np.abs(kernel).max() for kernel in kernels])),
         "path_norm": path_norm(model),
-        "margin": float(np.quantile(margins(train, data.y_train), 0.1)),
+        "margin": float(np.quantile(margins(train, data.y_train)[0], 0.1)),
         "sharpness": sharpness(
             model, data.x_train[few], data.y_train[few], batch_size=batch_size
         ),
@@ -53,17 +53,13 @@ def measure(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, 
     }  # fmt: skip
 
 
-def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The label's logit minus the largest other, float [n].
+def margins(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The label's logit minus the largest other, float [n], and that one's class, int [n].
 
-    >>> margins(np.array([[1.0, 3.0, 0.5]]), np.array([0])).tolist()
-    [-2.0]
+    >>> margin, other = margins(np.array([[1.0, 3.0, 0.5]]), np.array([0]))
+    >>> margin.tolist(), other.tolist()
+    ([-2.0], [1])
     """
-    return _own_and_best_other(logits, labels)[0]
-
-
-def _own_and_best_other(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The margins, and the class of the largest other logit."""
     rows, others = np.arange(len(logits)), logits.astype(float)
     own = others[rows, labels]
     others[rows, labels] = -np.inf
@@ -127,7 +123,7 @@ def first_order_loss(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     The margin of the label over the fault-free best other class is taken for normal, with the mean
     and the variances of `faults.prediction.FirstOrder` and no covariance.
     """
-    margin, other = _own_and_best_other(metrics.predict_logits(model, x), y)
+    margin, other = margins(metrics.predict_logits(model, x), y)
     found, rows = faults.first_order(model, x, target="weights"), np.arange(len(x))
     change, variance = found.mean_change(_RATE), found.variance(_RATE)
     mean = margin + change[rows, y] - change[rows, other]

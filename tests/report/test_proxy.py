@@ -81,7 +81,14 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap():
     assert plot.draw().axes[0].get_xlabel() == "gap, points"
 
 
-def test_a_stopped_training_that_never_got_there_is_left_out():
+def test_a_stopped_training_that_never_got_there_is_named_and_left_out():
     assert len(proxy.runs_of(study("stopped", epochs=7, train=0.87).aside)) == len(GRID)
-    assert not len(proxy.runs_of(study("stopped", epochs=20, train=0.87).aside))
+    missed = proxy.runs_of(study("stopped", epochs=20, train=0.87).aside)
+    assert not len(missed) and len(missed.attrs["left_out"]) == len(GRID)
+    some = study("stopped", epochs=7).aside[1:]
+    one = record("stopped", *GRID[0], gap=0.05, lost=0.1, train=0.87)
+    both = factory.study_of(one)
+    both.aside += some
+    (note,) = proxy.Proxy().notes(proxy.Proxy().frame(both))
+    assert note.endswith(f"did not reach 88%: {one['name']}.")
     assert not proxy.Proxy().parts(factory.study_of())

@@ -79,6 +79,9 @@ def test_measure_names_every_predictor():
     logits = model.predict(images[:40], verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(labels[:40], logits, from_logits=True)
     assert found["train_loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    own = logits[np.arange(40), labels[:40]]
+    best_others = [max(np.delete(row, label)) for row, label in zip(logits, labels, strict=False)]
+    assert found["margin"] == pytest.approx(float(np.quantile(own - best_others, 0.1)), rel=1e-5)
     largest = np.mean([np.abs(weight).max() for weight in model.get_weights() if weight.ndim > 1])
     assert found["largest_weight"] == pytest.approx(float(largest))
     assert set(found) == {

@@ -38,20 +38,27 @@ _DRAWS = 2_000
 
 
 def runs_of(records: Iterable[Record]) -> pd.DataFrame:
-    """A line per finished run of the plan: axes, outcomes, predictors.
+    """A line per run of the plan: axes, outcomes, predictors.
 
-    Of the stopped reading only runs that reached the accuracy.
+    `attrs["left_out"]` names the runs that failed, and those of the stopped reading that did not
+    reach the accuracy.
     """
-    lines = []
+    lines, left_out = [], []
     for record in records:
         label = LABEL.fullmatch(record.config.get("label") or "")
-        if not label or not isinstance(record, Run) or record.accuracy is None:
+        if not label or not isinstance(record, Run):
             continue
         went_on = record.training.epochs == record.config["epochs"]
-        if label["reading"] == "stopped" and went_on and record.accuracy.train < STOPPED_AT:
+        is_stopped = label["reading"] == "stopped"
+        if record.accuracy is None or (
+            is_stopped and went_on and record.accuracy.train < STOPPED_AT
+        ):
+            left_out.append(record.name)
             continue
         lines.append(_line(record) | label.groupdict() | {"seed": record.config["seed"]})
-    return pd.DataFrame(lines)
+    frame = pd.DataFrame(lines)
+    frame.attrs["left_out"] = left_out
+    return frame
 
 
 def _line(record: Run) -> dict[str, Any]:
@@ -195,9 +202,11 @@ class Proxy(Exhibit):
         primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
         wide = primary.merge(others, on=keys)
         order = {name: place for place, name in enumerate(PREDICTORS)}
-        return wide.sort_values(
+        wide = wide.sort_values(
             keys, key=lambda c: c.map(order) if c.name == "predictor" else c, ignore_index=True
         )
+        wide.attrs |= study.computed(runs_of, aside=True).attrs
+        return wide
 
     def figure(self, study: Study, axes: Axes) -> None:
         runs = study.computed(runs_of, aside=True)
