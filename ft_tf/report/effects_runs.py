@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ft_tf.records import Record, Run
 from ft_tf.report import display_names
 
@@ -18,6 +20,7 @@ RATE = 0.1
 _AT_CHANCE = 0.1
 """A model is at chance where less than this share of its accuracy above chance is left."""
 _LAST_RATE = 0.9
+_INT8, _BIT_RATE = "int8_per_channel", 1e-3
 _NOT_A_SETTING = (
     "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
     "stop_at_holdout_accuracy", "stop_at_train_accuracy",
@@ -218,6 +221,40 @@ def normalized_auc(record: Run, target: str) -> float | None:
     """Returns `Trained.normalized_area` as a fraction; None of a failed run."""
     area = Trained(record).normalized_area(target) if record.accuracy else None
     return None if area is None else area / 100
+
+
+def walk(record: Run) -> float:
+    """Standard deviation that the noise alone gives each weight.
+
+    The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C sqrt(T) /
+    L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after many steps.
+    """
+    config, options, steps = record.config, record.config["algorithm"], record.training.steps
+    rate = np.full(config["epochs"], config["learning_rate"], float)
+    for epoch, factor in config.get("learning_rate_drops", ()):
+        rate[epoch:] *= factor
+    rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
+    sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
+    kept = np.log1p(-rate * config.get("weight_decay", 0.0))
+    later = np.cumsum(kept[::-1])[::-1] - kept
+    return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
+
+
+def measures(record: Run) -> dict[str, float | None]:
+    """Test accuracy, accuracy lost under each fault, and the spread of the weights."""
+    run, bits = Trained(record), (record.bit_errors or {}).get(_INT8)
+    lost = {
+        "weights_10": (0.1, "weights"),
+        "units_10": (0.1, "units"),
+        "weights_1": (0.01, "weights"),
+    }
+    found = {name: run.lost(*where) for name, where in lost.items()}
+    return {
+        "test": record.accuracy.test,
+        **{name: None if value is None else value / 100 for name, value in found.items()},
+        "int8": bits.lost.mean[bits.rates.index(_BIT_RATE)] if bits and bits.lost else None,
+        "deviation": record.parameters.standard_deviation,
+    }
 
 
 def trained(records: Iterable[Record]) -> list[Trained]:

@@ -1,7 +1,7 @@
 """Findings: sentences made from effects, with no number typed by hand."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from scipy import stats
@@ -16,6 +16,8 @@ def sentences(
     walk: pd.DataFrame,
     agreement: pd.DataFrame,
     remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
+    shares: Mapping[str, float] | None = None,
+    proxy: Mapping[str, float] | None = None,
 ) -> list[str]:
     """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
 
@@ -26,6 +28,8 @@ def sentences(
         walk: what `effects.noise_walk` gives.
         agreement: what `effects.agreement` gives.
         remedies: what `exhibits.private_remedies.promising` gives.
+        shares: what `exhibits.walk_against_epsilon.explained` gives.
+        proxy: the line of the gap of `exhibits.proxy.compared`, at the end of training.
     """
     # The run that the deviation of clipping alone was taken from has an error of 0 by construction.
     errors = walk["relative_error"].astype(float).abs()
@@ -43,6 +47,8 @@ def sentences(
             (display_names.architecture(line["architecture"]), line, plain)
             for line, plain in remedies
         ],
+        shares=shares,
+        proxy=proxy,
         tau=sum(taus) / len(taus) if taus else None,
         counts=[int((agreement["word"] == word).sum()) for word in words],
         by_data=[

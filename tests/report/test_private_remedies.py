@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ft_tf import records
-from ft_tf.report import effects, findings
+from ft_tf.report import effects, effects_runs, findings
 from ft_tf.report.exhibits import private_remedies as remedies
 
 RATES = (0.0, 0.01, 0.1, 0.5, 0.9)
@@ -125,7 +125,7 @@ def test_the_finding_names_the_most_accurate_remedy_that_gives_enough_back():
 def walk_of(**config):
     run = private_run("plain", 0, test=0.8, lost=0.1, **config)
     run["config"]["algorithm"] |= {"noise_multiplier": 5.0, "l2_norm_clip": 0.5}
-    return remedies.walk(records.from_dict(run, where="run"))
+    return effects_runs.walk(records.from_dict(run, where="run"))
 
 
 def test_the_walk_of_the_noise():

@@ -15,9 +15,11 @@ from ft_tf.report.exhibits import (
     Plot,
     count,
     private_remedies,
+    proxy,
     register,
     text,
-)  # fmt: skip
+    walk_against_epsilon,
+)
 from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
@@ -154,7 +156,12 @@ class Findings(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.promising)
-        return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
+        shares = walk_against_epsilon.explained(
+            study.computed(walk_against_epsilon.runs_of, aside=True)
+        )
+        gap = proxy.gap_at_end(study.computed(proxy.compared, aside=True))
+        lines = findings.sentences(*map(study.computed, made), shares, gap)
+        return pd.DataFrame({"finding": lines})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
@@ -16,7 +15,7 @@ from ft_tf import intervals
 from ft_tf.errors import RunError
 from ft_tf.records import Record, Run
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects_runs import Trained
+from ft_tf.report.effects_runs import measures, walk
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.replicates import mean_interval, mean_of, why_not
@@ -30,42 +29,7 @@ LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
 PLANNED = 17
 """Comparisons of one epsilon: nine trainings, last and averaged, but plain DP-SGD itself."""
-_INT8, _BIT_RATE = "int8_per_channel", 1e-3
 _MEASURES = ("test", "weights_10", "units_10", "weights_1", "int8", "deviation")
-
-
-def walk(record: Run) -> float:
-    """Standard deviation that the noise alone gives each weight.
-
-    The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C sqrt(T) /
-    L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after many steps.
-    """
-    config, options, steps = record.config, record.config["algorithm"], record.training.steps
-    rate = np.full(config["epochs"], config["learning_rate"], float)
-    for epoch, factor in config.get("learning_rate_drops", ()):
-        rate[epoch:] *= factor
-    rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
-    sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
-    kept = np.log1p(-rate * config.get("weight_decay", 0.0))
-    later = np.cumsum(kept[::-1])[::-1] - kept
-    return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
-
-
-def measures(record: Run) -> dict[str, float | None]:
-    """Test accuracy, accuracy lost under each fault, and the spread of the weights."""
-    run, bits = Trained(record), (record.bit_errors or {}).get(_INT8)
-    lost = {
-        "weights_10": (0.1, "weights"),
-        "units_10": (0.1, "units"),
-        "weights_1": (0.01, "weights"),
-    }
-    found = {name: run.lost(*where) for name, where in lost.items()}
-    return {
-        "test": record.accuracy.test,
-        **{name: None if value is None else value / 100 for name, value in found.items()},
-        "int8": bits.lost.mean[bits.rates.index(_BIT_RATE)] if bits and bits.lost else None,
-        "deviation": record.parameters.standard_deviation,
-    }
 
 
 def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:

@@ -176,6 +176,15 @@ def _taus(
     return lines
 
 
+def gap_at_end(compared: pd.DataFrame) -> pd.Series | None:
+    """The line of the gap with the primary outcome at the end of training; None without one."""
+    if not len(compared):
+        return None
+    is_it = compared["predictor"].eq("gap") & compared["outcome"].eq(PRIMARY)
+    found = compared[is_it & compared["reading"].eq("end")]
+    return found.iloc[0] if len(found) and found["tau"].notna().all() else None
+
+
 class Proxy(Exhibit):
     """A line per predictor: granulated tau with the points lost under each fault."""
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ft_tf.records import Record, Run
+from ft_tf.report.effects_runs import measures, walk
 from ft_tf.report.exhibits import Column, Exhibit, register
-from ft_tf.report.exhibits.private_remedies import measures, walk
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, number_3
 from ft_tf.report.table import epsilon as shown_epsilon
@@ -78,6 +78,8 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
         and p, of the F test of epsilon on the means over seeds; None until every epsilon has runs
         at four levels of s.
     """
+    if not len(runs):
+        return None
     kept = runs[(runs["test"] >= LEAST_TEST) & runs["epsilon"].lt(CONTROL)]
     kept = kept.dropna(subset=[measure]).reset_index(drop=True)
     levels = kept.groupby("epsilon")["level"].nunique()
