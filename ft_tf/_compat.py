@@ -5,6 +5,7 @@ by TF Privacy's optimizer, that is by engine="reference" of DP-SGD.
 """
 
 import contextlib
+import contextvars
 import ctypes
 import importlib
 import os
@@ -146,6 +147,44 @@ def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
     """The scope in which Keras runs a layer's `call`: weights are read in its compute dtype."""
     module = importlib.import_module("keras.src.backend.common.variables")
     return module.AutocastScope(layer.compute_dtype if layer.autocast else None)
+
+
+_COLLECTED: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
+    "collected", default=None
+)
+
+
+@contextlib.contextmanager
+def single_use_gradients() -> Iterator[None]:
+    """Marks custom gradients that the block puts into a graph, for `forgetting_gradients`."""
+    names = _COLLECTED.get()
+    before = set() if names is None else set(_gradient_registry())
+    yield
+    if names is not None:
+        names |= set(_gradient_registry()) - before
+
+
+@contextlib.contextmanager
+def forgetting_gradients() -> Iterator[None]:
+    """Takes the custom gradients that are marked within the block out of TensorFlow's registry.
+
+    TensorFlow registers the gradient of each call of a custom gradient in a graph, and keeps it to
+    the end of the process: with it the graph, the model, and the training set that the step has
+    captured. Keras's optimizers make such a call in each step that is traced. A gradient that is
+    used otherwise, such as one in a layer of the user's, is not marked: it may be asked for again.
+    """
+    token = _COLLECTED.set(set())
+    try:
+        yield
+    finally:
+        for name in _COLLECTED.get():
+            _gradient_registry().pop(name, None)
+        _COLLECTED.reset(token)
+
+
+def _gradient_registry() -> dict[str, Any]:
+    module = importlib.import_module("tensorflow.python.framework.ops")
+    return getattr(module.gradient_registry, "_registry", {})
 
 
 def require_keras_model(model: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, single_use_gradients, tf
 from ft_tf.keras_layers import chain_of, kind_of
 
 _MAX_CHANNELS = 3
@@ -213,7 +213,11 @@ def _convolution(call: _Call) -> _Pass:
 
         return y, gradient
 
-    return lambda x: convolve(tf.cast(x, layer.compute_dtype))
+    def once(x: tf.Tensor) -> tf.Tensor:
+        with single_use_gradients():
+            return convolve(tf.cast(x, layer.compute_dtype))
+
+    return once
 
 
 def _band(kernel: tf.Tensor, *, width: int, out_width: int, left: int) -> tf.Tensor:

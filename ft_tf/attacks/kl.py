@@ -6,7 +6,7 @@ Algorithm 1, in the form of the authors' published code.
 
 from collections.abc import Callable
 
-from ft_tf._compat import tf
+from ft_tf._compat import single_use_gradients, tf
 from ft_tf.attacks.geometry import DISTANCES, largest_entry, project, steepest_direction
 from ft_tf.checks import check_choice, check_non_negative_integer
 from ft_tf.errors import ArgumentError
@@ -41,7 +41,8 @@ def kl_divergence(logits_p: tf.Tensor, logits_q: tf.Tensor) -> tf.Tensor:
     >>> print(f"{kl_divergence(p, q)[0]:.3f} {kl_divergence(q, p)[0]:.3f}")
     0.368 0.511
     """
-    return _kl_of_class_logits(class_logits(logits_p), class_logits(logits_q))
+    with single_use_gradients():
+        return _kl_of_class_logits(class_logits(logits_p), class_logits(logits_q))
 
 
 @tf.custom_gradient

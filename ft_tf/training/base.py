@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ft_tf import checks
-from ft_tf._compat import keras, require_keras_model, tf
+from ft_tf._compat import forgetting_gradients, keras, require_keras_model, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
@@ -84,9 +84,8 @@ class ResidentModel(keras.Model):
         super().__init__(name=f"{type(self).__name__.lower()}_of_{model.name}")
         self.model = model
         self.seed = seed
-        self._epoch_start = 0
-        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
-        self._examples: tuple[tf.Tensor, tf.Tensor] | None = None
+        self.epoch_start = 0
+        self._arrays = self._examples = None  # (x, y) of `fit`: as given, and on the device
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the trained model's logits."""
@@ -141,7 +140,7 @@ class ResidentModel(keras.Model):
         """As Keras's, which calls it at the start of each epoch."""
         super().reset_metrics()
         # Batches are drawn while the first step runs, and that step moves the count.
-        self._epoch_start = self.steps_taken()
+        self.epoch_start = self.steps_taken()
 
     def stream_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
         """Returns the int64 [2] seed of one use of randomness at a step, for tf.random.stateless_*.
@@ -234,7 +233,7 @@ class ResidentModel(keras.Model):
             batches = self.shared_out(batches, x, y, batch_size)
             kwargs["steps_per_epoch"] = steps
         else:
-            batches = one_epoch(epoch, steps, lambda: self._epoch_start)
+            batches = one_epoch(epoch, steps, self)
         kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
         with as_argument_error(), self._exact_steps(kwargs.get("validation_steps")):
             return super().fit(batches, epochs=epochs, **kwargs | {"shuffle": False})
@@ -378,6 +377,7 @@ class ResidentModel(keras.Model):
         self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
         self.train_function = None  # the compiled loop holds the old examples
 
+    @forgetting_gradients()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop: gathers the batch, updates the model and the metrics."""
         if self._examples is None:

@@ -1,5 +1,6 @@
 """The epochs of a `fit`: their batches, and the numbers of their steps."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,11 +26,12 @@ def all_epochs(epoch: Epoch, steps: int, first_step: int) -> tf.data.Dataset:
     return starts.flat_map(epoch).prefetch(4).with_options(_without_autotuning())
 
 
-def one_epoch(epoch: Epoch, steps: int, start: Callable[[], int]) -> tf.data.Dataset:
-    """Returns the batches of an epoch, which starts at step `start()` whenever it is iterated."""
+def one_epoch(epoch: Epoch, steps: int, trainer: keras.Model) -> tf.data.Dataset:
+    """Returns the batches of an epoch, which starts at `trainer.epoch_start` when iterated."""
+    known = weakref.ref(trainer)  # TensorFlow keeps the functions of data sets for ever
 
     def starts_now() -> Iterator[int]:
-        yield start()
+        yield known().epoch_start
 
     starts = tf.data.Dataset.from_generator(
         starts_now, output_signature=tf.TensorSpec([], tf.int64)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf import checks
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, single_use_gradients, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
@@ -134,7 +134,8 @@ class SupervisedModel(ResidentModel):
                 decay * v.value if g is None else g + decay * v.value
                 for g, v in zip(gradients, variables, strict=True)
             ]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        with single_use_gradients():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
 class NaturalModel(SupervisedModel):

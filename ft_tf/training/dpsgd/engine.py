@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import forgetting_gradients, keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine
 from ft_tf.training import replicas
@@ -210,6 +210,7 @@ class DPSGDEngine(ResidentModel):
         results = self.compute_metrics(x, y, outputs)
         return {name: value for name, value in results.items() if name != _NONFINITE}
 
+    @forgetting_gradients()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop."""
         if replicas.is_spread(self):

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ft_tf import checks
-from ft_tf._compat import keras, require_tensorflow_privacy, tf
+from ft_tf._compat import keras, require_tensorflow_privacy, single_use_gradients, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training import replicas
 from ft_tf.training.dpsgd.clipping import Clipping
@@ -240,9 +240,10 @@ class Step:
         # In the model's order, on which averages of Keras's optimizers rest.
         by_variable = dict(zip(map(id, variables), direction, strict=True))
         model_order = self.plan.model.trainable_variables
-        self.optimizer.apply_gradients(
-            [(tf.cast(by_variable[id(w)], w.dtype), w) for w in model_order]
-        )
+        with single_use_gradients():
+            self.optimizer.apply_gradients(
+                [(tf.cast(by_variable[id(w)], w.dtype), w) for w in model_order]
+            )
 
     def _reference_step(self, x: Any, y: tf.Tensor, real: tf.Tensor) -> ClippedSum:
         variables = trainable_variables(self.plan)
