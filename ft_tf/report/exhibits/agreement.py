@@ -1,8 +1,5 @@
 """Agreement with the rows of the paper's tables, row by row and by data set."""
 
-import csv
-import importlib.resources
-
 import pandas as pd
 
 from ft_tf.report import display_names, effects, paper
@@ -43,14 +40,10 @@ class Agreement(Exhibit):
     def frame(self, study: Study) -> pd.DataFrame:
         frame = study.computed(effects.agreement)
         rows = [paper.row(row) for row in frame["row"]]
-        missed = frame["word"] == NOT_REPLICATED
-        causes = [
-            known_cause(row) if is_missed else ""
-            for row, is_missed in zip(rows, missed, strict=True)
-        ]
+        causes = pd.Series([known_cause(row) for row in rows], dtype=object)
         return frame.assign(
             label=[f"{paper.EXHIBITS[row.exhibit].title}: {row.label}" for row in rows],
-            cause=causes,
+            cause=causes.where(frame["word"] == NOT_REPLICATED, ""),
         )
 
 
@@ -60,8 +53,7 @@ def known_cause(row: paper.PaperRow) -> str:
     >>> known_cause(paper.row("table_3/circles_mlp/natural")).split(",")[0]
     "the paper's is a single run on 30 training and 70 test points"
     """
-    source = importlib.resources.files("ft_tf.report") / "known_causes.csv"
-    for line in csv.DictReader(source.read_text(encoding="utf-8").splitlines()):
+    for line in paper.read_csv("known_causes.csv"):
         if line["exhibit"] in ("", row.exhibit) and line["algorithm"] in ("", row.algorithm):
             return line["cause"]
     return "not known"
@@ -90,13 +82,10 @@ class AgreementByData(Exhibit):
         found = effects.agreement_by_data(rows)
         for measure in ("mean_absolute_error", "correlation"):
             wide = found.pivot(index="dataset", columns="value", values=measure)
-            wide = wide.reindex(index=frame.index, columns=_NAMES)
-            frame = frame.join(wide.add_suffix(f"_{measure}"))
-        frame.columns.name = None
-        return frame.reset_index().assign(
-            data=lambda lines: lines["dataset"].map(display_names.DATASETS)
-        )
+            frame = frame.join(wide.reindex(columns=_NAMES).add_suffix(f"_{measure}"))
+        frame = frame.rename_axis(columns=None).reset_index()
+        return frame.assign(data=frame["dataset"].map(display_names.DATASETS))
 
 
-for _exhibit in (Agreement(), AgreementByData()):
-    register(_exhibit)
+register(Agreement())
+register(AgreementByData())
