@@ -1,12 +1,12 @@
 """Which rows of the paper's tables our runs replicate (experiments/RULE.md)."""
 
-import dataclasses
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
@@ -21,6 +21,7 @@ TOLERANCES = {"train": 2.0, "test": 2.0, "gap": 1.0}
 LEAST = 3
 """Trainings that a prediction interval takes."""
 _PRINTED = {"train": "train", "test": "test", "gap": "generalization_error"}
+_Variant = tuple[dict[str, Sequence[float]], list[str]]
 COLUMNS = (
     "row", "exhibit", "dataset", "word",
     *(f"{name}{part}" for name in TOLERANCES for part in ("_paper", "", "_difference", "_allowed")),
@@ -29,27 +30,6 @@ COLUMNS = (
 BY_DATA_COLUMNS = (
     "dataset", "value", "rows", "replicated", "mean_absolute_error", "correlation",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class _Variant:
-    """One setting that was run for a row, in points."""
-
-    values: dict[str, tuple[float, ...]]
-    records: tuple[str, ...]
-
-    def cells(self, row: paper.PaperRow) -> dict[str, Any]:
-        """Our means, their differences from the paper's, and how large those may be."""
-        cells: dict[str, Any] = {}
-        for name, values in self.values.items():
-            printed = 100 * getattr(row, _PRINTED[name])
-            half = 0.0
-            if len(values) >= LEAST:
-                half = intervals.prediction(values, unit="training").half_width
-            mean = statistics.fmean(values)
-            cells |= {f"{name}_paper": printed, name: mean, f"{name}_difference": mean - printed}
-            cells[f"{name}_allowed"] = max(half, TOLERANCES[name])
-        return cells | {"trainings": len(self.values["gap"]), "records": " ".join(self.records)}
 
 
 def agreement(records: Iterable[Record]) -> pd.DataFrame:
@@ -61,19 +41,31 @@ def agreement(records: Iterable[Record]) -> pd.DataFrame:
     """
     variants = _variants(list(records))
     lines = []
-    for row in paper.all_rows():
-        if not row.exhibit.startswith("table"):
-            continue
-        found = [variant.cells(row) for variant in variants.get(row.id, ())]
-        nearest = min(found, key=_farthest, default=None)
+    for row in (row for table in paper.TABLES for row in paper.rows(table)):
+        printed = {name: 100 * getattr(row, field) for name, field in _PRINTED.items()}
+        found = [_compared(printed, *variant) for variant in variants[row.id]]
+        nearest = min(found, key=_farthest, default={"trainings": 0, "records": ""})
         word = NOT_ATTEMPTED
-        if nearest:
+        if found:
             word = REPLICATED if _farthest(nearest) <= 1 else NOT_REPLICATED
         line = {"row": row.id, "exhibit": row.exhibit, "dataset": row.dataset, "word": word}
-        printed = {f"{name}_paper": 100 * getattr(row, _PRINTED[name]) for name in TOLERANCES}
-        empty = {"trainings": 0, "records": ""}
-        lines.append({**line, **printed, **empty, **(nearest or {}), "variants": len(found)})
+        line |= {f"{name}_paper": value for name, value in printed.items()}
+        lines.append({**line, **nearest, "variants": len(found)})
     return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _compared(
+    printed: dict[str, float], values: dict[str, Sequence[float]], names: list[str]
+) -> dict[str, Any]:
+    """Our means of one variant, their differences from the paper's, and how large those may be."""
+    cells: dict[str, Any] = {"trainings": len(values["gap"]), "records": " ".join(names)}
+    for name, mine in values.items():
+        cells[name] = statistics.fmean(mine)
+        cells[f"{name}_difference"] = cells[name] - printed[name]
+        enough = len(mine) >= LEAST
+        half = intervals.prediction(mine, unit="training").half_width if enough else 0.0
+        cells[f"{name}_allowed"] = max(half, TOLERANCES[name])
+    return cells
 
 
 def _farthest(cells: dict[str, Any]) -> float:
@@ -82,21 +74,21 @@ def _farthest(cells: dict[str, Any]) -> float:
 
 
 def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
+    """Settings that were run for each row: values in points, and names of records."""
     settings = defaultdict(list)
     for run in trained(records):
         for row in run.record.rows if run.counts else ():
             settings[row, run.network, run.setting].append(run)
     found = defaultdict(list)
     for (row, *_), runs in sorted(settings.items(), key=lambda item: item[0]):
-        values = {name: tuple(getattr(run, name) for run in runs) for name in TOLERANCES}
-        found[row].append(_Variant(values, tuple(run.record.name for run in runs)))
+        values = {name: [getattr(run, name) for run in runs] for name in TOLERANCES}
+        found[row].append((values, [run.record.name for run in runs]))
     for record in records:
         if isinstance(record, Circles) and record.form == "fixed_data":
             for row, result in record.results.items():
-                train, test = ([100 * value for value in v] for v in (result.train, result.test))
-                gap = [a - b for a, b in zip(train, test, strict=True)]
-                values = {"train": tuple(train), "test": tuple(test), "gap": tuple(gap)}
-                found[row].append(_Variant(values, (record.name,)))
+                train, test = 100 * np.array(result.train), 100 * np.array(result.test)
+                values = {"train": train, "test": test, "gap": train - test}
+                found[row].append((values, [record.name]))
     return found
 
 
@@ -112,14 +104,8 @@ def agreement_by_data(agreement: pd.DataFrame) -> pd.DataFrame:
         for name in TOLERANCES:
             printed, ours = rows[f"{name}_paper"].astype(float), rows[name].astype(float)
             varies = len(rows) > 2 and printed.nunique() > 1 and ours.nunique() > 1
-            lines.append(
-                {
-                    "dataset": dataset,
-                    "value": name,
-                    "rows": len(rows),
-                    "replicated": int((rows["word"] == REPLICATED).sum()),
-                    "mean_absolute_error": float((ours - printed).abs().mean()),
-                    "correlation": float(printed.corr(ours)) if varies else math.nan,
-                }
-            )
+            replicated = int((rows["word"] == REPLICATED).sum())
+            error = float((ours - printed).abs().mean())
+            correlation = float(printed.corr(ours)) if varies else math.nan
+            lines.append((dataset, name, len(rows), replicated, error, correlation))
     return pd.DataFrame(lines, columns=list(BY_DATA_COLUMNS))

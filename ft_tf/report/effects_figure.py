@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -30,57 +30,31 @@ _OF_CLAIM = {
     "robust_tolerance": "trades", "robust_overfit": "trades", "robust_faults": "trades",
 }  # fmt: skip
 _GAP_CLAIMS = {"dp_gap": "dpsgd", "robust_overfit": "trades"}
-Named = Callable[[str], str]
-
-
-def draw_answer(claims: Mapping[str, Claim], models: pd.DataFrame, walk: pd.DataFrame) -> Figure:
-    """Three panels: gap differences, the premise, and accuracy against the noise walk.
-
-    Args:
-        claims: what `effects.claims` gives, by id.
-        models: what `effects.premise` gives.
-        walk: what `effects.noise_walk` gives.
-    """
-    figure, ((left, middle, right),) = plot_styles.panels(1, 3, title="", width=3.3, height=3.2)
-    gap_panel(left, claims.values(), name=display_names.network)
-    premise_panel(middle, models, claims["premise"], name=display_names.network)
-    walk_panel(right, walk, name=display_names.network)
-    return figure
 
 
 def draw_forest(claim: Claim) -> Figure:
     """The forest plot of a claim with an effect."""
     rows = sum(row.role != "context" for row in claim.rows)
     figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=0.5 + 0.19 * rows, width=6.5)
-    family = _OF_CLAIM.get(claim.id, "natural")
-    forest(axes, claim, name=display_names.describe_architecture, color=COLORS[family])
+    forest(axes, claim)
     return figure
 
 
-def gap_panel(
-    axes: Axes, claims: Iterable[Claim], *, name: Named = str, colors: Mapping[str, str] = COLORS
-) -> None:
-    """Gaps minus those of natural training, by network: at the end, and at equal learning.
-
-    Args:
-        axes: a panel.
-        claims: what `effects.claims` gives.
-        name: display name of a network.
-        colors: color of each family.
-    """
+def gap_panel(axes: Axes, claims: Iterable[Claim]) -> None:
+    """Gaps minus those of natural training, by network: at the end, and at equal learning."""
     lines = []
     for claim in (claim for claim in claims if claim.id in _GAP_CLAIMS):
         family = _GAP_CLAIMS[claim.id]
         for row in (row for row in claim.rows if row.role == "network"):
             context = [r for r in claim.rows if r.role == "context" and r.network == row.network]
             ends = [entry.estimate for entry in context]
-            title = f"{display_names.algorithm(family)}, {name(row.network)}"
+            title = f"{display_names.algorithm(family)}, {display_names.network(row.network)}"
             lines.append((title, family, row, ends))
     _zero_and_band(axes, 1.0)
     for place, (_, family, row, ends) in enumerate(lines):
-        _point(axes, row, place, color=colors[family], marker="o")
+        _point(axes, row, place, color=COLORS[family], marker="o")
         if ends:
-            axes.plot(np.mean(ends), place, "o", color=colors[family], fillstyle="none")
+            axes.plot(np.mean(ends), place, "o", color=COLORS[family], fillstyle="none")
     for text, fill in (("at equal learning", "full"), ("at the end of training", "none")):
         axes.plot([], [], "o", color=_GRAY, fillstyle=fill, label=text)
     _legend(axes, columns=1)
@@ -88,31 +62,15 @@ def gap_panel(
     axes.set(xlabel="gap minus natural training's, points", title="gap differences")
 
 
-def premise_panel(
-    axes: Axes,
-    models: pd.DataFrame,
-    claim: Claim,
-    *,
-    name: Named = str,
-    colors: Mapping[str, str] = COLORS,
-) -> None:
-    """Points lost at 10% stuck-at-0 weights against the gap of every model; tau in the title.
-
-    Args:
-        axes: a panel.
-        models: what `effects.premise` gives.
-        claim: the premise.
-        name: display name of a network.
-        colors: color of each family.
-    """
+def premise_panel(axes: Axes, models: pd.DataFrame, claim: Claim) -> None:
+    """Points lost at 10% stuck-at-0 weights against the gap of every model; tau in the title."""
     markers = _markers(models)
     for (network, algorithm), mine in models.groupby(["network", "algorithm"]):
-        color = colors.get(algorithm, colors["other"])
+        color = COLORS.get(algorithm, COLORS["other"])
         axes.plot(mine["gap"], mine["lost"], markers[network], color=color, alpha=0.7)
-    for algorithm in (name for name in colors if (models["algorithm"] == name).any()):
-        axes.plot([], [], "s", color=colors[algorithm], label=display_names.algorithm(algorithm))
-    for network, marker in markers.items():
-        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(network))
+    for algorithm in (name for name in COLORS if (models["algorithm"] == name).any()):
+        axes.plot([], [], "s", color=COLORS[algorithm], label=display_names.algorithm(algorithm))
+    _name_networks(axes, markers)
     _legend(axes, columns=2)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -120,14 +78,8 @@ def premise_panel(
     axes.set(xlabel="gap, points", ylabel="accuracy lost at 10% faults, points", title=title)
 
 
-def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
-    """Accuracy at 10% stuck-at-0 weights against the noise walk, colored by epsilon.
-
-    Args:
-        axes: a panel.
-        walk: what `effects.noise_walk` gives.
-        name: display name of a network.
-    """
+def walk_panel(axes: Axes, walk: pd.DataFrame) -> None:
+    """Accuracy at 10% stuck-at-0 weights against the noise walk, colored by epsilon."""
     walk = walk.astype({"walk": float, "epsilon": float})
     private = walk[(walk["walk"] > 0) & np.isfinite(walk["epsilon"]) & walk["lost"].notna()]
     markers = _markers(private)
@@ -138,8 +90,7 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
             axes.scatter(lines["walk"], lines["test"] - lines["lost"], **style)
         if len(mine):
             axes.plot([], [], "s", color=color, label=f"epsilon {text}")
-    for network, marker in markers.items():
-        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(str(network)))
+    _name_networks(axes, markers)
     for guess in sorted(set(private["chance"].dropna())):
         plot_styles.draw_chance(axes, guess / 100)
     _legend(axes, columns=2)
@@ -153,32 +104,33 @@ def _markers(frame: pd.DataFrame) -> dict[str, str]:
     return {name: known.get(name, "o") for name in sorted(frame["network"].unique())}
 
 
+def _name_networks(axes: Axes, markers: dict[str, str]) -> None:
+    for network, marker in markers.items():
+        name = display_names.network(network)
+        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name)
+
+
 def _legend(axes: Axes, *, columns: int) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
 
 
-def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["dpsgd"]) -> None:
-    """A claim by network and setting, then the mean over networks.
+def forest(axes: Axes, claim: Claim) -> None:
+    """A claim with an estimate by network and setting, then the mean over networks.
 
     Controls are gray. The thin line of the mean is the interval over networks like these.
-
-    Args:
-        axes: a panel.
-        claim: one with an estimate.
-        name: display name of a network.
-        color: of settings that count.
     """
     rows = [row for row in claim.rows if row.role != "context"]
+    color = COLORS[_OF_CLAIM.get(claim.id, "natural")]
+    looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
     _zero_and_band(axes, claim.smallest)
     for place, row in enumerate(rows):
-        looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
         chosen, marker = looks[row.role]
         _point(axes, row, place, color=chosen, marker=marker, is_full=row.role != "control")
     mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
     axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
     _point(axes, mean, len(rows), color="black", marker="D")
-    texts = [row.label or name(row.network) for row in rows]
+    texts = [row.label or display_names.describe_architecture(row.network) for row in rows]
     _name_lines(axes, [*texts, "mean over networks"])
     for text, row in zip(axes.get_yticklabels(), rows, strict=False):
         text.set_fontweight("normal" if row.label else "bold")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -122,14 +123,12 @@ def as_in_figure_3(runs: Sequence[Trained]) -> Pairs:
 def against_bound(runs: Sequence[Trained]) -> Pairs:
     """Theorem 1's bound with a replace-one epsilon minus the gap, where the bound excludes any."""
     found, left_out = [], 0
-    for run in _of(runs, "dpsgd"):
-        bound = run.record.privacy and run.record.privacy.theorem_1_replace_one
-        if run.epsilon > PRIVACY:
-            continue
+    for run in (run for run in _of(runs, "dpsgd") if run.epsilon <= PRIVACY):
+        bound = run.record.privacy.theorem_1_replace_one
         if bound is None or bound >= _EXCLUDES_NOTHING:
             left_out += 1
-            continue
-        found.append(_valued(run, run, 100 * bound - run.gap))
+        else:
+            found.append(_valued(run, run, 100 * bound - run.gap))
     return Pairs(tuple(found), left_out)
 
 
@@ -171,15 +170,15 @@ def _same(runs: Sequence[Trained], run: Trained) -> list[Trained]:
 def _as_trained(
     runs: Sequence[Trained], run: Trained, measure: Measure, part: str, role: str
 ) -> list[Pair]:
-    found = (_pair(run, other, measure, role) for other in _same(runs, run) if other.part == part)
-    return [pair for pairs in found for pair in pairs]
+    """A run minus its partners of one kind, as trained."""
+    others = [other for other in _same(runs, run) if other.part == part]
+    return [pair for other in others for pair in _pair(run, other, measure, role)]
 
 
 def _pair(run: Trained, other: Trained, measure: Measure, role: str) -> list[Pair]:
     first, second = measure(run), measure(other)
-    if first is None or second is None:
-        return []
-    return [_valued(run, other, first - second, role)]
+    is_measured = first is not None and second is not None
+    return [_valued(run, other, first - second, role)] if is_measured else []
 
 
 def _valued(run: Trained, other: Trained, value: float, role: str = "counted") -> Pair:
@@ -202,13 +201,12 @@ def networks_of(pairs: Sequence[Pair]) -> dict[str, NetworkMean]:
 
 def network_of(pairs: Sequence[Pair]) -> NetworkMean:
     """A network's mean over its settings; several partners of a seed are averaged."""
-    settings = []
-    for mine in by(pairs, "setting").values():
-        seeds = defaultdict(list)
-        for pair in mine:
-            seeds[pair.seed].append(pair.value)
-        settings.append({seed: sum(values) / len(values) for seed, values in seeds.items()})
-    return intervals.network_mean(settings)
+    return intervals.network_mean(
+        [
+            {seed: statistics.fmean(pair.value for pair in same) for seed, same in seeds.items()}
+            for seeds in (by(mine, "seed") for mine in by(pairs, "setting").values())
+        ]
+    )
 
 
 def by(pairs: Sequence[Pair], name: str) -> dict[str, list[Pair]]:

@@ -4,11 +4,14 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from ft_tf.records import Record, Run
+import numpy as np
+
+from ft_tf.records import Campaign, Record, Run
 from ft_tf.report import display_names
 
 PRIVACY = 25.0
@@ -124,26 +127,48 @@ class Trained:
 
     def level(self, rate: float, target: str = "weights") -> float | None:
         """Accuracy under faults; None where it was not measured."""
-        return self._at(rate, target, lambda campaign: campaign.mean)
+        return _at(rate, self.record.faults.get(target), lambda campaign: campaign.mean)
 
     def lost(self, rate: float = RATE, target: str = "weights") -> float | None:
         """Accuracy lost under faults, each trial against the fault-free model on its own images.
 
         Records from before that was measured give the difference of the two levels.
         """
-        paired = self._at(rate, target, lambda campaign: campaign.lost and campaign.lost.mean)
+        paired = _at(rate, self.record.faults.get(target), _paired)
         if paired is not None:
             return paired
         clean, faulty = self.level(0.0, target), self.level(rate, target)
         return None if clean is None or faulty is None else clean - faulty
 
-    def _at(self, rate: float, target: str, curve: Callable[..., Any]) -> float | None:
-        campaign = self.record.faults.get(target)
-        values = curve(campaign) if campaign else None
-        for index, measured in enumerate(campaign.rates if values else ()):
-            if math.isclose(measured, rate, abs_tol=1e-9):
-                return 100 * values[index]
-        return None
+    @property
+    def lost_by_fault(self) -> dict[str, float | None]:
+        """Accuracy lost under each fault that the plans measure, by its name in their tables."""
+        bits = self.record.bit_errors or {}
+        return {
+            "weights_10": self.lost(0.1),
+            "weights_1": self.lost(0.01),
+            "units_10": self.lost(0.1, "units"),
+            "int8": _at(1e-3, bits.get("int8_per_channel"), _paired),
+            "float32": _at(1e-5, bits.get("float32"), _paired),
+        }
+
+    @property
+    def walk(self) -> float:
+        """Standard deviation that the noise of DP-SGD alone gives each weight.
+
+        The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C
+        sqrt(T) / L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after
+        many steps.
+        """
+        config, options, steps = self.record.config, self.algorithm, self.record.training.steps
+        rate = np.full(config["epochs"], config["learning_rate"], float)
+        for epoch, factor in config.get("learning_rate_drops", ()):
+            rate[epoch:] *= factor
+        rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
+        sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
+        kept = np.log1p(-rate * config.get("weight_decay", 0.0))
+        later = np.cumsum(kept[::-1])[::-1] - kept
+        return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
 
     def normalized_area(self, target: str = "weights") -> float | None:
         """Normalized accuracy under faults: share of accuracy above chance, over 0 to 90% faults.
@@ -199,6 +224,18 @@ class Trained:
         return None
 
 
+def _paired(campaign: Campaign) -> Sequence[float] | None:
+    return campaign.lost and campaign.lost.mean
+
+
+def _at(rate: float, campaign: Campaign | None, curve: Callable[..., Any]) -> float | None:
+    values = curve(campaign) if campaign else None
+    for measured, value in zip(campaign.rates, values, strict=True) if values else ():
+        if math.isclose(measured, rate, abs_tol=1e-9):
+            return 100 * value
+    return None
+
+
 def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
     return {
         key: _options(value, seeds=seeds) if isinstance(value, dict) else value
@@ -228,6 +265,16 @@ def trained(records: Iterable[Record]) -> list[Trained]:
             run = Trained(record)
             found.setdefault((run.training, record.rows), run)
     return list(found.values())
+
+
+def of_plan(
+    records: Iterable[Record], label: re.Pattern[str]
+) -> Iterator[tuple[Run, dict[str, str]]]:
+    """Yields the runs whose label is one of a plan, with the parts of the label."""
+    for record in records:
+        found = label.fullmatch(record.config.get("label") or "")
+        if found and isinstance(record, Run):
+            yield record, found.groupdict()
 
 
 def label(run: Trained) -> str:

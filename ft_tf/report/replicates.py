@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from ft_tf import intervals
-from ft_tf.intervals import Interval
 
 LEVEL = 0.95
 LEAST = 3
@@ -37,11 +36,12 @@ def why_not(*sides: Sequence[float]) -> str:
     return FEW if varying or max(map(len, sides)) < 2 else EQUAL
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Returns the 95% interval of the mean over training seeds; None where `why_not` gives why."""
+def mean_ends(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Returns the 95% interval of the mean over training seeds; Nones where `why_not` says why."""
     if why_not(values):
-        return None
-    return intervals.mean(values, level=LEVEL, unit="training seed")
+        return None, None
+    found = intervals.mean(values, level=LEVEL, unit="training seed")
+    return found.low, found.high
 
 
 def band(
@@ -58,13 +58,11 @@ def band(
     Returns:
         The ends, cut to [0, 1], and what they are over; None for seeds that are too few or equal.
     """
-    interval = mean_interval(values)
-    if interval is not None:
-        low, high, unit = interval.low, interval.high, "training seeds"
-    elif len(values) > 1:
-        low, high, unit = None, None, f"training seeds: none, {why_not(values)}"
-    else:
+    (low, high), unit = mean_ends(values), "training seeds"
+    if len(values) < 2:
         (low, high), unit = single or (None, None), f"{single_unit}, one model"
+    elif low is None:
+        unit += f": none, {why_not(values)}"
     low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in (low, high))
     return {"low": low, "high": high, "band": unit}
 

@@ -10,7 +10,7 @@ import pytest
 from factory import study_of, typed
 
 from ft_tf import records, report
-from ft_tf.report import effects, exhibits, findings, pages, table
+from ft_tf.report import effects, exhibits, pages, table
 from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.tidy import Study
 
@@ -139,11 +139,11 @@ def test_without_records_it_says_so():
 def test_a_negative_effect_of_dp_reads_less():
     claim = effects.Claim("dp_tolerance", "s", "m", -1, 5.0, -7.0, -9.0, -5.5, word="supported")
     walk, rows = effects.noise_walk([]), effects.agreement([])
-    (sentence,) = findings.sentences([claim], walk, rows)
+    (sentence,) = claims.sentences([claim], walk, rows)
     assert sentence.startswith("Differential privacy raises fault tolerance: ")
     assert "loses 7.0 points of accuracy [5.5, 9.0] less than" in sentence
     claim = dataclasses.replace(claim, low=-9.0, high=1.0, word="inconclusive")
-    (sentence,) = findings.sentences([claim], walk, rows)
+    (sentence,) = claims.sentences([claim], walk, rows)
     assert sentence.startswith("Differential privacy and fault tolerance: inconclusive: with 10%")
     assert "7.0 points of accuracy [-1.0, 9.0] less" in sentence
 

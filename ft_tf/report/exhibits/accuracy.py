@@ -13,21 +13,10 @@ from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import OTHER, parts_of
-from ft_tf.report.exhibits import Column, Exhibit, Plot, register
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, percent, points, register, text
 from ft_tf.report.groups import SMOKE, Group
 from ft_tf.report.replicates import EQUAL, LEVEL, deviation, why_not
-from ft_tf.report.table import (
-    NOTHING,
-    Line,
-    count,
-    epsilon,
-    interval,
-    is_missing,
-    number,
-    percent,
-    points,
-    text,
-)
+from ft_tf.report.table import NOTHING, Line, epsilon, interval, is_missing, number
 from ft_tf.report.tidy import Study
 
 _MEASURES = ("train", "test", "generalization_error")
@@ -86,13 +75,9 @@ def _not_run(row: paper.PaperRow) -> dict[str, Any]:
 
 
 def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
-    own = {
-        "row": group.row,
-        "paper_row": display_names.own_row(group.row),
-        "note": "not in the paper",
-    }
+    own = {"row": group.row, "paper_row": display_names.own_row(group.row)}
     return {
-        **(own if row is None else _printed(row)),
+        **(_printed(row) if row else own | {"note": "not in the paper"}),
         "run": group.run,
         "variant": study.variants[group.row, group.key],
         "status": "ran" if group.finished else "failed",
@@ -118,9 +103,8 @@ def _length(group: Group) -> str:
     if config.get("dataset") != "cifar10":
         return ""
     official = display_names.OFFICIAL_EPOCHS.get(config["algorithm"]["name"])
-    return f"{config['epochs']} epochs" + (
-        f" (its authors' script: {official})" if official else ""
-    )
+    script = f" (its authors' script: {official})" if official else ""
+    return f"{config['epochs']} epochs{script}"
 
 
 def own_epsilon(group: Group) -> dict[str, Any]:
@@ -135,40 +119,35 @@ def own_epsilon(group: Group) -> dict[str, Any]:
     cells = {"noise_multiplier": algorithm["noise_multiplier"], "delta": algorithm.get("delta")}
     if stated is None:
         return {**cells, "epsilon_accounting": "no figure on record"}
-    found, name = stated.epsilon_claimed, "epsilon_claimed"
     accounting = _SAMPLING.get(stated.sampling, stated.sampling)
-    if found is None:
-        accounting = stated.reasons.get(name, "no figure on record")
-    cells |= {"epsilon": found, "epsilon_paper": stated.epsilon_paper, "delta": stated.delta}
-    return {**cells, "epsilon_accounting": accounting}
+    if stated.epsilon_claimed is None:
+        accounting = stated.reasons.get("epsilon_claimed", "no figure on record")
+    return {
+        **cells,
+        "epsilon": stated.epsilon_claimed,
+        "epsilon_paper": stated.epsilon_paper,
+        "delta": stated.delta,
+        "epsilon_accounting": accounting,
+    }
 
 
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
     samples = group.samples
     found: dict[str, Any] = {"replicates": len(samples), "replication_unit": samples.unit}
     for name in _MEASURES:
-        values = getattr(samples, name)
+        values, printed = getattr(samples, name), getattr(row, name, None)
         found[name] = statistics.fmean(values)
         found[f"{name}_sd"] = deviation(values)
-    found["unjudged"] = why_not(samples.generalization_error)
+        found[f"{name}_difference"] = None if printed is None else found[name] - printed
+    errors, unit = samples.generalization_error, samples.unit
+    found["unjudged"] = why_not(errors)
     if not found["unjudged"]:
-        found["further_variance"] = _of_fewer_test_points(group)
-        prediction = intervals.prediction(
-            samples.generalization_error,
-            level=LEVEL,
-            unit=samples.unit,
-            further_variance=found["further_variance"],
-        )
-        found |= dict(zip(PREDICTION, (prediction.low, prediction.high), strict=True))
-    if row is not None:
-        for name in _MEASURES:
-            printed = getattr(row, name)
-            found[f"{name}_difference"] = None if printed is None else found[name] - printed
-        printed = row.generalization_error
-        if not found["unjudged"] and not group.is_smoke and printed is not None:
-            found["paper_generalization_error_inside"] = (
-                prediction.low <= printed <= prediction.high
-            )
+        more = found["further_variance"] = _of_fewer_test_points(group)
+        ends = intervals.prediction(errors, level=LEVEL, unit=unit, further_variance=more)
+        found |= dict(zip(PREDICTION, (ends.low, ends.high), strict=True))
+        printed = getattr(row, "generalization_error", None)
+        if printed is not None and not group.is_smoke:
+            found["paper_generalization_error_inside"] = ends.low <= printed <= ends.high
     return found
 
 

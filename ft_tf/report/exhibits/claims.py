@@ -1,23 +1,18 @@
 """The claims of the paper as effects, findings, and the figure that opens the pages."""
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
 from ft_tf.errors import RunError
-from ft_tf.report import display_names, effects, effects_figure, findings
+from ft_tf.report import display_names, effects, effects_figure, plot_styles, rendering
 from ft_tf.report.effects import Claim
-from ft_tf.report.exhibits import (
-    Column,
-    Exhibit,
-    Plot,
-    count,
-    private_remedies,
-    register,
-    text,
-)  # fmt: skip
+from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, private_remedies, register, text
 from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
@@ -154,19 +149,59 @@ class Findings(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.promising)
-        return pd.DataFrame({"finding": findings.sentences(*map(study.computed, made))})
+        return pd.DataFrame({"finding": sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
 
 
+def sentences(
+    claims: Iterable[Claim],
+    walk: pd.DataFrame,
+    agreement: pd.DataFrame,
+    remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
+) -> list[str]:
+    """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
+
+    Made from what the functions of `Findings.frame` return, with no number typed by hand. A
+    sentence whose records are missing is left out.
+    """
+    # The run that the deviation of clipping alone was taken from has an error of 0 by construction.
+    errors = walk["relative_error"].astype(float).abs()
+    taus = [
+        stats.kendalltau(mine["walk"], mine["lost"]).statistic
+        for _, mine in walk.dropna(subset="lost").groupby("network")
+        if min(mine["walk"].nunique(), mine["lost"].nunique()) > 2
+    ]
+    words = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
+    return rendering.notes(
+        "findings",
+        claims={claim.id: claim for claim in claims if not math.isnan(claim.low)},
+        errors=errors[(walk["walk"] > 0) & (errors > 1e-9)],
+        remedies=[
+            (display_names.architecture(line["architecture"]), line, plain)
+            for line, plain in remedies
+        ],
+        tau=sum(taus) / len(taus) if taus else None,
+        counts=[int((agreement["word"] == word).sum()) for word in words],
+        by_data=[
+            (display_names.DATASETS[name], int((rows["word"] == REPLICATED).sum()), len(rows))
+            for name, rows in agreement.groupby("dataset", sort=False)
+        ],
+    )
+
+
 def draw_answer(study: Study) -> Figure:
-    """Gaps, the premise, and the noise walk."""
-    claims: dict[str, Claim] = {claim.id: claim for claim in study.computed(effects.claims)}
+    """Three panels: gap differences, the premise, and accuracy against the noise walk."""
     models = study.computed(effects.premise)
     if not len(models):
         raise RunError("no figure of the findings: no finished run has fault curves")
-    return effects_figure.draw_answer(claims, models, study.computed(effects.noise_walk))
+    claims = {claim.id: claim for claim in study.computed(effects.claims)}
+    figure, ((left, middle, right),) = plot_styles.panels(1, 3, title="", width=3.3, height=3.2)
+    effects_figure.gap_panel(left, claims.values())
+    effects_figure.premise_panel(middle, models, claims["premise"])
+    effects_figure.walk_panel(right, study.computed(effects.noise_walk))
+    return figure
 
 
 for _exhibit in (Claims(), ClaimRows(), OtherMeasures(), Remedies(), Findings()):

@@ -4,9 +4,9 @@ A short adversarial training has a small gap because it has learned less, not be
 less.
 """
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
-
-import pandas as pd
 
 from ft_tf.report.display_names import NATURAL, TRADES, parts_of
 from ft_tf.report.effects_runs import Trained
@@ -38,7 +38,6 @@ class EqualTraining(Exhibit):
         Column("best_robust", "attacked", "best checkpoint", priority=2),
         Column("replicates", "n", format=count),
     )
-
     details = (
         *Exhibit.details,
         Column("epochs", "epochs", format=count),
@@ -47,8 +46,8 @@ class EqualTraining(Exhibit):
         Column("best_attack", "checkpoint attacked by", format=text),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        return pd.DataFrame([_line(*pair) for pair in robust_pairs(study)])
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        return itertools.starmap(_line, robust_pairs(study))
 
 
 def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
@@ -81,18 +80,16 @@ def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
 
 def robust_pairs(study: Study) -> list[tuple[str, Group, Group]]:
     """(row, TRADES group, natural group) on the same data with the same architecture."""
-    found, seen = [], set()
+    found = {}
     for row, groups in study.by_row.items():
         exhibit, architecture, algorithm, _ = parts_of(row)
         if exhibit not in NATURAL_TABLES or not algorithm.startswith(TRADES):
             continue
         others = study.by_row.get(f"{NATURAL_TABLES[exhibit]}/{architecture}/{NATURAL}", ())
-        for group in finished(groups):
-            for other in finished(others):
-                if other.setting == group.setting and (group.key, other.key) not in seen:
-                    seen.add((group.key, other.key))
-                    found.append((row, group, other))
-    return found
+        for pair in itertools.product(finished(groups), finished(others)):
+            if pair[0].setting == pair[1].setting:
+                found.setdefault((pair[0].key, pair[1].key), (row, *pair))
+    return list(found.values())
 
 
 register(EqualTraining())

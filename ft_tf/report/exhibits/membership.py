@@ -1,10 +1,9 @@
 """Membership inference, and how much of it a run's privacy guarantee allows."""
 
+import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import pandas as pd
 
 from ft_tf.privacy.membership import allowed_true_positive_rate
 from ft_tf.records import Membership
@@ -15,7 +14,6 @@ from ft_tf.report.table import count, epsilon, interval, number, percent, text
 from ft_tf.report.tidy import Study
 
 _ONE_SPLIT = "training images alone"
-_ADVANTAGES = ("advantage", "advantage_of_correctness", "advantage_of_mean_loss")
 
 
 def _found(rate: float | None, is_resolved: bool) -> str:
@@ -60,13 +58,11 @@ class MembershipInference(Exhibit):
         Column("advantage_sd", "standard deviation of the advantage over seeds"),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        lines = []
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         for group in study.trained:
             found = [record.membership for record in group.finished if record.membership]
             if found:
-                lines.append(_line(group, found))
-        return pd.DataFrame(lines)
+                yield _line(group, found)
 
 
 def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
@@ -76,14 +72,13 @@ def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
     over = "both splits" if first.scale else _ONE_SPLIT
     ends = band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
     by_references = [entry.by_references for entry in found if entry.by_references]
-    means = {name: mean_of(getattr(entry, name) for entry in found) for name in _ADVANTAGES}
     return {
         **group.cells,
         "replicates": len(found),
-        "advantage": means["advantage"],
+        "advantage": mean_of(entry.advantage for entry in found),
         "advantage_sd": deviation([entry.advantage for entry in found]),
-        "advantage_of_correctness": means["advantage_of_correctness"],
-        "advantage_of_mean_loss": means["advantage_of_mean_loss"],
+        "advantage_of_correctness": mean_of(entry.advantage_of_correctness for entry in found),
+        "advantage_of_mean_loss": mean_of(entry.advantage_of_mean_loss for entry in found),
         "resolved": is_resolved,
         "true_positive_rate": statistics.fmean(rates) if is_resolved else None,
         "true_positive_low": ends.get("low"),
@@ -101,23 +96,16 @@ def _line(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
 
 def _allowed(group: Group, false_positive_rate: float) -> dict[str, Any]:
     """What the largest epsilon of the group's runs allows, by both adjacencies."""
-    stated = group.privacy
+    stated, delta, epsilons = group.privacy, None, (None, None)
+    if stated is not None and stated.private:
+        is_poisson, delta = stated.sampling == "poisson", stated.delta
+        epsilons = (stated.epsilon_claimed, stated.epsilon_replace_one if is_poisson else None)
+    bound = functools.partial(
+        allowed_true_positive_rate, delta=delta, false_positive_rate=false_positive_rate
+    )
+    allowed = (None if epsilon is None else bound(epsilon=epsilon) for epsilon in epsilons)
     names = ("epsilon", "epsilon_replace_one", "delta", "allowed", "allowed_replace_one")
-    cells: dict[str, Any] = dict.fromkeys(names)
-    if stated is None or not stated.private:
-        return cells
-    cells["delta"] = stated.delta
-    cells["epsilon"] = stated.epsilon_claimed
-    if stated.sampling == "poisson":
-        cells["epsilon_replace_one"] = stated.epsilon_replace_one
-    for suffix in ("", "_replace_one"):
-        if cells[f"epsilon{suffix}"] is not None:
-            cells[f"allowed{suffix}"] = allowed_true_positive_rate(
-                epsilon=cells[f"epsilon{suffix}"],
-                delta=stated.delta,
-                false_positive_rate=false_positive_rate,
-            )
-    return cells
+    return dict(zip(names, (*epsilons, delta, *allowed), strict=True))
 
 
 register(MembershipInference())

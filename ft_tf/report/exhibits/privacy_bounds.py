@@ -1,12 +1,10 @@
 """Epsilons of each DP-SGD group by every accountant, with the bounds on its gap."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
-import pandas as pd
-
 from ft_tf.report.exhibits import Column, Exhibit, register
-from ft_tf.report.groups import Group
 from ft_tf.report.table import NOTHING, count, epsilon, is_missing, number, percent, text
 from ft_tf.report.tidy import Study
 
@@ -40,7 +38,6 @@ class PrivacyBounds(Exhibit):
         Column("generalization_error", "gap", "our"),
         Column("replicates", "n", format=count),
     )
-
     details = (
         Column("rows", "rows", format=text),
         Column("sampling", "sampling", format=text),
@@ -48,30 +45,22 @@ class PrivacyBounds(Exhibit):
         Column("delta", "delta", format=number),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        groups: dict[str, Group] = {}
-        for group in itertools.chain.from_iterable(study.by_row.values()):
-            groups.setdefault(group.key, group)
-        lines = []
-        for group in groups.values():
-            stated = group.privacy
-            if stated is None:
-                continue
-            bounds = {name: getattr(stated, name) for name in _FIGURES}
-            if stated.sampling == "shuffle":
-                bounds["gap_bound"] = stated.gap_bound_shuffled
-            lines.append(
-                {
-                    "run": group.run,
-                    "rows": " ".join(group.rows),
-                    "replicates": len(group.finished),
-                    "sampling": stated.sampling,
-                    **bounds,
-                    "generalization_error": group.mean("generalization_error"),
-                    "records": group.names,
-                }
-            )
-        return pd.DataFrame(lines)
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        every = itertools.chain.from_iterable(study.by_row.values())
+        private = {group.key: group for group in every if group.privacy}
+        for group in private.values():
+            bounds = {name: getattr(group.privacy, name) for name in _FIGURES}
+            if group.privacy.sampling == "shuffle":
+                bounds["gap_bound"] = group.privacy.gap_bound_shuffled
+            yield {
+                "run": group.run,
+                "rows": " ".join(group.rows),
+                "replicates": len(group.finished),
+                "sampling": group.privacy.sampling,
+                **bounds,
+                "generalization_error": group.mean("generalization_error"),
+                "records": group.names,
+            }
 
 
 register(PrivacyBounds())

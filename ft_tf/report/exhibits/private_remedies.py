@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
@@ -16,10 +15,10 @@ from ft_tf import intervals
 from ft_tf.errors import RunError
 from ft_tf.records import Record, Run
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects_runs import Trained
+from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.plot_styles import FAMILIES
-from ft_tf.report.replicates import mean_interval, mean_of, why_not
+from ft_tf.report.replicates import mean_ends, mean_of, why_not
 from ft_tf.report.table import count, interval, number, number_3, points, text
 from ft_tf.report.table import epsilon as shown_epsilon
 from ft_tf.report.tidy import Study
@@ -30,54 +29,28 @@ LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
 PLANNED = 17
 """Comparisons of one epsilon: nine trainings, last and averaged, but plain DP-SGD itself."""
-_INT8, _BIT_RATE = "int8_per_channel", 1e-3
-_MEASURES = ("test", "weights_10", "units_10", "weights_1", "int8", "deviation")
-
-
-def walk(record: Run) -> float:
-    """Standard deviation that the noise alone gives each weight.
-
-    The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C sqrt(T) /
-    L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after many steps.
-    """
-    config, options, steps = record.config, record.config["algorithm"], record.training.steps
-    rate = np.full(config["epochs"], config["learning_rate"], float)
-    for epoch, factor in config.get("learning_rate_drops", ()):
-        rate[epoch:] *= factor
-    rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
-    sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
-    kept = np.log1p(-rate * config.get("weight_decay", 0.0))
-    later = np.cumsum(kept[::-1])[::-1] - kept
-    return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
+_FAULTS = ("weights_10", "units_10", "weights_1", "int8")
 
 
 def measures(record: Run) -> dict[str, float | None]:
     """Test accuracy, accuracy lost under each fault, and the spread of the weights."""
-    run, bits = Trained(record), (record.bit_errors or {}).get(_INT8)
-    lost = {
-        "weights_10": (0.1, "weights"),
-        "units_10": (0.1, "units"),
-        "weights_1": (0.01, "weights"),
-    }
-    found = {name: run.lost(*where) for name, where in lost.items()}
+    lost = Trained(record).lost_by_fault
     return {
         "test": record.accuracy.test,
-        **{name: None if value is None else value / 100 for name, value in found.items()},
-        "int8": bits.lost.mean[bits.rates.index(_BIT_RATE)] if bits and bits.lost else None,
+        **{name: None if lost[name] is None else lost[name] / 100 for name in _FAULTS},
         "deviation": record.parameters.standard_deviation,
     }
 
 
 def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """A line per run of the plan, and one for the average of its iterates."""
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if not label or not isinstance(record, Run) or record.accuracy is None:
+    for record, label in of_plan(records, LABEL):
+        if record.accuracy is None:
             continue
-        cells = {"architecture": record.config["architecture"], **label.groupdict()}
+        cells = {"architecture": record.config["architecture"], **label}
         cells |= {"seed": record.config["seed"], "record": record.name}
         cells |= {"epsilon": record.privacy.epsilon_claimed, "walk": None}
-        yield cells | measures(record) | {"averaged": False, "walk": walk(record)}
+        yield cells | measures(record) | {"averaged": False, "walk": Trained(record).walk}
         if kept := record.averaged:
             names = ("accuracy", "parameters", "faults", "bit_errors")
             changed = dataclasses.replace(record, **{name: getattr(kept, name) for name in names})
@@ -109,13 +82,10 @@ def compared(records: Iterable[Record]) -> pd.DataFrame:
         for line, p in zip(found, intervals.holm([*known, *[1.0] * missing]), strict=False):
             outcome = _outcome(line, p)
             lines.append(line | {"p_holm": p, "missing": missing, "outcome": outcome})
-    order = {cell: place for place, cell in enumerate(_order(runs["cell"]))}
-    frame = pd.DataFrame(lines)
-    return frame.sort_values(
-        ["architecture", "level", "cell", "averaged"],
-        key=lambda column: column.map(order) if column.name == "cell" else column,
-        ignore_index=True,
-    )
+    place = _order(runs["cell"]).index
+    keys = ("architecture", "level", "cell", "averaged")
+    lines.sort(key=lambda line: [*(place(line[k]) if k == "cell" else line[k] for k in keys)])
+    return pd.DataFrame(lines)
 
 
 class PrivateRemedies(Exhibit):
@@ -167,21 +137,23 @@ def _order(cells: pd.Series) -> list[str]:
 
 def _line(cell: str, averaged: bool, runs: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
     shared = runs.index.intersection(plain.index)
-    is_plain = cell == PLAIN and not averaged
     names = ["weights_10", "test"]
     pairs = (runs.loc[shared, names] - plain.loc[shared, names]).astype(float).dropna()
-    if is_plain:
+    if cell == PLAIN and not averaged:
         pairs = pairs.iloc[:0]
     lost = pairs["weights_10"].tolist()
-    found = mean_interval(lost)
+    low, high = mean_ends(lost)
     return {
         "cell": cell,
         "averaged": averaged,
-        **{name: mean_of(runs[name].dropna()) for name in (*_MEASURES, "walk", "epsilon")},
+        **{
+            name: mean_of(runs[name].dropna())
+            for name in ("test", *_FAULTS, "deviation", "walk", "epsilon")
+        },
         "difference": mean_of(lost),
         "cost": mean_of(pairs["test"]),
-        "low": found.low if found else None,
-        "high": found.high if found else None,
+        "low": low,
+        "high": high,
         "p": math.nan if why_not(lost) else float(stats.ttest_1samp(lost, 0.0).pvalue),
         "replicates": len(runs),
         "records": " ".join(runs["record"]),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ft_tf.records import Record, Run
-from ft_tf.report.effects_runs import Trained
+from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, interval, number_3, text
@@ -33,7 +33,6 @@ PREDICTORS = {
     "path_norm": "path norm", "margin": "margin", "sharpness": "sharpness",
     "robust": "accuracy under PGD-20", "first_order": "first-order prediction",
 }  # fmt: skip
-_BITS = {"int8": ("int8_per_channel", 1e-3), "float32": ("float32", 1e-5)}
 _DRAWS = 2_000
 
 
@@ -44,36 +43,22 @@ def runs_of(records: Iterable[Record]) -> pd.DataFrame:
     reach the accuracy.
     """
     lines, left_out = [], []
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if not label or not isinstance(record, Run):
-            continue
+    for record, label in of_plan(records, LABEL):
         went_on = record.training.epochs == record.config["epochs"]
-        is_stopped = label["reading"] == "stopped"
-        if record.accuracy is None or (
-            is_stopped and went_on and record.accuracy.train < STOPPED_AT
-        ):
+        must_reach = label["reading"] == "stopped" and went_on
+        if record.accuracy is None or (must_reach and record.accuracy.train < STOPPED_AT):
             left_out.append(record.name)
-            continue
-        lines.append(_line(record) | label.groupdict() | {"seed": record.config["seed"]})
+        else:
+            lines.append(_line(record) | label | {"seed": record.config["seed"]})
     frame = pd.DataFrame(lines)
     frame.attrs["left_out"] = left_out
     return frame
 
 
 def _line(record: Run) -> dict[str, Any]:
-    run, found = Trained(record), {"record": record.name}
-    faults = (
-        ("weights_10", 0.1, "weights"),
-        ("weights_1", 0.01, "weights"),
-        ("units_10", 0.1, "units"),
-    )
-    found |= {name: run.lost(rate, target) for name, rate, target in faults}
-    for name, (storage, rate) in _BITS.items():
-        campaign = (record.bit_errors or {}).get(storage)
-        lost = campaign and campaign.lost and campaign.lost.mean[campaign.rates.index(rate)]
-        found[name] = None if lost is None else 100 * lost
-    found |= {"gap": run.gap, "test": run.test, "deviation": record.parameters.standard_deviation}
+    run = Trained(record)
+    found = {"record": record.name, **run.lost_by_fault, "gap": run.gap, "test": run.test}
+    found["deviation"] = record.parameters.standard_deviation
     found["robust"] = record.robustness[0].robust_accuracy if record.robustness else None
     return found | (record.predictors or {})
 
@@ -201,10 +186,9 @@ class Proxy(Exhibit):
         others = frame.pivot(index=keys, columns="outcome", values="tau").reset_index()
         primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
         wide = primary.merge(others, on=keys)
-        order = {name: place for place, name in enumerate(PREDICTORS)}
-        wide = wide.sort_values(
-            keys, key=lambda c: c.map(order) if c.name == "predictor" else c, ignore_index=True
-        )
+        order = wide["predictor"].map(list(PREDICTORS).index)
+        wide = wide.assign(order=order).sort_values(["reading", "order"], ignore_index=True)
+        wide = wide.drop(columns="order")
         wide.attrs |= study.computed(runs_of, aside=True).attrs
         return wide
 

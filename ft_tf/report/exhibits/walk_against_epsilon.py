@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ft_tf.records import Record, Run
+from ft_tf.records import Record
+from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
-from ft_tf.report.exhibits.private_remedies import measures, walk
+from ft_tf.report.exhibits.private_remedies import measures
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, number_3
 from ft_tf.report.table import epsilon as shown_epsilon
@@ -29,16 +30,14 @@ _DRAWS = 2_000
 def runs_of(records: Iterable[Record]) -> pd.DataFrame:
     """A line per finished run of the plan."""
     lines = []
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if label and isinstance(record, Run) and record.accuracy is not None:
-            is_control, level = label["epsilon"] is None, float(label["level"])
+    for record, label in of_plan(records, LABEL):
+        if record.accuracy is not None:
+            epsilon, level = float(label["epsilon"] or CONTROL), float(label["level"])
             cell = {name: record.config[name] for name in ("batch_size", "epochs")}
-            cell |= {"epsilon": CONTROL if is_control else float(label["epsilon"])}
-            cell |= {"level": level, "walk": level if is_control else walk(record)}
+            cell |= {"epsilon": epsilon, "level": level}
+            cell |= {"walk": level if epsilon == CONTROL else Trained(record).walk}
             cell |= {"sigma": record.config["algorithm"].get("noise_multiplier")}
-            cell |= {"record": record.name, **measures(record)}
-            lines.append(cell)
+            lines.append(cell | {"record": record.name, **measures(record)})
     return pd.DataFrame(lines)
 
 
