@@ -6,6 +6,7 @@ this file: names, families (which give colours), and which rows are ablations or
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,10 @@ FAMILIES = (NATURAL, TIKHONOV, TRADES, PRIVATE)
 OFFICIAL_EPOCHS = {TRADES: 76}
 """Epochs of the algorithm's official script for CIFAR-10."""
 OTHER = "other"
+_STOPS = (
+    ("stop_at_test_accuracy", "test", "its DP run"),
+    ("stop_at_holdout_accuracy", "held-out", "its partner"),
+)
 _PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
 
 
@@ -187,8 +192,7 @@ def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> st
     """
     name, options = _algorithm(config)
     epochs = config["epochs"]
-    stops = config.get("stop_at_test_accuracy") or config.get("stop_at_holdout_accuracy")
-    most = "at most " if stops else ""
+    most = "at most " if any(config.get(field) for field, *_ in _STOPS) else ""
     length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
     parts = [", ".join([name, *options]), config["architecture"], length]
     parts += [config["label"]] * bool(config.get("label"))
@@ -204,12 +208,12 @@ def short_names(groups: Sequence[Group]) -> dict[str, str]:
     Where two groups of one architecture would get the same name, the settings in which they differ
     are added.
     """
-    same: dict[tuple[str, str], list[Group]] = {}
+    same: dict[tuple[str, str], list[Group]] = collections.defaultdict(list)
     for group in groups:
         name, options = _algorithm({**group.config, "precision": "float32"})
         fitted = ["fitted"] if group.is_fitted else []
         short = ", ".join([name, *options[:1], *fitted]).replace("noise multiplier", "sigma")
-        same.setdefault((group.config.get("architecture", ""), short), []).append(group)
+        same[group.config.get("architecture", ""), short].append(group)
     return {
         group.key: f"{short}, {variant}" if variant else short
         for (_, short), found in same.items()
@@ -228,6 +232,7 @@ def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _with_additions(name: str, config: dict[str, Any]) -> str:
+    """An algorithm's name with the options of a run that are no algorithm's."""
     if config.get("augment"):
         name += " with crops and flips"
     if config.get("precision", "float32") != "float32":
@@ -240,12 +245,12 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
         name += f" under {config['fault_aware_rate']:.0%} {what}"
     if config.get("max_weight"):
         name += f" with weights up to {config['max_weight']:g}"
-    for split, partner in (("test", "its DP run"), ("held-out", "its partner")):
-        stop = config.get(f"stop_at_{'holdout' if split == 'held-out' else split}_accuracy")
-        if isinstance(stop, str):
-            name += f" stopped at the {split} accuracy of {partner}"
-        elif stop:
-            name += f" stopped at {stop:.2%} {split}"
+    for field, split, partner in _STOPS:
+        stop = config.get(field)
+        if stop:
+            is_partner = isinstance(stop, str)
+            at = f"the {split} accuracy of {partner}" if is_partner else f"{stop:.2%} {split}"
+            name += f" stopped at {at}"
     return name
 
 
@@ -298,12 +303,9 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a configuration with dotted keys and lists as text; "config." is left out."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        if key == "config" and not prefix:
-            flat.update(flatten(item))
-        elif isinstance(item, dict):
-            flat.update(flatten(item, f"{prefix}{key}."))
-        elif isinstance(item, list):
-            flat[prefix + key] = "; ".join(map(str, item))
+        if isinstance(item, dict):
+            is_config = key == "config" and not prefix
+            flat |= flatten(item, "" if is_config else f"{prefix}{key}.")
         else:
-            flat[prefix + key] = item
+            flat[prefix + key] = "; ".join(map(str, item)) if isinstance(item, list) else item
     return flat

@@ -7,7 +7,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -15,7 +15,6 @@ from ft_tf import intervals
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
 from ft_tf.report import effects_premise
-from ft_tf.report.effects_agreement import agreement, agreement_by_data
 from ft_tf.report.effects_pairs import (
     Measure,
     Pair,
@@ -34,7 +33,7 @@ from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
 
 __all__ = [
-    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame",
+    "Claim", "Row", "claims", "claims_frame",
     "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
 ]  # fmt: skip
 
@@ -140,17 +139,16 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     return _worded(found)
 
 
-def _estimated(claim: Claim, pairs: Pairs, left_out: str) -> tuple[Claim, list[Estimate]]:
-    counted = [pair for pair in pairs.values if pair.role == "counted"]
+def _estimated(claim: Claim, found: Pairs, reason: str) -> tuple[Claim, list[Estimate]]:
+    pairs, left_out = found
+    counted = [pair for pair in pairs if pair.role == "counted"]
     networks = networks_of(counted)
     means = list(networks.values())
     borrowed = dict(zip(networks, intervals.with_borrowed_spread(means), strict=True))
-    claim = dataclasses.replace(
-        claim,
-        trainings=len(counted),
-        note=_note(left_out, pairs, borrowed),
-        rows=tuple(_rows(pairs.values, borrowed)),
-    )
+    omitted = f"{left_out} left out, {reason}" if left_out else ""
+    note = "; ".join(filter(None, _notes(pairs, omitted, borrowed)))
+    rows = tuple(_rows(pairs, borrowed))
+    claim = dataclasses.replace(claim, trainings=len(counted), note=note, rows=rows)
     if not networks:
         return claim, []
     studied = intervals.over_networks(means)
@@ -196,25 +194,22 @@ def _of_setting(pairs: Sequence[Pair]) -> Row:
     return Row(*where, found.value, found.low, found.high, len(pairs), names)
 
 
-def _note(left_out: str, pairs: Pairs, networks: dict[str, NetworkMean]) -> str:
-    counted = [pair for pair in pairs.values if pair.role == "counted"]
-    parts = []
+def _notes(pairs: Sequence[Pair], omitted: str, networks: dict[str, NetworkMean]) -> Iterator[str]:
+    counted = [pair for pair in pairs if pair.role == "counted"]
+    context = [pair for pair in pairs if pair.role == "context"]
     if not counted:
-        parts.append("no matched comparisons")
-        context = [pair for pair in pairs.values if pair.role == "context"]
-        if context:
-            value = intervals.over_networks(list(networks_of(context).values())).value
-            parts.append(f"not matched, at the end of training: {value:+.1f} points")
-    if pairs.left_out:
-        parts.append(f"{pairs.left_out} left out, {left_out}")
+        yield "no matched comparisons"
+    if context and not counted:
+        value = intervals.over_networks(list(networks_of(context).values())).value
+        yield f"not matched, at the end of training: {value:+.1f} points"
+    yield omitted
     borrowed = sum(network.is_borrowed for network in networks.values())
     if borrowed:
-        parts.append(f"{borrowed} of {len(networks)} networks with one seed and borrowed spread")
+        yield f"{borrowed} of {len(networks)} networks with one seed and borrowed spread"
     elif networks and not any(network.freedom for network in networks.values()):
-        parts.append("one seed: no interval")
+        yield "one seed: no interval"
     if any(pair.is_stopped_on_test for pair in counted):
-        parts.append("partners were stopped on test images")
-    return "; ".join(parts)
+        yield "partners were stopped on test images"
 
 
 def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
@@ -274,7 +269,7 @@ def other_measures(records: Iterable[Record]) -> pd.DataFrame:
     }
     lines = []
     for name, (title, measure) in itertools.product(("dpsgd", "trades"), measures.items()):
-        pairs = at_equal_accuracy(runs, name, measure).values
+        pairs, _ = at_equal_accuracy(runs, name, measure)
         networks = list(networks_of([pair for pair in pairs if pair.role == "counted"]).values())
         if networks:
             found = intervals.over_networks(networks)

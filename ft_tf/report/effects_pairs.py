@@ -33,14 +33,8 @@ class Pair:
     is_stopped_on_test: bool = False  # whether the partner was stopped on test images
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """The values of a claim, and how many comparisons gave none."""
-
-    values: tuple[Pair, ...]
-    left_out: int
-
-
+Pairs = tuple[list[Pair], int]
+"""The values of a claim, and how many comparisons gave none."""
 Measure = Callable[[Trained], float | None]
 
 
@@ -63,8 +57,8 @@ def at_equal_accuracy(runs: Sequence[Trained], name: str, measure: Measure) -> P
         if not is_control:
             context += _as_trained(runs, run, measure, "natural", "context")
     valid = {recipe for recipe, pair in matched if not pair.is_stopped_on_test}
-    kept = (p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid))
-    return Pairs((*kept, *context), left_out)
+    kept = [p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid)]
+    return kept + context, left_out
 
 
 def at_equal_training(runs: Sequence[Trained]) -> Pairs:
@@ -80,7 +74,7 @@ def at_equal_training(runs: Sequence[Trained]) -> Pairs:
         left_out += not reached
         found += [_valued(run, other, run.gap - gap) for other, gap in reached]
         found += _as_trained(runs, run, lambda trained: trained.gap, "natural", "context")
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def by_radius(runs: Sequence[Trained]) -> Pairs:
@@ -100,7 +94,7 @@ def by_radius(runs: Sequence[Trained]) -> Pairs:
         values = [_valued(large, small, large.gap - there[1])] if there else []
         values.append(_valued(large, small, large.gap - small.gap, "context"))
         found += [dataclasses.replace(value, **of_both) for value in values]
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def _but_radius(run: Trained) -> tuple[Any, ...]:
@@ -111,13 +105,12 @@ def _but_radius(run: Trained) -> tuple[Any, ...]:
 
 def as_in_figure_3(runs: Sequence[Trained]) -> Pairs:
     """Drops from 50 to 90% faults, TRADES minus Tikhonov, both as trained."""
-    found: list[Pair] = []
-    wanted = 0
+    found, wanted = [], 0
     for run in _of(runs, "trades"):
         wanted += sum(other.part == "tikhonov" for other in _same(runs, run))
         found += _as_trained(runs, run, lambda trained: trained.drop, "tikhonov", "counted")
         found += _as_trained(runs, run, lambda trained: trained.drop, "natural", "context")
-    return Pairs(tuple(found), wanted - sum(pair.role == "counted" for pair in found))
+    return found, wanted - sum(pair.role == "counted" for pair in found)
 
 
 def against_bound(runs: Sequence[Trained]) -> Pairs:
@@ -129,7 +122,7 @@ def against_bound(runs: Sequence[Trained]) -> Pairs:
             left_out += 1
         else:
             found.append(_valued(run, run, 100 * bound - run.gap))
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def with_input_noise(records: Iterable[Record]) -> Pairs:
@@ -151,7 +144,7 @@ def with_input_noise(records: Iterable[Record]) -> Pairs:
                 left_out += not is_equal
                 role = "counted" if is_equal else "context"
                 found.append(Pair("circles_mlp", name, name, seed, value, role, (record.name,)))
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def _of(runs: Sequence[Trained], name: str) -> list[Trained]:

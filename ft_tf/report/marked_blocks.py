@@ -23,10 +23,7 @@ FINDINGS = "findings"
 def filled(page: str, study: Study, *, base: str) -> str:
     """Returns the page with every marked block built again from the records.
 
-    Args:
-        page: its text.
-        study: the records.
-        base: path of the report's directory as links of the page have it.
+    `base` is the path of the report's directory as links of the page have it.
 
     Raises:
         ArgumentError: a marker names nothing that the report has, or has no end.

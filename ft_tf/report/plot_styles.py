@@ -5,6 +5,7 @@ can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darke
 Markers and line styles repeat what colours say, for print without colour.
 """
 
+import collections
 import dataclasses
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -83,14 +84,12 @@ def looks(groups: Sequence[Group]) -> dict[str, Look]:
     same in every figure; settings that share it differ by marker and line style.
     """
     names = display_names.short_names(groups)
-    places: dict[str, list[str]] = {}
+    places: dict[str, dict[str, int]] = collections.defaultdict(dict)
     found = {}
     for group in groups:
         family, name = display_names.family(group), names[group.key]
         color = FAMILIES[family][_shade(family, group)]
-        known = places.setdefault(color, [])
-        place = known.index(name) if name in known else len(known)
-        known[place:] = known[place:] or [name]
+        place = places[color].setdefault(name, len(places[color]))
         marker = MARKERS[family][place % len(MARKERS[family])]
         found[group.key] = Look(name, color, marker, LINES[place % len(LINES)])
     return found
@@ -99,10 +98,9 @@ def looks(groups: Sequence[Group]) -> dict[str, Look]:
 def _shade(family: str, group: Group) -> int:
     options = group.config.get("algorithm") or {}
     strength = 255 * options.get("epsilon", 0.0) + (options.get("noise_multiplier") or 0.0)
-    for least, shade in _SHADES.get(family, ()):
-        if strength >= least - 1e-9:
-            return shade
-    return int(bool(group.config.get("augment"))) if family == "natural" else 0
+    weakest = int(bool(group.config.get("augment"))) if family == "natural" else 0
+    shades = (shade for least, shade in _SHADES.get(family, ()) if strength >= least - 1e-9)
+    return next(shades, weakest)
 
 
 def panels(
@@ -136,9 +134,8 @@ def draw_curve(
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
-    axes.plot(
-        rates, values, label=look.name, color=look.color, marker=look.marker, linestyle=look.line
-    )
+    style = {"color": look.color, "marker": look.marker, "linestyle": look.line}
+    axes.plot(rates, values, label=look.name, **style)
     if has_band and np.isfinite(low).any():
         axes.fill_between(rates, low, high, color=look.color, alpha=0.12, linewidth=0)
 
@@ -202,10 +199,9 @@ def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> N
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
+    names, place = list(handles), "outside lower center"
     for count in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=count
-        )
+        legend = figure.legend(handles.values(), names, loc=place, ncols=count)
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()

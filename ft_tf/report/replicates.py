@@ -49,14 +49,9 @@ def band(
 ) -> dict[str, float | str | None]:
     """Returns the 95% interval of a measure in [0, 1] as the cells "low", "high" and "band".
 
-    Args:
-        values: one per training seed.
-        single: (low, high) on the record of the first run, used where it is the only one: the
-            interval of one model says nothing about another seed.
-        single_unit: what that interval is over.
-
-    Returns:
-        The ends, cut to [0, 1], and what they are over; None for seeds that are too few or equal.
+    The ends are cut to [0, 1]; "band" is what they are over. Of one training seed they are those on
+    its record, `single`, over `single_unit`, and say nothing about another seed. None for several
+    seeds that are too few or equal.
     """
     (low, high), unit = mean_ends(values), "training seeds"
     if len(values) < 2:

@@ -11,8 +11,9 @@ import pytest
 from scipy import optimize, stats
 
 from ft_tf import records
-from ft_tf.report import effects, effects_agreement, effects_premise
+from ft_tf.report import effects, effects_premise
 from ft_tf.report.effects_runs import Trained
+from ft_tf.report.exhibits import agreement
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -342,7 +343,7 @@ def test_no_records_give_nine_open_claims():
     assert len(claims) == 9 and {claim.word for claim in claims} == {"inconclusive"}
     assert len(effects.claims_frame(claims)) == 9 and effects.rows_frame(claims).empty
     assert effects.other_measures([]).empty and effects_premise.noise_walk([]).empty
-    assert set(effects_agreement.agreement([]).word) == {"not attempted"}
+    assert set(agreement.agreement([]).word) == {"not attempted"}
 
 
 def test_frames_have_the_claims_fields(claims):

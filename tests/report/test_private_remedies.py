@@ -9,7 +9,7 @@ from scipy import stats
 from ft_tf import records
 from ft_tf.report import effects
 from ft_tf.report.effects_runs import Trained
-from ft_tf.report.exhibits import claims
+from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.exhibits import private_remedies as remedies
 
 RATES = (0.0, 0.01, 0.1, 0.5, 0.9)
@@ -113,7 +113,7 @@ def test_the_finding_names_the_most_accurate_remedy_that_gives_enough_back():
     typed = [factory.typed(record) for record in study]
     ((line, plain),) = remedies.promising(typed)
     assert (line["cell"], plain["cell"]) == ("decay_0.004", "plain")
-    walk, rows = effects.noise_walk([]), effects.agreement([])
+    walk, rows = effects.noise_walk([]), agreement.agreement([])
     sentence = claims.sentences([], walk, rows, [(line, plain)])[0]
     assert "lambda 0.004 lost 7.1 points, plain DP-SGD 21.0" in sentence
     assert "test accuracy 80.0% against 81.0%" in sentence

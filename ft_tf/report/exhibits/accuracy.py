@@ -29,6 +29,7 @@ FRAME = (
     "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
     "failures", "command", "note", "records",
 )  # fmt: skip
+_OF_GROUP = ("run", "form", "deviations", "breakdowns", "failures")
 _SAMPLING = {"poisson": "Poisson sampling", "shuffle": "shuffled batches, unamplified"}
 
 
@@ -45,8 +46,9 @@ def accuracy_frame(study: Study, exhibit: str) -> pd.DataFrame:
     rows = () if exhibit == OTHER else paper.rows(exhibit)
     lines: list[dict[str, Any]] = []
     for row in rows:
-        groups = study.groups_for(row)
-        lines += [_line(study, row, group) for group in groups] or [_not_run(row)]
+        missing = {"status": "not run", "replicates": 0, "command": command_for(row)}
+        found = [_line(study, row, group) for group in study.groups_for(row)]
+        lines += found or [_printed(row) | missing]
     known = {row.id for row in rows}
     for row_id, groups in study.by_row.items():
         if parts_of(row_id)[0] == exhibit and row_id not in known:
@@ -62,34 +64,22 @@ def command_for(row: paper.PaperRow) -> str:
 
 
 def _printed(row: paper.PaperRow) -> dict[str, Any]:
-    return {
-        "row": row.id,
-        "paper_row": row.label,
-        **{f"paper_{name}": getattr(row, name) for name in _MEASURES},
-        "note": row.note,
-    }
-
-
-def _not_run(row: paper.PaperRow) -> dict[str, Any]:
-    return {**_printed(row), "status": "not run", "replicates": 0, "command": command_for(row)}
+    accuracies = {f"paper_{name}": getattr(row, name) for name in _MEASURES}
+    return {"row": row.id, "paper_row": row.label, "note": row.note, **accuracies}
 
 
 def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
     own = {"row": group.row, "paper_row": display_names.own_row(group.row)}
     return {
         **(_printed(row) if row else own | {"note": "not in the paper"}),
-        "run": group.run,
+        **{name: getattr(group, name) for name in _OF_GROUP},
+        **own_epsilon(group),
         "variant": study.variants[group.row, group.key],
         "status": "ran" if group.finished else "failed",
-        "form": group.form,
-        **own_epsilon(group),
         "data": group.source,
-        "deviations": group.deviations,
         "length": _length(group),
-        "breakdowns": group.breakdowns,
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
-        "failures": group.failures,
         "records": group.names,
         **(_results(row, group) if group.finished else {"replicates": 0}),
     }
@@ -117,18 +107,14 @@ def own_epsilon(group: Group) -> dict[str, Any]:
     if "noise_multiplier" not in algorithm:
         return {}
     cells = {"noise_multiplier": algorithm["noise_multiplier"], "delta": algorithm.get("delta")}
+    unknown = "no figure on record"
     if stated is None:
-        return {**cells, "epsilon_accounting": "no figure on record"}
+        return cells | {"epsilon_accounting": unknown}
     accounting = _SAMPLING.get(stated.sampling, stated.sampling)
     if stated.epsilon_claimed is None:
-        accounting = stated.reasons.get("epsilon_claimed", "no figure on record")
-    return {
-        **cells,
-        "epsilon": stated.epsilon_claimed,
-        "epsilon_paper": stated.epsilon_paper,
-        "delta": stated.delta,
-        "epsilon_accounting": accounting,
-    }
+        accounting = stated.reasons.get("epsilon_claimed", unknown)
+    cells |= {"epsilon": stated.epsilon_claimed, "epsilon_paper": stated.epsilon_paper}
+    return cells | {"delta": stated.delta, "epsilon_accounting": accounting}
 
 
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:

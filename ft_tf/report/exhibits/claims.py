@@ -11,8 +11,16 @@ from scipy import stats
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, effects, effects_figure, plot_styles, rendering
 from ft_tf.report.effects import Claim
-from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED
-from ft_tf.report.exhibits import Column, Exhibit, Plot, count, private_remedies, register, text
+from ft_tf.report.exhibits import (
+    Column,
+    Exhibit,
+    Plot,
+    agreement,
+    count,
+    private_remedies,
+    register,
+    text,
+)
 from ft_tf.report.table import NOTHING, is_missing, number_2, two_decimals
 from ft_tf.report.tidy import Study
 
@@ -148,7 +156,7 @@ class Findings(Exhibit):
     name, order, opens, title = "findings", 0, True, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.promising)
+        made = (effects.claims, effects.noise_walk, agreement.agreement, private_remedies.promising)
         return pd.DataFrame({"finding": sentences(*map(study.computed, made))})
 
     def plots(self, study: Study) -> Sequence[Plot]:
@@ -158,7 +166,7 @@ class Findings(Exhibit):
 def sentences(
     claims: Iterable[Claim],
     walk: pd.DataFrame,
-    agreement: pd.DataFrame,
+    rows: pd.DataFrame,
     remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
 ) -> list[str]:
     """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
@@ -173,7 +181,6 @@ def sentences(
         for _, mine in walk.dropna(subset="lost").groupby("network")
         if min(mine["walk"].nunique(), mine["lost"].nunique()) > 2
     ]
-    words = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
     return rendering.notes(
         "findings",
         claims={claim.id: claim for claim in claims if not math.isnan(claim.low)},
@@ -183,10 +190,14 @@ def sentences(
             for line, plain in remedies
         ],
         tau=sum(taus) / len(taus) if taus else None,
-        counts=[int((agreement["word"] == word).sum()) for word in words],
+        counts=[int(rows["word"].eq(word).sum()) for word in agreement.WORDS],
         by_data=[
-            (display_names.DATASETS[name], int((rows["word"] == REPLICATED).sum()), len(rows))
-            for name, rows in agreement.groupby("dataset", sort=False)
+            (
+                display_names.DATASETS[name],
+                int(mine["word"].eq(agreement.REPLICATED).sum()),
+                len(mine),
+            )
+            for name, mine in rows.groupby("dataset", sort=False)
         ],
     )
 

@@ -47,35 +47,32 @@ class EqualTraining(Exhibit):
     )
 
     def lines(self, study: Study) -> Iterable[dict[str, Any]]:
-        return itertools.starmap(_line, robust_pairs(study))
-
-
-def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
-    train, error = group.mean("train"), group.mean("generalization_error")
-    reached = (Trained(record).where_trained_to(100 * train) for record in natural.finished)
-    there = [(epoch, gap / 100) for epoch, gap in filter(None, reached)]
-    natural_error = mean_of(gap for _, gap in there)
-    best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
-    return {
-        "data": group.data,
-        "run": group.run,
-        "beside": natural.run,
-        "rows": row,
-        "replicates": len(group.samples),
-        "epochs": group.config.get("epochs"),
-        "train": train,
-        "test": group.mean("test"),
-        "generalization_error": error,
-        "natural_generalization_error": natural.mean("generalization_error"),
-        "natural_epoch": mean_of(epoch for epoch, _ in there),
-        "natural_generalization_error_there": natural_error,
-        "difference_there": None if natural_error is None else error - natural_error,
-        "best_epoch": mean_of(entry.epoch for entry in best),
-        "best_attack": ", ".join(sorted({f"PGD-{entry.attack_steps}" for entry in best})),
-        "best_test": mean_of(entry.test_accuracy for entry in best),
-        "best_robust": mean_of(entry.robust_accuracy for entry in best),
-        "records": f"{group.names} {natural.names}",
-    }
+        for row, group, natural in robust_pairs(study):
+            train, error = group.mean("train"), group.mean("generalization_error")
+            reached = (Trained(record).where_trained_to(100 * train) for record in natural.finished)
+            there = [(epoch, gap / 100) for epoch, gap in filter(None, reached)]
+            natural_error = mean_of(gap for _, gap in there)
+            best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
+            yield {
+                "data": group.data,
+                "run": group.run,
+                "beside": natural.run,
+                "rows": row,
+                "replicates": len(group.samples),
+                "epochs": group.config.get("epochs"),
+                "train": train,
+                "test": group.mean("test"),
+                "generalization_error": error,
+                "natural_generalization_error": natural.mean("generalization_error"),
+                "natural_epoch": mean_of(epoch for epoch, _ in there),
+                "natural_generalization_error_there": natural_error,
+                "difference_there": None if natural_error is None else error - natural_error,
+                "best_epoch": mean_of(entry.epoch for entry in best),
+                "best_attack": ", ".join(sorted({f"PGD-{entry.attack_steps}" for entry in best})),
+                "best_test": mean_of(entry.test_accuracy for entry in best),
+                "best_robust": mean_of(entry.robust_accuracy for entry in best),
+                "records": f"{group.names} {natural.names}",
+            }
 
 
 def robust_pairs(study: Study) -> list[tuple[str, Group, Group]]:

@@ -127,10 +127,8 @@ def _order(cells: pd.Series) -> list[str]:
 
     def place(cell: str) -> tuple[bool, str, float]:
         name, _, value = cell.partition("_")
-        try:
-            return cell != PLAIN, name, float(value)
-        except ValueError:
-            return cell != PLAIN, cell, 0.0
+        is_number = value.replace(".", "").isdigit()
+        return cell != PLAIN, name if is_number else cell, float(value) if is_number else 0.0
 
     return sorted(cells.unique(), key=place)
 
@@ -184,11 +182,11 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
         is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
         decays = block[block["cell"].str.startswith("decay_") & ~block["averaged"]]
-        enough = [line for _, line in decays.iterrows()
-                  if _gives_back(line) and line["cost"] > -MOST_COST]  # fmt: skip
+        enough = [line for _, line in decays.iterrows() if _gives_back(line)]
+        enough = [line for line in enough if line["cost"] > -MOST_COST]
         if enough:
-            line = max(enough, key=lambda line: line["test"])
-            found.append((line, block[is_plain].iloc[0]))
+            best = max(enough, key=lambda line: line["test"])
+            found.append((best, block[is_plain].iloc[0]))
     return found
 
 
@@ -201,11 +199,9 @@ def draw_remedies(frame: pd.DataFrame) -> Figure:
         raise RunError("no figure of remedies: no run of the plan is on record")
     blocks = list(frame.groupby(["architecture", "level"], sort=False))
     cells = _order(frame["cell"])
-    shades = [*FAMILIES["dpsgd"], *FAMILIES["other"], *FAMILIES["trades"], *FAMILIES["tikhonov"]]
-    colors = {
-        PLAIN: FAMILIES["natural"][0],
-        **dict(zip(cells[1:], itertools.cycle(shades), strict=False)),
-    }
+    families = ("dpsgd", "other", "trades", "tikhonov")
+    shades = itertools.cycle(shade for family in families for shade in FAMILIES[family])
+    colors = dict(zip(cells, itertools.chain(FAMILIES["natural"][:1], shades), strict=False))
     figure, (panels,) = plot_styles.panels(1, len(blocks), title="Remedies for DP-SGD")
     for panel, ((network, _), block) in zip(panels, blocks, strict=True):
         labels = []

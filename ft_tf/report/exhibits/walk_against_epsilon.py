@@ -44,10 +44,7 @@ def runs_of(records: Iterable[Record]) -> pd.DataFrame:
 def partial_r2(y: np.ndarray, given: np.ndarray, added: np.ndarray) -> float:
     """The share of what least squares on `given` (and a constant) leaves that `added` explains.
 
-    Args:
-        y: [runs].
-        given: [runs, terms].
-        added: [runs, terms].
+    Of y [runs], by terms [runs, terms].
 
     >>> one, other = np.array([[0.0], [0], [1], [1]]), np.array([[0.0], [1], [0], [1]])
     >>> round(partial_r2(np.array([0, 1, 0, 1.0]), one, other), 6)
@@ -72,10 +69,8 @@ def _terms(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, float] | None:
     """Partial R^2 of epsilon beyond log s and of log s beyond epsilon, as the plan states them.
 
-    Returns:
-        epsilon, epsilon_low, epsilon_high, walk, walk_low, walk_high (95% by resampling cells),
-        and p, of the F test of epsilon on the means over seeds; None until every epsilon has runs
-        at four levels of s.
+    With 95% by resampling cells, and p of the F test of epsilon on the means over seeds; None until
+    every epsilon has runs at four levels of s.
     """
     kept = runs[(runs["test"] >= LEAST_TEST) & runs["epsilon"].lt(CONTROL)]
     kept = kept.dropna(subset=[measure]).reset_index(drop=True)
@@ -96,15 +91,14 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
     ]
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     means = kept.groupby(["epsilon", "level"], as_index=False).mean(numeric_only=True)
-    (logs_of_means, by_epsilon), mean = _terms(means), means[measure].to_numpy(float)
-    free = len(means) - 1 - logs_of_means.shape[1] - by_epsilon.shape[1]
-    share = partial_r2(mean, logs_of_means, by_epsilon)
-    f = share / (1 - share) * free / by_epsilon.shape[1]
+    log_of_means, by_epsilon = _terms(means)
+    share = partial_r2(means[measure].to_numpy(float), log_of_means, by_epsilon)
+    terms, free = by_epsilon.shape[1], len(means) - 1 - log_of_means.shape[1] - by_epsilon.shape[1]
+    p = float(stats.f.sf(share / (1 - share) * free / terms, terms, free))
     found = both(np.arange(len(kept)))
     return {
         "epsilon": found[0], "epsilon_low": low[0], "epsilon_high": high[0],
-        "walk": found[1], "walk_low": low[1], "walk_high": high[1],
-        "p": float(stats.f.sf(f, by_epsilon.shape[1], free)), "runs": len(kept),
+        "walk": found[1], "walk_low": low[1], "walk_high": high[1], "p": p, "runs": len(kept),
     }  # fmt: skip
 
 
