@@ -58,7 +58,6 @@ _STOPS = (
     ("stop_at_test_accuracy", "test", "its DP run"),
     ("stop_at_holdout_accuracy", "held-out", "its partner"),
 )
-_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
 
 
 def parts_of(row: str) -> tuple[str, str, str, str]:
@@ -111,19 +110,6 @@ def network(name: str) -> str:
     return f"{architecture(name)}, {data}" if data else name
 
 
-def paper_row(architecture_name: str, algorithm_name: str, parameter: str, value: str) -> str:
-    """Returns the name of a row of the paper, with the paper's parameter.
-
-    >>> paper_row("fmnist_cnn", "dpsgd", "epsilon_dp", "2.97")
-    'CNN DP-SGD (paper: epsilon 2.97)'
-    """
-    name = f"{architecture(architecture_name)} {algorithm(algorithm_name)}".strip()
-    if parameter in _PARAMETERS and value and algorithm_name != NATURAL:
-        source = "paper: " if algorithm_name == PRIVATE else ""
-        name += f" ({source}{_PARAMETERS[parameter]} {value})"
-    return name
-
-
 def own_row(row: str) -> str:
     """Returns the name of a row that the paper lacks, from its id.
 
@@ -138,14 +124,6 @@ def own_row(row: str) -> str:
     if len(parts) > 1:
         parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
     return " ".join(parts)
-
-
-def is_main(row: str, *, is_printed: bool) -> bool:
-    """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
-    exhibit, _, name, value = parts_of(row)
-    if exhibit == OTHER or is_printed:
-        return True
-    return name.startswith(TRADES) or (name == PRIVATE and bool(value))
 
 
 def family(group: Group) -> str:
@@ -186,9 +164,7 @@ def describe_circles(noise: str, sigma: float | None, form: str) -> str:
 def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> str:
     """Returns the algorithm with its options, the architecture, the length and the label.
 
-    Args:
-        config: the configuration that replicates share.
-        trained_on: training devices other than the evaluating one -> seeds trained there.
+    `trained_on` has the seeds that were trained on each device other than the evaluating one.
     """
     name, options = _algorithm(config)
     epochs = config["epochs"]

@@ -14,21 +14,8 @@ import pandas as pd
 from ft_tf import intervals
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
-from ft_tf.report import effects_premise
-from ft_tf.report.effects_pairs import (
-    Measure,
-    Pair,
-    Pairs,
-    against_bound,
-    as_in_figure_3,
-    at_equal_accuracy,
-    at_equal_training,
-    by,
-    by_radius,
-    network_of,
-    networks_of,
-    with_input_noise,
-)
+from ft_tf.report import effects_pairs, effects_premise
+from ft_tf.report.effects_pairs import Measure, Pair, Pairs, by, network_of, networks_of
 from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
 
@@ -104,24 +91,24 @@ _INPUT_NOISE = Claim("input_noise", "Small noise on the inputs narrows the gap",
 _OF_RUNS: tuple[tuple[Claim, Callable[[Sequence[Trained]], Pairs], str], ...] = (
     (Claim("robust_tolerance", "Adversarial training lowers fault tolerance",
            f"{_LOST}, TRADES minus natural, points", 1, LOST),
-     lambda runs: at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
     (Claim("dp_tolerance", "Differential privacy raises fault tolerance",
            f"{_LOST}, DP-SGD minus natural, points", -1, LOST),
-     lambda runs: at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
     (Claim("theorem_1", "The gap is bounded by Theorem 1", "bound minus gap, points", 1, GAP),
-     against_bound, "with a bound of 100 points or more"),
+     effects_pairs.against_bound, "with a bound of 100 points or more"),
     (Claim("dp_gap", "Differential privacy narrows the gap",
            "gap, DP-SGD minus natural at equal test accuracy, points", -1, GAP),
-     lambda runs: at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
     (Claim("robust_overfit", "Robust models overfit more",
            "gap, TRADES minus natural at equal training accuracy, points", 1, GAP),
-     at_equal_training, "whose accuracy no natural curve passes"),
+     effects_pairs.at_equal_training, "whose accuracy no natural curve passes"),
     (Claim("more_epsilon", "A larger adversary, a larger gap",
            "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP),
-     by_radius, "whose accuracy the other curve does not pass"),
+     effects_pairs.by_radius, "whose accuracy the other curve does not pass"),
     (Claim("robust_faults", "Robust models drop more at 50 to 90% faults",
            "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST),
-     as_in_figure_3, "at chance by 50% faults on a side"),
+     effects_pairs.as_in_figure_3, "at chance by 50% faults on a side"),
 )
 """Claims on trained runs, where their values come from, and why comparisons are left out."""
 _PREMISE = Claim("premise", "A smaller gap goes with more fault tolerance",
@@ -133,7 +120,8 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     """All nine claims, judged together."""
     records = list(records)
     runs = trained(records)
-    found = [_estimated(_INPUT_NOISE, with_input_noise(records), "of unequal training accuracy")]
+    noisy = effects_pairs.with_input_noise(records)
+    found = [_estimated(_INPUT_NOISE, noisy, "of unequal training accuracy")]
     found += [_estimated(claim, pairs(runs), left_out) for claim, pairs, left_out in _OF_RUNS]
     found.append(_of_premise(runs))
     return _worded(found)
@@ -269,7 +257,7 @@ def other_measures(records: Iterable[Record]) -> pd.DataFrame:
     }
     lines = []
     for name, (title, measure) in itertools.product(("dpsgd", "trades"), measures.items()):
-        pairs, _ = at_equal_accuracy(runs, name, measure)
+        pairs, _ = effects_pairs.at_equal_accuracy(runs, name, measure)
         networks = list(networks_of([pair for pair in pairs if pair.role == "counted"]).values())
         if networks:
             found = intervals.over_networks(networks)

@@ -29,7 +29,7 @@ _OF_CLAIM = {
     "dp_tolerance": "dpsgd", "dp_gap": "dpsgd", "theorem_1": "dpsgd", "more_epsilon": "trades",
     "robust_tolerance": "trades", "robust_overfit": "trades", "robust_faults": "trades",
 }  # fmt: skip
-_GAP_CLAIMS = {"dp_gap": "dpsgd", "robust_overfit": "trades"}
+_GAP_CLAIMS = ("dp_gap", "robust_overfit")
 
 
 def draw_forest(claim: Claim) -> Figure:
@@ -42,23 +42,20 @@ def draw_forest(claim: Claim) -> Figure:
 
 def gap_panel(axes: Axes, claims: Iterable[Claim]) -> None:
     """Gaps minus those of natural training, by network: at the end, and at equal learning."""
-    lines = []
-    for claim in (claim for claim in claims if claim.id in _GAP_CLAIMS):
-        family = _GAP_CLAIMS[claim.id]
-        for row in (row for row in claim.rows if row.role == "network"):
-            context = [r for r in claim.rows if r.role == "context" and r.network == row.network]
-            ends = [entry.estimate for entry in context]
-            title = f"{display_names.algorithm(family)}, {display_names.network(row.network)}"
-            lines.append((title, family, row, ends))
+    names: list[str] = []
     _zero_and_band(axes, 1.0)
-    for place, (_, family, row, ends) in enumerate(lines):
-        _point(axes, row, place, color=COLORS[family], marker="o")
-        if ends:
-            axes.plot(np.mean(ends), place, "o", color=COLORS[family], fillstyle="none")
+    for claim in (claim for claim in claims if claim.id in _GAP_CLAIMS):
+        family, context = _OF_CLAIM[claim.id], [r for r in claim.rows if r.role == "context"]
+        for row in (row for row in claim.rows if row.role == "network"):
+            _point(axes, row, len(names), color=COLORS[family], marker="o")
+            ends = [at_end.estimate for at_end in context if at_end.network == row.network]
+            if ends:
+                axes.plot(np.mean(ends), len(names), "o", color=COLORS[family], fillstyle="none")
+            names.append(f"{display_names.algorithm(family)}, {display_names.network(row.network)}")
     for text, fill in (("at equal learning", "full"), ("at the end of training", "none")):
         axes.plot([], [], "o", color=_GRAY, fillstyle=fill, label=text)
     _legend(axes, columns=1)
-    _name_lines(axes, [text for text, *_ in lines])
+    _name_lines(axes, names)
     axes.set(xlabel="gap minus natural training's, points", title="gap differences")
 
 
@@ -126,7 +123,7 @@ def forest(axes: Axes, claim: Claim) -> None:
     _zero_and_band(axes, claim.smallest)
     for place, row in enumerate(rows):
         chosen, marker = looks[row.role]
-        _point(axes, row, place, color=chosen, marker=marker, is_full=row.role != "control")
+        _point(axes, row, place, color=chosen, marker=marker)
     mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
     axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
     _point(axes, mean, len(rows), color="black", marker="D")
@@ -142,13 +139,11 @@ def _zero_and_band(axes: Axes, smallest: float) -> None:
     axes.axvline(0, color=_GRAY, linewidth=0.9)
 
 
-def _point(
-    axes: Axes, row: Row, place: int, *, color: str, marker: str, is_full: bool = True
-) -> None:
+def _point(axes: Axes, row: Row, place: int, *, color: str, marker: str) -> None:
     if np.isfinite(row.low):
         axes.hlines(place, row.low, row.high, color=color, linewidth=1.8)
-    style = "full" if is_full else "none"
-    axes.plot(row.estimate, place, marker, color=color, fillstyle=style)
+    fill = "none" if row.role == "control" else "full"
+    axes.plot(row.estimate, place, marker, color=color, fillstyle=fill)
 
 
 def _name_lines(axes: Axes, texts: list[str]) -> None:

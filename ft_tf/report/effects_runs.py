@@ -1,6 +1,5 @@
 """Trained runs with the values that claims compare, in points (experiments/RULE.md)."""
 
-import dataclasses
 import itertools
 import json
 import math
@@ -28,44 +27,43 @@ _NOT_A_SETTING = (
 _ONE_TABLE = {"table_6": "table_4"}
 
 
-@dataclasses.dataclass(frozen=True)
 class Trained:
-    """A finished run with the values that claims compare."""
+    """A finished run with the values that claims compare; accuracies are in points.
 
-    record: Run
+    Attributes:
+        record: its record.
+        algorithm: options of the training algorithm, and its name.
+        network: architecture, as the name of the network: each belongs to one data set.
+        seed: training seed.
+        table: table of the paper; Tables 4 and 6 are one. "" for a run without a row.
+        part: algorithm in the id of its row, such as "natural_stopped"; "" without a row.
+        conditions: what two runs must share to be compared.
+        is_stopped: whether training ended at an accuracy, not after its epochs.
+        counts: whether it may enter an estimate: neither fitted nor of the scale smoke.
+        train, test, gap: training accuracy, test accuracy, generalization error.
+        chance: accuracy of guessing; None where the number of classes is not known.
+        epsilon: the one that holds; infinite without one.
+    """
 
-    @property
-    def algorithm(self) -> dict[str, Any]:
-        """Options of the training algorithm, and its name."""
-        return self.record.config["algorithm"]
-
-    @property
-    def network(self) -> str:
-        """Architecture, as the name of the network: each belongs to one data set."""
-        return self.record.config["architecture"]
-
-    @property
-    def seed(self) -> int:
-        """Training seed."""
-        return self.record.config["seed"]
-
-    @cached_property
-    def part(self) -> str:
-        """Algorithm in the id of its row, such as "natural_stopped"; "" without a row."""
-        return self.record.rows[0].split("/")[2] if self.table else ""
-
-    @cached_property
-    def table(self) -> str:
-        """Table of the paper; Tables 4 and 6 are one. "" for a run without a row."""
-        found = [row.split("/")[0] for row in self.record.rows if row.startswith("table_")]
-        return _ONE_TABLE.get(found[0], found[0]) if found else ""
-
-    @property
-    def conditions(self) -> tuple[Any, ...]:
-        """What two runs must share to be compared."""
-        config = self.record.config
+    def __init__(self, record: Run) -> None:
+        config, accuracy, guess = record.config, record.accuracy, chance(record)
+        self.record = record
+        self.algorithm: dict[str, Any] = config["algorithm"]
+        self.network: str = config["architecture"]
+        self.seed: int = config["seed"]
+        tables = [row.split("/")[0] for row in record.rows if row.startswith("table_")]
+        self.table = _ONE_TABLE.get(tables[0], tables[0]) if tables else ""
+        self.part = record.rows[0].split("/")[2] if tables else ""
         data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
-        return self.table, self.record.data.fingerprint, self.network, self.seed, *data
+        self.conditions = (self.table, record.data.fingerprint, self.network, self.seed, *data)
+        self.is_stopped = self.part == "natural_stopped"
+        is_smoke = "smoke" in (config.get("label") or "").split("-")
+        self.counts = not config.get("fitted") and not is_smoke
+        self.train, self.test = 100 * accuracy.train, 100 * accuracy.test
+        self.gap = 100 * accuracy.generalization_error
+        self.chance = None if guess is None else 100 * guess
+        claimed = record.privacy.epsilon_claimed if record.privacy else None
+        self.epsilon = math.inf if claimed is None else claimed
 
     @cached_property
     def setting(self) -> str:
@@ -86,44 +84,6 @@ class Trained:
         if options["algorithm"]["name"] == "dpsgd" and "noise_seed" not in options["algorithm"]:
             options["name"] = self.record.name
         return json.dumps([options, self.record.training.steps], sort_keys=True)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether training ended at an accuracy, not after its epochs."""
-        return self.part == "natural_stopped"
-
-    @property
-    def counts(self) -> bool:
-        """Whether the run may enter an estimate: neither fitted nor of the scale smoke."""
-        config = self.record.config
-        return not config.get("fitted") and "smoke" not in config.get("label", "").split("-")
-
-    @property
-    def train(self) -> float:
-        """Training accuracy."""
-        return 100 * self.record.accuracy.train
-
-    @property
-    def test(self) -> float:
-        """Test accuracy."""
-        return 100 * self.record.accuracy.test
-
-    @property
-    def gap(self) -> float:
-        """Generalization error."""
-        return 100 * self.record.accuracy.generalization_error
-
-    @property
-    def chance(self) -> float | None:
-        """Accuracy of guessing; None where the number of classes is not known."""
-        guess = chance(self.record)
-        return None if guess is None else 100 * guess
-
-    @property
-    def epsilon(self) -> float:
-        """Epsilon that holds; infinite without one."""
-        claimed = self.record.privacy.epsilon_claimed if self.record.privacy else None
-        return math.inf if claimed is None else claimed
 
     def level(self, rate: float, target: str = "weights") -> float | None:
         """Accuracy under faults; None where it was not measured."""

@@ -39,70 +39,55 @@ class Samples:
         return len(self.generalization_error)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Group:
     """Replicates of one variant of one row.
 
-    `row` is the id of the paper's row, of a row that we added to an exhibit, or "other/..." of a
-    run that belongs to none. Of a group that serves several it is the one it was looked up by.
+    Attributes:
+        row: id of the paper's row, of a row that we added to an exhibit, or "other/..." of a run
+            that belongs to none; of a group that serves several the one it was looked up by.
+        rows: all rows that it serves.
+        key: canonical text of what the replicates share.
+        shared: the same as values: config, fingerprint, form and kind.
+        config: the configuration that the replicates share, without seeds.
+        form: the form of circles records, "" for other runs.
+        setting: what two groups must share to be compared: data, form, architecture, augmentation.
+        finished, failed: records, by name.
+        records: finished and failed records.
+        names: names of the finished records, with blanks between.
+        is_circles: whether its replicates are those of Table 3.
+        is_fitted: whether a setting was chosen so that the accuracy comes near the paper's.
+        is_smoke: whether it is of the scale "smoke", as its label says; Table 3's runs carry none.
+        left_out: why the group is left out of every test; "" where it counts.
+        source: the data source with its size and remarks: a sample is not taken for the set.
+        data: name and source of the data.
     """
 
-    row: str
-    rows: tuple[str, ...]  # all rows that it serves
-    key: str  # canonical text of what the replicates share
-    finished: tuple[Record, ...]  # by name
-    failed: tuple[Record, ...]  # by name
-
-    @cached_property
-    def records(self) -> tuple[Record, ...]:
-        """Finished and failed records."""
-        return self.finished + self.failed
-
-    @cached_property
-    def shared(self) -> dict[str, Any]:
-        """What the replicates share: config, fingerprint, form and kind."""
-        return json.loads(self.key)
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The configuration that the replicates share, without seeds."""
-        return self.shared["config"]
-
-    @cached_property
-    def names(self) -> str:
-        """Names of the finished records, with blanks between."""
-        return " ".join(record.name for record in self.finished)
-
-    @cached_property
-    def setting(self) -> tuple[str, ...]:
-        """What two groups must share to be compared: data, form, architecture, augmentation."""
-        values = (str(self.config.get(key)) for key in _SETTING)
-        return self.shared["fingerprint"], self.shared["form"], *values
-
-    @property
-    def is_circles(self) -> bool:
-        """Whether its replicates are those of Table 3."""
-        return isinstance(self.records[0], Circles)
-
-    @property
-    def form(self) -> str:
-        """The form of circles records, "" for other runs."""
-        return self.shared["form"]
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether a setting was chosen so that the accuracy comes near the paper's."""
-        return any(record.config.get("fitted") for record in self.records)
-
-    @property
-    def is_smoke(self) -> bool:
-        """Whether it is of the scale "smoke", as its label says; Table 3's runs carry none."""
-        return "smoke" in (self.records[0].config.get("label") or "").split("-")
-
-    @property
-    def left_out(self) -> str:
-        """Why the group is left out of every test; "" where it counts."""
-        return "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
+    def __init__(
+        self,
+        row: str,
+        rows: tuple[str, ...],
+        key: str,
+        finished: tuple[Record, ...],
+        failed: tuple[Record, ...],
+    ) -> None:
+        self.row, self.rows, self.key = row, rows, key
+        self.shared: dict[str, Any] = json.loads(key)
+        self.config: dict[str, Any] = self.shared["config"]
+        self.form: str = self.shared["form"]
+        values = (str(self.config.get(name)) for name in _SETTING)
+        self.setting = (self.shared["fingerprint"], self.form, *values)
+        self.finished, self.failed, self.records = finished, failed, finished + failed
+        self.names = " ".join(record.name for record in finished)
+        first = self.records[0]
+        self.is_circles = isinstance(first, Circles)
+        self.is_fitted = any(record.config.get("fitted") for record in self.records)
+        self.is_smoke = "smoke" in (first.config.get("label") or "").split("-")
+        self.left_out = "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
+        item = "points" if self.is_circles else "images"
+        remarks = f" ({'; '.join(first.data.notes)})" if first.data.notes else ""
+        size = f"{first.data.train_examples:,} training {item}"
+        self.source = f"{first.data.source}, {size}{remarks}"
+        self.data = f"{first.data.name}, {self.source}"
 
     @cached_property
     def samples(self) -> Samples:
@@ -129,19 +114,6 @@ class Group:
                 devices = ", then ".join(record.environment.trained_on)
                 trained_on.setdefault(devices, []).append(record.config["seed"])
         return display_names.describe_run(self.config, trained_on)
-
-    @cached_property
-    def source(self) -> str:
-        """The data source with its size and remarks, so that a sample is not taken for the set."""
-        data = self.records[0].data
-        item = "points" if self.is_circles else "images"
-        remarks = f" ({'; '.join(data.notes)})" if data.notes else ""
-        return f"{data.source}, {data.train_examples:,} training {item}{remarks}"
-
-    @cached_property
-    def data(self) -> str:
-        """Name and source of the data."""
-        return f"{self.records[0].data.name}, {self.source}"
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -172,10 +144,8 @@ class Group:
     @property
     def steps(self) -> str:
         """Training steps of the finished runs, as "285" or "28 to 610"; "" if unknown."""
-        known = {record.training.steps for record in self.finished if isinstance(record, Run)}
-        return (
-            " to ".join(f"{steps:,}" for steps in sorted({min(known), max(known)})) if known else ""
-        )
+        steps = sorted({r.training.steps for r in self.finished if isinstance(r, Run)})
+        return " to ".join(f"{number:,}" for number in [*steps[:1], *steps[1:][-1:]])
 
     @property
     def breakdowns(self) -> str:

@@ -8,11 +8,11 @@ import jinja2
 import pandas as pd
 
 from ft_tf.errors import RunError
-from ft_tf.records import Circles, Record, Run
+from ft_tf.records import Run
 from ft_tf.report import display_names, exhibits, plot_styles, rendering
 from ft_tf.report.exhibits import Exhibit
 from ft_tf.report.groups import failure_of
-from ft_tf.report.table import EMPTY, Table, percent
+from ft_tf.report.table import Table, percent
 from ft_tf.report.tidy import Study
 
 _WIDE_PIXELS = 1000
@@ -142,26 +142,9 @@ def html(report: Report, places: Mapping[str, str]) -> str:
 
 def _environment(*, is_html: bool) -> jinja2.Environment:
     environment = rendering.environment(is_html=is_html)
-    environment.filters |= {"record_title": record_title, "seed": _seed, "stems": _stems}
-    environment.globals |= {"EMPTY": EMPTY, "FOLDED": _FOLDED_ROWS}
+    environment.filters |= {"percent": percent, "stems": _stems}
+    environment.globals |= {"FOLDED": _FOLDED_ROWS, "FORMS": display_names.FORMS}
     return environment
-
-
-def record_title(record: Record) -> str:
-    """A record's line in a list: its name, and its accuracies or why there are none."""
-    if record.status == "failed":
-        return f"{record.name} (failed)"
-    if isinstance(record, Circles):
-        form = display_names.FORMS.get(record.form, record.form)
-        return f"{record.name} ({record.replicates} replicates; {form})"
-    train, test = percent(record.accuracy.train), percent(record.accuracy.test)
-    return f"{record.name} (train {train}, test {test})"
-
-
-def _seed(name: str) -> str:
-    """Text of a link to a record: its seed where the name ends with one."""
-    seed = name.rpartition("seed_")[2]
-    return f"seed {seed}" if seed.isdigit() else "record"
 
 
 def _stems(names: Iterable[str]) -> list[tuple[str, list[str]]]:

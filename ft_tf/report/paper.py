@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from ft_tf.errors import ArgumentError
 from ft_tf.report import display_names
+from ft_tf.report.display_names import NATURAL, PRIVATE
+
+_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
 
 
 class PaperExhibit(NamedTuple):
@@ -53,11 +56,9 @@ class PaperRow:
 
     def is_of(self, table_row: "PaperRow") -> bool:
         """Whether this row of a figure is of the run of that row of a table."""
-        if table_row.algorithm != self.algorithm or table_row.dataset == "circles":
-            return False
-        if self.dataset and table_row.dataset != self.dataset:
-            return False
-        if self.architecture and table_row.architecture != self.architecture:
+        known = [name for name in ("algorithm", "dataset", "architecture") if getattr(self, name)]
+        is_same = all(getattr(self, name) == getattr(table_row, name) for name in known)
+        if not is_same or table_row.dataset == "circles":
             return False
         if self.measure is not None:
             return table_row.exhibit != "table_6" or table_row.value == "8/255"
@@ -65,14 +66,17 @@ class PaperRow:
 
     @property
     def label(self) -> str:
-        """The row's name for people.
+        """The row's name for people, with the paper's parameter.
 
         >>> row("table_8/fmnist_dnn/dpsgd/2.97").label
         'DNN DP-SGD (paper: epsilon 2.97)'
         """
-        return display_names.paper_row(
-            self.architecture, self.algorithm, self.parameter, self.value
-        )
+        net = display_names.architecture(self.architecture)
+        name = f"{net} {display_names.algorithm(self.algorithm)}".strip()
+        if self.parameter in _PARAMETERS and self.value and self.algorithm != NATURAL:
+            source = "paper: " if self.algorithm == PRIVATE else ""
+            name += f" ({source}{_PARAMETERS[self.parameter]} {self.value})"
+        return name
 
 
 EXHIBITS = {
@@ -87,12 +91,8 @@ EXHIBITS = {
     "figure_3": PaperExhibit("Figure 3", "Accuracy lost between 50% and 90% faults"),
 }
 TABLES = tuple(id for id in EXHIBITS if id.startswith("table"))
-_ACCURACIES = {
-    "train": "train_accuracy",
-    "test": "test_accuracy",
-    "generalization_error": "generalization_error",
-}
-"""Fields of a row -> columns of the file."""
+MEASURES = ("train", "test", "generalization_error")
+"""What a row of a table prints, and a run measures."""
 
 
 def _fraction(percent: str) -> float | None:
@@ -113,8 +113,7 @@ def _by_id() -> dict[str, PaperRow]:
     for stem, line in zip(parts, lines, strict=True):
         value = line["value"].replace("/", "_") if parts.count(stem) > 1 else ""
         id = "/".join(filter(None, (*stem, value)))
-        accuracies = {name: _fraction(line.pop(column)) for name, column in _ACCURACIES.items()}
-        found[id] = PaperRow(id, **line, **accuracies)
+        found[id] = PaperRow(id, **{**line, **{name: _fraction(line[name]) for name in MEASURES}})
     return found
 
 

@@ -36,6 +36,7 @@ MARKERS = {"natural": "oPX", "tikhonov": "sH", "trades": "^v<>", "dpsgd": "Ddph"
 LINES = ("-", "--", "-.", ":")
 PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][0]
 GRAY = "#666666"
+_LABEL_SIZE = 7.5  # of names at lines and points
 
 FORMATS = ("png", "pdf", "svg")
 COLORS = 127
@@ -152,7 +153,7 @@ def draw_chance(axes: Axes, chance: float | None) -> None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 
 
-def label_lines(axes: Axes, *, size: float = 7.5) -> None:
+def label_lines(axes: Axes) -> None:
     """Writes the name of each line to the right, in its colour, without overlaps.
 
     Names are at the lines' ends. Where all lines end together they are at the lines' mean heights,
@@ -167,7 +168,7 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         if not line.get_label().startswith("_") and len(values):
             height = to_axes.transform(values)[:, 1]
             ends.append([height[-1], height.mean(), line, values[-1]])
-    step = 1.3 * size / 72 / (axes.get_position().height * axes.figure.get_figheight())
+    step = 1.3 * _LABEL_SIZE / 72 / (axes.get_position().height * axes.figure.get_figheight())
     heights = [end[0] for end in ends]
     is_together = len(ends) > 2 and max(heights) - min(heights) < 0.8 * len(ends) * step
     ends.sort(key=lambda end: end[:2][::-1] if is_together else end[:2])
@@ -178,19 +179,17 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         color = line.get_color()
         arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)}
         axes.annotate(
-            line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=size,
+            line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=_LABEL_SIZE,
             color=color, va="center", annotation_clip=False,
             arrowprops=None if is_together else arrow,
         )  # fmt: skip
 
 
-def label_points(
-    axes: Axes, points: Sequence[tuple[str, str, float, float]], *, size: float = 7.5
-) -> None:
+def label_points(axes: Axes, points: Sequence[tuple[str, str, float, float]]) -> None:
     """Writes the name of each point (name, color, x, y) to the right of the panel, as of lines."""
     for name, color, x, y in points:
         axes.plot([x], [y], "", color=color, label=name)
-    label_lines(axes, size=size)
+    label_lines(axes)
 
 
 def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:

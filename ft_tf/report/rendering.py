@@ -30,6 +30,7 @@ def environment(*, is_html: bool = False) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     made.filters |= FILTERS
+    made.globals["EMPTY"] = table.EMPTY
     return made
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from ft_tf.errors import RunError
 from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
 from ft_tf.report import display_names, paper
-from ft_tf.report.display_names import parts_of
+from ft_tf.report.display_names import OTHER, PRIVATE, TRADES, parts_of
 from ft_tf.report.effects_runs import PRIVACY, normalized_auc
 from ft_tf.report.groups import Group, failure_of, group_by_row
 from ft_tf.report.replicates import band, mean_ends, mean_of
@@ -230,7 +230,7 @@ class Study:
         found: dict[str, Group] = {}
         for group in self.trained:
             is_here = group.config["architecture"] == architecture and not group.is_fitted
-            if is_here and is_main(group):
+            if is_here and any(map(_is_main, group.rows)):
                 kind = display_names.kind(group)
                 if kind not in found or len(group.finished) > len(found[kind].finished):
                     found[kind] = group
@@ -268,9 +268,11 @@ def finished(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(group for group in groups if group.finished)
 
 
-def is_main(group: Group) -> bool:
-    """Whether one of a group's rows is the paper's, or a run of ours with a row of its kind."""
-    return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
+def _is_main(row: str) -> bool:
+    """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
+    exhibit, _, name, value = parts_of(row)
+    is_of_kind = name.startswith(TRADES) or (name == PRIVATE and bool(value))
+    return is_of_kind or exhibit == OTHER or paper.is_row(row)
 
 
 def _is_aside(group: Group) -> bool:

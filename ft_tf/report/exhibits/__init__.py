@@ -58,7 +58,6 @@ class Exhibit:
     note: str = ""  # below the table; our exhibits have theirs in templates/notes/KIND.j2
     kind: str = ""  # names that template; "" for the name of the exhibit
     order: int = 100  # place on the page
-    opens: bool = False  # whether its table opens the pages, and is not repeated below
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""

@@ -140,7 +140,7 @@ def _line(study: Study, exhibit: str, part: str, group: Group) -> dict[str, Any]
         "run": group.run,
         "row": group.row,
         "replicates": len(group.samples),
-        **{name: group.mean(name) for name in ("train", "test", "generalization_error")},
+        **{name: group.mean(name) for name in paper.MEASURES},
         "test_sd": deviation(group.samples.test),
         "generalization_error_sd": deviation(group.samples.generalization_error),
         "breakdowns": group.breakdowns,

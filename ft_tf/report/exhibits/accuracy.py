@@ -15,16 +15,16 @@ from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import OTHER, parts_of
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, percent, points, register, text
 from ft_tf.report.groups import SMOKE, Group
+from ft_tf.report.paper import MEASURES
 from ft_tf.report.replicates import EQUAL, LEVEL, deviation, why_not
 from ft_tf.report.table import NOTHING, Line, epsilon, interval, is_missing, number
 from ft_tf.report.tidy import Study
 
-_MEASURES = ("train", "test", "generalization_error")
 PREDICTION = ("generalization_error_prediction_low", "generalization_error_prediction_high")
 FRAME = (
-    "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in _MEASURES),
-    *_MEASURES, *(f"{name}_sd" for name in _MEASURES), "replicates", "replication_unit",
-    *(f"{name}_difference" for name in _MEASURES), *PREDICTION, "paper_generalization_error_inside",
+    "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in MEASURES),
+    *MEASURES, *(f"{name}_sd" for name in MEASURES), "replicates", "replication_unit",
+    *(f"{name}_difference" for name in MEASURES), *PREDICTION, "paper_generalization_error_inside",
     "form", "noise_multiplier", "epsilon", "epsilon_accounting", "epsilon_paper", "delta", "data",
     "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
     "failures", "command", "note", "records",
@@ -64,7 +64,7 @@ def command_for(row: paper.PaperRow) -> str:
 
 
 def _printed(row: paper.PaperRow) -> dict[str, Any]:
-    accuracies = {f"paper_{name}": getattr(row, name) for name in _MEASURES}
+    accuracies = {f"paper_{name}": getattr(row, name) for name in MEASURES}
     return {"row": row.id, "paper_row": row.label, "note": row.note, **accuracies}
 
 
@@ -120,7 +120,7 @@ def own_epsilon(group: Group) -> dict[str, Any]:
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
     samples = group.samples
     found: dict[str, Any] = {"replicates": len(samples), "replication_unit": samples.unit}
-    for name in _MEASURES:
+    for name in MEASURES:
         values, printed = getattr(samples, name), getattr(row, name, None)
         found[name] = statistics.fmean(values)
         found[f"{name}_sd"] = deviation(values)
@@ -148,10 +148,6 @@ def _of_fewer_test_points(group: Group) -> float:
     ours = group.records[0].data.test_examples or PAPER_N_TEST
     scale = max(0.0, 1 / PAPER_N_TEST - 1 / ours)
     return scale * statistics.fmean(p * (1 - p) for p in group.samples.test)
-
-
-def _yes_or_no(value: Any) -> str:
-    return NOTHING if is_missing(value) else ("yes" if value else "no")
 
 
 def _remarks(*cells: Any) -> str:
@@ -197,7 +193,8 @@ class Accuracy(Exhibit):
         Column("test_difference", "test", "difference", points, 4),
         Column("generalization_error_difference", "gap", "difference", points),
         Column(PREDICTION, "of our gap", "95% prediction", interval, 1),
-        Column("paper_generalization_error_inside", "paper in?", "", _yes_or_no, 3),
+        Column("paper_generalization_error_inside", "paper in?", "",
+               lambda is_in: {True: "yes", False: "no"}.get(is_in, NOTHING), 3),
         Column("replicates", "n", format=count),
         Column(
             ("variant", "length", "breakdowns", "epsilon", "fitted", "smoke", "unjudged",
@@ -210,7 +207,7 @@ class Accuracy(Exhibit):
         Column("failures", "FAILED", format=text),
         Column("data", "data", format=text),
         Column(("epsilon", "delta", "epsilon_accounting"), "epsilon", "", _describe_epsilon),
-        Column(("replication_unit", *(f"{name}_sd" for name in _MEASURES)), "standard deviation",
+        Column(("replication_unit", *(f"{name}_sd" for name in MEASURES)), "standard deviation",
                "", _deviations),
         Column("note", "note", format=text),
     )  # fmt: skip

@@ -142,7 +142,7 @@ def known_cause(row: paper.PaperRow) -> str:
 class AgreementByData(Exhibit):
     """A line per data set: rows by word, mean absolute error in points, and correlation."""
 
-    name, order, opens = "agreement_by_data", 3, True
+    name, order = "agreement_by_data", 3
     title = "The rows of the paper's tables; errors and correlations of train / test / gap"
     columns = (
         Column("data", "data", format=text),

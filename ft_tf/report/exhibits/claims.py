@@ -55,7 +55,7 @@ def _training(network: str, algorithm: str, seed: int) -> str:
 class Claims(Exhibit):
     """A line per claim; a forest plot for each that has an effect."""
 
-    name, order, opens = "claims", 1, True
+    name, order = "claims", 1
     title = "The paper's claims"
     columns = (
         Column("sentence", "claim", format=text),
@@ -153,7 +153,7 @@ class Remedies(Exhibit):
 class Findings(Exhibit):
     """A few sentences, and the figure of three panels."""
 
-    name, order, opens, title = "findings", 0, True, "Findings"
+    name, order, title = "findings", 0, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
         made = (effects.claims, effects.noise_walk, agreement.agreement, private_remedies.promising)

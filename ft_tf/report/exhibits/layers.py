@@ -18,10 +18,6 @@ from ft_tf.report.table import NOTHING, Line, Table, make_table, plus_minus
 from ft_tf.report.tidy import TARGETS, Study
 
 
-def _rate(rate: float) -> str:
-    return number(100 * rate)
-
-
 def _cell(line: Line | float | None) -> str:
     if not isinstance(line, dict):
         return NOTHING
@@ -46,7 +42,7 @@ class Layers(Exhibit):
     kind, order = "layers", 20
     details = (
         *Exhibit.details,
-        Column("rate", "% of each layer's sites", format=_rate),
+        Column("rate", "% of each layer's sites", format=lambda rate: number(100 * rate)),
         Column("clean_accuracy", "without faults"),
         Column("layers", "sites", format=_shares),
     )

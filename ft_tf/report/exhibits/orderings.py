@@ -21,10 +21,6 @@ LEVEL = 0.05
 NOT_COUNTED = "not counted"
 
 
-def _pair(smaller: str, larger: str) -> str:
-    return f"{smaller} < {larger}"
-
-
 def _data(exhibit: str, form: str) -> str:
     title = paper.EXHIBITS[exhibit].title
     return f"{title}, {display_names.FORMS[form]}" if form else title
@@ -43,8 +39,8 @@ class Orderings(Exhibit):
 
     name, order, title = "orderings", 85, "The paper's orderings by gap"
     columns = (
-        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "", _pair,
-               is_text=True),
+        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "",
+               "{} < {}".format, is_text=True),
         Column(("exhibit", "form"), "data", "", _data, 1, is_text=True),
         Column("paper_difference", "paper", "difference", points),
         Column("difference", "ours", "difference", points),

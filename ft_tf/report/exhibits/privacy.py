@@ -2,11 +2,11 @@
 
 import functools
 import itertools
-import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ft_tf.privacy.membership import allowed_true_positive_rate
+from ft_tf.records import Membership
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import band, deviation, mean_of
@@ -68,6 +68,7 @@ class PrivacyBounds(Exhibit):
             }
 
 
+_OF_FIRST = ("false_positive_rate", "members", "others")
 _ONE_SPLIT = "training images alone"
 
 
@@ -116,38 +117,36 @@ class MembershipInference(Exhibit):
     def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         for group in study.trained:
             found = [record.membership for record in group.finished if record.membership]
-            if not found:
-                continue
-            first = found[0]
-            is_resolved = all(entry.scale or entry.true_positive_rate > 0 for entry in found)
-            rates = [entry.true_positive_rate for entry in found]
-            over = "both splits" if first.scale else _ONE_SPLIT
-            ends = (
-                band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
-            )
-            by_references = [entry.by_references for entry in found if entry.by_references]
-            yield {
-                **group.cells,
-                "replicates": len(found),
-                "advantage": mean_of(entry.advantage for entry in found),
-                "advantage_sd": deviation([entry.advantage for entry in found]),
-                "advantage_of_correctness": mean_of(
-                    entry.advantage_of_correctness for entry in found
-                ),
-                "advantage_of_mean_loss": mean_of(entry.advantage_of_mean_loss for entry in found),
-                "resolved": is_resolved,
-                "true_positive_rate": statistics.fmean(rates) if is_resolved else None,
-                "true_positive_low": ends.get("low"),
-                "true_positive_high": ends.get("high"),
-                "by_references": mean_of(entry.true_positive_rate for entry in by_references),
-                "references": by_references[0].references if by_references else None,
-                "band": ends.get("band"),
-                "false_positive_rate": first.false_positive_rate,
-                "members": first.members,
-                "others": first.others,
-                **_allowed(group, first.false_positive_rate),
-                "records": group.names,
-            }
+            if found:
+                yield {**group.cells, **_attacked(group, found), "records": group.names}
+
+
+def _attacked(group: Group, found: Sequence[Membership]) -> dict[str, Any]:
+    first, by_references = found[0], [entry.by_references for entry in found if entry.by_references]
+    is_resolved = all(entry.scale or entry.true_positive_rate > 0 for entry in found)
+    rates = [entry.true_positive_rate for entry in found] if is_resolved else []
+    over = "both splits" if first.scale else _ONE_SPLIT
+    ends = band(rates, first.true_positive_interval, single_unit=over) if is_resolved else {}
+
+    def mean(name: str) -> float | None:
+        return mean_of(getattr(entry, name) for entry in found)
+
+    return {
+        "replicates": len(found),
+        "advantage": mean("advantage"),
+        "advantage_sd": deviation([entry.advantage for entry in found]),
+        "advantage_of_correctness": mean("advantage_of_correctness"),
+        "advantage_of_mean_loss": mean("advantage_of_mean_loss"),
+        "resolved": is_resolved,
+        "true_positive_rate": mean_of(rates),
+        "true_positive_low": ends.get("low"),
+        "true_positive_high": ends.get("high"),
+        "by_references": mean_of(entry.true_positive_rate for entry in by_references),
+        "references": by_references[0].references if by_references else None,
+        "band": ends.get("band"),
+        **{name: getattr(first, name) for name in _OF_FIRST},
+        **_allowed(group, first.false_positive_rate),
+    }
 
 
 def _allowed(group: Group, false_positive_rate: float) -> dict[str, Any]:

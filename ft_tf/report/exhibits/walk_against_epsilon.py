@@ -66,18 +66,18 @@ def _terms(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([log, log**2], 1), np.stack([runs["epsilon"].eq(e) for e in levels], 1) * 1.0
 
 
-def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, float] | None:
+def explained(runs: pd.DataFrame) -> dict[str, float] | None:
     """Partial R^2 of epsilon beyond log s and of log s beyond epsilon, as the plan states them.
 
     With 95% by resampling cells, and p of the F test of epsilon on the means over seeds; None until
     every epsilon has runs at four levels of s.
     """
     kept = runs[(runs["test"] >= LEAST_TEST) & runs["epsilon"].lt(CONTROL)]
-    kept = kept.dropna(subset=[measure]).reset_index(drop=True)
+    kept = kept.dropna(subset=["weights_10"]).reset_index(drop=True)
     levels = kept.groupby("epsilon")["level"].nunique()
     if len(levels) < 3 or levels.min() < 4:
         return None
-    (logs, epsilons), y = _terms(kept), kept[measure].to_numpy(float)
+    (logs, epsilons), y = _terms(kept), kept["weights_10"].to_numpy(float)
     cells = list(kept.groupby(["epsilon", "level"]).indices.values())
     draw = np.random.Generator(np.random.Philox(0))
 
@@ -92,7 +92,7 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     means = kept.groupby(["epsilon", "level"], as_index=False).mean(numeric_only=True)
     log_of_means, by_epsilon = _terms(means)
-    share = partial_r2(means[measure].to_numpy(float), log_of_means, by_epsilon)
+    share = partial_r2(means["weights_10"].to_numpy(float), log_of_means, by_epsilon)
     terms, free = by_epsilon.shape[1], len(means) - 1 - log_of_means.shape[1] - by_epsilon.shape[1]
     p = float(stats.f.sf(share / (1 - share) * free / terms, terms, free))
     found = both(np.arange(len(kept)))
