@@ -1,6 +1,5 @@
 """The paper's premise, and two findings: the noise walk, and what raises fault tolerance."""
 
-import collections
 import dataclasses
 import json
 import math
@@ -38,11 +37,8 @@ _OF_REMEDIES = (*_REMEDIES, "fault_aware_target")
 def models(runs: Iterable[Trained], *, private: bool = True) -> pd.DataFrame:
     """A line per distinct trained model with at least twice the accuracy of guessing.
 
-    Stopped trainings of one seed that end at the same step are one model.
-
-    Args:
-        runs: trained runs.
-        private: whether models trained by DP-SGD are among them.
+    Stopped trainings of one seed that end at the same step are one model. `private` is whether
+    models trained by DP-SGD are among them.
     """
     found: dict[str, tuple[Any, ...]] = {}
     for run in runs:
@@ -197,21 +193,17 @@ def remedies(records: Iterable[Record]) -> pd.DataFrame:
     Remedies are dropout and faults in training, and weight decay under DP-SGD (elsewhere it is
     Tikhonov's regularization).
     """
-    runs = [run for run in trained(records) if run.counts and run.table]
-    without: dict[str, list[Trained]] = collections.defaultdict(list)
-    for run in runs:
-        if not _remedies_of(run):
-            without[_but_remedies(run)].append(run)
-    lines = []
-    for run, remedy in ((run, _remedies_of(run)) for run in runs):
-        for other in without.get(_but_remedies(run), ()) if remedy else ():
-            pair = (run, other)
-            lost, lost_50 = ([r.lost(rate) for r in pair] for rate in (0.1, 0.5))
-            areas, tests = [r.normalized_area() for r in pair], [r.test for r in pair]
-            difference = None if None in lost else lost[0] - lost[1]
-            line = (run.network, run.algorithm["name"], remedy, run.seed, *lost, difference)
-            lines.append((*line, *lost_50, *areas, *tests, *(r.record.name for r in pair)))
-    return pd.DataFrame(lines, columns=list(REMEDY_COLUMNS))
+    columns = ("setting", "network", "algorithm", "remedy", "seed", "lost", "lost_50",
+               "normalized_area", "test", "record")  # fmt: skip
+    lines = [
+        (_but_remedies(run), run.network, run.algorithm["name"], _remedies_of(run), run.seed,
+         run.lost(), run.lost(0.5), run.normalized_area(), run.test, run.record.name)
+        for run in trained(records) if run.counts and run.table
+    ]  # fmt: skip
+    runs = pd.DataFrame(lines, columns=list(columns)).astype({"lost": float})
+    has = runs["remedy"].ne("")
+    pairs = runs[has].merge(runs[~has], on="setting", suffixes=("", "_without"))
+    return pairs.assign(lost_difference=pairs["lost"] - pairs["lost_without"])[[*REMEDY_COLUMNS]]
 
 
 def _remedies_of(run: Trained) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from ft_tf.records import Campaign, Record, Run
 from ft_tf.report import display_names
@@ -146,9 +147,7 @@ class Trained:
         if not is_whole or above < 0.5 * self.chance:
             return None
         left = [above - (self.lost(rate, target) or 0.0) for rate in rates]
-        pieces = zip(itertools.pairwise(rates), itertools.pairwise(left), strict=True)
-        area = sum((b - a) * (y + z) / 2 for (a, b), (y, z) in pieces)
-        return 100 * area / (rates[-1] * above)
+        return float(100 * trapezoid(left, rates) / (rates[-1] * above))
 
     @property
     def drop(self) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ft_tf.errors import RunError
-from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
+from ft_tf.records import LayerFault, Record, Run
 from ft_tf.report import display_names, paper
 from ft_tf.report.display_names import OTHER, PRIVATE, TRADES, parts_of
 from ft_tf.report.effects_runs import PRIVACY, normalized_auc
@@ -132,14 +132,7 @@ class Study:
     @cached_property
     def campaigns(self) -> pd.DataFrame:
         """A line per finished run, fault target and fault rate."""
-        lines = [
-            (record.name, group.key, target, *line)
-            for group in self.trained
-            for record in group.finished
-            for target, campaign in record.faults.items()
-            for line in _campaign_lines(campaign)
-        ]
-        return pd.DataFrame(lines, columns=["record", "group", "target", *_CAMPAIGN])
+        return self._of_finished(_campaign_lines, _CAMPAIGN)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -186,34 +179,24 @@ class Study:
     @cached_property
     def attacks(self) -> pd.DataFrame:
         """A line per finished run and attack, in the order of the record."""
-        lines = [
-            {"record": record.name, "group": group.key, **_attack_line(attack)}
-            for group in self.trained
-            for record in group.finished
-            for attack in record.robustness
-        ]
-        return pd.DataFrame(lines, columns=["record", "group", *_ATTACK])
+        return self._of_finished(_attack_lines, (*_ATTACK, *_ATTACK_DERIVED))
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A line per finished run, fault target and layer, the whole model first."""
-        columns = ["record", "group", "target", "layer", "share_of_sites", *_LAYER]
-        of_layer = operator.attrgetter(*_LAYER)
+        return self._of_finished(_layer_lines, ("target", "layer", "share_of_sites", *_LAYER))
+
+    def _of_finished(
+        self, measured: Callable[[Record], Iterable[tuple[Any, ...]]], columns: Sequence[str]
+    ) -> pd.DataFrame:
+        """The lines that `measured` yields of each finished run, with its record and group."""
         lines = [
-            (
-                record.name,
-                group.key,
-                target,
-                layer,
-                entry.sites / entries[0].sites,
-                *of_layer(entry),
-            )
+            (record.name, group.key, *line)
             for group in self.trained
             for record in group.finished
-            for target, entries in sorted(record.layer_faults.items(), reverse=True)
-            for layer, entry in zip(layer_names(entries), entries, strict=True)
+            for line in measured(record)
         ]
-        return pd.DataFrame(lines, columns=columns)
+        return pd.DataFrame(lines, columns=["record", "group", *columns])
 
     def computed(self, compute: Callable[[Sequence[Record]], T], *, aside: bool = False) -> T:
         """What a function such as `effects.claims` makes of the records (or `aside`), once."""
@@ -324,49 +307,50 @@ def _run_line(group: Group, record: Run) -> dict[str, Any]:
     }
 
 
-_CAMPAIGN = (
-    "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit", "trials",
-    "images",
-)  # fmt: skip
-
-
 _CURVE = [
     "group", "target", "rate", "mean", "low", "high", "replicates", "band", "faults", "lost",
     "lost_low", "lost_high",
 ]  # fmt: skip
+_CAMPAIGN = (
+    "target", "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit",
+    "trials", "images",
+)  # fmt: skip
+_ATTACK = (
+    "attack", "epsilon", "steps", "images", "clean_accuracy", "robust_accuracy",
+    "train_clean_accuracy", "train_robust_accuracy", "robust_generalization_error", "warnings",
+)  # fmt: skip
+_ATTACK_DERIVED = ("distance", "robust_low", "robust_high")
+_LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
 
 
-def _campaign_lines(campaign: Campaign) -> Iterator[tuple[Any, ...]]:
+def _campaign_lines(record: Run) -> Iterator[tuple[Any, ...]]:
     """A line per rate; accuracy lost is that of each trial against its own images without faults.
 
     Of a record that does not have that, the reference is its accuracy on all test images.
     """
-    levels = (campaign.mean, campaign.low, campaign.high)
-    if campaign.lost:
-        lost = [campaign.lost.mean, campaign.lost.low, campaign.lost.high]
-    else:
-        clean = campaign.mean[campaign.rates.index(0.0)] if 0.0 in campaign.rates else None
-        ends = (campaign.mean, campaign.high, campaign.low)
-        lost = [[None if None in (clean, e) else clean - e for e in values] for values in ends]
-    for line in zip(campaign.rates, campaign.faults, *levels, *lost, strict=True):
-        yield *line, campaign.unit, campaign.trials, campaign.images
+    for target, campaign in record.faults.items():
+        levels = (campaign.mean, campaign.low, campaign.high)
+        if campaign.lost:
+            lost = [campaign.lost.mean, campaign.lost.low, campaign.lost.high]
+        else:
+            clean = campaign.mean[campaign.rates.index(0.0)] if 0.0 in campaign.rates else None
+            ends = (campaign.mean, campaign.high, campaign.low)
+            lost = [[None if None in (clean, e) else clean - e for e in values] for values in ends]
+        for line in zip(campaign.rates, campaign.faults, *levels, *lost, strict=True):
+            yield target, *line, campaign.unit, campaign.trials, campaign.images
 
 
-_ATTACK = (
-    "attack", "distance", "epsilon", "steps", "images", "clean_accuracy", "robust_accuracy",
-    "robust_low", "robust_high", "train_clean_accuracy", "train_robust_accuracy",
-    "robust_generalization_error", "warnings",
-)  # fmt: skip
+def _attack_lines(record: Run) -> Iterator[tuple[Any, ...]]:
+    for attack in record.robustness:
+        distance = attack.parameters.get("distance", "l_inf")
+        yield *operator.attrgetter(*_ATTACK)(attack), distance, *attack.robust_interval
 
 
-def _attack_line(attack: Attack) -> dict[str, Any]:
-    line = {name: getattr(attack, name, None) for name in _ATTACK}
-    line["distance"] = attack.parameters.get("distance", "l_inf")
-    line["robust_low"], line["robust_high"] = attack.robust_interval
-    return line
-
-
-_LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
+def _layer_lines(record: Run) -> Iterator[tuple[Any, ...]]:
+    for target, entries in sorted(record.layer_faults.items(), reverse=True):
+        for layer, entry in zip(layer_names(entries), entries, strict=True):
+            share = entry.sites / entries[0].sites
+            yield target, layer, share, *operator.attrgetter(*_LAYER)(entry)
 
 
 def layer_names(entries: Sequence[LayerFault]) -> list[str]:
