@@ -33,10 +33,27 @@ _GAP_CLAIMS = ("dp_gap", "robust_overfit")
 
 
 def draw_forest(claim: Claim) -> Figure:
-    """The forest plot of a claim with an effect."""
-    rows = sum(row.role != "context" for row in claim.rows)
-    figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=0.5 + 0.19 * rows, width=6.5)
-    forest(axes, claim)
+    """A claim with an effect by network and setting, then the mean over networks.
+
+    Controls are gray. The thin line of the mean is the interval over networks like these.
+    """
+    rows = [row for row in claim.rows if row.role != "context"]
+    height = 0.5 + 0.19 * len(rows)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=height, width=6.5)
+    color = COLORS[_OF_CLAIM.get(claim.id, "natural")]
+    looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
+    _zero_and_band(axes, claim.smallest)
+    for place, row in enumerate(rows):
+        chosen, marker = looks[row.role]
+        _point(axes, row, place, color=chosen, marker=marker)
+    mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
+    axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
+    _point(axes, mean, len(rows), color="black", marker="D")
+    texts = [row.label or display_names.describe_architecture(row.network) for row in rows]
+    _name_lines(axes, [*texts, "mean over networks"])
+    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
+        text.set_fontweight("normal" if row.label else "bold")
+    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
     return figure
 
 
@@ -110,28 +127,6 @@ def _name_networks(axes: Axes, markers: dict[str, str]) -> None:
 def _legend(axes: Axes, *, columns: int) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
-
-
-def forest(axes: Axes, claim: Claim) -> None:
-    """A claim with an estimate by network and setting, then the mean over networks.
-
-    Controls are gray. The thin line of the mean is the interval over networks like these.
-    """
-    rows = [row for row in claim.rows if row.role != "context"]
-    color = COLORS[_OF_CLAIM.get(claim.id, "natural")]
-    looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
-    _zero_and_band(axes, claim.smallest)
-    for place, row in enumerate(rows):
-        chosen, marker = looks[row.role]
-        _point(axes, row, place, color=chosen, marker=marker)
-    mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
-    axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
-    _point(axes, mean, len(rows), color="black", marker="D")
-    texts = [row.label or display_names.describe_architecture(row.network) for row in rows]
-    _name_lines(axes, [*texts, "mean over networks"])
-    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
-        text.set_fontweight("normal" if row.label else "bold")
-    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
 
 
 def _zero_and_band(axes: Axes, smallest: float) -> None:

@@ -47,15 +47,15 @@ def at_equal_accuracy(runs: Sequence[Trained], name: str, measure: Measure) -> P
     matched, context, left_out = [], [], 0
     for run in _of(runs, name):
         is_control = name == "dpsgd" and not run.epsilon <= PRIVACY
-        stopped = [other for other in _same(runs, run) if other.is_stopped]
+        stopped = _partners(runs, run, "natural_stopped")
         nearest = min(stopped, key=lambda other: abs(other.test - run.test), default=None)
         if nearest and abs(nearest.test - run.test) <= EQUAL + _ROUNDING:
-            pairs = _pair(run, nearest, measure, "control" if is_control else "counted")
+            pairs = _minus(run, [nearest], measure, "control" if is_control else "counted")
             matched += [(run.recipe, pair) for pair in pairs]
         else:
             left_out += not is_control
         if not is_control:
-            context += _as_trained(runs, run, measure, "natural", "context")
+            context += _minus(run, _partners(runs, run, "natural"), measure, "context")
     valid = {recipe for recipe, pair in matched if not pair.is_stopped_on_test}
     kept = [p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid)]
     return kept + context, left_out
@@ -68,12 +68,12 @@ def at_equal_training(runs: Sequence[Trained]) -> Pairs:
     """
     found, left_out = [], 0
     for run in _of(runs, "trades"):
-        curves = [other for other in _same(runs, run) if other.part == "natural"]
+        curves = _partners(runs, run, "natural")
         points = [(other, other.where_trained_to(run.train)) for other in curves]
         reached = [(other, there[1]) for other, there in points if there]
         left_out += not reached
         found += [_valued(run, other, run.gap - gap) for other, gap in reached]
-        found += _as_trained(runs, run, lambda trained: trained.gap, "natural", "context")
+        found += [_valued(run, other, run.gap - other.gap, "context") for other in curves]
     return found, left_out
 
 
@@ -107,9 +107,10 @@ def as_in_figure_3(runs: Sequence[Trained]) -> Pairs:
     """Drops from 50 to 90% faults, TRADES minus Tikhonov, both as trained."""
     found, wanted = [], 0
     for run in _of(runs, "trades"):
-        wanted += sum(other.part == "tikhonov" for other in _same(runs, run))
-        found += _as_trained(runs, run, lambda trained: trained.drop, "tikhonov", "counted")
-        found += _as_trained(runs, run, lambda trained: trained.drop, "natural", "context")
+        regularized, natural = (_partners(runs, run, part) for part in ("tikhonov", "natural"))
+        wanted += len(regularized)
+        found += _minus(run, regularized, lambda trained: trained.drop, "counted")
+        found += _minus(run, natural, lambda trained: trained.drop, "context")
     return found, wanted - sum(pair.role == "counted" for pair in found)
 
 
@@ -151,27 +152,17 @@ def _of(runs: Sequence[Trained], name: str) -> list[Trained]:
     return [run for run in runs if run.counts and run.table and run.algorithm["name"] == name]
 
 
-def _same(runs: Sequence[Trained], run: Trained) -> list[Trained]:
-    """Other runs under the same conditions that may enter an estimate."""
-    return [
-        other
-        for other in runs
-        if other is not run and other.counts and other.conditions == run.conditions
-    ]
+def _partners(runs: Sequence[Trained], run: Trained, part: str) -> list[Trained]:
+    """Other runs of one part of the same table, under the same conditions, that may be counted."""
+    same = (other for other in runs if other.conditions == run.conditions and other is not run)
+    return [other for other in same if other.counts and other.part == part]
 
 
-def _as_trained(
-    runs: Sequence[Trained], run: Trained, measure: Measure, part: str, role: str
-) -> list[Pair]:
-    """A run minus its partners of one kind, as trained."""
-    others = [other for other in _same(runs, run) if other.part == part]
-    return [pair for other in others for pair in _pair(run, other, measure, role)]
-
-
-def _pair(run: Trained, other: Trained, measure: Measure, role: str) -> list[Pair]:
-    first, second = measure(run), measure(other)
-    is_measured = first is not None and second is not None
-    return [_valued(run, other, first - second, role)] if is_measured else []
+def _minus(run: Trained, partners: Sequence[Trained], measure: Measure, role: str) -> list[Pair]:
+    """A run minus each of its partners, where both have the measure."""
+    values = [(other, measure(run), measure(other)) for other in partners]
+    measured = [line for line in values if None not in line[1:]]
+    return [_valued(run, other, mine - its, role) for other, mine, its in measured]
 
 
 def _valued(run: Trained, other: Trained, value: float, role: str = "counted") -> Pair:

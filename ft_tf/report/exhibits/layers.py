@@ -96,14 +96,12 @@ class Layers(Exhibit):
         return make_table(pd.DataFrame(rows), columns, self.title, self.details, notes)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        def draw() -> Figure:
-            return draw_layers(study, self.architecture, self.frame(study))
-
-        return [Plot(self.name, self.title, draw)]
+        return [Plot(self.name, self.title, lambda: draw_layers(study, self))]
 
 
-def draw_layers(study: Study, architecture: str, frame: pd.DataFrame) -> Figure:
+def draw_layers(study: Study, layers: Layers) -> Figure:
     """Accuracy with faults in one layer at a time, the whole model first; a dash is no faults."""
+    architecture, frame = layers.architecture, layers.frame(study)
     groups = {group.names: group for group in study.main_groups(architecture)}
     frame = frame[frame["records"].isin(groups)]
     if not len(frame):

@@ -127,8 +127,10 @@ def _order(cells: pd.Series) -> list[str]:
 
     def place(cell: str) -> tuple[bool, str, float]:
         name, _, value = cell.partition("_")
-        is_number = value.replace(".", "").isdigit()
-        return cell != PLAIN, name if is_number else cell, float(value) if is_number else 0.0
+        try:
+            return cell != PLAIN, name, float(value)
+        except ValueError:
+            return cell != PLAIN, cell, 0.0
 
     return sorted(cells.unique(), key=place)
 
