@@ -68,6 +68,12 @@ def _compared(
     return cells
 
 
+def by_word(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of the rows of `agreement` by data set and word."""
+    found = rows.groupby(["dataset", "word"], sort=False).size().unstack(fill_value=0)
+    return found.reindex(columns=list(WORDS), fill_value=0)
+
+
 def _farthest(cells: dict[str, Any]) -> float:
     """Largest difference, as a share of what is allowed."""
     return max(abs(cells[f"{n}_difference"]) / cells[f"{n}_allowed"] for n in TOLERANCES)
@@ -156,9 +162,9 @@ class AgreementByData(Exhibit):
     details = ()
 
     def lines(self, study: Study) -> Iterable[dict[str, Any]]:
-        for dataset, rows in study.computed(agreement).groupby("dataset", sort=False):
-            words = {word: int(rows["word"].eq(word).sum()) for word in WORDS}
-            rows = rows[rows["word"] != NOT_ATTEMPTED]
+        found = study.computed(agreement)
+        for dataset, words in by_word(found).iterrows():
+            rows = found[found["dataset"].eq(dataset) & found["word"].ne(NOT_ATTEMPTED)]
             errors, correlations = {}, {}
             for name in _NAMES:
                 printed, ours = rows[f"{name}_paper"].astype(float), rows[name].astype(float)

@@ -190,15 +190,7 @@ def sentences(
             for line, plain in remedies
         ],
         tau=sum(taus) / len(taus) if taus else None,
-        counts=[int(rows["word"].eq(word).sum()) for word in agreement.WORDS],
-        by_data=[
-            (
-                display_names.DATASETS[name],
-                int(mine["word"].eq(agreement.REPLICATED).sum()),
-                len(mine),
-            )
-            for name, mine in rows.groupby("dataset", sort=False)
-        ],
+        words=agreement.by_word(rows).rename(index=display_names.DATASETS),
     )
 
 
