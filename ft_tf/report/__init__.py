@@ -11,8 +11,8 @@ from ft_tf import records as record_files
 from ft_tf.errors import ArgumentError, RunError
 from ft_tf.records import Record
 from ft_tf.report import exhibits, marked_blocks, pages, plot_styles, rendering, table
-from ft_tf.report.effects_agreement import NOT_ATTEMPTED
 from ft_tf.report.exhibits import Exhibit, Plot, register
+from ft_tf.report.exhibits.agreement import NOT_ATTEMPTED
 from ft_tf.report.table import Column
 from ft_tf.report.tidy import Study
 
@@ -53,11 +53,8 @@ def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list
     study = Study(record_files.load_all(output_dir))
     report = pages.compose(study, formats=figure_formats)
     texts = pages.markdown(report)
-    files: dict[str, str | bytes] = {
-        "report.md": texts.pop("report.md"),
-        "report.html": pages.html(report, _places(output_dir)),
-        **texts,
-    }
+    files: dict[str, str | bytes] = {"report.md": texts.pop("report.md")}
+    files |= {"report.html": pages.html(report, _places(output_dir)), **texts}
     for section in report.sections:
         if len(section.frame.columns):
             files[f"tables/{section.name}.csv"] = table.csv(section.frame)
@@ -101,65 +98,48 @@ def fill_readme(path: Path, output_dir: Path) -> Path:
 def render_terminal(
     records: Iterable[Record], names: Sequence[str] | None = None, width: int = 100
 ) -> str:
-    """Returns tables as aligned text, notes last.
+    """Returns tables as aligned text, `width` columns wide, notes last.
 
-    Args:
-        records: any records.
-        names: exhibits such as "table_5"; None for all that have a table.
-        width: columns of the terminal; columns of low priority are dropped from wider tables.
+    `names` are those of exhibits, such as "table_5"; None for all that have a table.
 
     Raises:
         ArgumentError: the report has no such exhibit.
     """
     tables = _tables(Study(records), names)
     notes = dict.fromkeys(note for found in tables for note in found.notes)
-    parts = [
-        *(table.terminal(found, width=width) for found in tables),
-        *(table.wrapped(note, width=width) for note in notes),
-    ]
-    return "\n".join(parts)
+    parts = [table.terminal(found, width=width) for found in tables]
+    return "\n".join([*parts, *(table.wrapped(note, width=width) for note in notes)])
 
 
 def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool = False) -> str:
     """Returns the claims, the findings and the agreement with the paper, a line each.
 
-    Args:
-        records: any records.
-        width: columns of the terminal.
-        has_rows: lists the rows of the paper that were run and the claims with an interval; leaves
-            out the findings and the agreement by data set.
+    With `has_rows` instead the rows of the paper that were run, and the claims with an interval.
     """
     study = Study(records)
     claims, rows, by_data = _tables(study, ("claims", "agreement", "agreement_by_data"))
     if has_rows:
         counts = Counter(row.cells[-1] for row in rows.rows)
         title = f"{rows.title}: {', '.join(f'{n} {word}' for word, n in counts.items())}"
-        tables = [
-            dataclasses.replace(rows.brief(1), title=title),
-            claims.brief(1).where(lambda cells: "[" in cells[1]),
-        ]
-        tables[0] = tables[0].where(lambda cells: cells[-1] != NOT_ATTEMPTED)
-        return "\n".join(table.terminal(found, width=width) for found in tables if found.rows)
+        rows = dataclasses.replace(rows.brief(1), title=title)
+        rows = rows.where(lambda cells: cells[-1] != NOT_ATTEMPTED)
+        claims = claims.brief(1).where(lambda cells: "[" in cells[1])
+        return "\n".join(
+            table.terminal(found, width=width) for found in (rows, claims) if found.rows
+        )
     sentences = exhibits.EXHIBITS["findings"].frame(study)["finding"]
     findings = "".join(table.wrapped(f"* {text}", width=width, indent="  ") for text in sentences)
     parts = [table.terminal(claims.brief(1), width=width), findings]
-    if by_data.rows:
-        parts.append(table.terminal(by_data, width=width))
+    parts += [table.terminal(by_data, width=width)] if by_data.rows else []
     return "\n".join(parts)
 
 
 def render_latex(
     records: Iterable[Record], names: Sequence[str] | None = None, *, command: str
 ) -> str:
-    """Returns tables as LaTeX (booktabs), each with a caption and the command that makes it.
+    """Returns the tables of `render_terminal` as LaTeX (booktabs), with a caption each.
 
-    Args:
-        records: any records.
-        names: exhibits such as "table_5"; None for all that have a table.
-        command: for a comment above each table.
-
-    Raises:
-        ArgumentError: the report has no such exhibit.
+    `command`, which makes them, is in a comment above each table.
     """
     tables = _tables(Study(records), names)
     return "\n".join(rendering.latex(found, command=command) for found in tables)

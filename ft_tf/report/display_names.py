@@ -6,6 +6,7 @@ this file: names, families (which give colours), and which rows are ablations or
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,10 @@ FAMILIES = (NATURAL, TIKHONOV, TRADES, PRIVATE)
 OFFICIAL_EPOCHS = {TRADES: 76}
 """Epochs of the algorithm's official script for CIFAR-10."""
 OTHER = "other"
-_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
+_STOPS = (
+    ("stop_at_test_accuracy", "test", "its DP run"),
+    ("stop_at_holdout_accuracy", "held-out", "its partner"),
+)
 
 
 def parts_of(row: str) -> tuple[str, str, str, str]:
@@ -106,19 +110,6 @@ def network(name: str) -> str:
     return f"{architecture(name)}, {data}" if data else name
 
 
-def paper_row(architecture_name: str, algorithm_name: str, parameter: str, value: str) -> str:
-    """Returns the name of a row of the paper, with the paper's parameter.
-
-    >>> paper_row("fmnist_cnn", "dpsgd", "epsilon_dp", "2.97")
-    'CNN DP-SGD (paper: epsilon 2.97)'
-    """
-    name = f"{architecture(architecture_name)} {algorithm(algorithm_name)}".strip()
-    if parameter in _PARAMETERS and value and algorithm_name != NATURAL:
-        source = "paper: " if algorithm_name == PRIVATE else ""
-        name += f" ({source}{_PARAMETERS[parameter]} {value})"
-    return name
-
-
 def own_row(row: str) -> str:
     """Returns the name of a row that the paper lacks, from its id.
 
@@ -133,14 +124,6 @@ def own_row(row: str) -> str:
     if len(parts) > 1:
         parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
     return " ".join(parts)
-
-
-def is_main(row: str, *, is_printed: bool) -> bool:
-    """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
-    exhibit, _, name, value = parts_of(row)
-    if exhibit == OTHER or is_printed:
-        return True
-    return name.startswith(TRADES) or (name == PRIVATE and bool(value))
 
 
 def family(group: Group) -> str:
@@ -181,14 +164,11 @@ def describe_circles(noise: str, sigma: float | None, form: str) -> str:
 def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> str:
     """Returns the algorithm with its options, the architecture, the length and the label.
 
-    Args:
-        config: the configuration that replicates share.
-        trained_on: training devices other than the evaluating one -> seeds trained there.
+    `trained_on` has the seeds that were trained on each device other than the evaluating one.
     """
     name, options = _algorithm(config)
     epochs = config["epochs"]
-    stops = config.get("stop_at_test_accuracy") or config.get("stop_at_holdout_accuracy")
-    most = "at most " if stops else ""
+    most = "at most " if any(config.get(field) for field, *_ in _STOPS) else ""
     length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
     parts = [", ".join([name, *options]), config["architecture"], length]
     parts += [config["label"]] * bool(config.get("label"))
@@ -204,12 +184,12 @@ def short_names(groups: Sequence[Group]) -> dict[str, str]:
     Where two groups of one architecture would get the same name, the settings in which they differ
     are added.
     """
-    same: dict[tuple[str, str], list[Group]] = {}
+    same: dict[tuple[str, str], list[Group]] = collections.defaultdict(list)
     for group in groups:
         name, options = _algorithm({**group.config, "precision": "float32"})
         fitted = ["fitted"] if group.is_fitted else []
         short = ", ".join([name, *options[:1], *fitted]).replace("noise multiplier", "sigma")
-        same.setdefault((group.config.get("architecture", ""), short), []).append(group)
+        same[group.config.get("architecture", ""), short].append(group)
     return {
         group.key: f"{short}, {variant}" if variant else short
         for (_, short), found in same.items()
@@ -228,6 +208,7 @@ def _algorithm(config: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _with_additions(name: str, config: dict[str, Any]) -> str:
+    """An algorithm's name with the options of a run that are no algorithm's."""
     if config.get("augment"):
         name += " with crops and flips"
     if config.get("precision", "float32") != "float32":
@@ -240,12 +221,12 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
         name += f" under {config['fault_aware_rate']:.0%} {what}"
     if config.get("max_weight"):
         name += f" with weights up to {config['max_weight']:g}"
-    for split, partner in (("test", "its DP run"), ("held-out", "its partner")):
-        stop = config.get(f"stop_at_{'holdout' if split == 'held-out' else split}_accuracy")
-        if isinstance(stop, str):
-            name += f" stopped at the {split} accuracy of {partner}"
-        elif stop:
-            name += f" stopped at {stop:.2%} {split}"
+    for field, split, partner in _STOPS:
+        stop = config.get(field)
+        if stop:
+            is_partner = isinstance(stop, str)
+            at = f"the {split} accuracy of {partner}" if is_partner else f"{stop:.2%} {split}"
+            name += f" stopped at {at}"
     return name
 
 
@@ -298,12 +279,9 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a configuration with dotted keys and lists as text; "config." is left out."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        if key == "config" and not prefix:
-            flat.update(flatten(item))
-        elif isinstance(item, dict):
-            flat.update(flatten(item, f"{prefix}{key}."))
-        elif isinstance(item, list):
-            flat[prefix + key] = "; ".join(map(str, item))
+        if isinstance(item, dict):
+            is_config = key == "config" and not prefix
+            flat |= flatten(item, "" if is_config else f"{prefix}{key}.")
         else:
-            flat[prefix + key] = item
+            flat[prefix + key] = "; ".join(map(str, item)) if isinstance(item, list) else item
     return flat

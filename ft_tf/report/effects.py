@@ -7,34 +7,20 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
 from ft_tf import intervals
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
-from ft_tf.report import effects_premise
-from ft_tf.report.effects_agreement import agreement, agreement_by_data
-from ft_tf.report.effects_pairs import (
-    Measure,
-    Pair,
-    Pairs,
-    against_bound,
-    as_in_figure_3,
-    at_equal_accuracy,
-    at_equal_training,
-    by,
-    by_radius,
-    network_of,
-    networks_of,
-    with_input_noise,
-)
+from ft_tf.report import effects_pairs, effects_premise
+from ft_tf.report.effects_pairs import Measure, Pair, Pairs, by, network_of, networks_of
 from ft_tf.report.effects_premise import noise_walk, premise, remedies
 from ft_tf.report.effects_runs import Trained, trained
 
 __all__ = [
-    "Claim", "Row", "agreement", "agreement_by_data", "claims", "claims_frame",
+    "Claim", "Row", "claims", "claims_frame",
     "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
 ]  # fmt: skip
 
@@ -79,7 +65,6 @@ class Claim:
     high_networks: float = math.nan
     low_other_network: float = math.nan  # prediction for one further network
     high_other_network: float = math.nan
-    range: tuple[float, float] = (math.nan, math.nan)  # smallest and largest effect of a network
     networks: int = 0
     trainings: int = 0  # number of matched values
     p: float = math.nan  # two-sided, of an effect of 0
@@ -88,6 +73,8 @@ class Claim:
     p_equivalence_holm: float = math.nan
     word: str = INCONCLUSIVE  # or "supported", "contradicted", "no difference", "mixed"
     note: str = ""  # what a reader of the word should know
+    smallest_network: float = math.nan  # smallest and largest effect of a network
+    largest_network: float = math.nan
     rows: tuple[Row, ...] = ()  # the effect by network and setting
 
     @property
@@ -96,77 +83,63 @@ class Claim:
         return "" if self.id == "premise" else "points"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind:
-    """A claim before the records: its sentence, measure, and where its values come from."""
-
-    id: str
-    sentence: str
-    measure: str
-    sign: int
-    smallest: float
-    pairs: Callable[[Sequence[Trained], Sequence[Record]], Pairs]
-    left_out: str
-
-
 _LOST = "accuracy lost at 10% stuck-at-0 weights"
 _UNEQUAL = "without a partner within 1 point of test accuracy"
 # fmt: off
-_KINDS = (
-    _Kind("input_noise", "Small noise on the inputs narrows the gap",
-          "gap with small noise minus without, points", -1, GAP,
-          lambda _, records: with_input_noise(records), "of unequal training accuracy"),
-    _Kind("robust_tolerance", "Adversarial training lowers fault tolerance",
-          f"{_LOST}, TRADES minus natural, points", 1, LOST,
-          lambda runs, _: at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
-    _Kind("dp_tolerance", "Differential privacy raises fault tolerance",
-          f"{_LOST}, DP-SGD minus natural, points", -1, LOST,
-          lambda runs, _: at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
-    _Kind("theorem_1", "The gap is bounded by Theorem 1", "bound minus gap, points", 1, GAP,
-          lambda runs, _: against_bound(runs), "with a bound of 100 points or more"),
-    _Kind("dp_gap", "Differential privacy narrows the gap",
-          "gap, DP-SGD minus natural at equal test accuracy, points", -1, GAP,
-          lambda runs, _: at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
-    _Kind("robust_overfit", "Robust models overfit more",
-          "gap, TRADES minus natural at equal training accuracy, points", 1, GAP,
-          lambda runs, _: at_equal_training(runs), "whose accuracy no natural curve passes"),
-    _Kind("more_epsilon", "A larger adversary, a larger gap",
-          "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP,
-          lambda runs, _: by_radius(runs), "whose accuracy the other curve does not pass"),
-    _Kind("robust_faults", "Robust models drop more at 50 to 90% faults",
-          "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST,
-          lambda runs, _: as_in_figure_3(runs), "at chance by 50% faults on a side"),
+_INPUT_NOISE = Claim("input_noise", "Small noise on the inputs narrows the gap",
+                     "gap with small noise minus without, points", -1, GAP)
+_OF_RUNS: tuple[tuple[Claim, Callable[[Sequence[Trained]], Pairs], str], ...] = (
+    (Claim("robust_tolerance", "Adversarial training lowers fault tolerance",
+           f"{_LOST}, TRADES minus natural, points", 1, LOST),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
+    (Claim("dp_tolerance", "Differential privacy raises fault tolerance",
+           f"{_LOST}, DP-SGD minus natural, points", -1, LOST),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
+    (Claim("theorem_1", "The gap is bounded by Theorem 1", "bound minus gap, points", 1, GAP),
+     effects_pairs.against_bound, "with a bound of 100 points or more"),
+    (Claim("dp_gap", "Differential privacy narrows the gap",
+           "gap, DP-SGD minus natural at equal test accuracy, points", -1, GAP),
+     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
+    (Claim("robust_overfit", "Robust models overfit more",
+           "gap, TRADES minus natural at equal training accuracy, points", 1, GAP),
+     effects_pairs.at_equal_training, "whose accuracy no natural curve passes"),
+    (Claim("more_epsilon", "A larger adversary, a larger gap",
+           "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP),
+     effects_pairs.by_radius, "whose accuracy the other curve does not pass"),
+    (Claim("robust_faults", "Robust models drop more at 50 to 90% faults",
+           "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST),
+     effects_pairs.as_in_figure_3, "at chance by 50% faults on a side"),
 )
+"""Claims on trained runs, where their values come from, and why comparisons are left out."""
+_PREMISE = Claim("premise", "A smaller gap goes with more fault tolerance",
+                 f"Kendall's tau of gap and {_LOST}", 1, TAU)
 # fmt: on
-_PREMISE = Claim(
-    "premise", "A smaller gap goes with more fault tolerance", f"Kendall's tau of gap and {_LOST}",
-    1, TAU,
-)  # fmt: skip
 
 
 def claims(records: Iterable[Record]) -> list[Claim]:
     """All nine claims, judged together."""
     records = list(records)
     runs = trained(records)
-    found = [_estimated(kind, kind.pairs(runs, records)) for kind in _KINDS]
+    noisy = effects_pairs.with_input_noise(records)
+    found = [_estimated(_INPUT_NOISE, noisy, "of unequal training accuracy")]
+    found += [_estimated(claim, pairs(runs), left_out) for claim, pairs, left_out in _OF_RUNS]
     found.append(_of_premise(runs))
     return _worded(found)
 
 
-def _estimated(kind: _Kind, pairs: Pairs) -> tuple[Claim, list[Estimate]]:
-    counted = [pair for pair in pairs.values if pair.role == "counted"]
+def _estimated(claim: Claim, found: Pairs, reason: str) -> tuple[Claim, list[Estimate]]:
+    pairs, left_out = found
+    counted = [pair for pair in pairs if pair.role == "counted"]
     networks = networks_of(counted)
-    borrowed = intervals.with_borrowed_spread(list(networks.values()))
-    of_networks = dict(zip(networks, borrowed, strict=True))
-    claim = Claim(
-        kind.id, kind.sentence, kind.measure, kind.sign, kind.smallest,
-        trainings=len(counted),
-        note=_note(kind, pairs, of_networks),
-        rows=tuple(_rows(pairs.values, of_networks)),
-    )  # fmt: skip
+    means = list(networks.values())
+    borrowed = dict(zip(networks, intervals.with_borrowed_spread(means), strict=True))
+    omitted = f"{left_out} left out, {reason}" if left_out else ""
+    note = "; ".join(filter(None, _notes(pairs, omitted, borrowed)))
+    rows = tuple(_rows(pairs, borrowed))
+    claim = dataclasses.replace(claim, trainings=len(counted), note=note, rows=rows)
     if not networks:
         return claim, []
-    studied = intervals.over_networks(list(networks.values()))
+    studied = intervals.over_networks(means)
     claim = dataclasses.replace(
         claim,
         estimate=studied.value,
@@ -175,25 +148,19 @@ def _estimated(kind: _Kind, pairs: Pairs) -> tuple[Claim, list[Estimate]]:
         p=studied.p,
         p_equivalence=studied.p_equivalence(claim.smallest),
     )
-    estimates = [network.estimate for network in borrowed]
-    population = intervals.mean_of_population(list(networks.values()))
-    return _beyond(claim, estimates, population), estimates
+    estimates = [network.estimate for network in borrowed.values()]
+    return _beyond(claim, estimates, intervals.mean_of_population(means)), estimates
 
 
 def _beyond(claim: Claim, networks: Sequence[Estimate], population: Estimate) -> Claim:
     """Adds the range over networks, and what is said of networks that were not trained."""
     values = [network.value for network in networks]
-    claim = dataclasses.replace(claim, networks=len(values), range=(min(values), max(values)))
-    if len(values) < 2:
-        return claim
-    other = intervals.prediction(values, unit="network")
-    return dataclasses.replace(
-        claim,
-        low_networks=population.low,
-        high_networks=population.high,
-        low_other_network=other.low,
-        high_other_network=other.high,
-    )
+    found = {"smallest_network": min(values), "largest_network": max(values)}
+    if len(values) > 1:
+        other = intervals.prediction(values, unit="network")
+        found |= {"low_networks": population.low, "high_networks": population.high}
+        found |= {"low_other_network": other.low, "high_other_network": other.high}
+    return dataclasses.replace(claim, networks=len(values), **found)
 
 
 def _rows(pairs: Sequence[Pair], networks: dict[str, NetworkMean]) -> Iterable[Row]:
@@ -204,9 +171,7 @@ def _rows(pairs: Sequence[Pair], networks: dict[str, NetworkMean]) -> Iterable[R
             yield Row(name, "", "network", found.value, found.low, found.high, count)
         for role in ("counted", "control", "context"):
             settings = by([pair for pair in mine if pair.role == role], "setting").values()
-            yield from sorted(
-                (_of_setting(setting) for setting in settings), key=lambda row: row.label
-            )
+            yield from sorted(map(_of_setting, settings), key=lambda row: row.label)
 
 
 def _of_setting(pairs: Sequence[Pair]) -> Row:
@@ -217,25 +182,22 @@ def _of_setting(pairs: Sequence[Pair]) -> Row:
     return Row(*where, found.value, found.low, found.high, len(pairs), names)
 
 
-def _note(kind: _Kind, pairs: Pairs, networks: dict[str, NetworkMean]) -> str:
-    counted = [pair for pair in pairs.values if pair.role == "counted"]
-    parts = []
+def _notes(pairs: Sequence[Pair], omitted: str, networks: dict[str, NetworkMean]) -> Iterator[str]:
+    counted = [pair for pair in pairs if pair.role == "counted"]
+    context = [pair for pair in pairs if pair.role == "context"]
     if not counted:
-        parts.append("no matched comparisons")
-        context = [pair for pair in pairs.values if pair.role == "context"]
-        if context:
-            value = intervals.over_networks(list(networks_of(context).values())).value
-            parts.append(f"not matched, at the end of training: {value:+.1f} points")
-    if pairs.left_out:
-        parts.append(f"{pairs.left_out} left out, {kind.left_out}")
+        yield "no matched comparisons"
+    if context and not counted:
+        value = intervals.over_networks(list(networks_of(context).values())).value
+        yield f"not matched, at the end of training: {value:+.1f} points"
+    yield omitted
     borrowed = sum(network.is_borrowed for network in networks.values())
     if borrowed:
-        parts.append(f"{borrowed} of {len(networks)} networks with one seed and borrowed spread")
+        yield f"{borrowed} of {len(networks)} networks with one seed and borrowed spread"
     elif networks and not any(network.freedom for network in networks.values()):
-        parts.append("one seed: no interval")
+        yield "one seed: no interval"
     if any(pair.is_stopped_on_test for pair in counted):
-        parts.append("partners were stopped on test images")
-    return "; ".join(parts)
+        yield "partners were stopped on test images"
 
 
 def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
@@ -260,8 +222,8 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
         ),
     )
     estimates = [network.estimate for network in found.networks]
-    variances = [estimate.standard_error**2 for estimate in estimates]
     taus = [estimate.value for estimate in estimates]
+    variances = [estimate.standard_error**2 for estimate in estimates]
     return _beyond(claim, estimates, intervals.random_effects(taus, variances)), estimates
 
 
@@ -295,25 +257,21 @@ def other_measures(records: Iterable[Record]) -> pd.DataFrame:
     }
     lines = []
     for name, (title, measure) in itertools.product(("dpsgd", "trades"), measures.items()):
-        pairs = at_equal_accuracy(runs, name, measure).values
-        networks = networks_of([pair for pair in pairs if pair.role == "counted"])
+        pairs, _ = effects_pairs.at_equal_accuracy(runs, name, measure)
+        networks = list(networks_of([pair for pair in pairs if pair.role == "counted"]).values())
         if networks:
-            found = intervals.over_networks(list(networks.values()))
-            population = intervals.mean_of_population(list(networks.values()))
-            line = (name, title, found.value, found.low, found.high)
-            line += (population.low, population.high, len(networks))
-            lines.append((*line, sum(network.trainings for network in networks.values())))
+            found = intervals.over_networks(networks)
+            population = intervals.mean_of_population(networks)
+            line = (name, title, found.value, found.low, found.high, population.low)
+            count = sum(network.trainings for network in networks)
+            lines.append((*line, population.high, len(networks), count))
     return pd.DataFrame(lines, columns=list(OTHER_COLUMNS))
 
 
 def claims_frame(claims: Iterable[Claim]) -> pd.DataFrame:
-    """A line per claim: every field but its rows; `range` as two columns."""
+    """A line per claim: every field but its rows."""
     columns = [field.name for field in dataclasses.fields(Claim) if field.name != "rows"]
-    frame = pd.DataFrame([vars(claim) for claim in claims], columns=columns)
-    ends = pd.DataFrame(
-        frame["range"].tolist(), columns=["smallest_network", "largest_network"], index=frame.index
-    )
-    return frame.drop(columns="range").join(ends)
+    return pd.DataFrame([vars(claim) for claim in claims], columns=columns)
 
 
 def rows_frame(claims: Iterable[Claim]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -29,90 +29,62 @@ _OF_CLAIM = {
     "dp_tolerance": "dpsgd", "dp_gap": "dpsgd", "theorem_1": "dpsgd", "more_epsilon": "trades",
     "robust_tolerance": "trades", "robust_overfit": "trades", "robust_faults": "trades",
 }  # fmt: skip
-_GAP_CLAIMS = {"dp_gap": "dpsgd", "robust_overfit": "trades"}
-Named = Callable[[str], str]
-
-
-def draw_answer(claims: Mapping[str, Claim], models: pd.DataFrame, walk: pd.DataFrame) -> Figure:
-    """Three panels: gap differences, the premise, and accuracy against the noise walk.
-
-    Args:
-        claims: what `effects.claims` gives, by id.
-        models: what `effects.premise` gives.
-        walk: what `effects.noise_walk` gives.
-    """
-    figure, ((left, middle, right),) = plot_styles.panels(1, 3, title="", width=3.3, height=3.2)
-    gap_panel(left, claims.values(), name=display_names.network)
-    premise_panel(middle, models, claims["premise"], name=display_names.network)
-    walk_panel(right, walk, name=display_names.network)
-    return figure
+_GAP_CLAIMS = ("dp_gap", "robust_overfit")
 
 
 def draw_forest(claim: Claim) -> Figure:
-    """The forest plot of a claim with an effect."""
-    rows = sum(row.role != "context" for row in claim.rows)
-    figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=0.5 + 0.19 * rows, width=6.5)
-    family = _OF_CLAIM.get(claim.id, "natural")
-    forest(axes, claim, name=display_names.describe_architecture, color=COLORS[family])
+    """A claim with an effect by network and setting, then the mean over networks.
+
+    Controls are gray. The thin line of the mean is the interval over networks like these.
+    """
+    rows = [row for row in claim.rows if row.role != "context"]
+    height = 0.5 + 0.19 * len(rows)
+    figure, ((axes,),) = plot_styles.panels(1, 1, title="", height=height, width=6.5)
+    color = COLORS[_OF_CLAIM.get(claim.id, "natural")]
+    looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
+    _zero_and_band(axes, claim.smallest)
+    for place, row in enumerate(rows):
+        chosen, marker = looks[row.role]
+        _point(axes, row, place, color=chosen, marker=marker)
+    mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
+    axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
+    _point(axes, mean, len(rows), color="black", marker="D")
+    texts = [row.label or display_names.describe_architecture(row.network) for row in rows]
+    _name_lines(axes, [*texts, "mean over networks"])
+    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
+        text.set_fontweight("normal" if row.label else "bold")
+    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
     return figure
 
 
-def gap_panel(
-    axes: Axes, claims: Iterable[Claim], *, name: Named = str, colors: Mapping[str, str] = COLORS
-) -> None:
-    """Gaps minus those of natural training, by network: at the end, and at equal learning.
-
-    Args:
-        axes: a panel.
-        claims: what `effects.claims` gives.
-        name: display name of a network.
-        colors: color of each family.
-    """
-    lines = []
-    for claim in (claim for claim in claims if claim.id in _GAP_CLAIMS):
-        family = _GAP_CLAIMS[claim.id]
-        for row in (row for row in claim.rows if row.role == "network"):
-            context = [r for r in claim.rows if r.role == "context" and r.network == row.network]
-            ends = [entry.estimate for entry in context]
-            title = f"{display_names.algorithm(family)}, {name(row.network)}"
-            lines.append((title, family, row, ends))
+def gap_panel(axes: Axes, claims: Iterable[Claim]) -> None:
+    """Gaps minus those of natural training, by network: at the end, and at equal learning."""
+    names: list[str] = []
     _zero_and_band(axes, 1.0)
-    for place, (_, family, row, ends) in enumerate(lines):
-        _point(axes, row, place, color=colors[family], marker="o")
-        if ends:
-            axes.plot(np.mean(ends), place, "o", color=colors[family], fillstyle="none")
+    for claim in (claim for claim in claims if claim.id in _GAP_CLAIMS):
+        family, context = _OF_CLAIM[claim.id], [r for r in claim.rows if r.role == "context"]
+        for row in (row for row in claim.rows if row.role == "network"):
+            _point(axes, row, len(names), color=COLORS[family], marker="o")
+            ends = [at_end.estimate for at_end in context if at_end.network == row.network]
+            if ends:
+                axes.plot(np.mean(ends), len(names), "o", color=COLORS[family], fillstyle="none")
+            names.append(f"{display_names.algorithm(family)}, {display_names.network(row.network)}")
     for text, fill in (("at equal learning", "full"), ("at the end of training", "none")):
         axes.plot([], [], "o", color=_GRAY, fillstyle=fill, label=text)
     _legend(axes, columns=1)
-    _name_lines(axes, [text for text, *_ in lines])
+    _name_lines(axes, names)
     axes.set(xlabel="gap minus natural training's, points", title="gap differences")
 
 
-def premise_panel(
-    axes: Axes,
-    models: pd.DataFrame,
-    claim: Claim,
-    *,
-    name: Named = str,
-    colors: Mapping[str, str] = COLORS,
-) -> None:
-    """Points lost at 10% stuck-at-0 weights against the gap of every model; tau in the title.
-
-    Args:
-        axes: a panel.
-        models: what `effects.premise` gives.
-        claim: the premise.
-        name: display name of a network.
-        colors: color of each family.
-    """
+def premise_panel(axes: Axes, models: pd.DataFrame, claim: Claim) -> None:
+    """Points lost at 10% stuck-at-0 weights against the gap of every model; tau in the title."""
     markers = _markers(models)
     for (network, algorithm), mine in models.groupby(["network", "algorithm"]):
-        color = colors.get(algorithm, colors["other"])
+        color = COLORS.get(algorithm, COLORS["other"])
         axes.plot(mine["gap"], mine["lost"], markers[network], color=color, alpha=0.7)
-    for algorithm in (name for name in colors if (models["algorithm"] == name).any()):
-        axes.plot([], [], "s", color=colors[algorithm], label=display_names.algorithm(algorithm))
-    for network, marker in markers.items():
-        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(network))
+    for algorithm in (name for name in COLORS if (models["algorithm"] == name).any()):
+        axes.plot([], [], "s", color=COLORS[algorithm], label=display_names.algorithm(algorithm))
+    _name_networks(axes, markers)
     _legend(axes, columns=2)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -120,14 +92,8 @@ def premise_panel(
     axes.set(xlabel="gap, points", ylabel="accuracy lost at 10% faults, points", title=title)
 
 
-def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
-    """Accuracy at 10% stuck-at-0 weights against the noise walk, colored by epsilon.
-
-    Args:
-        axes: a panel.
-        walk: what `effects.noise_walk` gives.
-        name: display name of a network.
-    """
+def walk_panel(axes: Axes, walk: pd.DataFrame) -> None:
+    """Accuracy at 10% stuck-at-0 weights against the noise walk, colored by epsilon."""
     walk = walk.astype({"walk": float, "epsilon": float})
     private = walk[(walk["walk"] > 0) & np.isfinite(walk["epsilon"]) & walk["lost"].notna()]
     markers = _markers(private)
@@ -138,8 +104,7 @@ def walk_panel(axes: Axes, walk: pd.DataFrame, *, name: Named = str) -> None:
             axes.scatter(lines["walk"], lines["test"] - lines["lost"], **style)
         if len(mine):
             axes.plot([], [], "s", color=color, label=f"epsilon {text}")
-    for network, marker in markers.items():
-        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name(str(network)))
+    _name_networks(axes, markers)
     for guess in sorted(set(private["chance"].dropna())):
         plot_styles.draw_chance(axes, guess / 100)
     _legend(axes, columns=2)
@@ -153,36 +118,15 @@ def _markers(frame: pd.DataFrame) -> dict[str, str]:
     return {name: known.get(name, "o") for name in sorted(frame["network"].unique())}
 
 
+def _name_networks(axes: Axes, markers: dict[str, str]) -> None:
+    for network, marker in markers.items():
+        name = display_names.network(network)
+        axes.plot([], [], marker, color=_GRAY, fillstyle="none", label=name)
+
+
 def _legend(axes: Axes, *, columns: int) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, fontsize=7.5)
-
-
-def forest(axes: Axes, claim: Claim, *, name: Named = str, color: str = COLORS["dpsgd"]) -> None:
-    """A claim by network and setting, then the mean over networks.
-
-    Controls are gray. The thin line of the mean is the interval over networks like these.
-
-    Args:
-        axes: a panel.
-        claim: one with an estimate.
-        name: display name of a network.
-        color: of settings that count.
-    """
-    rows = [row for row in claim.rows if row.role != "context"]
-    _zero_and_band(axes, claim.smallest)
-    for place, row in enumerate(rows):
-        looks = {"network": (color, "D"), "counted": (color, "o"), "control": (_GRAY, "o")}
-        chosen, marker = looks[row.role]
-        _point(axes, row, place, color=chosen, marker=marker, is_full=row.role != "control")
-    mean = Row("", "", "network", claim.estimate, claim.low, claim.high, claim.trainings)
-    axes.hlines(len(rows), claim.low_networks, claim.high_networks, color="black", linewidth=0.7)
-    _point(axes, mean, len(rows), color="black", marker="D")
-    texts = [row.label or name(row.network) for row in rows]
-    _name_lines(axes, [*texts, "mean over networks"])
-    for text, row in zip(axes.get_yticklabels(), rows, strict=False):
-        text.set_fontweight("normal" if row.label else "bold")
-    axes.set(xlabel=textwrap.fill(claim.measure, _WIDTH), title=f"{claim.sentence}: {claim.word}")
 
 
 def _zero_and_band(axes: Axes, smallest: float) -> None:
@@ -190,13 +134,11 @@ def _zero_and_band(axes: Axes, smallest: float) -> None:
     axes.axvline(0, color=_GRAY, linewidth=0.9)
 
 
-def _point(
-    axes: Axes, row: Row, place: int, *, color: str, marker: str, is_full: bool = True
-) -> None:
+def _point(axes: Axes, row: Row, place: int, *, color: str, marker: str) -> None:
     if np.isfinite(row.low):
         axes.hlines(place, row.low, row.high, color=color, linewidth=1.8)
-    style = "full" if is_full else "none"
-    axes.plot(row.estimate, place, marker, color=color, fillstyle=style)
+    fill = "none" if row.role == "control" else "full"
+    axes.plot(row.estimate, place, marker, color=color, fillstyle=fill)
 
 
 def _name_lines(axes: Axes, texts: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -32,14 +33,8 @@ class Pair:
     is_stopped_on_test: bool = False  # whether the partner was stopped on test images
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """The values of a claim, and how many comparisons gave none."""
-
-    values: tuple[Pair, ...]
-    left_out: int
-
-
+Pairs = tuple[list[Pair], int]
+"""The values of a claim, and how many comparisons gave none."""
 Measure = Callable[[Trained], float | None]
 
 
@@ -52,18 +47,18 @@ def at_equal_accuracy(runs: Sequence[Trained], name: str, measure: Measure) -> P
     matched, context, left_out = [], [], 0
     for run in _of(runs, name):
         is_control = name == "dpsgd" and not run.epsilon <= PRIVACY
-        stopped = [other for other in _same(runs, run) if other.is_stopped]
+        stopped = _partners(runs, run, "natural_stopped")
         nearest = min(stopped, key=lambda other: abs(other.test - run.test), default=None)
         if nearest and abs(nearest.test - run.test) <= EQUAL + _ROUNDING:
-            pairs = _pair(run, nearest, measure, "control" if is_control else "counted")
+            pairs = _minus(run, [nearest], measure, "control" if is_control else "counted")
             matched += [(run.recipe, pair) for pair in pairs]
         else:
             left_out += not is_control
         if not is_control:
-            context += _as_trained(runs, run, measure, "natural", "context")
+            context += _minus(run, _partners(runs, run, "natural"), measure, "context")
     valid = {recipe for recipe, pair in matched if not pair.is_stopped_on_test}
-    kept = (p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid))
-    return Pairs((*kept, *context), left_out)
+    kept = [p for recipe, p in matched if not (p.is_stopped_on_test and recipe in valid)]
+    return kept + context, left_out
 
 
 def at_equal_training(runs: Sequence[Trained]) -> Pairs:
@@ -73,13 +68,13 @@ def at_equal_training(runs: Sequence[Trained]) -> Pairs:
     """
     found, left_out = [], 0
     for run in _of(runs, "trades"):
-        curves = [other for other in _same(runs, run) if other.part == "natural"]
+        curves = _partners(runs, run, "natural")
         points = [(other, other.where_trained_to(run.train)) for other in curves]
         reached = [(other, there[1]) for other, there in points if there]
         left_out += not reached
         found += [_valued(run, other, run.gap - gap) for other, gap in reached]
-        found += _as_trained(runs, run, lambda trained: trained.gap, "natural", "context")
-    return Pairs(tuple(found), left_out)
+        found += [_valued(run, other, run.gap - other.gap, "context") for other in curves]
+    return found, left_out
 
 
 def by_radius(runs: Sequence[Trained]) -> Pairs:
@@ -99,7 +94,7 @@ def by_radius(runs: Sequence[Trained]) -> Pairs:
         values = [_valued(large, small, large.gap - there[1])] if there else []
         values.append(_valued(large, small, large.gap - small.gap, "context"))
         found += [dataclasses.replace(value, **of_both) for value in values]
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def _but_radius(run: Trained) -> tuple[Any, ...]:
@@ -110,27 +105,25 @@ def _but_radius(run: Trained) -> tuple[Any, ...]:
 
 def as_in_figure_3(runs: Sequence[Trained]) -> Pairs:
     """Drops from 50 to 90% faults, TRADES minus Tikhonov, both as trained."""
-    found: list[Pair] = []
-    wanted = 0
+    found, wanted = [], 0
     for run in _of(runs, "trades"):
-        wanted += sum(other.part == "tikhonov" for other in _same(runs, run))
-        found += _as_trained(runs, run, lambda trained: trained.drop, "tikhonov", "counted")
-        found += _as_trained(runs, run, lambda trained: trained.drop, "natural", "context")
-    return Pairs(tuple(found), wanted - sum(pair.role == "counted" for pair in found))
+        regularized, natural = (_partners(runs, run, part) for part in ("tikhonov", "natural"))
+        wanted += len(regularized)
+        found += _minus(run, regularized, lambda trained: trained.drop, "counted")
+        found += _minus(run, natural, lambda trained: trained.drop, "context")
+    return found, wanted - sum(pair.role == "counted" for pair in found)
 
 
 def against_bound(runs: Sequence[Trained]) -> Pairs:
     """Theorem 1's bound with a replace-one epsilon minus the gap, where the bound excludes any."""
     found, left_out = [], 0
-    for run in _of(runs, "dpsgd"):
-        bound = run.record.privacy and run.record.privacy.theorem_1_replace_one
-        if run.epsilon > PRIVACY:
-            continue
+    for run in (run for run in _of(runs, "dpsgd") if run.epsilon <= PRIVACY):
+        bound = run.record.privacy.theorem_1_replace_one
         if bound is None or bound >= _EXCLUDES_NOTHING:
             left_out += 1
-            continue
-        found.append(_valued(run, run, 100 * bound - run.gap))
-    return Pairs(tuple(found), left_out)
+        else:
+            found.append(_valued(run, run, 100 * bound - run.gap))
+    return found, left_out
 
 
 def with_input_noise(records: Iterable[Record]) -> Pairs:
@@ -152,34 +145,24 @@ def with_input_noise(records: Iterable[Record]) -> Pairs:
                 left_out += not is_equal
                 role = "counted" if is_equal else "context"
                 found.append(Pair("circles_mlp", name, name, seed, value, role, (record.name,)))
-    return Pairs(tuple(found), left_out)
+    return found, left_out
 
 
 def _of(runs: Sequence[Trained], name: str) -> list[Trained]:
     return [run for run in runs if run.counts and run.table and run.algorithm["name"] == name]
 
 
-def _same(runs: Sequence[Trained], run: Trained) -> list[Trained]:
-    """Other runs under the same conditions that may enter an estimate."""
-    return [
-        other
-        for other in runs
-        if other is not run and other.counts and other.conditions == run.conditions
-    ]
+def _partners(runs: Sequence[Trained], run: Trained, part: str) -> list[Trained]:
+    """Other runs of one part of the same table, under the same conditions, that may be counted."""
+    same = (other for other in runs if other.conditions == run.conditions and other is not run)
+    return [other for other in same if other.counts and other.part == part]
 
 
-def _as_trained(
-    runs: Sequence[Trained], run: Trained, measure: Measure, part: str, role: str
-) -> list[Pair]:
-    found = (_pair(run, other, measure, role) for other in _same(runs, run) if other.part == part)
-    return [pair for pairs in found for pair in pairs]
-
-
-def _pair(run: Trained, other: Trained, measure: Measure, role: str) -> list[Pair]:
-    first, second = measure(run), measure(other)
-    if first is None or second is None:
-        return []
-    return [_valued(run, other, first - second, role)]
+def _minus(run: Trained, partners: Sequence[Trained], measure: Measure, role: str) -> list[Pair]:
+    """A run minus each of its partners, where both have the measure."""
+    values = [(other, measure(run), measure(other)) for other in partners]
+    measured = [line for line in values if None not in line[1:]]
+    return [_valued(run, other, mine - its, role) for other, mine, its in measured]
 
 
 def _valued(run: Trained, other: Trained, value: float, role: str = "counted") -> Pair:
@@ -202,13 +185,12 @@ def networks_of(pairs: Sequence[Pair]) -> dict[str, NetworkMean]:
 
 def network_of(pairs: Sequence[Pair]) -> NetworkMean:
     """A network's mean over its settings; several partners of a seed are averaged."""
-    settings = []
-    for mine in by(pairs, "setting").values():
-        seeds = defaultdict(list)
-        for pair in mine:
-            seeds[pair.seed].append(pair.value)
-        settings.append({seed: sum(values) / len(values) for seed, values in seeds.items()})
-    return intervals.network_mean(settings)
+    return intervals.network_mean(
+        [
+            {seed: statistics.fmean(pair.value for pair in same) for seed, same in seeds.items()}
+            for seeds in (by(mine, "seed") for mine in by(pairs, "setting").values())
+        ]
+    )
 
 
 def by(pairs: Sequence[Pair], name: str) -> dict[str, list[Pair]]:

@@ -37,20 +37,17 @@ _OF_REMEDIES = (*_REMEDIES, "fault_aware_target")
 def models(runs: Iterable[Trained], *, private: bool = True) -> pd.DataFrame:
     """A line per distinct trained model with at least twice the accuracy of guessing.
 
-    Stopped trainings of one seed that end at the same step are one model.
-
-    Args:
-        runs: trained runs.
-        private: whether models trained by DP-SGD are among them.
+    Stopped trainings of one seed that end at the same step are one model. `private` is whether
+    models trained by DP-SGD are among them.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, tuple[Any, ...]] = {}
     for run in runs:
-        lost, is_private = run.lost(), run.algorithm["name"] == "dpsgd"
-        if lost is None or run.test < 2 * (run.chance or 0.0) or (is_private and not private):
+        lost, name = run.lost(), run.algorithm["name"]
+        if lost is None or run.test < 2 * (run.chance or 0.0) or (name == "dpsgd" and not private):
             continue
-        line = (run.network, run.setting, run.seed, run.algorithm["name"], label(run), run.epsilon)
-        values = (run.train, run.test, run.gap, lost, run.record.name)
-        found.setdefault(run.training, dict(zip(MODEL_COLUMNS, line + values, strict=True)))
+        line = (run.network, run.setting, run.seed, name, label(run), run.epsilon)
+        line += (run.train, run.test, run.gap, lost, run.record.name)
+        found.setdefault(run.training, line)
     return pd.DataFrame(list(found.values()), columns=list(MODEL_COLUMNS))
 
 
@@ -86,16 +83,15 @@ class Correlation:
     @property
     def p(self) -> float:
         """Two-sided bootstrap p-value of a tau of 0."""
-        return self._p(self.draws <= 0, self.draws >= 0)
+        return min(self._p(self.draws <= 0), self._p(self.draws >= 0))
 
     def p_equivalence(self, smallest: float) -> float:
         """Two one-sided bootstrap tests of a tau of at least `smallest` in size, doubled."""
-        sides = (self.draws >= smallest, self.draws <= -smallest)
-        return min(1.0, max(2 * (side.sum() + 1) / (len(side) + 1) for side in sides))
+        return max(self._p(self.draws >= smallest), self._p(self.draws <= -smallest))
 
     @staticmethod
-    def _p(*sides: np.ndarray) -> float:
-        return min(1.0, min(2 * (side.sum() + 1) / (len(side) + 1) for side in sides))
+    def _p(beyond: np.ndarray) -> float:
+        return min(1.0, 2 * (beyond.sum() + 1) / (len(beyond) + 1))
 
 
 def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Correlation:
@@ -108,19 +104,13 @@ def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Co
     generator = np.random.Generator(np.random.Philox(seed))
     networks, drawn, partials, count = [], [], [], 0
     for name, mine in frame.groupby("network"):
-        clusters = [part.index.to_numpy() for _, part in mine.groupby("setting")]
+        clusters = list(mine.groupby("setting").indices.values())
         if len(clusters) < 3 or min(mine["gap"].nunique(), mine["lost"].nunique()) < 2:
             continue
-        signs = {column: _signs(mine[column]) for column in ("gap", "lost", "test")}
-        place = {index: row for row, index in enumerate(mine.index)}
-        places = [np.array([place[index] for index in cluster]) for cluster in clusters]
-        taken = generator.integers(0, len(places), (draws, len(places)))
-        sample = np.array(
-            [
-                _tau(signs["gap"], signs["lost"], np.concatenate([places[i] for i in line]))
-                for line in taken
-            ]
-        )
+        signs = {column: _signs(mine[column]) for column in ("gap", "lost")}
+        taken = generator.integers(0, len(clusters), (draws, len(clusters)))
+        places = (np.concatenate([clusters[i] for i in line]) for line in taken)
+        sample = np.array([_tau(signs["gap"], signs["lost"], place) for place in places])
         tau, by_gap, by_lost = (
             stats.kendalltau(mine[a], mine[b]).statistic
             for a, b in (("gap", "lost"), ("gap", "test"), ("lost", "test"))
@@ -171,16 +161,15 @@ def noise_walk(records: Iterable[Record]) -> pd.DataFrame:
     runs = [run for run in trained(records) if _is_plain(run)]
     lines = []
     for run in runs:
-        walk, reference = _walk(run), _clip_deviation(run, runs)
+        walk, reference = run.walk, _clip_deviation(run, runs)
         deviation = run.record.parameters.standard_deviation
         predicted = math.hypot(reference, walk)
         options, config = run.algorithm, run.record.config
-        names = ("noise_multiplier", "l2_norm_clip")
-        line = (run.network, label(run), run.seed, run.epsilon, *(options[n] for n in names))
-        line += (config["learning_rate"], config["batch_size"], run.record.training.steps)
-        line += (walk, reference, predicted, deviation, deviation / predicted - 1, run.lost())
-        line += (run.test, run.chance, bool(config.get("fitted")), run.record.name)
-        lines.append(dict(zip(WALK_COLUMNS, line, strict=True)))
+        line = (run.network, label(run), run.seed, run.epsilon, options["noise_multiplier"])
+        line += (options["l2_norm_clip"], config["learning_rate"], config["batch_size"])
+        line += (run.record.training.steps, walk, reference, predicted, deviation)
+        line += (deviation / predicted - 1, run.lost(), run.test, run.chance)
+        lines.append((*line, bool(config.get("fitted")), run.record.name))
     return pd.DataFrame(lines, columns=list(WALK_COLUMNS))
 
 
@@ -191,16 +180,10 @@ def _is_plain(run: Trained) -> bool:
     return is_clipped and is_off and run.record.parameters is not None
 
 
-def _walk(run: Trained) -> float:
-    options, config = run.algorithm, run.record.config
-    step = config["learning_rate"] * options["noise_multiplier"] * options["l2_norm_clip"]
-    return step / config["batch_size"] * math.sqrt(run.record.training.steps)
-
-
 def _clip_deviation(run: Trained, runs: Sequence[Trained]) -> float:
     mine = [other for other in runs if other.network == run.network and other.counts]
-    least = min(mine or [run], key=lambda other: (_walk(other), other.seed))
-    square = least.record.parameters.standard_deviation**2 - _walk(least) ** 2
+    least = min(mine or [run], key=lambda other: (other.walk, other.seed))
+    square = least.record.parameters.standard_deviation**2 - least.walk**2
     return math.sqrt(max(0.0, square))
 
 
@@ -210,22 +193,17 @@ def remedies(records: Iterable[Record]) -> pd.DataFrame:
     Remedies are dropout and faults in training, and weight decay under DP-SGD (elsewhere it is
     Tikhonov's regularization).
     """
-    runs = [run for run in trained(records) if run.counts and run.table]
-    without: dict[str, list[Trained]] = {}
-    for run in runs:
-        if not _remedies_of(run):
-            without.setdefault(_but_remedies(run), []).append(run)
-    lines = []
-    for run, remedy in ((run, _remedies_of(run)) for run in runs):
-        for other in without.get(_but_remedies(run), ()) if remedy else ():
-            pair = (run, other)
-            lost, lost_50 = ([r.lost(rate) for r in pair] for rate in (0.1, 0.5))
-            areas, tests = [r.normalized_area() for r in pair], [r.test for r in pair]
-            difference = None if None in lost else lost[0] - lost[1]
-            line = (run.network, run.algorithm["name"], remedy, run.seed, *lost, difference)
-            line += (*lost_50, *areas, *tests, *(r.record.name for r in pair))
-            lines.append(dict(zip(REMEDY_COLUMNS, line, strict=True)))
-    return pd.DataFrame(lines, columns=list(REMEDY_COLUMNS))
+    columns = ("setting", "network", "algorithm", "remedy", "seed", "lost", "lost_50",
+               "normalized_area", "test", "record")  # fmt: skip
+    lines = [
+        (_but_remedies(run), run.network, run.algorithm["name"], _remedies_of(run), run.seed,
+         run.lost(), run.lost(0.5), run.normalized_area(), run.test, run.record.name)
+        for run in trained(records) if run.counts and run.table
+    ]  # fmt: skip
+    runs = pd.DataFrame(lines, columns=list(columns)).astype({"lost": float})
+    has = runs["remedy"].ne("")
+    pairs = runs[has].merge(runs[~has], on="setting", suffixes=("", "_without"))
+    return pairs.assign(lost_difference=pairs["lost"] - pairs["lost_without"])[[*REMEDY_COLUMNS]]
 
 
 def _remedies_of(run: Trained) -> str:

@@ -1,26 +1,28 @@
 """Trained runs with the values that claims compare, in points (experiments/RULE.md)."""
 
-import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
-from ft_tf.records import Record, Run
+from ft_tf.records import Campaign, Record, Run
 from ft_tf.report import display_names
 
 PRIVACY = 25.0
 """Rows with a larger epsilon are controls for clipping."""
 RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
+FAULTS = ("weights_10", "units_10", "weights_1", "int8")
+"""Of the plans on DP-SGD; see `Trained.lost_by_fault`."""
 _AT_CHANCE = 0.1
 """A model is at chance where less than this share of its accuracy above chance is left."""
 _LAST_RATE = 0.9
-_INT8, _BIT_RATE = "int8_per_channel", 1e-3
 _NOT_A_SETTING = (
     "rows", "label", "evaluation", "deviations", "stop_at_test_accuracy",
     "stop_at_holdout_accuracy", "stop_at_train_accuracy",
@@ -28,44 +30,43 @@ _NOT_A_SETTING = (
 _ONE_TABLE = {"table_6": "table_4"}
 
 
-@dataclasses.dataclass(frozen=True)
 class Trained:
-    """A finished run with the values that claims compare."""
+    """A finished run with the values that claims compare; accuracies are in points.
 
-    record: Run
+    Attributes:
+        record: its record.
+        algorithm: options of the training algorithm, and its name.
+        network: architecture, as the name of the network: each belongs to one data set.
+        seed: training seed.
+        table: table of the paper; Tables 4 and 6 are one. "" for a run without a row.
+        part: algorithm in the id of its row, such as "natural_stopped"; "" without a row.
+        conditions: what two runs must share to be compared.
+        is_stopped: whether training ended at an accuracy, not after its epochs.
+        counts: whether it may enter an estimate: neither fitted nor of the scale smoke.
+        train, test, gap: training accuracy, test accuracy, generalization error.
+        chance: accuracy of guessing; None where the number of classes is not known.
+        epsilon: the one that holds; infinite without one.
+    """
 
-    @property
-    def algorithm(self) -> dict[str, Any]:
-        """Options of the training algorithm, and its name."""
-        return self.record.config["algorithm"]
-
-    @property
-    def network(self) -> str:
-        """Architecture, as the name of the network: each belongs to one data set."""
-        return self.record.config["architecture"]
-
-    @property
-    def seed(self) -> int:
-        """Training seed."""
-        return self.record.config["seed"]
-
-    @cached_property
-    def part(self) -> str:
-        """Algorithm in the id of its row, such as "natural_stopped"; "" without a row."""
-        return self.record.rows[0].split("/")[2] if self.table else ""
-
-    @cached_property
-    def table(self) -> str:
-        """Table of the paper; Tables 4 and 6 are one. "" for a run without a row."""
-        found = [row.split("/")[0] for row in self.record.rows if row.startswith("table_")]
-        return _ONE_TABLE.get(found[0], found[0]) if found else ""
-
-    @property
-    def conditions(self) -> tuple[Any, ...]:
-        """What two runs must share to be compared."""
-        config = self.record.config
+    def __init__(self, record: Run) -> None:
+        config, accuracy, guess = record.config, record.accuracy, chance(record)
+        self.record = record
+        self.algorithm: dict[str, Any] = config["algorithm"]
+        self.network: str = config["architecture"]
+        self.seed: int = config["seed"]
+        tables = [row.split("/")[0] for row in record.rows if row.startswith("table_")]
+        self.table = _ONE_TABLE.get(tables[0], tables[0]) if tables else ""
+        self.part = record.rows[0].split("/")[2] if tables else ""
         data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
-        return self.table, self.record.data.fingerprint, self.network, self.seed, *data
+        self.conditions = (self.table, record.data.fingerprint, self.network, self.seed, *data)
+        self.is_stopped = self.part == "natural_stopped"
+        is_smoke = "smoke" in (config.get("label") or "").split("-")
+        self.counts = not config.get("fitted") and not is_smoke
+        self.train, self.test = 100 * accuracy.train, 100 * accuracy.test
+        self.gap = 100 * accuracy.generalization_error
+        self.chance = None if guess is None else 100 * guess
+        claimed = record.privacy.epsilon_claimed if record.privacy else None
+        self.epsilon = math.inf if claimed is None else claimed
 
     @cached_property
     def setting(self) -> str:
@@ -87,66 +88,50 @@ class Trained:
             options["name"] = self.record.name
         return json.dumps([options, self.record.training.steps], sort_keys=True)
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether training ended at an accuracy, not after its epochs."""
-        return self.part == "natural_stopped"
-
-    @property
-    def counts(self) -> bool:
-        """Whether the run may enter an estimate: neither fitted nor of the scale smoke."""
-        config = self.record.config
-        return not config.get("fitted") and "smoke" not in config.get("label", "").split("-")
-
-    @property
-    def train(self) -> float:
-        """Training accuracy."""
-        return 100 * self.record.accuracy.train
-
-    @property
-    def test(self) -> float:
-        """Test accuracy."""
-        return 100 * self.record.accuracy.test
-
-    @property
-    def gap(self) -> float:
-        """Generalization error."""
-        return 100 * self.record.accuracy.generalization_error
-
-    @property
-    def chance(self) -> float | None:
-        """Accuracy of guessing; None where the number of classes is not known."""
-        guess = chance(self.record)
-        return None if guess is None else 100 * guess
-
-    @property
-    def epsilon(self) -> float:
-        """Epsilon that holds; infinite without one."""
-        claimed = self.record.privacy.epsilon_claimed if self.record.privacy else None
-        return math.inf if claimed is None else claimed
-
     def level(self, rate: float, target: str = "weights") -> float | None:
         """Accuracy under faults; None where it was not measured."""
-        return self._at(rate, target, lambda campaign: campaign.mean)
+        return _at(rate, self.record.faults.get(target), lambda campaign: campaign.mean)
 
     def lost(self, rate: float = RATE, target: str = "weights") -> float | None:
         """Accuracy lost under faults, each trial against the fault-free model on its own images.
 
         Records from before that was measured give the difference of the two levels.
         """
-        paired = self._at(rate, target, lambda campaign: campaign.lost and campaign.lost.mean)
+        paired = _at(rate, self.record.faults.get(target), _paired)
         if paired is not None:
             return paired
         clean, faulty = self.level(0.0, target), self.level(rate, target)
         return None if clean is None or faulty is None else clean - faulty
 
-    def _at(self, rate: float, target: str, curve: Callable[..., Any]) -> float | None:
-        campaign = self.record.faults.get(target)
-        values = curve(campaign) if campaign else None
-        for index, measured in enumerate(campaign.rates if values else ()):
-            if math.isclose(measured, rate, abs_tol=1e-9):
-                return 100 * values[index]
-        return None
+    @property
+    def lost_by_fault(self) -> dict[str, float | None]:
+        """Accuracy lost under each fault that the plans measure, by its name in their tables."""
+        bits = self.record.bit_errors or {}
+        return {
+            "weights_10": self.lost(0.1),
+            "weights_1": self.lost(0.01),
+            "units_10": self.lost(0.1, "units"),
+            "int8": _at(1e-3, bits.get("int8_per_channel"), _paired),
+            "float32": _at(1e-5, bits.get("float32"), _paired),
+        }
+
+    @property
+    def walk(self) -> float:
+        """Standard deviation that the noise of DP-SGD alone gives each weight.
+
+        The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C
+        sqrt(T) / L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after
+        many steps.
+        """
+        config, options, steps = self.record.config, self.algorithm, self.record.training.steps
+        rate = np.full(config["epochs"], config["learning_rate"], float)
+        for epoch, factor in config.get("learning_rate_drops", ()):
+            rate[epoch:] *= factor
+        rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
+        sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
+        kept = np.log1p(-rate * config.get("weight_decay", 0.0))
+        later = np.cumsum(kept[::-1])[::-1] - kept
+        return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
 
     def normalized_area(self, target: str = "weights") -> float | None:
         """Normalized accuracy under faults: share of accuracy above chance, over 0 to 90% faults.
@@ -164,9 +149,7 @@ class Trained:
         if not is_whole or above < 0.5 * self.chance:
             return None
         left = [above - (self.lost(rate, target) or 0.0) for rate in rates]
-        pieces = zip(itertools.pairwise(rates), itertools.pairwise(left), strict=True)
-        area = sum((b - a) * (y + z) / 2 for (a, b), (y, z) in pieces)
-        return 100 * area / (rates[-1] * above)
+        return float(100 * trapezoid(left, rates) / (rates[-1] * above))
 
     @property
     def drop(self) -> float | None:
@@ -202,6 +185,18 @@ class Trained:
         return None
 
 
+def _paired(campaign: Campaign) -> Sequence[float] | None:
+    return campaign.lost and campaign.lost.mean
+
+
+def _at(rate: float, campaign: Campaign | None, curve: Callable[..., Any]) -> float | None:
+    values = curve(campaign) if campaign else None
+    for measured, value in zip(campaign.rates, values, strict=True) if values else ():
+        if math.isclose(measured, rate, abs_tol=1e-9):
+            return 100 * value
+    return None
+
+
 def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
     return {
         key: _options(value, seeds=seeds) if isinstance(value, dict) else value
@@ -223,36 +218,12 @@ def normalized_auc(record: Run, target: str) -> float | None:
     return None if area is None else area / 100
 
 
-def walk(record: Run) -> float:
-    """Standard deviation that the noise alone gives each weight.
-
-    The recursion v <- (1 - lr lambda)^2 v + (lr sigma C / L)^2 over all steps: lr sigma C sqrt(T) /
-    L without weight decay lambda, and about lr sigma C / L / sqrt(2 lr lambda) after many steps.
-    """
-    config, options, steps = record.config, record.config["algorithm"], record.training.steps
-    rate = np.full(config["epochs"], config["learning_rate"], float)
-    for epoch, factor in config.get("learning_rate_drops", ()):
-        rate[epoch:] *= factor
-    rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
-    sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
-    kept = np.log1p(-rate * config.get("weight_decay", 0.0))
-    later = np.cumsum(kept[::-1])[::-1] - kept
-    return math.sqrt(np.sum((rate * sigma_c / config["batch_size"] * np.exp(later)) ** 2))
-
-
 def measures(record: Run) -> dict[str, float | None]:
-    """Test accuracy, accuracy lost under each fault, and the spread of the weights."""
-    run, bits = Trained(record), (record.bit_errors or {}).get(_INT8)
-    lost = {
-        "weights_10": (0.1, "weights"),
-        "units_10": (0.1, "units"),
-        "weights_1": (0.01, "weights"),
-    }
-    found = {name: run.lost(*where) for name, where in lost.items()}
+    """Test accuracy, accuracy lost under each of `FAULTS`, deviation of the weights; fractions."""
+    lost = Trained(record).lost_by_fault
     return {
         "test": record.accuracy.test,
-        **{name: None if value is None else value / 100 for name, value in found.items()},
-        "int8": bits.lost.mean[bits.rates.index(_BIT_RATE)] if bits and bits.lost else None,
+        **{name: None if lost[name] is None else lost[name] / 100 for name in FAULTS},
         "deviation": record.parameters.standard_deviation,
     }
 
@@ -265,6 +236,16 @@ def trained(records: Iterable[Record]) -> list[Trained]:
             run = Trained(record)
             found.setdefault((run.training, record.rows), run)
     return list(found.values())
+
+
+def of_plan(
+    records: Iterable[Record], label: re.Pattern[str]
+) -> Iterator[tuple[Run, dict[str, str]]]:
+    """Yields the runs whose label is one of a plan, with the parts of the label."""
+    for record in records:
+        found = label.fullmatch(record.config.get("label") or "")
+        if found and isinstance(record, Run):
+            yield record, found.groupdict()
 
 
 def label(run: Trained) -> str:

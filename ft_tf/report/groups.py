@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Any
 
-from ft_tf.records import Circles, CirclesResult, Privacy, Record, Run
+from ft_tf.records import Circles, Privacy, Record, Run
 from ft_tf.report import display_names
 from ft_tf.report.display_names import OTHER, STOPPED, parts_of
 from ft_tf.report.replicates import mean_of
@@ -39,114 +39,81 @@ class Samples:
         return len(self.generalization_error)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Group:
     """Replicates of one variant of one row.
 
-    `row` is the id of the paper's row, of a row that we added to an exhibit, or "other/..." of a
-    run that belongs to none. Of a group that serves several it is the one it was looked up by.
+    Attributes:
+        row: id of the paper's row, of a row that we added to an exhibit, or "other/..." of a run
+            that belongs to none; of a group that serves several the one it was looked up by.
+        rows: all rows that it serves.
+        key: canonical text of what the replicates share.
+        shared: the same as values: config, fingerprint, form and kind.
+        config: the configuration that the replicates share, without seeds.
+        form: the form of circles records, "" for other runs.
+        setting: what two groups must share to be compared: data, form, architecture, augmentation.
+        finished, failed: records, by name.
+        records: finished and failed records.
+        names: names of the finished records, with blanks between.
+        is_circles: whether its replicates are those of Table 3.
+        is_fitted: whether a setting was chosen so that the accuracy comes near the paper's.
+        is_smoke: whether it is of the scale "smoke", as its label says; Table 3's runs carry none.
+        left_out: why the group is left out of every test; "" where it counts.
+        source: the data source with its size and remarks: a sample is not taken for the set.
+        data: name and source of the data.
     """
 
-    row: str
-    rows: tuple[str, ...]  # all rows that it serves
-    key: str  # canonical text of what the replicates share
-    finished: tuple[Record, ...]  # by name
-    failed: tuple[Record, ...]  # by name
-    repeats: int = 0  # further copies of the same run, seed included, that were left out
-
-    @cached_property
-    def records(self) -> tuple[Record, ...]:
-        """Finished and failed records."""
-        return self.finished + self.failed
-
-    @cached_property
-    def shared(self) -> dict[str, Any]:
-        """What the replicates share: config, fingerprint, form and kind."""
-        return json.loads(self.key)
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The configuration that the replicates share, without seeds."""
-        return self.shared["config"]
-
-    @cached_property
-    def names(self) -> str:
-        """Names of the finished records, with blanks between."""
-        return " ".join(record.name for record in self.finished)
-
-    @cached_property
-    def setting(self) -> tuple[str, ...]:
-        """What two groups must share to be compared: data, form, architecture, augmentation."""
-        values = (str(self.config.get(key)) for key in _SETTING)
-        return self.shared["fingerprint"], self.shared["form"], *values
-
-    @property
-    def is_circles(self) -> bool:
-        """Whether its replicates are those of Table 3."""
-        return isinstance(self.records[0], Circles)
-
-    @property
-    def form(self) -> str:
-        """The form of circles records, "" for other runs."""
-        return self.shared["form"]
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether a setting was chosen so that the accuracy comes near the paper's."""
-        return any(record.config.get("fitted") for record in self.records)
-
-    @property
-    def is_smoke(self) -> bool:
-        """Whether it is of the scale "smoke", as its label says; Table 3's runs carry none."""
-        return "smoke" in (self.records[0].config.get("label") or "").split("-")
-
-    @property
-    def left_out(self) -> str:
-        """Why the group is left out of every test; "" where it counts."""
-        return "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
-
-    @property
-    def result(self) -> CirclesResult | None:
-        """The entry of a circles record for this row."""
-        return self.records[0].results.get(self.row) if self.is_circles else None
+    def __init__(
+        self,
+        row: str,
+        rows: tuple[str, ...],
+        key: str,
+        finished: tuple[Record, ...],
+        failed: tuple[Record, ...],
+    ) -> None:
+        self.row, self.rows, self.key = row, rows, key
+        self.shared: dict[str, Any] = json.loads(key)
+        self.config: dict[str, Any] = self.shared["config"]
+        self.form: str = self.shared["form"]
+        values = (str(self.config.get(name)) for name in _SETTING)
+        self.setting = (self.shared["fingerprint"], self.form, *values)
+        self.finished, self.failed, self.records = finished, failed, finished + failed
+        self.names = " ".join(record.name for record in finished)
+        first = self.records[0]
+        self.is_circles = isinstance(first, Circles)
+        self.is_fitted = any(record.config.get("fitted") for record in self.records)
+        self.is_smoke = "smoke" in (first.config.get("label") or "").split("-")
+        self.left_out = "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
+        item = "points" if self.is_circles else "images"
+        remarks = f" ({'; '.join(first.data.notes)})" if first.data.notes else ""
+        size = f"{first.data.train_examples:,} training {item}"
+        self.source = f"{first.data.source}, {size}{remarks}"
+        self.data = f"{first.data.name}, {self.source}"
 
     @cached_property
     def samples(self) -> Samples:
         """Accuracies of the finished replicates."""
-        if not self.is_circles:
-            found = [record.accuracy for record in self.finished]
-            columns = zip(*((a.train, a.test, a.generalization_error) for a in found), strict=True)
-            return Samples(*(columns if found else ((), (), ())), "training seed")
-        results = [record.results[self.row] for record in self.finished]
-        train = tuple(value for result in results for value in result.train)
-        test = tuple(value for result in results for value in result.test)
-        errors = tuple(a - b for a, b in zip(train, test, strict=True))
-        return Samples(train, test, errors, "replicate")
+        if self.is_circles:
+            results = [record.results[self.row] for record in self.finished]
+            pairs = (pair for r in results for pair in zip(r.train, r.test, strict=True))
+            found = [(train, test, train - test) for train, test in pairs]
+        else:
+            accuracies = [record.accuracy for record in self.finished]
+            found = [(a.train, a.test, a.generalization_error) for a in accuracies]
+        columns = zip(*found, strict=True) if found else ((), (), ())
+        return Samples(*columns, "replicate" if self.is_circles else "training seed")
 
     @cached_property
     def run(self) -> str:
         """The configuration as text: the algorithm with its options, then the architecture."""
-        if self.result is not None:
-            return display_names.describe_circles(self.result.noise, self.result.sigma, self.form)
+        if self.is_circles and self.row in self.records[0].results:
+            result = self.records[0].results[self.row]
+            return display_names.describe_circles(result.noise, result.sigma, self.form)
         trained_on: dict[str, list[int]] = {}
         for record in self.records:
             if record.environment.trained_on:
                 devices = ", then ".join(record.environment.trained_on)
                 trained_on.setdefault(devices, []).append(record.config["seed"])
         return display_names.describe_run(self.config, trained_on)
-
-    @cached_property
-    def source(self) -> str:
-        """The data source with its size and remarks, so that a sample is not taken for the set."""
-        data = self.records[0].data
-        item = "points" if self.is_circles else "images"
-        remarks = f" ({'; '.join(data.notes)})" if data.notes else ""
-        return f"{data.source}, {data.train_examples:,} training {item}{remarks}"
-
-    @cached_property
-    def data(self) -> str:
-        """Name and source of the data."""
-        return f"{self.records[0].data.name}, {self.source}"
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -177,11 +144,8 @@ class Group:
     @property
     def steps(self) -> str:
         """Training steps of the finished runs, as "285" or "28 to 610"; "" if unknown."""
-        known = [record.training.steps for record in self.finished if isinstance(record, Run)]
-        if not known:
-            return ""
-        low, high = min(known), max(known)
-        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        steps = sorted({r.training.steps for r in self.finished if isinstance(r, Run)})
+        return " to ".join(f"{number:,}" for number in [*steps[:1], *steps[1:][-1:]])
 
     @property
     def breakdowns(self) -> str:
@@ -191,13 +155,10 @@ class Group:
         accuracy of an earlier one. Its last weights, which are evaluated, then say little of its
         setting. Without a curve of accuracies it is not known.
         """
-        epochs = [epoch for r in self.finished if (epoch := _breakdown(r)) is not None]
-        if not epochs:
-            return ""
-        named = " and ".join(f"epoch {epoch:g}" for epoch in epochs)
+        epochs = [f"epoch {epoch:g}" for r in self.finished if (epoch := _breakdown(r)) is not None]
         count = len(self.finished)
         which = f"{len(epochs)} of {count} trainings" if count > 1 else "training"
-        return f"{which} broke down in {named}"
+        return f"{which} broke down in {' and '.join(epochs)}" if epochs else ""
 
     @property
     def failures(self) -> str:
@@ -218,9 +179,9 @@ def failure_of(record: Record) -> str:
 
 
 def _breakdown(record: Record) -> float | None:
-    history = record.history if isinstance(record, Run) else {}
+    """The epoch in which a training broke down, if it did."""
+    history, best = record.history if isinstance(record, Run) else {}, 0.0
     epochs = zip(history.get("epoch", ()), history.get("train_accuracy", ()), strict=False)
-    best = 0.0
     for epoch, accuracy in epochs:
         if accuracy is not None and accuracy < best / 2:
             return epoch
@@ -252,27 +213,20 @@ def group_by_row(
 
     A run that names no row of a known exhibit comes under "other/NAME-WITHOUT-SEED".
     """
-    collected: dict[tuple[str, str], list[Record]] = collections.defaultdict(list)
-    served: dict[str, list[str]] = collections.defaultdict(list)
+    members: dict[tuple[str, str], list[Record]] = collections.defaultdict(list)
+    served: dict[str, set[str]] = collections.defaultdict(set)
     for record in sorted(records, key=lambda record: record.name):
         key = _key(record)
         for row in rows_of(record, exhibits):
-            collected[row, key].append(record)
-            served[key] += [row] if row not in served[key] else []
+            members[row, key].append(record)
+            served[key].add(row)
     grouped: dict[str, list[Group]] = collections.defaultdict(list)
-    for (row, key), members in sorted(collected.items(), key=lambda item: item[0]):
-        distinct = _distinct(members)
-        grouped[row].append(
-            Group(
-                row=row,
-                rows=tuple(sorted(served[key])),
-                key=key,
-                finished=tuple(r for r in distinct if r.status == "finished"),
-                failed=tuple(r for r in distinct if r.status == "failed"),
-                repeats=len(members) - len(distinct),
-            )
-        )
-    return {row: tuple(sorted(grouped[row], key=_variant_order)) for row in sorted(grouped)}
+    for row, key in sorted(members):
+        distinct = _distinct(members[row, key])
+        finished = tuple(record for record in distinct if record.status == "finished")
+        failed = tuple(record for record in distinct if record.status == "failed")
+        grouped[row].append(Group(row, tuple(sorted(served[key])), key, finished, failed))
+    return {row: tuple(sorted(groups, key=_variant_order)) for row, groups in grouped.items()}
 
 
 def rows_of(record: Record, exhibits: Collection[str]) -> list[str]:
@@ -307,10 +261,9 @@ def _distinct(members: list[Record]) -> list[Record]:
         algorithm = record.config.get("algorithm") or {}
         is_random = "noise_seed" in algorithm and algorithm["noise_seed"] is None
         identity = json.dumps([record.config, record.status], sort_keys=True)
-        if identity in seen and not is_random:
-            continue
-        seen.add(identity)
-        distinct.append(record)
+        if identity not in seen or is_random:
+            seen.add(identity)
+            distinct.append(record)
     return distinct
 
 

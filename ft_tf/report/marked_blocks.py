@@ -12,7 +12,7 @@ import dataclasses
 import re
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import exhibits, table
+from ft_tf.report import exhibits, rendering, table
 from ft_tf.report.tidy import Study
 
 _START = re.compile(r"^<!-- table:(\S+) -->$", re.MULTILINE)
@@ -23,10 +23,7 @@ FINDINGS = "findings"
 def filled(page: str, study: Study, *, base: str) -> str:
     """Returns the page with every marked block built again from the records.
 
-    Args:
-        page: its text.
-        study: the records.
-        base: path of the report's directory as links of the page have it.
+    `base` is the path of the report's directory as links of the page have it.
 
     Raises:
         ArgumentError: a marker names nothing that the report has, or has no end.
@@ -55,12 +52,9 @@ def block(name: str, study: Study, *, base: str) -> str:
     if whole is None:
         raise ArgumentError(f"marker table:{name} is not in the report; it has {', '.join(found)}")
     brief = whole.brief()
-    text = "More of each claim" if name == "claims" else "Configuration of each row"
-    link = f"[{text}]({base}/tables/{exhibit.name}.md)"
-    left_out = len(whole.rows) - len(brief.rows)
-    if left_out:
-        link += f"; {left_out} {'row has' if left_out == 1 else 'rows have'} no finished run"
-    if exhibit.opens:  # the notes of claims are long
+    if name == "claims":  # their notes are long
         brief = dataclasses.replace(brief, notes=())
-    body = table.markdown(brief, has_details=False) if brief.rows else f"{table.EMPTY} "
-    return f"{body}{link}."
+    template = rendering.environment().get_template("block.md.j2")
+    return template.render(
+        name=name, table=brief, base=base, left_out=len(whole.rows) - len(brief.rows)
+    )

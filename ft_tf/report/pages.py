@@ -8,12 +8,11 @@ import jinja2
 import pandas as pd
 
 from ft_tf.errors import RunError
-from ft_tf.records import Circles, Record, Run
+from ft_tf.records import Run
 from ft_tf.report import display_names, exhibits, plot_styles, rendering
 from ft_tf.report.exhibits import Exhibit
 from ft_tf.report.groups import failure_of
-from ft_tf.report.table import EMPTY, Table, escape_markdown, group_spans, percent
-from ft_tf.report.table import markdown as markdown_table
+from ft_tf.report.table import Table, percent
 from ft_tf.report.tidy import Study
 
 _WIDE_PIXELS = 1000
@@ -102,9 +101,7 @@ class Report:
 def compose(study: Study, *, formats: Sequence[str] = ("png",)) -> Report:
     """Formats every table and draws every figure; the same records give the same report.
 
-    Args:
-        study: the records.
-        formats: of the figures, see `plot_styles.FORMATS`; PNG is always among them.
+    `formats` are those of the figures, see `plot_styles.FORMATS`; PNG is always among them.
     """
     formats = ("png", *(name for name in formats if name != "png"))
     sections, skipped = [], []
@@ -113,38 +110,31 @@ def compose(study: Study, *, formats: Sequence[str] = ("png",)) -> Report:
         for plot in exhibit.plots(study):
             try:
                 files = plot_styles.render(plot.draw, formats)
+                images.append(Image(plot.name, plot.caption, files))
             except RunError as error:
                 skipped.append(str(error))
-                continue
-            images.append(Image(plot.name, plot.caption, files))
-        table = exhibit.table(study)
-        sections.append(Section(exhibit, table, exhibit.rows(study), tuple(images)))
+        table, frame = exhibit.table(study), exhibit.rows(study)
+        sections.append(Section(exhibit, table, frame, tuple(images)))
     return Report(study, tuple(sections), tuple(skipped))
 
 
 def markdown(report: Report) -> dict[str, str]:
     """The Markdown pages by file name, report.md first; the others are below tables/."""
     environment = _environment(is_html=False)
-    pages = {
-        f"tables/{name}.md": environment.get_template(f"{kind}.md.j2").render(
-            report=report, section=section
-        )
-        for name, kind, section in (
-            ("provenance", "provenance", None),
-            *((section.name, "table", section) for section in report.shown),
-        )
+    whole, provenance, one = (
+        environment.get_template(f"{kind}.md.j2") for kind in ("report", "provenance", "table")
+    )
+    return {
+        "report.md": whole.render(report=report),
+        "tables/provenance.md": provenance.render(report=report),
+        **{f"tables/{part.name}.md": one.render(section=part) for part in report.shown},
     }
-    return {"report.md": environment.get_template("report.md.j2").render(report=report), **pages}
 
 
 def html(report: Report, places: Mapping[str, str]) -> str:
-    """report.html: one file with every figure and table; no network, no script.
+    """report.html: one file with every figure and table; no network, no script, texts escaped.
 
-    Every text of a record is escaped.
-
-    Args:
-        report: what `compose` gives.
-        places: name of each record -> path of its file as the page links to it.
+    `places` has the path of each record's file, by its name, as the page links to it.
     """
     template = _environment(is_html=True).get_template("report.html.j2")
     return template.render(report=report, places=places)
@@ -152,33 +142,9 @@ def html(report: Report, places: Mapping[str, str]) -> str:
 
 def _environment(*, is_html: bool) -> jinja2.Environment:
     environment = rendering.environment(is_html=is_html)
-    environment.filters |= {
-        "escaped": escape_markdown,
-        "markdown": markdown_table,
-        "record_title": record_title,
-        "seed": _seed,
-        "stems": _stems,
-        "spans": group_spans,
-    }
-    environment.globals |= {"EMPTY": EMPTY, "FOLDED": _FOLDED_ROWS}
+    environment.filters |= {"percent": percent, "stems": _stems}
+    environment.globals |= {"FOLDED": _FOLDED_ROWS, "FORMS": display_names.FORMS}
     return environment
-
-
-def record_title(record: Record) -> str:
-    """A record's line in a list: its name, and its accuracies or why there are none."""
-    if record.status == "failed":
-        return f"{record.name} (failed)"
-    if isinstance(record, Circles):
-        form = display_names.FORMS.get(record.form, record.form)
-        return f"{record.name} ({record.replicates} replicates; {form})"
-    train, test = percent(record.accuracy.train), percent(record.accuracy.test)
-    return f"{record.name} (train {train}, test {test})"
-
-
-def _seed(name: str) -> str:
-    """Text of a link to a record: its seed where the name ends with one."""
-    seed = name.rpartition("seed_")[2]
-    return f"seed {seed}" if seed.isdigit() else "record"
 
 
 def _stems(names: Iterable[str]) -> list[tuple[str, list[str]]]:

@@ -6,7 +6,6 @@ rows: "table_5/fmnist_dnn/trades", "table_8/fmnist_dnn/dpsgd/2.97" and, with its
 row, whichever one was run.
 """
 
-import collections
 import csv
 import dataclasses
 import decimal
@@ -16,6 +15,9 @@ from typing import NamedTuple
 
 from ft_tf.errors import ArgumentError
 from ft_tf.report import display_names
+from ft_tf.report.display_names import NATURAL, PRIVATE
+
+_PARAMETERS = {"sigma": "sigma", "epsilon_adv": "epsilon", "epsilon_dp": "epsilon"}
 
 
 class PaperExhibit(NamedTuple):
@@ -54,11 +56,9 @@ class PaperRow:
 
     def is_of(self, table_row: "PaperRow") -> bool:
         """Whether this row of a figure is of the run of that row of a table."""
-        if table_row.algorithm != self.algorithm or table_row.dataset == "circles":
-            return False
-        if self.dataset and table_row.dataset != self.dataset:
-            return False
-        if self.architecture and table_row.architecture != self.architecture:
+        known = [name for name in ("algorithm", "dataset", "architecture") if getattr(self, name)]
+        is_same = all(getattr(self, name) == getattr(table_row, name) for name in known)
+        if not is_same or table_row.dataset == "circles":
             return False
         if self.measure is not None:
             return table_row.exhibit != "table_6" or table_row.value == "8/255"
@@ -66,14 +66,17 @@ class PaperRow:
 
     @property
     def label(self) -> str:
-        """The row's name for people.
+        """The row's name for people, with the paper's parameter.
 
         >>> row("table_8/fmnist_dnn/dpsgd/2.97").label
         'DNN DP-SGD (paper: epsilon 2.97)'
         """
-        return display_names.paper_row(
-            self.architecture, self.algorithm, self.parameter, self.value
-        )
+        net = display_names.architecture(self.architecture)
+        name = f"{net} {display_names.algorithm(self.algorithm)}".strip()
+        if self.parameter in _PARAMETERS and self.value and self.algorithm != NATURAL:
+            source = "paper: " if self.algorithm == PRIVATE else ""
+            name += f" ({source}{_PARAMETERS[self.parameter]} {self.value})"
+        return name
 
 
 EXHIBITS = {
@@ -88,42 +91,35 @@ EXHIBITS = {
     "figure_3": PaperExhibit("Figure 3", "Accuracy lost between 50% and 90% faults"),
 }
 TABLES = tuple(id for id in EXHIBITS if id.startswith("table"))
+MEASURES = ("train", "test", "generalization_error")
+"""What a row of a table prints, and a run measures."""
 
 
 def _fraction(percent: str) -> float | None:
     return float(decimal.Decimal(percent) / 100) if percent else None
 
 
-def _lines() -> list[dict[str, str]]:
-    source = importlib.resources.files("ft_tf.report") / "paper_numbers.csv"
+def read_csv(name: str) -> list[dict[str, str]]:
+    """Returns the lines of a table that comes with this package."""
+    source = importlib.resources.files("ft_tf.report") / name
     return list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
 
 
 @functools.cache
+def _by_id() -> dict[str, PaperRow]:
+    lines = read_csv("paper_numbers.csv")
+    parts = [(line["exhibit"], line["architecture"], line["algorithm"]) for line in lines]
+    found = {}
+    for stem, line in zip(parts, lines, strict=True):
+        value = line["value"].replace("/", "_") if parts.count(stem) > 1 else ""
+        id = "/".join(filter(None, (*stem, value)))
+        found[id] = PaperRow(id, **{**line, **{name: _fraction(line[name]) for name in MEASURES}})
+    return found
+
+
 def all_rows() -> tuple[PaperRow, ...]:
     """Returns every printed row, in the paper's order."""
-    lines = _lines()
-    stems = [
-        "/".join(filter(None, (line["exhibit"], line["architecture"], line["algorithm"])))
-        for line in lines
-    ]
-    repeats = collections.Counter(stems)
-    return tuple(
-        PaperRow(
-            id=stem if repeats[stem] == 1 else f"{stem}/{line['value'].replace('/', '_')}",
-            exhibit=line["exhibit"],
-            dataset=line["dataset"],
-            architecture=line["architecture"],
-            algorithm=line["algorithm"],
-            parameter=line["parameter"],
-            value=line["value"],
-            train=_fraction(line["train_accuracy"]),
-            test=_fraction(line["test_accuracy"]),
-            generalization_error=_fraction(line["generalization_error"]),
-            note=line["note"],
-        )
-        for stem, line in zip(stems, lines, strict=True)
-    )
+    return tuple(_by_id().values())
 
 
 def rows(exhibit: str) -> tuple[PaperRow, ...]:
@@ -149,19 +145,18 @@ def row(id: str) -> PaperRow:
     Raises:
         ArgumentError: the paper has no such row.
     """
-    for candidate in all_rows():
-        if candidate.id == id:
-            return candidate
-    raise ArgumentError(f"row={id!r} is not in the paper; ft_tf.report.paper.all_rows() has them")
+    if id not in _by_id():
+        raise ArgumentError(
+            f"row={id!r} is not in the paper; ft_tf.report.paper.all_rows() has them"
+        )
+    return _by_id()[id]
 
 
 def is_row(id: str) -> bool:
     """Whether the paper has a row with this id."""
-    return any(candidate.id == id for candidate in all_rows())
+    return id in _by_id()
 
 
-@functools.cache
 def place(id: str) -> int:
     """Position of a row in the paper's order; rows that the paper lacks come last."""
-    order = [candidate.id for candidate in all_rows()]
-    return order.index(id) if id in order else len(order)
+    return list(_by_id()).index(id) if is_row(id) else len(_by_id())

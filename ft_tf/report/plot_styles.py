@@ -5,6 +5,7 @@ can tell apart: natural black, Tikhonov green, TRADES orange, DP-SGD blue, darke
 Markers and line styles repeat what colours say, for print without colour.
 """
 
+import collections
 import dataclasses
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +36,7 @@ MARKERS = {"natural": "oPX", "tikhonov": "sH", "trades": "^v<>", "dpsgd": "Ddph"
 LINES = ("-", "--", "-.", ":")
 PAPER, OURS = FAMILIES["trades"][0], FAMILIES["dpsgd"][0]
 GRAY = "#666666"
+_LABEL_SIZE = 7.5  # of names at lines and points
 
 FORMATS = ("png", "pdf", "svg")
 COLORS = 127
@@ -83,14 +85,12 @@ def looks(groups: Sequence[Group]) -> dict[str, Look]:
     same in every figure; settings that share it differ by marker and line style.
     """
     names = display_names.short_names(groups)
-    places: dict[str, list[str]] = {}
+    places: dict[str, dict[str, int]] = collections.defaultdict(dict)
     found = {}
     for group in groups:
         family, name = display_names.family(group), names[group.key]
         color = FAMILIES[family][_shade(family, group)]
-        known = places.setdefault(color, [])
-        place = known.index(name) if name in known else len(known)
-        known[place:] = known[place:] or [name]
+        place = places[color].setdefault(name, len(places[color]))
         marker = MARKERS[family][place % len(MARKERS[family])]
         found[group.key] = Look(name, color, marker, LINES[place % len(LINES)])
     return found
@@ -99,10 +99,9 @@ def looks(groups: Sequence[Group]) -> dict[str, Look]:
 def _shade(family: str, group: Group) -> int:
     options = group.config.get("algorithm") or {}
     strength = 255 * options.get("epsilon", 0.0) + (options.get("noise_multiplier") or 0.0)
-    for least, shade in _SHADES.get(family, ()):
-        if strength >= least - 1e-9:
-            return shade
-    return int(bool(group.config.get("augment"))) if family == "natural" else 0
+    weakest = int(bool(group.config.get("augment"))) if family == "natural" else 0
+    shades = (shade for least, shade in _SHADES.get(family, ()) if strength >= least - 1e-9)
+    return next(shades, weakest)
 
 
 def panels(
@@ -136,9 +135,8 @@ def draw_curve(
     prefix = "" if y == "mean" else f"{y}_"
     columns = ["rate", y, f"{prefix}low", f"{prefix}high"]
     rates, values, low, high = (100 * curve[columns].astype(float)).to_numpy().T
-    axes.plot(
-        rates, values, label=look.name, color=look.color, marker=look.marker, linestyle=look.line
-    )
+    style = {"color": look.color, "marker": look.marker, "linestyle": look.line}
+    axes.plot(rates, values, label=look.name, **style)
     if has_band and np.isfinite(low).any():
         axes.fill_between(rates, low, high, color=look.color, alpha=0.12, linewidth=0)
 
@@ -155,7 +153,7 @@ def draw_chance(axes: Axes, chance: float | None) -> None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=0.9, label="chance")
 
 
-def label_lines(axes: Axes, *, size: float = 7.5) -> None:
+def label_lines(axes: Axes) -> None:
     """Writes the name of each line to the right, in its colour, without overlaps.
 
     Names are at the lines' ends. Where all lines end together they are at the lines' mean heights,
@@ -170,7 +168,7 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         if not line.get_label().startswith("_") and len(values):
             height = to_axes.transform(values)[:, 1]
             ends.append([height[-1], height.mean(), line, values[-1]])
-    step = 1.3 * size / 72 / (axes.get_position().height * axes.figure.get_figheight())
+    step = 1.3 * _LABEL_SIZE / 72 / (axes.get_position().height * axes.figure.get_figheight())
     heights = [end[0] for end in ends]
     is_together = len(ends) > 2 and max(heights) - min(heights) < 0.8 * len(ends) * step
     ends.sort(key=lambda end: end[:2][::-1] if is_together else end[:2])
@@ -181,19 +179,17 @@ def label_lines(axes: Axes, *, size: float = 7.5) -> None:
         color = line.get_color()
         arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)}
         axes.annotate(
-            line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=size,
+            line.get_label(), end, (1.04, place), textcoords="axes fraction", fontsize=_LABEL_SIZE,
             color=color, va="center", annotation_clip=False,
             arrowprops=None if is_together else arrow,
         )  # fmt: skip
 
 
-def label_points(
-    axes: Axes, points: Sequence[tuple[str, str, float, float]], *, size: float = 7.5
-) -> None:
+def label_points(axes: Axes, points: Sequence[tuple[str, str, float, float]]) -> None:
     """Writes the name of each point (name, color, x, y) to the right of the panel, as of lines."""
     for name, color, x, y in points:
         axes.plot([x], [y], "", color=color, label=name)
-    label_lines(axes, size=size)
+    label_lines(axes)
 
 
 def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> None:
@@ -202,10 +198,9 @@ def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int = 3) -> N
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
+    names, place = list(handles), "outside lower center"
     for count in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=count
-        )
+        legend = figure.legend(handles.values(), names, loc=place, ncols=count)
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()

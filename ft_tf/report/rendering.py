@@ -5,15 +5,23 @@ from typing import Any
 import jinja2
 
 from ft_tf.data.circles import PAPER_N_TEST
+from ft_tf.report import table
 from ft_tf.report.replicates import LEAST
-from ft_tf.report.table import Table, epsilon, escape_latex, group_spans
+from ft_tf.report.table import Table
 
 LOADER = jinja2.PackageLoader("ft_tf.report")
+FILTERS = {
+    "epsilon": table.epsilon,
+    "escaped": table.escape_markdown,
+    "latex": table.escape_latex,
+    "markdown": table.markdown,
+    "spans": table.group_spans,
+}
 
 
 def environment(*, is_html: bool = False) -> jinja2.Environment:
     """Returns an environment for the templates; HTML escapes every text."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=LOADER,
         autoescape=is_html,
         trim_blocks=True,
@@ -21,31 +29,23 @@ def environment(*, is_html: bool = False) -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
+    made.filters |= FILTERS
+    made.globals["EMPTY"] = table.EMPTY
+    return made
 
 
 def notes(kind: str, **values: Any) -> list[str]:
-    """Returns the sentences of templates/notes/KIND.j2, a text per paragraph; none without it.
-
-    Args:
-        kind: of the table.
-        **values: for the template.
-    """
-    texts = environment()
-    texts.filters["epsilon"] = epsilon
+    """Returns the sentences of templates/notes/KIND.j2, a text per paragraph; none without it."""
     try:
-        template = texts.get_template(f"notes/{kind}.j2")
+        template = environment().get_template(f"notes/{kind}.j2")
     except jinja2.TemplateNotFound:
         return []
     return template.render(LEAST=LEAST, PAPER_N_TEST=PAPER_N_TEST, **values).strip().split("\n\n")
 
 
 def latex(table: Table, *, command: str) -> str:
-    """A LaTeX table (booktabs) with the title and notes as its caption.
+    """Returns a LaTeX table (booktabs) with the title and notes as its caption.
 
-    Args:
-        table: any table.
-        command: the command that makes it, for a comment above.
+    The command that makes it is in a comment above.
     """
-    texts = environment()
-    texts.filters |= {"latex": escape_latex, "spans": group_spans}
-    return texts.get_template("latex.j2").render(table=table, command=command)
+    return environment().get_template("latex.j2").render(table=table, command=command)

@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from ft_tf import intervals
-from ft_tf.intervals import Interval
 
 LEVEL = 0.95
 LEAST = 3
@@ -37,11 +36,12 @@ def why_not(*sides: Sequence[float]) -> str:
     return FEW if varying or max(map(len, sides)) < 2 else EQUAL
 
 
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Returns the 95% interval of the mean over training seeds; None where `why_not` gives why."""
+def mean_ends(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Returns the 95% interval of the mean over training seeds; Nones where `why_not` says why."""
     if why_not(values):
-        return None
-    return intervals.mean(values, level=LEVEL, unit="training seed")
+        return None, None
+    found = intervals.mean(values, level=LEVEL, unit="training seed")
+    return found.low, found.high
 
 
 def band(
@@ -49,22 +49,15 @@ def band(
 ) -> dict[str, float | str | None]:
     """Returns the 95% interval of a measure in [0, 1] as the cells "low", "high" and "band".
 
-    Args:
-        values: one per training seed.
-        single: (low, high) on the record of the first run, used where it is the only one: the
-            interval of one model says nothing about another seed.
-        single_unit: what that interval is over.
-
-    Returns:
-        The ends, cut to [0, 1], and what they are over; None for seeds that are too few or equal.
+    The ends are cut to [0, 1]; "band" is what they are over. Of one training seed they are those on
+    its record, `single`, over `single_unit`, and say nothing about another seed. None for several
+    seeds that are too few or equal.
     """
-    interval = mean_interval(values)
-    if interval is not None:
-        low, high, unit = interval.low, interval.high, "training seeds"
-    elif len(values) > 1:
-        low, high, unit = None, None, f"training seeds: none, {why_not(values)}"
-    else:
+    (low, high), unit = mean_ends(values), "training seeds"
+    if len(values) < 2:
         (low, high), unit = single or (None, None), f"{single_unit}, one model"
+    elif low is None:
+        unit += f": none, {why_not(values)}"
     low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in (low, high))
     return {"low": low, "high": high, "band": unit}
 

@@ -5,6 +5,7 @@ A cell without a value is "-". Markdown and LaTeX escape every text, since recor
 
 import dataclasses
 import functools
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -186,25 +187,16 @@ def make_table(
     details: Sequence[Column] = (),
     notes: Sequence[str] = (),
 ) -> Table:
-    """Formats a frame.
+    """Formats a frame with a line per row; "records", if any, holds names with blanks between.
 
-    Args:
-        frame: a line per row; its column "records", if any, holds names with blanks between.
-        columns: see `Column`.
-        title: heading.
-        details: what is given below each row, as "header: cell; header: cell".
-        notes: sentences below the table.
+    Below each row are its `details`, as "header: cell; header: cell", below all rows the `notes`.
     """
-    rows = tuple(
-        Row(
-            cells=tuple(column.cell(line) for column in columns),
-            detail=_described(details, [column.cell(line) for column in details]),
-            state=_state(line),
-            records=tuple(text(line.get("records")).split()),
-        )
-        for line in frame.to_dict("records")
-    )
-    return Table(title, tuple(columns), rows, tuple(notes) if rows else ())
+    rows = []
+    for line in frame.to_dict("records"):
+        cells = tuple(column.cell(line) for column in columns)
+        detail = _described(details, [column.cell(line) for column in details])
+        rows.append(Row(cells, detail, _state(line), tuple(text(line.get("records")).split())))
+    return Table(title, tuple(columns), tuple(rows), tuple(notes) if rows else ())
 
 
 def _described(columns: Sequence[Column], cells: Sequence[str]) -> str:
@@ -253,7 +245,7 @@ def markdown(table: Table, *, has_details: bool = True) -> str:
     if has_details:
         last = ["details", "---", *(escape_markdown(row.detail) for row in table.rows)]
         lines = [[*line, cell] for line, cell in zip(lines, last, strict=True)]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([body, *map(escape_markdown, table.notes)]) + "\n"
 
 
@@ -284,13 +276,10 @@ def escape_latex(value: str) -> str:
 
 def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
     """Returns (group, number of columns) of neighbouring columns with one group."""
-    spans: list[tuple[str, int]] = []
-    for column in columns:
-        if spans and column.group and spans[-1][0] == column.group:
-            spans[-1] = (column.group, spans[-1][1] + 1)
-        else:
-            spans.append((column.group, 1))
-    return spans
+    # Columns without a group stand alone: each has a key of its own.
+    keys = [column.group or place for place, column in enumerate(columns)]
+    spans = ((key, len(list(same))) for key, same in itertools.groupby(keys))
+    return [(key if isinstance(key, str) else "", size) for key, size in spans]
 
 
 def terminal(table: Table, *, width: int) -> str:
@@ -304,10 +293,9 @@ def terminal(table: Table, *, width: int) -> str:
     lines = [*_wrap(table.title, width), "=" * min(len(table.title), width)]
     if not table.rows:
         return "\n".join([*lines, EMPTY, ""])
-    rooms = [
-        max(len(column.group), len(column.header), *(len(row.cells[n]) for row in table.rows))
-        for n, column in enumerate(table.columns)
-    ]
+    heads = [[c.group for c in table.columns], [c.header for c in table.columns]]
+    columns = zip(*heads, *(row.cells for row in table.rows), strict=True)
+    rooms = [max(map(len, column)) for column in columns]
     shown = list(range(len(rooms)))
 
     def total() -> int:
@@ -320,40 +308,25 @@ def terminal(table: Table, *, width: int) -> str:
     shown = shown[has_name_line:]
 
     def join(cells: Sequence[str]) -> str:
-        padded = (
-            cells[n].rjust(rooms[n]) if table.columns[n].is_number else cells[n].ljust(rooms[n])
-            for n in shown
-        )
-        return _GAP.join(padded).rstrip()
+        sides = [">" if column.is_number else "<" for column in table.columns]
+        return _GAP.join(f"{cells[n]:{sides[n]}{rooms[n]}}" for n in shown).rstrip()
 
-    heads = [[c.group for c in table.columns], [c.header for c in table.columns]]
     lines += [head for head in map(join, heads) if head]
     lines.append("-" * min(width, total()))
     for row in table.rows:
         lines += _wrap(row.cells[0], width) if has_name_line else []
         lines.append(join(row.cells))
         further = _described([table.columns[n] for n in dropped], [row.cells[n] for n in dropped])
-        lines += _wrap("; ".join(filter(None, [row.detail, further])), width, _INDENT)
+        lines += _wrap("; ".join(filter(None, [row.detail, further])), width, _INDENT, _INDENT)
     return "\n".join(lines) + "\n"
 
 
 def wrapped(value: str, *, width: int, indent: str = "") -> str:
-    """A paragraph no wider than `width` columns, with a newline at its end.
-
-    Args:
-        value: the text.
-        width: columns.
-        indent: of all lines but the first.
-    """
-    return "\n".join(_wrap(value, max(width, MIN_WIDTH), indent=indent)) + "\n"
+    """A paragraph no wider than `width` columns; all lines but the first are indented."""
+    return "\n".join(_wrap(value, max(width, MIN_WIDTH), "", indent)) + "\n"
 
 
-def _wrap(value: str, width: int, start: str = "", indent: str | None = None) -> list[str]:
+def _wrap(value: str, width: int, first: str = "", others: str = "") -> list[str]:
     # Commands, flags and names of sources stay in one piece, so that they can be copied.
-    return textwrap.wrap(
-        value,
-        width,
-        initial_indent=start,
-        subsequent_indent=start if indent is None else indent,
-        break_on_hyphens=False,
-    )
+    indents = {"initial_indent": first, "subsequent_indent": others}
+    return textwrap.wrap(value, width, break_on_hyphens=False, **indents)

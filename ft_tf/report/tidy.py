@@ -1,12 +1,14 @@
 """A study as a few tidy frames: all that exhibits read of the records, computed once.
 
-A frame has a line per run, per run and fault rate, per attack, per layer or per replicate of
-Table 3. Its column `group` holds the key of the `Group` that the run belongs to, so that what may
-be pooled is a groupby away. Accuracies are fractions; values that were not measured are missing.
+A frame has a line per run, per run and fault rate, per attack or per layer. Its column `group`
+holds the key of the `Group` that the run belongs to, so that what may be pooled is a groupby away.
+Accuracies are fractions; values that were not measured are missing.
 """
 
 import collections
+import itertools
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -15,12 +17,12 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ft_tf.errors import RunError
-from ft_tf.records import Attack, Campaign, LayerFault, Record, Run
+from ft_tf.records import LayerFault, Record, Run
 from ft_tf.report import display_names, paper
-from ft_tf.report.display_names import parts_of
+from ft_tf.report.display_names import OTHER, PRIVATE, TRADES, parts_of
 from ft_tf.report.effects_runs import PRIVACY, normalized_auc
 from ft_tf.report.groups import Group, failure_of, group_by_row
-from ft_tf.report.replicates import band, mean_interval, mean_of
+from ft_tf.report.replicates import band, mean_ends, mean_of
 
 T = TypeVar("T")
 TARGETS = ("weights", "units")
@@ -57,7 +59,7 @@ class Study:
             RunError: a configuration lacks an option of its algorithm.
         """
         found = group_by_row(self.records, paper.EXHIBITS)
-        for group in (group for groups in found.values() for group in groups):
+        for group in itertools.chain(*found.values()):
             try:
                 _ = group.run, group.is_circles or display_names.kind(group)
             except (KeyError, TypeError, ValueError) as error:
@@ -69,10 +71,9 @@ class Study:
     def groups(self) -> tuple[Group, ...]:
         """Groups of trained runs, each once, in the order of the paper's rows."""
         found: dict[str, Group] = {}
-        for groups in self.by_row.values():
-            for group in groups:
-                if not group.is_circles:
-                    found.setdefault(group.key, group)
+        for group in itertools.chain(*self.by_row.values()):
+            if not group.is_circles:
+                found.setdefault(group.key, group)
 
         def place(group: Group) -> tuple[int, str, str]:
             first = min(group.rows, key=paper.place)
@@ -94,10 +95,8 @@ class Study:
         found = {}
         for row, groups in self.by_row.items():
             named = ["architecture"] if len(used[parts_of(row)[:2]]) > 1 else []
-            for group, text in zip(
-                groups, display_names.variants(groups, named=named), strict=True
-            ):
-                found[row, group.key] = text
+            texts = display_names.variants(groups, named=named)
+            found |= {(row, g.key): text for g, text in zip(groups, texts, strict=True)}
         return found
 
     def groups_for(self, row: paper.PaperRow) -> tuple[Group, ...]:
@@ -106,9 +105,9 @@ class Study:
         if groups or not row.exhibit.startswith("figure"):
             return groups
         found: dict[str, Group] = {}
-        for candidate in paper.all_rows():
-            if candidate.exhibit in paper.TABLES and row.is_of(candidate):
-                for group in self.by_row.get(candidate.id, ()):
+        for other in paper.all_rows():
+            if other.exhibit in paper.TABLES and row.is_of(other):
+                for group in self.by_row.get(other.id, ()):
                     found.setdefault(group.key, group)
         return tuple(found.values())
 
@@ -133,14 +132,7 @@ class Study:
     @cached_property
     def campaigns(self) -> pd.DataFrame:
         """A line per finished run, fault target and fault rate."""
-        lines = [
-            {"record": record.name, "group": group.key, "target": target, **line}
-            for group in self.trained
-            for record in group.finished
-            for target, campaign in record.faults.items()
-            for line in _campaign_lines(campaign)
-        ]
-        return pd.DataFrame(lines, columns=["record", "group", "target", *_CAMPAIGN])
+        return self._of_finished(_campaign_lines, _CAMPAIGN)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -154,14 +146,9 @@ class Study:
         for group, (target, rate), runs in self.each(self.campaigns, "target", "rate", sort=True):
             if len(runs) < len(group.finished):
                 continue
-            first, means = runs.iloc[0], runs["mean"].tolist()
+            first, means, lost = runs.iloc[0], runs["mean"].tolist(), runs["lost"].dropna().tolist()
             unit = f"{first['unit'] or 'fault set'}s"
-            lost = [value for value in runs["lost"] if pd.notna(value)]
-            ends = {name: first[name] for name in ("lost_low", "lost_high")}
-            if len(lost) > 1:
-                found = mean_interval(lost)
-                both = (found.low, found.high) if found else (None, None)
-                ends = dict(zip(ends, both, strict=True))
+            lost_ends = mean_ends(lost) if len(lost) > 1 else first[["lost_low", "lost_high"]]
             lines.append(
                 {
                     "group": group.key,
@@ -172,7 +159,7 @@ class Study:
                     **band(means, (first["low"], first["high"]), single_unit=unit),
                     "faults": first["faults"],
                     "lost": mean_of(lost),
-                    **ends,
+                    **dict(zip(("lost_low", "lost_high"), lost_ends, strict=True)),
                 }
             )
         return pd.DataFrame(lines, columns=_CURVE)
@@ -182,45 +169,34 @@ class Study:
         curves = self.curves
         return curves[(curves["group"] == group.key) & (curves["target"] == target)]
 
+    def accuracies_at(
+        self, group: Group, target: str, percents: Iterable[int]
+    ) -> dict[int, float | None]:
+        """Fault rate in percent -> mean accuracy of a group; None where it was not measured."""
+        curve = self.fault_curve(group, target).set_index("rate")["mean"]
+        return {percent: curve.get(percent / 100) for percent in percents}
+
     @cached_property
     def attacks(self) -> pd.DataFrame:
         """A line per finished run and attack, in the order of the record."""
-        lines = [
-            {"record": record.name, "group": group.key, **_attack_line(attack)}
-            for group in self.trained
-            for record in group.finished
-            for attack in record.robustness
-        ]
-        return pd.DataFrame(lines, columns=["record", "group", *_ATTACK])
+        return self._of_finished(_attack_lines, (*_ATTACK, *_ATTACK_DERIVED))
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """A line per finished run, fault target and layer, the whole model first."""
-        columns = ["record", "group", "target", "layer", "share_of_sites", *_LAYER]
+        return self._of_finished(_layer_lines, ("target", "layer", "share_of_sites", *_LAYER))
+
+    def _of_finished(
+        self, measured: Callable[[Record], Iterable[tuple[Any, ...]]], columns: Sequence[str]
+    ) -> pd.DataFrame:
+        """The lines that `measured` yields of each finished run, with its record and group."""
         lines = [
-            (
-                *(record.name, group.key, target, layer, entry.sites / entries[0].sites),
-                *(getattr(entry, name) for name in _LAYER),
-            )
+            (record.name, group.key, *line)
             for group in self.trained
             for record in group.finished
-            for target, entries in sorted(record.layer_faults.items(), reverse=True)
-            for layer, entry in zip(layer_names(entries), entries, strict=True)
+            for line in measured(record)
         ]
-        return pd.DataFrame(lines, columns=columns)
-
-    @cached_property
-    def circles(self) -> pd.DataFrame:
-        """A line per replicate of Table 3."""
-        columns = ["row", "group", "form", "train", "test", "generalization_error"]
-        lines = [
-            (row, group.key, group.form, *values)
-            for row, groups in self.by_row.items()
-            for group in groups
-            if group.is_circles and group.finished
-            for values in zip(*(getattr(group.samples, name) for name in columns[3:]), strict=True)
-        ]
-        return pd.DataFrame(lines, columns=columns)
+        return pd.DataFrame(lines, columns=["record", "group", *columns])
 
     def computed(self, compute: Callable[[Sequence[Record]], T], *, aside: bool = False) -> T:
         """What a function such as `effects.claims` makes of the records (or `aside`), once."""
@@ -237,7 +213,7 @@ class Study:
         found: dict[str, Group] = {}
         for group in self.trained:
             is_here = group.config["architecture"] == architecture and not group.is_fitted
-            if is_here and is_main(group):
+            if is_here and any(map(_is_main, group.rows)):
                 kind = display_names.kind(group)
                 if kind not in found or len(group.finished) > len(found[kind].finished):
                     found[kind] = group
@@ -275,9 +251,11 @@ def finished(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(group for group in groups if group.finished)
 
 
-def is_main(group: Group) -> bool:
-    """Whether one of a group's rows is the paper's, or a run of ours with a row of its kind."""
-    return any(display_names.is_main(row, is_printed=paper.is_row(row)) for row in group.rows)
+def _is_main(row: str) -> bool:
+    """Whether a row is the paper's, or a run of ours that is neither ablation nor control."""
+    exhibit, _, name, value = parts_of(row)
+    is_of_kind = name.startswith(TRADES) or (name == PRIVATE and bool(value))
+    return is_of_kind or exhibit == OTHER or paper.is_row(row)
 
 
 def _is_aside(group: Group) -> bool:
@@ -295,9 +273,16 @@ _RUN = [
 """Columns of a study without runs."""
 
 
+_PARTS = {
+    "epochs": "training", "steps": "training",
+    "train": "accuracy", "test": "accuracy", "generalization_error": "accuracy",
+    "standard_deviation": "parameters", "equation_10": "parameters",
+}  # fmt: skip
+"""Figures of a run -> part of its record that has them."""
+
+
 def _run_line(group: Group, record: Run) -> dict[str, Any]:
-    accuracy, parameters, privacy = record.accuracy, record.parameters, record.privacy
-    epsilon = privacy.epsilon_claimed if privacy else None
+    epsilon = record.privacy.epsilon_claimed if record.privacy else None
     return {
         "record": record.name,
         "group": group.key,
@@ -313,74 +298,59 @@ def _run_line(group: Group, record: Run) -> dict[str, Any]:
         "seed": record.config["seed"],
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
-        "epochs": record.training.epochs if record.training else None,
-        "steps": record.training.steps if record.training else None,
-        "train": accuracy.train if accuracy else None,
-        "test": accuracy.test if accuracy else None,
-        "generalization_error": accuracy.generalization_error if accuracy else None,
-        "standard_deviation": parameters.standard_deviation if parameters else None,
-        "equation_10": parameters.equation_10 if parameters else None,
+        **{name: getattr(getattr(record, part), name, None) for name, part in _PARTS.items()},
         **{f"{target}_normalized_auc": normalized_auc(record, target) for target in TARGETS},
         "epsilon": epsilon if epsilon is not None and math.isfinite(epsilon) else None,
         "private": "DP" if epsilon is not None else NOT_PRIVATE,
-        "advantage": record.membership.advantage if record.membership else None,
+        "advantage": getattr(record.membership, "advantage", None),
         **{f"config.{key}": value for key, value in display_names.flatten(record.config).items()},
     }
-
-
-_CAMPAIGN = (
-    "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit", "trials",
-    "images",
-)  # fmt: skip
 
 
 _CURVE = [
     "group", "target", "rate", "mean", "low", "high", "replicates", "band", "faults", "lost",
     "lost_low", "lost_high",
 ]  # fmt: skip
+_CAMPAIGN = (
+    "target", "rate", "faults", "mean", "low", "high", "lost", "lost_low", "lost_high", "unit",
+    "trials", "images",
+)  # fmt: skip
+_ATTACK = (
+    "attack", "epsilon", "steps", "images", "clean_accuracy", "robust_accuracy",
+    "train_clean_accuracy", "train_robust_accuracy", "robust_generalization_error", "warnings",
+)  # fmt: skip
+_ATTACK_DERIVED = ("distance", "robust_low", "robust_high")
+_LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
 
 
-def _campaign_lines(campaign: Campaign) -> Iterator[dict[str, Any]]:
+def _campaign_lines(record: Run) -> Iterator[tuple[Any, ...]]:
     """A line per rate; accuracy lost is that of each trial against its own images without faults.
 
     Of a record that does not have that, the reference is its accuracy on all test images.
     """
-    clean = campaign.mean[campaign.rates.index(0.0)] if 0.0 in campaign.rates else None
-    for place, rate in enumerate(campaign.rates):
-        mean, low, high = campaign.mean[place], campaign.low[place], campaign.high[place]
+    for target, campaign in record.faults.items():
+        levels = (campaign.mean, campaign.low, campaign.high)
         if campaign.lost:
-            lost = [getattr(campaign.lost, name)[place] for name in ("mean", "low", "high")]
+            lost = [campaign.lost.mean, campaign.lost.low, campaign.lost.high]
         else:
-            ends = (mean, high, low)
-            lost = [None if clean is None or end is None else clean - end for end in ends]
-        yield {
-            "rate": rate,
-            "faults": campaign.faults[place],
-            "mean": mean,
-            "low": low,
-            "high": high,
-            **dict(zip(("lost", "lost_low", "lost_high"), lost, strict=True)),
-            "unit": campaign.unit,
-            "trials": campaign.trials,
-            "images": campaign.images,
-        }
+            clean = campaign.mean[campaign.rates.index(0.0)] if 0.0 in campaign.rates else None
+            ends = (campaign.mean, campaign.high, campaign.low)
+            lost = [[None if None in (clean, e) else clean - e for e in values] for values in ends]
+        for line in zip(campaign.rates, campaign.faults, *levels, *lost, strict=True):
+            yield target, *line, campaign.unit, campaign.trials, campaign.images
 
 
-_ATTACK = (
-    "attack", "distance", "epsilon", "steps", "images", "clean_accuracy", "robust_accuracy",
-    "robust_low", "robust_high", "train_clean_accuracy", "train_robust_accuracy",
-    "robust_generalization_error", "warnings",
-)  # fmt: skip
+def _attack_lines(record: Run) -> Iterator[tuple[Any, ...]]:
+    for attack in record.robustness:
+        distance = attack.parameters.get("distance", "l_inf")
+        yield *operator.attrgetter(*_ATTACK)(attack), distance, *attack.robust_interval
 
 
-def _attack_line(attack: Attack) -> dict[str, Any]:
-    low, high = attack.robust_interval
-    distance = attack.parameters.get("distance", "l_inf")
-    derived = {"distance": distance, "robust_low": low, "robust_high": high}
-    return {name: derived[name] if name in derived else getattr(attack, name) for name in _ATTACK}
-
-
-_LAYER = ("sites", "rate", "clean_accuracy", "accuracy", "drop", "low", "high")
+def _layer_lines(record: Run) -> Iterator[tuple[Any, ...]]:
+    for target, entries in sorted(record.layer_faults.items(), reverse=True):
+        for layer, entry in zip(layer_names(entries), entries, strict=True):
+            share = entry.sites / entries[0].sites
+            yield target, layer, share, *operator.attrgetter(*_LAYER)(entry)
 
 
 def layer_names(entries: Sequence[LayerFault]) -> list[str]:

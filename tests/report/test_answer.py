@@ -10,7 +10,7 @@ import pytest
 from factory import study_of, typed
 
 from ft_tf import records, report
-from ft_tf.report import effects, exhibits, findings, pages, table
+from ft_tf.report import effects, exhibits, pages, table
 from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.tidy import Study
 
@@ -98,7 +98,7 @@ def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
 
 
 def test_findings_hold_the_counts_and_tau_of_effects(study):
-    rows = study.computed(effects.agreement)
+    rows = study.computed(agreement.agreement)
     count = rows["word"].value_counts()["replicated"]
     assert sentences(study)[-1].startswith(
         f"{count} of the paper's {len(rows)} rows are replicated"
@@ -121,7 +121,7 @@ def test_other_measures_and_remedies_are_those_of_effects(study):
 def test_rows_by_data_set_add_up(study):
     frame = agreement.AgreementByData().frame(study).set_index("dataset")
     words = ["replicated", "not replicated", "not attempted"]
-    rows = study.computed(effects.agreement)
+    rows = study.computed(agreement.agreement)
     assert frame[words].to_numpy().sum() == len(rows) == 31
     rows = rows[rows["dataset"] == "cifar10"]
     error = (rows["gap"] - rows["gap_paper"]).astype(float).abs().mean()
@@ -138,12 +138,12 @@ def test_without_records_it_says_so():
 
 def test_a_negative_effect_of_dp_reads_less():
     claim = effects.Claim("dp_tolerance", "s", "m", -1, 5.0, -7.0, -9.0, -5.5, word="supported")
-    walk, rows = effects.noise_walk([]), effects.agreement([])
-    (sentence,) = findings.sentences([claim], walk, rows)
+    walk, rows = effects.noise_walk([]), agreement.agreement([])
+    (sentence,) = claims.sentences([claim], walk, rows)
     assert sentence.startswith("Differential privacy raises fault tolerance: ")
     assert "loses 7.0 points of accuracy [5.5, 9.0] less than" in sentence
     claim = dataclasses.replace(claim, low=-9.0, high=1.0, word="inconclusive")
-    (sentence,) = findings.sentences([claim], walk, rows)
+    (sentence,) = claims.sentences([claim], walk, rows)
     assert sentence.startswith("Differential privacy and fault tolerance: inconclusive: with 10%")
     assert "7.0 points of accuracy [-1.0, 9.0] less" in sentence
 

@@ -11,8 +11,9 @@ import pytest
 from scipy import optimize, stats
 
 from ft_tf import records
-from ft_tf.report import effects, effects_agreement, effects_premise
+from ft_tf.report import effects, effects_premise
 from ft_tf.report.effects_runs import Trained
+from ft_tf.report.exhibits import agreement
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -342,13 +343,14 @@ def test_no_records_give_nine_open_claims():
     assert len(claims) == 9 and {claim.word for claim in claims} == {"inconclusive"}
     assert len(effects.claims_frame(claims)) == 9 and effects.rows_frame(claims).empty
     assert effects.other_measures([]).empty and effects_premise.noise_walk([]).empty
-    assert set(effects_agreement.agreement([]).word) == {"not attempted"}
+    assert set(agreement.agreement([]).word) == {"not attempted"}
 
 
 def test_frames_have_the_claims_fields(claims):
     frame = effects.claims_frame(claims.values()).set_index("id")
     claim = claims["dp_tolerance"]
-    assert frame.loc[claim.id, "smallest_network"] == claim.range[0]
+    of_networks = [row.estimate for row in claim.rows if row.role == "network"]
+    assert frame.loc[claim.id, "smallest_network"] == min(of_networks)
     rows = effects.rows_frame(claims.values())
     mine = rows[(rows.claim == claim.id) & (rows.role == "network")]
     assert mine.estimate.mean() == pytest.approx(claim.estimate)

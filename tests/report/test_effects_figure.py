@@ -34,9 +34,9 @@ def points(axes):
             for xy in line.get_xydata()]  # fmt: skip
 
 
-def test_a_forest_has_a_line_per_row_and_the_mean_last(axes, claims):
+def test_a_forest_has_a_line_per_row_and_the_mean_last(claims):
     claim = claims["dp_tolerance"]
-    effects_figure.forest(axes, claim)
+    (axes,) = effects_figure.draw_forest(claim).axes
     rows = [row for row in claim.rows if row.role != "context"]
     expected = [*(row.estimate for row in rows), claim.estimate]
     assert [x for x, _ in points(axes)] == pytest.approx(expected)

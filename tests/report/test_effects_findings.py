@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from ft_tf import records
-from ft_tf.report import effects_agreement, effects_premise, paper
+from ft_tf.report import effects_premise, paper
+from ft_tf.report.exhibits import agreement
+from ft_tf.report.tidy import Study
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -117,7 +119,7 @@ def test_remedies_are_compared_with_the_same_run_without_them(study):
 
 
 def agreed(study, row):
-    return effects_agreement.agreement(study).set_index("row").loc[row]
+    return agreement.agreement(study).set_index("row").loc[row]
 
 
 def moved_to(record, train, test):
@@ -164,20 +166,20 @@ def test_the_nearest_variant_stands_and_all_are_counted(study):
 
 
 def test_fitted_runs_and_points_drawn_again_replicate_nothing(study):
-    frame = effects_agreement.agreement(study).set_index("row")
+    frame = agreement.agreement(study).set_index("row")
     assert len(frame) == 31
     assert not frame.records.str.contains("fitted|redrawn").any()
     fitted = [r for r in study if r.kind == "run" and r.config["fitted"]]
-    assert fitted and set(effects_agreement.agreement(fitted).word) == {"not attempted"}
+    assert fitted and set(agreement.agreement(fitted).word) == {"not attempted"}
 
 
 def test_errors_and_correlation_by_data_set(study):
-    frame = effects_agreement.agreement(study)
-    found = effects_agreement.agreement_by_data(frame).set_index(["dataset", "value"])
+    frame = agreement.agreement(study)
+    found = agreement.AgreementByData().frame(Study(study)).set_index("dataset")
     mine = frame[frame.dataset == "fashion_mnist"]
-    line = found.loc[("fashion_mnist", "gap")]
-    assert line.mean_absolute_error == pytest.approx((mine.gap - mine.gap_paper).abs().mean())
-    assert line.correlation == pytest.approx(stats.pearsonr(mine.gap_paper, mine.gap).statistic)
+    line = found.loc["fashion_mnist"]
+    assert line.gap_mean_absolute_error == pytest.approx((mine.gap - mine.gap_paper).abs().mean())
+    assert line.gap_correlation == pytest.approx(stats.pearsonr(mine.gap_paper, mine.gap).statistic)
     printed = [row for row in paper.all_rows() if row.exhibit.startswith("table")]
-    assert found["rows"].groupby(level=0).first().sum() == len(printed)
+    assert found[list(agreement.WORDS)].to_numpy().sum() == len(printed)
     assert line.replicated == (mine.word == "replicated").sum()

@@ -100,7 +100,6 @@ def test_forms_of_the_circles_study_stay_apart(circles, circles_results):
 def test_a_second_copy_of_a_seeded_run_is_no_second_replicate(run):
     (group,) = study_of(run(), run()).by_row[ROW]
     assert len(group.samples) == 1
-    assert group.repeats == 1
 
 
 def test_two_runs_with_secret_noise_are_two_replicates(run):

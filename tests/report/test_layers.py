@@ -10,7 +10,7 @@ from ft_tf.report.exhibits import layers
 
 
 def lines_of(records):
-    return layers.layer_frame(study_of(*records), "fmnist_dnn").to_dict("records")
+    return layers.Layers("fmnist_dnn").frame(study_of(*records)).to_dict("records")
 
 
 def test_layers_of_seeds_are_pooled_though_keras_numbers_on(paper_run):

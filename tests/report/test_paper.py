@@ -21,9 +21,8 @@ def test_every_line_of_the_csv_is_reachable_by_its_id():
     for line, row in zip(LINES, paper.all_rows(), strict=True):
         assert paper.row(row.id) is row
         assert paper.is_row(row.id)
-        columns = {"train_accuracy": row.train, "test_accuracy": row.test}
-        columns["generalization_error"] = row.generalization_error
-        for name, value in columns.items():
+        for name in paper.MEASURES:
+            value = getattr(row, name)
             assert (value is None) == (line[name] == "")
             if value is not None:
                 assert 100 * value == pytest.approx(float(line[name]), abs=1e-9)

@@ -5,10 +5,10 @@ import math
 import pytest
 from factory import study_of
 
-from ft_tf.report.exhibits import membership, privacy_bounds
+from ft_tf.report.exhibits import privacy
 
 DP_ROW = "table_8/fmnist_dnn/dpsgd/2.97"
-EXHIBIT = membership.MembershipInference()
+EXHIBIT = privacy.MembershipInference()
 
 
 def lines_of(records):
@@ -123,7 +123,7 @@ def test_bounds_of_dp_runs(run):
         for seed, train in enumerate((0.85, 0.87))
     ]
     records[1]["privacy"]["epsilon_paper"] = 6.0  # steps were lost and run again
-    (line,) = privacy_bounds.PrivacyBounds().frame(study_of(*records, run())).to_dict("records")
+    (line,) = privacy.PrivacyBounds().frame(study_of(*records, run())).to_dict("records")
     assert line["epsilon_paper"] == 6.0
     assert line["generalization_error"] == pytest.approx(0.02)
     assert line["gap_bound"] == 0.45
@@ -132,7 +132,7 @@ def test_bounds_of_dp_runs(run):
 def test_shuffled_runs_get_the_bound_without_amplification(run):
     record = run(row="table_8/fmnist_dnn/dpsgd/2.97", algorithm="dpsgd")
     record["privacy"] |= {"sampling": "shuffle", "gap_bound_shuffled": 0.9}
-    (line,) = privacy_bounds.PrivacyBounds().frame(study_of(record)).to_dict("records")
+    (line,) = privacy.PrivacyBounds().frame(study_of(record)).to_dict("records")
     assert line["gap_bound"] == 0.9
 
 

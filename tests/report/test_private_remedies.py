@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 from ft_tf import records
-from ft_tf.report import effects, effects_runs, findings
+from ft_tf.report import effects
+from ft_tf.report.effects_runs import Trained
+from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.exhibits import private_remedies as remedies
 
 RATES = (0.0, 0.01, 0.1, 0.5, 0.9)
@@ -111,21 +113,21 @@ def test_the_finding_names_the_most_accurate_remedy_that_gives_enough_back():
     typed = [factory.typed(record) for record in study]
     ((line, plain),) = remedies.promising(typed)
     assert (line["cell"], plain["cell"]) == ("decay_0.004", "plain")
-    walk, rows = effects.noise_walk([]), effects.agreement([])
-    sentence = findings.sentences([], walk, rows, [(line, plain)])[0]
+    walk, rows = effects.noise_walk([]), agreement.agreement([])
+    sentence = claims.sentences([], walk, rows, [(line, plain)])[0]
     assert "lambda 0.004 lost 7.1 points, plain DP-SGD 21.0" in sentence
     assert "test accuracy 80.0% against 81.0%" in sentence
     assert "3 seeds" in sentence and "clipping lowered that loss" in sentence
     assert "by Holm, not all run)" in sentence
     line["missing"], line["p_holm"] = 0, 0.06
-    sentence = findings.sentences([], walk, rows, [(line, plain)])[0]
+    sentence = claims.sentences([], walk, rows, [(line, plain)])[0]
     assert "clipping may lower that loss" in sentence and "p 0.06 by Holm)" in sentence
 
 
 def walk_of(**config):
     run = private_run("plain", 0, test=0.8, lost=0.1, **config)
     run["config"]["algorithm"] |= {"noise_multiplier": 5.0, "l2_norm_clip": 0.5}
-    return effects_runs.walk(records.from_dict(run, where="run"))
+    return Trained(records.from_dict(run, where="run")).walk
 
 
 def test_the_walk_of_the_noise():

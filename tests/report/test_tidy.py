@@ -37,15 +37,13 @@ def test_a_line_per_rate_with_losses_paired_where_they_were_measured(run):
     assert at["lost_low"].tolist() == pytest.approx([0.7 * 0.25 - 0.01, 0.03])
 
 
-def test_a_line_per_attack_layer_and_replicate(paper_run, circles, circles_results):
-    study = study_of(paper_run(), circles(results=circles_results))
+def test_a_line_per_attack_and_layer(paper_run):
+    study = study_of(paper_run())
     assert study.attacks["attack"].tolist() == ["pgd", "apgd"]
     assert set(study.attacks["distance"]) == {"l_inf"}
     weights = study.layers[study.layers["target"] == "weights"]
     assert weights["layer"].tolist() == ["whole model", "dense 1", "dense 2", "logits"]
     assert weights["share_of_sites"].iloc[0] == 1
-    natural = study.circles[study.circles["row"].str.endswith("natural")]
-    assert natural["generalization_error"].tolist() == pytest.approx([0.25, 0.23, 0.27])
 
 
 def test_chance_is_one_over_the_number_of_classes(run):
@@ -64,6 +62,6 @@ def test_chance_is_one_over_the_number_of_classes(run):
 
 def test_without_records_every_frame_is_empty():
     study = study_of()
-    frames = (study.runs, study.campaigns, study.curves, study.attacks, study.layers, study.circles)
-    assert [len(frame) for frame in (*frames, study.finished_runs)] == [0] * 7
+    frames = (study.runs, study.campaigns, study.curves, study.attacks, study.layers)
+    assert [len(frame) for frame in (*frames, study.finished_runs)] == [0] * 6
     assert study.architectures == ()

@@ -18,8 +18,8 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -58,15 +58,18 @@ class Exhibit:
     note: str = ""  # below the table; our exhibits have theirs in templates/notes/KIND.j2
     kind: str = ""  # names that template; "" for the name of the exhibit
     order: int = 100  # place on the page
-    opens: bool = False  # whether its table opens the pages, and is not repeated below
 
     def parts(self, study: Study) -> Sequence["Exhibit"]:
         """Exhibits that this one is in a study: usually itself, none where it has no subject."""
         return [self]
 
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        """The lines of `frame` as cells by name; none for figures alone."""
+        return ()
+
     def frame(self, study: Study) -> pd.DataFrame:
-        """The data at full precision, a line per row of the table; empty for figures alone."""
-        return pd.DataFrame()
+        """The data at full precision, a line per row of the table."""
+        return pd.DataFrame(self.lines(study))
 
     def figure(self, study: Study, axes: Axes) -> None:
         """Draws a figure of one panel; an exhibit with other figures overrides `plots`."""
@@ -95,8 +98,7 @@ class Exhibit:
         frame = self.frame(study)
         if len(frame.columns):
             return frame
-        keys = [column.key for column in self.columns]
-        return pd.DataFrame(columns=[key for key in keys if isinstance(key, str)])
+        return pd.DataFrame(columns=[c.key for c in self.columns if isinstance(c.key, str)])
 
     def table(self, study: Study) -> Table | None:
         """The formatted table; None for an exhibit without one."""

@@ -1,24 +1,15 @@
 """Ablations of the DP rows (clipping alone, noise alone) and positive controls for faults."""
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
-from ft_tf.report.display_names import (
-    CLIP_ONLY,
-    CONTROLS,
-    NATURAL,
-    NOISE_ONLY,
-    PRIVATE,
-    STOPPED,
-    TIKHONOV,
-    parts_of,
-)  # fmt: skip
+from ft_tf.report.display_names import CLIP_ONLY, CONTROLS, NOISE_ONLY, PRIVATE, STOPPED, parts_of
 from ft_tf.report.effects_runs import chance, normalized_auc
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
@@ -27,7 +18,6 @@ from ft_tf.report.replicates import deviation, mean_of
 from ft_tf.report.table import count, text
 from ft_tf.report.tidy import TARGETS, Study, finished
 
-RATES = (0.1, 0.5, 0.9)
 SHOWN = 3
 """Noise levels of a panel."""
 _Drawn = list[tuple[Group, Look]]
@@ -43,10 +33,8 @@ def match(study: Study, row: str, group: Group, algorithm: str) -> Group | None:
     `algorithm` ends the other row's id, such as "natural" or "natural_stopped/2.97".
     """
     exhibit, architecture, *_ = parts_of(row)
-    for candidate in finished(study.by_row.get(f"{exhibit}/{architecture}/{algorithm}", ())):
-        if candidate.setting == group.setting:
-            return candidate
-    return None
+    candidates = finished(study.by_row.get(f"{exhibit}/{architecture}/{algorithm}", ()))
+    return next((other for other in candidates if other.setting == group.setting), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,19 +60,14 @@ def private_rows(study: Study) -> list[PrivateRow]:
     found = []
     for row, groups in study.by_row.items():
         exhibit, _, algorithm, value = parts_of(row)
-        if not exhibit.startswith("table") or algorithm != PRIVATE or not value:
-            continue
-        for group in finished(groups):
-            if not group.is_fitted:
-                partners = (f"{STOPPED}/{value}", f"{NOISE_ONLY}/{value}")
-                names = (*partners, CLIP_ONLY, NATURAL, TIKHONOV)
-                matches = (match(study, row, group, name) for name in names)
-                found.append(PrivateRow(row, group, *matches))
+        if exhibit.startswith("table") and algorithm == PRIVATE and value:
+            partners = (f"{STOPPED}/{value}", f"{NOISE_ONLY}/{value}", CLIP_ONLY, *_REFERENCES)
+            found += [
+                PrivateRow(row, group, *(match(study, row, group, name) for name in partners))
+                for group in finished(groups)
+                if not group.is_fitted
+            ]
     return sorted(found, key=lambda entry: -entry.noise_multiplier)
-
-
-def _private(entry: PrivateRow) -> str:
-    return f"DP, noise multiplier {entry.noise_multiplier:g}"
 
 
 def _part(exhibit: str, architecture: str, part: str) -> str:
@@ -110,10 +93,7 @@ class Ablations(Exhibit):
             for target in TARGETS
             for rate, priority in ((10, 4), (50, 0), (90, 3))
         ),
-        *(
-            Column(f"{target}_normalized_auc", target, "normalized", priority=2)
-            for target in TARGETS
-        ),
+        *(Column(f"{name}_normalized_auc", name, "normalized", priority=2) for name in TARGETS),
         Column("replicates", "n", format=count),
     )
     details = (
@@ -124,12 +104,10 @@ class Ablations(Exhibit):
         Column("generalization_error_sd", "gap"),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        blocks: dict[tuple[str, ...], list[PrivateRow]] = {}
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        blocks: dict[tuple[str, ...], list[PrivateRow]] = collections.defaultdict(list)
         for entry in private_rows(study):
-            key = (parts_of(entry.row)[0], *entry.private.setting)
-            blocks.setdefault(key, []).append(entry)
-        lines = []
+            blocks[parts_of(entry.row)[0], *entry.private.setting].append(entry)
         for (exhibit, *_), entries in blocks.items():
             first = entries[0]
             matches = {name: match(study, first.row, first.private, name) for name in CONTROLS}
@@ -147,16 +125,13 @@ class Ablations(Exhibit):
                 ]
             block = [(part, group) for part, group in block if group is not None]
             if len(block) > len(entries) + bool(first.natural) + bool(first.tikhonov):
-                lines += [_line(study, exhibit, part, group) for part, group in block]
-        return pd.DataFrame(lines)
+                yield from (_line(study, exhibit, part, group) for part, group in block)
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return per_architecture(study, "ablations", "DP runs and their ablations", draw_ablations)
 
 
 def _line(study: Study, exhibit: str, part: str, group: Group) -> dict[str, Any]:
-    samples, runs = group.samples, group.finished
-    curves = {t: study.fault_curve(group, t).set_index("rate")["mean"] for t in TARGETS}
     return {
         "data": group.data,
         "exhibit": exhibit,
@@ -164,18 +139,18 @@ def _line(study: Study, exhibit: str, part: str, group: Group) -> dict[str, Any]
         "part": part,
         "run": group.run,
         "row": group.row,
-        "replicates": len(samples),
-        **{name: group.mean(name) for name in ("train", "test", "generalization_error")},
-        "test_sd": deviation(samples.test),
-        "generalization_error_sd": deviation(samples.generalization_error),
+        "replicates": len(group.samples),
+        **{name: group.mean(name) for name in paper.MEASURES},
+        "test_sd": deviation(group.samples.test),
+        "generalization_error_sd": deviation(group.samples.generalization_error),
         "breakdowns": group.breakdowns,
         **{
-            f"{target}_{round(100 * rate)}": curves[target].get(rate)
+            f"{target}_{rate}": accuracy
             for target in TARGETS
-            for rate in RATES
+            for rate, accuracy in study.accuracies_at(group, target, (10, 50, 90)).items()
         },
         **{
-            f"{target}_normalized_auc": mean_of(normalized_auc(r, target) for r in runs)
+            f"{target}_normalized_auc": mean_of(normalized_auc(r, target) for r in group.finished)
             for target in TARGETS
         },
         "records": group.names,
@@ -199,17 +174,16 @@ def draw_ablations(study: Study, architecture: str) -> Figure:
         raise RunError(f"no figure of ablations for {architecture}: none is on record")
     title = f"{display_names.describe_architecture(architecture)}: DP rows and their ablations"
     figure, axes = plot_styles.panels(len(rows), 2, title=title, share_y=True)
-    for panel_row, (title, drawn) in zip(axes, rows.items(), strict=True):
-        for panel, target in zip(panel_row, TARGETS, strict=True):
+    for panels, (title, drawn) in zip(axes, rows.items(), strict=True):
+        for panel, target in zip(panels, TARGETS, strict=True):
             for group, look in drawn:
                 curve = study.fault_curve(group, target)
-                has_band = "apart" not in title
                 if len(curve):
+                    has_band = drawn is not apart
                     plot_styles.draw_curve(panel, curve, "mean", look, has_band=has_band)
-            guess = chance(drawn[0][0].records[0])
-            plot_styles.finish_fault_panel(panel, f"{target}", guess)
+            plot_styles.finish_fault_panel(panel, target, chance(drawn[0][0].records[0]))
             panel.set_title(f"{title}: {target}")
-        plot_styles.label_lines(panel_row[-1])
+        plot_styles.label_lines(panels[-1])
     return figure
 
 
@@ -220,23 +194,23 @@ def _private_curves(entries: Sequence[PrivateRow]) -> tuple[_Drawn, _Drawn]:
     """
     equal: _Drawn = []
     apart: _Drawn = []
+    first = next((e for e in entries if e.clip_only or e.noise_only), None)
+    if first and first.natural:
+        apart.append((first.natural, _REFERENCES["natural"]))
+    if first and first.clip_only:
+        apart.append((first.clip_only, Look("clipping alone", FAMILIES["other"][2], "X")))
+    most = len(apart) + 2 * (SHOWN - 1)
     private = {entry.private.key: entry.private for entry in entries}
     looks = plot_styles.looks(list(private.values()))
     for entry in entries:
         color = looks[entry.private.key].color
-        drawn = (entry.private, Look(_private(entry), color, "D"))
-        if entry.stopped is not None and len(equal) < 2 * SHOWN:
+        name = f"DP, noise multiplier {entry.noise_multiplier:g}"
+        drawn = (entry.private, Look(name, color, "D"))
+        if entry.stopped and len(equal) < 2 * SHOWN:
             equal += [drawn, (entry.stopped, Look("natural, stopped there", color, "o", ":"))]
-        if entry.noise_only is not None and len(apart) < 2 * (SHOWN - 1):
+        if entry.noise_only and len(apart) < most:
             apart += [drawn, (entry.noise_only, Look("its noise alone", color, "v", "--"))]
-    first = next((e for e in entries if e.clip_only or e.noise_only), None)
-    if first is None:
-        return equal, []
-    once = [
-        (first.natural, _REFERENCES["natural"]),
-        (first.clip_only, Look("clipping alone", FAMILIES["other"][2], "X")),
-    ]
-    return equal, [pair for pair in once if pair[0] is not None] + apart
+    return equal, apart
 
 
 def _controls(study: Study, architecture: str) -> _Drawn:
@@ -245,15 +219,14 @@ def _controls(study: Study, architecture: str) -> _Drawn:
     references: dict[str, tuple[Group, Look]] = {}
     for row, groups in study.by_row.items():
         name = parts_of(row)[2]
-        if name not in CONTROLS:
-            continue
-        color = FAMILIES["other"][CONTROLS.index(name)]
-        for group in finished(groups):
+        for group in finished(groups) if name in CONTROLS else ():
             if group.config.get("architecture") == architecture:
-                look = Look(display_names.algorithm(name), color, "s")
-                controls.setdefault(group.key, (group, look))
+                color = FAMILIES["other"][CONTROLS.index(name)]
+                controls.setdefault(
+                    group.key, (group, Look(display_names.algorithm(name), color, "s"))
+                )
                 for other, look in _REFERENCES.items():
-                    if (found := match(study, row, group, other)) is not None:
+                    if found := match(study, row, group, other):
                         references.setdefault(found.key, (found, look))
     return [*references.values(), *controls.values()]
 

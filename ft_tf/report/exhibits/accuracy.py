@@ -13,33 +13,23 @@ from ft_tf.data.circles import PAPER_N_TEST
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import OTHER, parts_of
-from ft_tf.report.exhibits import Column, Exhibit, Plot, register
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, percent, points, register, text
 from ft_tf.report.groups import SMOKE, Group
+from ft_tf.report.paper import MEASURES
 from ft_tf.report.replicates import EQUAL, LEVEL, deviation, why_not
-from ft_tf.report.table import (
-    NOTHING,
-    Line,
-    count,
-    epsilon,
-    interval,
-    is_missing,
-    number,
-    percent,
-    points,
-    text,
-)
+from ft_tf.report.table import NOTHING, Line, epsilon, interval, is_missing, number
 from ft_tf.report.tidy import Study
 
-_MEASURES = ("train", "test", "generalization_error")
 PREDICTION = ("generalization_error_prediction_low", "generalization_error_prediction_high")
 FRAME = (
-    "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in _MEASURES),
-    *_MEASURES, *(f"{name}_sd" for name in _MEASURES), "replicates", "replication_unit",
-    *(f"{name}_difference" for name in _MEASURES), *PREDICTION, "paper_generalization_error_inside",
+    "row", "paper_row", "run", "variant", "status", *(f"paper_{name}" for name in MEASURES),
+    *MEASURES, *(f"{name}_sd" for name in MEASURES), "replicates", "replication_unit",
+    *(f"{name}_difference" for name in MEASURES), *PREDICTION, "paper_generalization_error_inside",
     "form", "noise_multiplier", "epsilon", "epsilon_accounting", "epsilon_paper", "delta", "data",
     "deviations", "length", "breakdowns", "fitted", "smoke", "unjudged", "further_variance",
     "failures", "command", "note", "records",
 )  # fmt: skip
+_OF_GROUP = ("run", "form", "deviations", "breakdowns", "failures")
 _SAMPLING = {"poisson": "Poisson sampling", "shuffle": "shuffled batches, unamplified"}
 
 
@@ -56,8 +46,9 @@ def accuracy_frame(study: Study, exhibit: str) -> pd.DataFrame:
     rows = () if exhibit == OTHER else paper.rows(exhibit)
     lines: list[dict[str, Any]] = []
     for row in rows:
-        groups = study.groups_for(row)
-        lines += [_line(study, row, group) for group in groups] or [_not_run(row)]
+        missing = {"status": "not run", "replicates": 0, "command": command_for(row)}
+        found = [_line(study, row, group) for group in study.groups_for(row)]
+        lines += found or [_printed(row) | missing]
     known = {row.id for row in rows}
     for row_id, groups in study.by_row.items():
         if parts_of(row_id)[0] == exhibit and row_id not in known:
@@ -73,38 +64,22 @@ def command_for(row: paper.PaperRow) -> str:
 
 
 def _printed(row: paper.PaperRow) -> dict[str, Any]:
-    return {
-        "row": row.id,
-        "paper_row": row.label,
-        **{f"paper_{name}": getattr(row, name) for name in _MEASURES},
-        "note": row.note,
-    }
-
-
-def _not_run(row: paper.PaperRow) -> dict[str, Any]:
-    return {**_printed(row), "status": "not run", "replicates": 0, "command": command_for(row)}
+    accuracies = {f"paper_{name}": getattr(row, name) for name in MEASURES}
+    return {"row": row.id, "paper_row": row.label, "note": row.note, **accuracies}
 
 
 def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
-    own = {
-        "row": group.row,
-        "paper_row": display_names.own_row(group.row),
-        "note": "not in the paper",
-    }
+    own = {"row": group.row, "paper_row": display_names.own_row(group.row)}
     return {
-        **(own if row is None else _printed(row)),
-        "run": group.run,
+        **(_printed(row) if row else own | {"note": "not in the paper"}),
+        **{name: getattr(group, name) for name in _OF_GROUP},
+        **own_epsilon(group),
         "variant": study.variants[group.row, group.key],
         "status": "ran" if group.finished else "failed",
-        "form": group.form,
-        **own_epsilon(group),
         "data": group.source,
-        "deviations": group.deviations,
         "length": _length(group),
-        "breakdowns": group.breakdowns,
         "fitted": group.is_fitted,
         "smoke": group.is_smoke,
-        "failures": group.failures,
         "records": group.names,
         **(_results(row, group) if group.finished else {"replicates": 0}),
     }
@@ -118,9 +93,8 @@ def _length(group: Group) -> str:
     if config.get("dataset") != "cifar10":
         return ""
     official = display_names.OFFICIAL_EPOCHS.get(config["algorithm"]["name"])
-    return f"{config['epochs']} epochs" + (
-        f" (its authors' script: {official})" if official else ""
-    )
+    script = f" (its authors' script: {official})" if official else ""
+    return f"{config['epochs']} epochs{script}"
 
 
 def own_epsilon(group: Group) -> dict[str, Any]:
@@ -133,42 +107,33 @@ def own_epsilon(group: Group) -> dict[str, Any]:
     if "noise_multiplier" not in algorithm:
         return {}
     cells = {"noise_multiplier": algorithm["noise_multiplier"], "delta": algorithm.get("delta")}
+    unknown = "no figure on record"
     if stated is None:
-        return {**cells, "epsilon_accounting": "no figure on record"}
-    found, name = stated.epsilon_claimed, "epsilon_claimed"
+        return cells | {"epsilon_accounting": unknown}
     accounting = _SAMPLING.get(stated.sampling, stated.sampling)
-    if found is None:
-        accounting = stated.reasons.get(name, "no figure on record")
-    cells |= {"epsilon": found, "epsilon_paper": stated.epsilon_paper, "delta": stated.delta}
-    return {**cells, "epsilon_accounting": accounting}
+    if stated.epsilon_claimed is None:
+        accounting = stated.reasons.get("epsilon_claimed", unknown)
+    cells |= {"epsilon": stated.epsilon_claimed, "epsilon_paper": stated.epsilon_paper}
+    return cells | {"delta": stated.delta, "epsilon_accounting": accounting}
 
 
 def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
     samples = group.samples
     found: dict[str, Any] = {"replicates": len(samples), "replication_unit": samples.unit}
-    for name in _MEASURES:
-        values = getattr(samples, name)
+    for name in MEASURES:
+        values, printed = getattr(samples, name), getattr(row, name, None)
         found[name] = statistics.fmean(values)
         found[f"{name}_sd"] = deviation(values)
-    found["unjudged"] = why_not(samples.generalization_error)
+        found[f"{name}_difference"] = None if printed is None else found[name] - printed
+    errors, unit = samples.generalization_error, samples.unit
+    found["unjudged"] = why_not(errors)
     if not found["unjudged"]:
-        found["further_variance"] = _of_fewer_test_points(group)
-        prediction = intervals.prediction(
-            samples.generalization_error,
-            level=LEVEL,
-            unit=samples.unit,
-            further_variance=found["further_variance"],
-        )
-        found |= dict(zip(PREDICTION, (prediction.low, prediction.high), strict=True))
-    if row is not None:
-        for name in _MEASURES:
-            printed = getattr(row, name)
-            found[f"{name}_difference"] = None if printed is None else found[name] - printed
-        printed = row.generalization_error
-        if not found["unjudged"] and not group.is_smoke and printed is not None:
-            found["paper_generalization_error_inside"] = (
-                prediction.low <= printed <= prediction.high
-            )
+        more = found["further_variance"] = _of_fewer_test_points(group)
+        ends = intervals.prediction(errors, level=LEVEL, unit=unit, further_variance=more)
+        found |= dict(zip(PREDICTION, (ends.low, ends.high), strict=True))
+        printed = getattr(row, "generalization_error", None)
+        if printed is not None and not group.is_smoke:
+            found["paper_generalization_error_inside"] = ends.low <= printed <= ends.high
     return found
 
 
@@ -183,10 +148,6 @@ def _of_fewer_test_points(group: Group) -> float:
     ours = group.records[0].data.test_examples or PAPER_N_TEST
     scale = max(0.0, 1 / PAPER_N_TEST - 1 / ours)
     return scale * statistics.fmean(p * (1 - p) for p in group.samples.test)
-
-
-def _yes_or_no(value: Any) -> str:
-    return NOTHING if is_missing(value) else ("yes" if value else "no")
 
 
 def _remarks(*cells: Any) -> str:
@@ -232,7 +193,8 @@ class Accuracy(Exhibit):
         Column("test_difference", "test", "difference", points, 4),
         Column("generalization_error_difference", "gap", "difference", points),
         Column(PREDICTION, "of our gap", "95% prediction", interval, 1),
-        Column("paper_generalization_error_inside", "paper in?", "", _yes_or_no, 3),
+        Column("paper_generalization_error_inside", "paper in?", "",
+               lambda is_in: {True: "yes", False: "no"}.get(is_in, NOTHING), 3),
         Column("replicates", "n", format=count),
         Column(
             ("variant", "length", "breakdowns", "epsilon", "fitted", "smoke", "unjudged",
@@ -245,7 +207,7 @@ class Accuracy(Exhibit):
         Column("failures", "FAILED", format=text),
         Column("data", "data", format=text),
         Column(("epsilon", "delta", "epsilon_accounting"), "epsilon", "", _describe_epsilon),
-        Column(("replication_unit", *(f"{name}_sd" for name in _MEASURES)), "standard deviation",
+        Column(("replication_unit", *(f"{name}_sd" for name in MEASURES)), "standard deviation",
                "", _deviations),
         Column("note", "note", format=text),
     )  # fmt: skip

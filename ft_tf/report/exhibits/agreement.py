@@ -1,18 +1,101 @@
-"""Agreement with the rows of the paper's tables, row by row and by data set."""
+"""Which rows of the paper's tables our runs replicate (experiments/RULE.md), and by data set."""
 
-import csv
-import importlib.resources
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ft_tf.report import display_names, effects, paper
-from ft_tf.report.effects_agreement import NOT_ATTEMPTED, NOT_REPLICATED, REPLICATED, TOLERANCES
+from ft_tf import intervals
+from ft_tf.records import Circles, Record
+from ft_tf.report import display_names, paper
+from ft_tf.report.effects_runs import trained
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, two_decimals
 from ft_tf.report.tidy import Study
 
+WORDS = REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED = "replicated", "not replicated", "not attempted"
+TOLERANCES = {"train": 2.0, "test": 2.0, "gap": 1.0}
+"""Differences in points that count as agreement whatever the prediction interval."""
+LEAST = 3
+"""Trainings that a prediction interval takes."""
+_PRINTED = {"train": "train", "test": "test", "gap": "generalization_error"}
 _NAMES = tuple(TOLERANCES)
-_WORDS = (REPLICATED, NOT_REPLICATED, NOT_ATTEMPTED)
+_Variant = tuple[dict[str, Sequence[float]], list[str]]
+COLUMNS = (
+    "row", "exhibit", "dataset", "word",
+    *(f"{name}{part}" for name in _NAMES for part in ("_paper", "", "_difference", "_allowed")),
+    "trainings", "variants", "records",
+)  # fmt: skip
+
+
+def agreement(records: Iterable[Record]) -> pd.DataFrame:
+    """A line per row of the paper's tables: replicated, not replicated, or not attempted.
+
+    All three of training accuracy, test accuracy and gap must lie within `*_allowed` of the
+    paper's: the half-width of our prediction interval for one more training, or the tolerance,
+    whichever is larger. Of several variants of a row the nearest is shown.
+    """
+    variants = _variants(list(records))
+    lines = []
+    for row in (row for table in paper.TABLES for row in paper.rows(table)):
+        printed = {name: 100 * getattr(row, field) for name, field in _PRINTED.items()}
+        found = [_compared(printed, *variant) for variant in variants[row.id]]
+        nearest = min(found, key=_farthest, default={"trainings": 0, "records": ""})
+        word = NOT_ATTEMPTED
+        if found:
+            word = REPLICATED if _farthest(nearest) <= 1 else NOT_REPLICATED
+        line = {"row": row.id, "exhibit": row.exhibit, "dataset": row.dataset, "word": word}
+        line |= {f"{name}_paper": value for name, value in printed.items()}
+        lines.append({**line, **nearest, "variants": len(found)})
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _compared(
+    printed: dict[str, float], values: dict[str, Sequence[float]], names: list[str]
+) -> dict[str, Any]:
+    """Our means of one variant, their differences from the paper's, and how large those may be."""
+    cells: dict[str, Any] = {"trainings": len(values["gap"]), "records": " ".join(names)}
+    for name, mine in values.items():
+        cells[name] = statistics.fmean(mine)
+        cells[f"{name}_difference"] = cells[name] - printed[name]
+        enough = len(mine) >= LEAST
+        half = intervals.prediction(mine, unit="training").half_width if enough else 0.0
+        cells[f"{name}_allowed"] = max(half, TOLERANCES[name])
+    return cells
+
+
+def by_word(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of the rows of `agreement` by data set and word."""
+    found = rows.groupby(["dataset", "word"], sort=False).size().unstack(fill_value=0)
+    return found.reindex(columns=list(WORDS), fill_value=0)
+
+
+def _farthest(cells: dict[str, Any]) -> float:
+    """Largest difference, as a share of what is allowed."""
+    return max(abs(cells[f"{n}_difference"]) / cells[f"{n}_allowed"] for n in TOLERANCES)
+
+
+def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
+    """Settings that were run for each row: values in points, and names of records."""
+    settings = defaultdict(list)
+    for run in trained(records):
+        for row in run.record.rows if run.counts else ():
+            settings[row, run.network, run.setting].append(run)
+    found = defaultdict(list)
+    for (row, *_), runs in sorted(settings.items(), key=lambda item: item[0]):
+        values = {name: [getattr(run, name) for run in runs] for name in TOLERANCES}
+        found[row].append((values, [run.record.name for run in runs]))
+    for record in records:
+        if isinstance(record, Circles) and record.form == "fixed_data":
+            for row, result in record.results.items():
+                train, test = 100 * np.array(result.train), 100 * np.array(result.test)
+                values = {"train": train, "test": test, "gap": train - test}
+                found[row].append((values, [record.name]))
+    return found
 
 
 def _slashed(*values: float) -> str:
@@ -41,16 +124,12 @@ class Agreement(Exhibit):
     details = (Column("cause", "known cause", format=text),)
 
     def frame(self, study: Study) -> pd.DataFrame:
-        frame = study.computed(effects.agreement)
+        frame = study.computed(agreement)
         rows = [paper.row(row) for row in frame["row"]]
-        missed = frame["word"] == NOT_REPLICATED
-        causes = [
-            known_cause(row) if is_missed else ""
-            for row, is_missed in zip(rows, missed, strict=True)
-        ]
+        causes = pd.Series([known_cause(row) for row in rows], dtype=object)
         return frame.assign(
             label=[f"{paper.EXHIBITS[row.exhibit].title}: {row.label}" for row in rows],
-            cause=causes,
+            cause=causes.where(frame["word"] == NOT_REPLICATED, ""),
         )
 
 
@@ -60,8 +139,7 @@ def known_cause(row: paper.PaperRow) -> str:
     >>> known_cause(paper.row("table_3/circles_mlp/natural")).split(",")[0]
     "the paper's is a single run on 30 training and 70 test points"
     """
-    source = importlib.resources.files("ft_tf.report") / "known_causes.csv"
-    for line in csv.DictReader(source.read_text(encoding="utf-8").splitlines()):
+    for line in paper.read_csv("known_causes.csv"):
         if line["exhibit"] in ("", row.exhibit) and line["algorithm"] in ("", row.algorithm):
             return line["cause"]
     return "not known"
@@ -70,7 +148,7 @@ def known_cause(row: paper.PaperRow) -> str:
 class AgreementByData(Exhibit):
     """A line per data set: rows by word, mean absolute error in points, and correlation."""
 
-    name, order, opens = "agreement_by_data", 3, True
+    name, order = "agreement_by_data", 3
     title = "The rows of the paper's tables; errors and correlations of train / test / gap"
     columns = (
         Column("data", "data", format=text),
@@ -83,20 +161,19 @@ class AgreementByData(Exhibit):
     )  # fmt: skip
     details = ()
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        rows = study.computed(effects.agreement)
-        words = rows.groupby(["dataset", "word"], sort=False).size()
-        frame = words.unstack(fill_value=0).reindex(columns=_WORDS, fill_value=0)
-        found = effects.agreement_by_data(rows)
-        for measure in ("mean_absolute_error", "correlation"):
-            wide = found.pivot(index="dataset", columns="value", values=measure)
-            wide = wide.reindex(index=frame.index, columns=_NAMES)
-            frame = frame.join(wide.add_suffix(f"_{measure}"))
-        frame.columns.name = None
-        return frame.reset_index().assign(
-            data=lambda lines: lines["dataset"].map(display_names.DATASETS)
-        )
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        found = study.computed(agreement)
+        for dataset, words in by_word(found).iterrows():
+            rows = found[found["dataset"].eq(dataset) & found["word"].ne(NOT_ATTEMPTED)]
+            errors, correlations = {}, {}
+            for name in _NAMES:
+                printed, ours = rows[f"{name}_paper"].astype(float), rows[name].astype(float)
+                varies = len(rows) > 2 and printed.nunique() > 1 and ours.nunique() > 1
+                errors[f"{name}_mean_absolute_error"] = (ours - printed).abs().mean()
+                correlations[f"{name}_correlation"] = printed.corr(ours) if varies else math.nan
+            data = display_names.DATASETS[dataset]
+            yield {"dataset": dataset, **words, **errors, **correlations, "data": data}
 
 
-for _exhibit in (Agreement(), AgreementByData()):
-    register(_exhibit)
+register(Agreement())
+register(AgreementByData())

@@ -1,18 +1,21 @@
 """The claims of the paper as effects, findings, and the figure that opens the pages."""
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
 from ft_tf.errors import RunError
-from ft_tf.report import display_names, effects, effects_figure, findings
+from ft_tf.report import display_names, effects, effects_figure, plot_styles, rendering
 from ft_tf.report.effects import Claim
 from ft_tf.report.exhibits import (
     Column,
     Exhibit,
     Plot,
+    agreement,
     count,
     private_remedies,
     proxy,
@@ -54,7 +57,7 @@ def _training(network: str, algorithm: str, seed: int) -> str:
 class Claims(Exhibit):
     """A line per claim; a forest plot for each that has an effect."""
 
-    name, order, opens = "claims", 1, True
+    name, order = "claims", 1
     title = "The paper's claims"
     columns = (
         Column("sentence", "claim", format=text),
@@ -152,28 +155,66 @@ class Remedies(Exhibit):
 class Findings(Exhibit):
     """A few sentences, and the figure of three panels."""
 
-    name, order, opens, title = "findings", 0, True, "Findings"
+    name, order, title = "findings", 0, "Findings"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        made = (effects.claims, effects.noise_walk, effects.agreement, private_remedies.promising)
+        made = (effects.claims, effects.noise_walk, agreement.agreement, private_remedies.promising)
         shares = walk_against_epsilon.explained(
             study.computed(walk_against_epsilon.runs_of, aside=True)
         )
         gap = proxy.gap_at_end(study.computed(proxy.compared, aside=True))
-        lines = findings.sentences(*map(study.computed, made), shares, gap)
-        return pd.DataFrame({"finding": lines})
+        return pd.DataFrame({"finding": sentences(*map(study.computed, made), shares, gap)})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
 
 
+def sentences(
+    claims: Iterable[Claim],
+    walk: pd.DataFrame,
+    rows: pd.DataFrame,
+    remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
+    shares: Mapping[str, float] | None = None,
+    proxy: Mapping[str, float] | None = None,
+) -> list[str]:
+    """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
+
+    Made from what the functions of `Findings.frame` return, with no number typed by hand. A
+    sentence whose records are missing is left out.
+    """
+    # The run that the deviation of clipping alone was taken from has an error of 0 by construction.
+    errors = walk["relative_error"].astype(float).abs()
+    taus = [
+        stats.kendalltau(mine["walk"], mine["lost"]).statistic
+        for _, mine in walk.dropna(subset="lost").groupby("network")
+        if min(mine["walk"].nunique(), mine["lost"].nunique()) > 2
+    ]
+    return rendering.notes(
+        "findings",
+        claims={claim.id: claim for claim in claims if not math.isnan(claim.low)},
+        errors=errors[(walk["walk"] > 0) & (errors > 1e-9)],
+        remedies=[
+            (display_names.architecture(line["architecture"]), line, plain)
+            for line, plain in remedies
+        ],
+        shares=shares,
+        proxy=proxy,
+        tau=sum(taus) / len(taus) if taus else None,
+        words=agreement.by_word(rows).rename(index=display_names.DATASETS),
+    )
+
+
 def draw_answer(study: Study) -> Figure:
-    """Gaps, the premise, and the noise walk."""
-    claims: dict[str, Claim] = {claim.id: claim for claim in study.computed(effects.claims)}
+    """Three panels: gap differences, the premise, and accuracy against the noise walk."""
     models = study.computed(effects.premise)
     if not len(models):
         raise RunError("no figure of the findings: no finished run has fault curves")
-    return effects_figure.draw_answer(claims, models, study.computed(effects.noise_walk))
+    claims = {claim.id: claim for claim in study.computed(effects.claims)}
+    figure, ((left, middle, right),) = plot_styles.panels(1, 3, title="", width=3.3, height=3.2)
+    effects_figure.gap_panel(left, claims.values())
+    effects_figure.premise_panel(middle, models, claims["premise"])
+    effects_figure.walk_panel(right, study.computed(effects.noise_walk))
+    return figure
 
 
 for _exhibit in (Claims(), ClaimRows(), OtherMeasures(), Remedies(), Findings()):

@@ -4,9 +4,9 @@ A short adversarial training has a small gap because it has learned less, not be
 less.
 """
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
-
-import pandas as pd
 
 from ft_tf.report.display_names import NATURAL, TRADES, parts_of
 from ft_tf.report.effects_runs import Trained
@@ -38,7 +38,6 @@ class EqualTraining(Exhibit):
         Column("best_robust", "attacked", "best checkpoint", priority=2),
         Column("replicates", "n", format=count),
     )
-
     details = (
         *Exhibit.details,
         Column("epochs", "epochs", format=count),
@@ -47,52 +46,47 @@ class EqualTraining(Exhibit):
         Column("best_attack", "checkpoint attacked by", format=text),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        return pd.DataFrame([_line(*pair) for pair in robust_pairs(study)])
-
-
-def _line(row: str, group: Group, natural: Group) -> dict[str, Any]:
-    train, error = group.mean("train"), group.mean("generalization_error")
-    reached = (Trained(record).where_trained_to(100 * train) for record in natural.finished)
-    there = [(epoch, gap / 100) for epoch, gap in filter(None, reached)]
-    natural_error = mean_of(gap for _, gap in there)
-    best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
-    return {
-        "data": group.data,
-        "run": group.run,
-        "beside": natural.run,
-        "rows": row,
-        "replicates": len(group.samples),
-        "epochs": group.config.get("epochs"),
-        "train": train,
-        "test": group.mean("test"),
-        "generalization_error": error,
-        "natural_generalization_error": natural.mean("generalization_error"),
-        "natural_epoch": mean_of(epoch for epoch, _ in there),
-        "natural_generalization_error_there": natural_error,
-        "difference_there": None if natural_error is None else error - natural_error,
-        "best_epoch": mean_of(entry.epoch for entry in best),
-        "best_attack": ", ".join(sorted({f"PGD-{entry.attack_steps}" for entry in best})),
-        "best_test": mean_of(entry.test_accuracy for entry in best),
-        "best_robust": mean_of(entry.robust_accuracy for entry in best),
-        "records": f"{group.names} {natural.names}",
-    }
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        for row, group, natural in robust_pairs(study):
+            train, error = group.mean("train"), group.mean("generalization_error")
+            reached = (Trained(record).where_trained_to(100 * train) for record in natural.finished)
+            there = [(epoch, gap / 100) for epoch, gap in filter(None, reached)]
+            natural_error = mean_of(gap for _, gap in there)
+            best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
+            yield {
+                "data": group.data,
+                "run": group.run,
+                "beside": natural.run,
+                "rows": row,
+                "replicates": len(group.samples),
+                "epochs": group.config.get("epochs"),
+                "train": train,
+                "test": group.mean("test"),
+                "generalization_error": error,
+                "natural_generalization_error": natural.mean("generalization_error"),
+                "natural_epoch": mean_of(epoch for epoch, _ in there),
+                "natural_generalization_error_there": natural_error,
+                "difference_there": None if natural_error is None else error - natural_error,
+                "best_epoch": mean_of(entry.epoch for entry in best),
+                "best_attack": ", ".join(sorted({f"PGD-{entry.attack_steps}" for entry in best})),
+                "best_test": mean_of(entry.test_accuracy for entry in best),
+                "best_robust": mean_of(entry.robust_accuracy for entry in best),
+                "records": f"{group.names} {natural.names}",
+            }
 
 
 def robust_pairs(study: Study) -> list[tuple[str, Group, Group]]:
     """(row, TRADES group, natural group) on the same data with the same architecture."""
-    found, seen = [], set()
+    found = {}
     for row, groups in study.by_row.items():
         exhibit, architecture, algorithm, _ = parts_of(row)
         if exhibit not in NATURAL_TABLES or not algorithm.startswith(TRADES):
             continue
         others = study.by_row.get(f"{NATURAL_TABLES[exhibit]}/{architecture}/{NATURAL}", ())
-        for group in finished(groups):
-            for other in finished(others):
-                if other.setting == group.setting and (group.key, other.key) not in seen:
-                    seen.add((group.key, other.key))
-                    found.append((row, group, other))
-    return found
+        for pair in itertools.product(finished(groups), finished(others)):
+            if pair[0].setting == pair[1].setting:
+                found.setdefault((pair[0].key, pair[1].key), (row, *pair))
+    return list(found.values())
 
 
 register(EqualTraining())

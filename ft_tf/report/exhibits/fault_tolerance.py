@@ -1,6 +1,6 @@
 """Accuracy under faults: the levels and drops of Figure 3, curves, and epsilon_ft (equation 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,20 +11,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects_runs import Trained, chance, normalized_auc
-from ft_tf.report.exhibits import (
-    Column,
-    Exhibit,
-    Plot,
-    Study,
-    count,
-    per_architecture,
-    register,
-    text,
-)  # fmt: skip
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
-from ft_tf.report.replicates import deviation, mean_interval, mean_of
-from ft_tf.report.table import interval, is_missing
-from ft_tf.report.tidy import TARGETS
+from ft_tf.report.replicates import deviation, mean_ends, mean_of
+from ft_tf.report.table import count, interval, is_missing, text
+from ft_tf.report.tidy import TARGETS, Study
 
 _LOG_RATE = 0.05  # rates up to here are what the log axis is for
 _MIN_LOG_RATES = 3
@@ -36,17 +27,13 @@ class FaultCurves(Exhibit):
     name = "fault_curves"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        columns = ["target", "rate", "mean", "low", "high", "replicates", "band"]
+        columns = ["run", "rows", "target", "rate", "mean", "low", "high", "replicates", "band"]
         frames = [
-            study.fault_curve(group, target)[columns].assign(
-                run=group.run, rows=" ".join(group.rows)
-            )
+            study.fault_curve(group, target).assign(run=group.run, rows=" ".join(group.rows))
             for group in study.trained
             for target in group.targets
         ]
-        if not frames:
-            return pd.DataFrame(columns=["run", "rows", *columns])
-        return pd.concat(frames, ignore_index=True)[["run", "rows", *columns]]
+        return pd.concat(frames or [pd.DataFrame()], ignore_index=True).reindex(columns=columns)
 
 
 class EpsilonFt(Exhibit):
@@ -105,38 +92,36 @@ class FaultTolerance(Exhibit):
         Column(("seeds_at_chance", "replicates"), "", format=_warning),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         printed, others = study.printed_measures("figure_3")
-        lines = [
-            _line(study, group, target, printed.get(group.key) if target == "weights" else None)
-            for group in study.trained
-            for target in group.targets
-        ]
+        for group in study.trained:
+            for target in group.targets:
+                row = printed.get(group.key) if target == "weights" else None
+                yield _line(study, group, target, row.measure if row else None)
         for row, line in others:
-            lines.append({**line, "target": "weights", "paper_drop": row.measure})
-        return pd.DataFrame(lines)
+            yield {**line, "target": "weights", "paper_drop": row.measure}
 
     def plots(self, study: Study) -> Sequence[Plot]:
         caption = "Accuracy by the share of weights and units stuck at 0 (as the paper's Figure 3)"
         return per_architecture(study, "faults", caption, draw_faults)
 
 
-def _line(study: Study, group: Group, target: str, row: Any) -> dict[str, Any]:
-    curve = study.fault_curve(group, target).set_index("rate")["mean"]
+def _line(study: Study, group: Group, target: str, paper_drop: float | None) -> dict[str, Any]:
+    accuracies = study.accuracies_at(group, target, (0, 10, 50, 90))
     campaigns = [record.faults[target] for record in group.finished]
     drops = [campaign.drop_50_to_90.drop for campaign in campaigns if campaign.drop_50_to_90]
-    found = mean_interval(drops)
+    low, high = mean_ends(drops)
     return {
         **group.cells,
         "target": target,
-        **{f"accuracy_at_{round(100 * rate)}": curve.get(rate) for rate in (0.0, 0.1, 0.5, 0.9)},
+        **{f"accuracy_at_{percent}": accuracy for percent, accuracy in accuracies.items()},
         "drop_50_to_90": mean_of(drops),
         "drop_sd": deviation(drops),
-        "drop_low": found.low if found else None,
-        "drop_high": found.high if found else None,
+        "drop_low": low,
+        "drop_high": high,
         "normalized_auc": mean_of(normalized_auc(record, target) for record in group.finished),
         "seeds_at_chance": sum(bool(Trained(r).is_at_chance(target)) for r in group.finished),
-        "paper_drop": row.measure if row else None,
+        "paper_drop": paper_drop,
         "trials": campaigns[0].trials,
         "images": campaigns[0].images,
         "records": group.names,
@@ -167,15 +152,16 @@ def draw_faults(study: Study, architecture: str) -> Figure:
         if is_log and len(low := low_rates(curve)):
             plot_styles.draw_curve(axes[1][place], low, "lost", look)
     guess = chance(next(iter(curves))[0].records[0])
-    for place, target in enumerate(TARGETS):
-        plot_styles.finish_fault_panel(axes[0][place], target, guess)
-        if is_log and axes[1][place].lines:
-            _finish_log_panel(axes[1][place], target)
+    for panel, target in zip(axes[0], TARGETS, strict=True):
+        plot_styles.finish_fault_panel(panel, target, guess)
     plot_styles.label_lines(axes[0][1])
     if is_log:
-        *empty, last = sorted(axes[1], key=lambda panel: bool(panel.lines))
-        if empty and not empty[0].lines:  # the other one takes the whole row
-            empty[0].remove()
+        for panel, target in zip(axes[1], TARGETS, strict=True):
+            if panel.lines:
+                _finish_log_panel(panel, target)
+        empty, last = sorted(axes[1], key=lambda panel: bool(panel.lines))
+        if not empty.lines:  # the other one takes the whole row
+            empty.remove()
             last.set_subplotspec(last.get_gridspec()[1, :])
         plot_styles.label_lines(last)
     return figure

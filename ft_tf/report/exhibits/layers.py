@@ -1,6 +1,7 @@
 """Faults in one layer at a time, next to faults in the whole model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,57 +11,11 @@ from matplotlib.figure import Figure
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
 from ft_tf.report.effects_runs import chance
-from ft_tf.report.exhibits import (
-    Column,
-    Exhibit,
-    Plot,
-    Study,
-    count,
-    number,
-    percent,
-    register,
-    text,
-)  # fmt: skip
+from ft_tf.report.exhibits import Column, Exhibit, Plot, count, number, percent, register, text
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of
 from ft_tf.report.table import NOTHING, Line, Table, make_table, plus_minus
-from ft_tf.report.tidy import TARGETS
-
-
-def layer_frame(study: Study, architecture: str) -> pd.DataFrame:
-    """A line per group, target and layer, the whole model first: means over seeds, with 95%.
-
-    Of one seed the interval is the campaign's, over fault sets. share_of_sites is the layer's
-    share of all fault sites. Groups whose runs do not all have the same layers are left out.
-    """
-    lines = []
-    for group, (target,), found in study.each(study.layers, "target"):
-        names = [tuple(run["layer"]) for _, run in found.groupby("record", sort=False)]
-        is_whole = len(names) == len(group.finished) and len(set(names)) == 1
-        if group.config["architecture"] != architecture or not is_whole:
-            continue
-        for layer, entries in found.groupby("layer", sort=False):
-            first = entries.iloc[0]
-            means = {name: mean_of(entries[name]) for name in ("clean_accuracy", "accuracy")}
-            ends = first["low"], first["high"]
-            lines.append(
-                {
-                    **group.cells,
-                    "architecture": architecture,
-                    "target": target,
-                    "layer": layer,
-                    **first[["sites", "share_of_sites", "rate"]],
-                    **means,
-                    **band(entries["accuracy"].tolist(), ends, single_unit="fault sets"),
-                    "drop": mean_of(entries["drop"]),
-                    "records": group.names,
-                }
-            )
-    return pd.DataFrame(lines)
-
-
-def _rate(rate: float) -> str:
-    return number(100 * rate)
+from ft_tf.report.tidy import TARGETS, Study
 
 
 def _cell(line: Line | float | None) -> str:
@@ -77,12 +32,17 @@ def _shares(layers: dict[str, Line]) -> str:
 
 
 class Layers(Exhibit):
-    """Layers of one architecture: a row per run and target, a column per layer."""
+    """Layers of one architecture: a row per run and target, a column per layer.
+
+    The frame has a line per group, target and layer, the whole model first: means over seeds, with
+    95%. Of one seed the interval is the campaign's, over fault sets. share_of_sites is the layer's
+    share of all fault sites. Groups whose runs do not all have the same layers are left out.
+    """
 
     kind, order = "layers", 20
     details = (
         *Exhibit.details,
-        Column("rate", "% of each layer's sites", format=_rate),
+        Column("rate", "% of each layer's sites", format=lambda rate: number(100 * rate)),
         Column("clean_accuracy", "without faults"),
         Column("layers", "sites", format=_shares),
     )
@@ -93,10 +53,29 @@ class Layers(Exhibit):
         self.title = f"Layers of {where}: faults in one at a time"
 
     def parts(self, study: Study) -> Sequence[Exhibit]:
-        return [Layers(name) for name in study.architectures if len(layer_frame(study, name))]
+        return [part for part in map(Layers, study.architectures) if len(part.frame(study))]
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        return layer_frame(study, self.architecture)
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        for group, (target,), found in study.each(study.layers, "target"):
+            names = [tuple(run["layer"]) for _, run in found.groupby("record", sort=False)]
+            is_whole = len(names) == len(group.finished) and len(set(names)) == 1
+            if group.config["architecture"] != self.architecture or not is_whole:
+                continue
+            for layer, entries in found.groupby("layer", sort=False):
+                first = entries.iloc[0]
+                ends = first["low"], first["high"]
+                yield {
+                    **group.cells,
+                    "architecture": self.architecture,
+                    "target": target,
+                    "layer": layer,
+                    **first[["sites", "share_of_sites", "rate"]],
+                    "clean_accuracy": mean_of(entries["clean_accuracy"]),
+                    "accuracy": mean_of(entries["accuracy"]),
+                    **band(entries["accuracy"].tolist(), ends, single_unit="fault sets"),
+                    "drop": mean_of(entries["drop"]),
+                    "records": group.names,
+                }
 
     def table(self, study: Study) -> Table:
         frame = self.frame(study)
@@ -109,7 +88,7 @@ class Layers(Exhibit):
             Column("target", "stuck at 0", format=text),
             *(
                 Column(layer, layer, "faults in", _cell, place)
-                for place, layer in enumerate(dict.fromkeys(frame["layer"]))
+                for place, layer in enumerate(frame["layer"].unique())
             ),
             Column("replicates", "n", format=count),
         )
@@ -117,18 +96,19 @@ class Layers(Exhibit):
         return make_table(pd.DataFrame(rows), columns, self.title, self.details, notes)
 
     def plots(self, study: Study) -> Sequence[Plot]:
-        return [Plot(self.name, self.title, lambda: draw_layers(study, self.architecture))]
+        return [Plot(self.name, self.title, lambda: draw_layers(study, self))]
 
 
-def draw_layers(study: Study, architecture: str) -> Figure:
+def draw_layers(study: Study, layers: Layers) -> Figure:
     """Accuracy with faults in one layer at a time, the whole model first; a dash is no faults."""
+    architecture, frame = layers.architecture, layers.frame(study)
     groups = {group.names: group for group in study.main_groups(architecture)}
-    frame = layer_frame(study, architecture)
     frame = frame[frame["records"].isin(groups)]
     if not len(frame):
         raise RunError(f"no layer figure for {architecture}: no finished run measured its layers")
-    found = plot_styles.looks([groups[names] for names in dict.fromkeys(frame["records"])])
-    looks = {names: found[groups[names].key] for names in dict.fromkeys(frame["records"])}
+    drawn = {names: groups[names] for names in frame["records"].unique()}
+    found = plot_styles.looks(list(drawn.values()))
+    looks = {names: found[group.key] for names, group in drawn.items()}
     targets = [target for target in TARGETS if (frame["target"] == target).any()]
     rate = 100 * float(frame["rate"].iloc[0])
     where = display_names.describe_architecture(architecture)
@@ -148,8 +128,7 @@ def draw_layers(study: Study, architecture: str) -> Figure:
 
 
 def _draw_bars(axes: Axes, frame: pd.DataFrame, looks: dict[str, Look]) -> None:
-    names = list(dict.fromkeys(frame["layer"]))
-    runs = list(dict.fromkeys(frame["records"]))
+    names, runs = frame["layer"].unique(), frame["records"].unique()
     width = 0.84 / len(runs)
     for place, run in enumerate(runs):
         lines = frame[frame["records"] == run].set_index("layer").reindex(names)
@@ -161,15 +140,10 @@ def _draw_bars(axes: Axes, frame: pd.DataFrame, looks: dict[str, Look]) -> None:
         axes.bar(where, values, width * 0.92, color=look.color, label=look.name)
         axes.errorbar(where, values, reach, fmt="none", ecolor="#444444", elinewidth=0.8)
         axes.hlines(clean, where - width / 2, where + width / 2, color=look.color, linewidth=1.2)
-    shares = 100 * frame.groupby("layer")["share_of_sites"].first()
-    rounded = {
-        name: f"{share:.0f}" if share >= 1 else f"{share:.1g}" for name, share in shares.items()
-    }
-    axes.set_xticks(
-        np.arange(len(names)),
-        [f"{name}\n{rounded[name]}%".replace("whole model", "all") for name in names],
-        fontsize=8,
-    )
+    shares = 100 * frame.groupby("layer", sort=False)["share_of_sites"].first()
+    rounded = shares.map(lambda share: f"{share:.0f}" if share >= 1 else f"{share:.1g}")
+    ticks = [f"{name}\n{share}%".replace("whole model", "all") for name, share in rounded.items()]
+    axes.set_xticks(np.arange(len(names)), ticks, fontsize=8)
     axes.grid(visible=False, axis="x")
     axes.set_ylim(bottom=0)
 

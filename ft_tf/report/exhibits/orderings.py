@@ -4,10 +4,9 @@ import functools
 import itertools
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import pandas as pd
 from scipy import stats
 
 from ft_tf import intervals
@@ -20,10 +19,6 @@ from ft_tf.report.tidy import Study
 
 LEVEL = 0.05
 NOT_COUNTED = "not counted"
-
-
-def _pair(smaller: str, larger: str) -> str:
-    return f"{smaller} < {larger}"
 
 
 def _data(exhibit: str, form: str) -> str:
@@ -44,8 +39,8 @@ class Orderings(Exhibit):
 
     name, order, title = "orderings", 85, "The paper's orderings by gap"
     columns = (
-        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "", _pair,
-               is_text=True),
+        Column(("smaller_in_paper", "larger_in_paper"), "smaller gap < larger gap", "",
+               "{} < {}".format, is_text=True),
         Column(("exhibit", "form"), "data", "", _data, 1, is_text=True),
         Column("paper_difference", "paper", "difference", points),
         Column("difference", "ours", "difference", points),
@@ -59,31 +54,35 @@ class Orderings(Exhibit):
         Column("remark", "remark", format=text),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        lines = []
-        for exhibit in paper.TABLES:
-            for pair in itertools.combinations(paper.rows(exhibit), 2):
-                low, high = sorted(pair, key=lambda row: row.generalization_error)
-                same = low.generalization_error == high.generalization_error
-                if same or low.architecture != high.architecture:
-                    continue
-                for smaller in study.by_row.get(low.id, ()):
-                    for larger in study.by_row.get(high.id, ()):
-                        if _fits(smaller, larger):
-                            lines.append(_tested(low, high, smaller, larger))
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
+        lines = [
+            _tested(low, high, smaller, larger)
+            for low, high in _ordered()
+            for smaller in study.by_row.get(low.id, ())
+            for larger in study.by_row.get(high.id, ())
+            if smaller.setting == larger.setting and _fits(smaller) and _fits(larger)
+        ]
         tested = [line for line in lines if line["p_value"] is not None]
         adjusted = intervals.holm([line["p_value"] for line in tested])
         for line, p in zip(tested, adjusted, strict=True):
             line["p_holm"] = p
             if p <= LEVEL:
                 line["verdict"] = "holds" if line["difference"] > 0 else "reversed"
-        return pd.DataFrame(lines)
+        return lines
 
 
-def _fits(first: Group, second: Group) -> bool:
-    if any(not group.finished or len(group.samples) < 2 for group in (first, second)):
-        return False
-    return first.setting == second.setting and not (first.is_fitted or second.is_fitted)
+def _ordered() -> Iterator[tuple[paper.PaperRow, paper.PaperRow]]:
+    """Pairs of rows of one table and architecture, that with the smaller gap first."""
+    for exhibit in paper.TABLES:
+        for pair in itertools.combinations(paper.rows(exhibit), 2):
+            low, high = sorted(pair, key=lambda row: row.generalization_error)
+            is_ordered = low.generalization_error < high.generalization_error
+            if is_ordered and low.architecture == high.architecture:
+                yield low, high
+
+
+def _fits(group: Group) -> bool:
+    return bool(group.finished) and len(group.samples) > 1 and not group.is_fitted
 
 
 def p_value(

@@ -1,29 +1,20 @@
 """The trained parameters (Figure 2): equation 10, histograms, and their change under rescaling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ft_tf.errors import RunError
 from ft_tf.records import ParameterSpread
 from ft_tf.report import display_names, paper, plot_styles
-from ft_tf.report.exhibits import (
-    Column,
-    Exhibit,
-    Plot,
-    Study,
-    count,
-    number,
-    per_architecture,
-    register,
-    text,
-)  # fmt: skip
+from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import deviation, mean_of
-from ft_tf.report.table import number_2
+from ft_tf.report.table import count, number, number_2, text
+from ft_tf.report.tidy import Study
 
 _MIN_DENSITY = 1e-5
 _FORMS = {"standard_deviation": "standard deviation", "equation_10": "equation 10 as printed"}
@@ -44,27 +35,22 @@ class Parameters(Exhibit):
     )
     details = (*Exhibit.details, Column("paper_note", "the paper's note", format=text))
 
-    def frame(self, study: Study) -> pd.DataFrame:
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         printed, others = study.printed_measures("figure_2")
-        lines = []
         for group, _, runs in study.each(study.finished_runs.dropna(subset="standard_deviation")):
             row = printed.get(group.key)
-            lines.append(
-                {
-                    **group.cells,
-                    "replicates": len(runs),
-                    "standard_deviation": mean_of(runs["standard_deviation"]),
-                    "standard_deviation_sd": deviation(runs["standard_deviation"].tolist()),
-                    "equation_10": mean_of(runs["equation_10"]),
-                    "paper_standard_deviation": row.measure if row else None,
-                    "paper_note": row.note if row else "",
-                    "records": group.names,
-                }
-            )
+            yield {
+                **group.cells,
+                "replicates": len(runs),
+                "standard_deviation": mean_of(runs["standard_deviation"]),
+                "standard_deviation_sd": deviation(runs["standard_deviation"].tolist()),
+                "equation_10": mean_of(runs["equation_10"]),
+                "paper_standard_deviation": row.measure if row else None,
+                "paper_note": row.note if row else "",
+                "records": group.names,
+            }
         for row, line in others:
-            measure = {"paper_standard_deviation": row.measure, "paper_note": row.note}
-            lines.append({**line, **measure})
-        return pd.DataFrame(lines)
+            yield {**line, "paper_standard_deviation": row.measure, "paper_note": row.note}
 
     def plots(self, study: Study) -> Sequence[Plot]:
         rescaling = "Both forms of equation 10 under a rescaling that changes no prediction"
@@ -97,14 +83,9 @@ def draw_histograms(study: Study, architecture: str) -> Figure:
         first = next(spread for spread in spreads if sum(spread.bin_counts))
         counts, edges = np.array(first.bin_counts, np.float64), np.array(first.bin_edges)
         forms = [mean_of(getattr(spread, form) for spread in spreads) for form in _FORMS]
-        axes.stairs(
-            counts / counts.sum() / np.diff(edges),
-            edges,
-            color=look.color,
-            linestyle=look.line,
-            linewidth=1.3,
-            label=f"{look.name}: {forms[0]:.3g} / {forms[1]:.3g}",
-        )
+        name = f"{look.name}: {forms[0]:.3g} / {forms[1]:.3g}"
+        style = {"color": look.color, "linestyle": look.line, "linewidth": 1.3, "label": name}
+        axes.stairs(counts / counts.sum() / np.diff(edges), edges, **style)
     axes.set(yscale="log", xlabel="parameter value", ylabel="share of parameters per bin width")
     axes.set_ylim(bottom=_MIN_DENSITY)
     plot_styles.legend_below(figure, [axes], columns=2)
@@ -135,21 +116,21 @@ def draw_rescaling(study: Study, architecture: str) -> Figure:
             style = {"color": look.color, "marker": look.marker, "label": look.name}
             panel.plot(entry.powers, getattr(entry, form), **style)
         panel.set(yscale="log", xlabel="power of two, k", title=name)
-        _draw_paper(panel, display_names.dataset_of(architecture))
+        for row in paper.rows("figure_2"):
+            if row.dataset == display_names.dataset_of(architecture):
+                _draw_paper(panel, row)
     axes[0].set_ylabel("over all parameters")
     plot_styles.label_lines(axes[-1])
     return figure
 
 
-def _draw_paper(axes: Axes, dataset: str) -> None:
-    for row in paper.rows("figure_2"):
-        if row.dataset == dataset:
-            axes.axhline(row.measure, color=plot_styles.GRAY, linestyle=":", linewidth=1.0)
-            name = f"paper's {display_names.algorithm(row.algorithm)}"
-            place = ("axes fraction", "data")
-            box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5}
-            style = {"xycoords": place, "ha": "right", "va": "bottom", "fontsize": 7, "bbox": box}
-            axes.annotate(name, (1.0, row.measure), **style)
+def _draw_paper(axes: Axes, row: paper.PaperRow) -> None:
+    axes.axhline(row.measure, color=plot_styles.GRAY, linestyle=":", linewidth=1.0)
+    axes.annotate(
+        f"paper's {display_names.algorithm(row.algorithm)}", (1.0, row.measure),
+        xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+    )  # fmt: skip
 
 
 register(Parameters())

@@ -13,12 +13,12 @@ from scipy import stats
 
 from ft_tf import intervals
 from ft_tf.errors import RunError
-from ft_tf.records import Record, Run
+from ft_tf.records import Record
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects_runs import measures, walk
+from ft_tf.report.effects_runs import FAULTS, Trained, measures, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.plot_styles import FAMILIES
-from ft_tf.report.replicates import mean_interval, mean_of, why_not
+from ft_tf.report.replicates import mean_ends, mean_of, why_not
 from ft_tf.report.table import count, interval, number, number_3, points, text
 from ft_tf.report.table import epsilon as shown_epsilon
 from ft_tf.report.tidy import Study
@@ -29,19 +29,17 @@ LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
 PLANNED = 17
 """Comparisons of one epsilon: nine trainings, last and averaged, but plain DP-SGD itself."""
-_MEASURES = ("test", "weights_10", "units_10", "weights_1", "int8", "deviation")
 
 
 def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """A line per run of the plan, and one for the average of its iterates."""
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if not label or not isinstance(record, Run) or record.accuracy is None:
+    for record, label in of_plan(records, LABEL):
+        if record.accuracy is None:
             continue
-        cells = {"architecture": record.config["architecture"], **label.groupdict()}
+        cells = {"architecture": record.config["architecture"], **label}
         cells |= {"seed": record.config["seed"], "record": record.name}
         cells |= {"epsilon": record.privacy.epsilon_claimed, "walk": None}
-        yield cells | measures(record) | {"averaged": False, "walk": walk(record)}
+        yield cells | measures(record) | {"averaged": False, "walk": Trained(record).walk}
         if kept := record.averaged:
             names = ("accuracy", "parameters", "faults", "bit_errors")
             changed = dataclasses.replace(record, **{name: getattr(kept, name) for name in names})
@@ -73,13 +71,10 @@ def compared(records: Iterable[Record]) -> pd.DataFrame:
         for line, p in zip(found, intervals.holm([*known, *[1.0] * missing]), strict=False):
             outcome = _outcome(line, p)
             lines.append(line | {"p_holm": p, "missing": missing, "outcome": outcome})
-    order = {cell: place for place, cell in enumerate(_order(runs["cell"]))}
-    frame = pd.DataFrame(lines)
-    return frame.sort_values(
-        ["architecture", "level", "cell", "averaged"],
-        key=lambda column: column.map(order) if column.name == "cell" else column,
-        ignore_index=True,
-    )
+    place = _order(runs["cell"]).index
+    keys = ("architecture", "level", "cell", "averaged")
+    lines.sort(key=lambda line: [*(place(line[k]) if k == "cell" else line[k] for k in keys)])
+    return pd.DataFrame(lines)
 
 
 class PrivateRemedies(Exhibit):
@@ -131,21 +126,23 @@ def _order(cells: pd.Series) -> list[str]:
 
 def _line(cell: str, averaged: bool, runs: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
     shared = runs.index.intersection(plain.index)
-    is_plain = cell == PLAIN and not averaged
     names = ["weights_10", "test"]
     pairs = (runs.loc[shared, names] - plain.loc[shared, names]).astype(float).dropna()
-    if is_plain:
+    if cell == PLAIN and not averaged:
         pairs = pairs.iloc[:0]
     lost = pairs["weights_10"].tolist()
-    found = mean_interval(lost)
+    low, high = mean_ends(lost)
     return {
         "cell": cell,
         "averaged": averaged,
-        **{name: mean_of(runs[name].dropna()) for name in (*_MEASURES, "walk", "epsilon")},
+        **{
+            name: mean_of(runs[name].dropna())
+            for name in ("test", *FAULTS, "deviation", "walk", "epsilon")
+        },
         "difference": mean_of(lost),
         "cost": mean_of(pairs["test"]),
-        "low": found.low if found else None,
-        "high": found.high if found else None,
+        "low": low,
+        "high": high,
         "p": math.nan if why_not(lost) else float(stats.ttest_1samp(lost, 0.0).pvalue),
         "replicates": len(runs),
         "records": " ".join(runs["record"]),
@@ -176,11 +173,11 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
         is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
         decays = block[block["cell"].str.startswith("decay_") & ~block["averaged"]]
-        enough = [line for _, line in decays.iterrows()
-                  if _gives_back(line) and line["cost"] > -MOST_COST]  # fmt: skip
+        enough = [line for _, line in decays.iterrows() if _gives_back(line)]
+        enough = [line for line in enough if line["cost"] > -MOST_COST]
         if enough:
-            line = max(enough, key=lambda line: line["test"])
-            found.append((line, block[is_plain].iloc[0]))
+            best = max(enough, key=lambda line: line["test"])
+            found.append((best, block[is_plain].iloc[0]))
     return found
 
 
@@ -193,11 +190,9 @@ def draw_remedies(frame: pd.DataFrame) -> Figure:
         raise RunError("no figure of remedies: no run of the plan is on record")
     blocks = list(frame.groupby(["architecture", "level"], sort=False))
     cells = _order(frame["cell"])
-    shades = [*FAMILIES["dpsgd"], *FAMILIES["other"], *FAMILIES["trades"], *FAMILIES["tikhonov"]]
-    colors = {
-        PLAIN: FAMILIES["natural"][0],
-        **dict(zip(cells[1:], itertools.cycle(shades), strict=False)),
-    }
+    families = ("dpsgd", "other", "trades", "tikhonov")
+    shades = itertools.cycle(shade for family in families for shade in FAMILIES[family])
+    colors = dict(zip(cells, itertools.chain(FAMILIES["natural"][:1], shades), strict=False))
     figure, (panels,) = plot_styles.panels(1, len(blocks), title="Remedies for DP-SGD")
     for panel, ((network, _), block) in zip(panels, blocks, strict=True):
         labels = []

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ft_tf.records import Record, Run
-from ft_tf.report.effects_runs import Trained
+from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, interval, number_3, text
@@ -33,7 +33,6 @@ PREDICTORS = {
     "path_norm": "path norm", "margin": "margin", "sharpness": "sharpness",
     "robust": "accuracy under PGD-20", "first_order": "first-order prediction",
 }  # fmt: skip
-_BITS = {"int8": ("int8_per_channel", 1e-3), "float32": ("float32", 1e-5)}
 _DRAWS = 2_000
 
 
@@ -44,36 +43,22 @@ def runs_of(records: Iterable[Record]) -> pd.DataFrame:
     reach the accuracy.
     """
     lines, left_out = [], []
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if not label or not isinstance(record, Run):
-            continue
+    for record, label in of_plan(records, LABEL):
         went_on = record.training.epochs == record.config["epochs"]
-        is_stopped = label["reading"] == "stopped"
-        if record.accuracy is None or (
-            is_stopped and went_on and record.accuracy.train < STOPPED_AT
-        ):
+        must_reach = label["reading"] == "stopped" and went_on
+        if record.accuracy is None or (must_reach and record.accuracy.train < STOPPED_AT):
             left_out.append(record.name)
-            continue
-        lines.append(_line(record) | label.groupdict() | {"seed": record.config["seed"]})
+        else:
+            lines.append(_line(record) | label | {"seed": record.config["seed"]})
     frame = pd.DataFrame(lines)
     frame.attrs["left_out"] = left_out
     return frame
 
 
 def _line(record: Run) -> dict[str, Any]:
-    run, found = Trained(record), {"record": record.name}
-    faults = (
-        ("weights_10", 0.1, "weights"),
-        ("weights_1", 0.01, "weights"),
-        ("units_10", 0.1, "units"),
-    )
-    found |= {name: run.lost(rate, target) for name, rate, target in faults}
-    for name, (storage, rate) in _BITS.items():
-        campaign = (record.bit_errors or {}).get(storage)
-        lost = campaign and campaign.lost and campaign.lost.mean[campaign.rates.index(rate)]
-        found[name] = None if lost is None else 100 * lost
-    found |= {"gap": run.gap, "test": run.test, "deviation": record.parameters.standard_deviation}
+    run = Trained(record)
+    found = {"record": record.name, **run.lost_by_fault, "gap": run.gap, "test": run.test}
+    found["deviation"] = record.parameters.standard_deviation
     found["robust"] = record.robustness[0].robust_accuracy if record.robustness else None
     return found | (record.predictors or {})
 
@@ -87,18 +72,15 @@ def pair_weights(runs: pd.DataFrame) -> Pairs:
     Runs of one seed and equal other axes form a group. A group's pairs share its weight equally,
     the groups of an axis that of the axis, and all axes weigh the same.
     """
-    first, second, weight = [], [], []
+    pairs, weight = [], []
     for axis in AXES:
         others = [name for name in AXES if name != axis]
-        groups = [
-            rows for rows in runs.groupby([*others, "seed"]).indices.values() if len(rows) > 1
-        ]
-        for rows in groups:
-            pairs = list(itertools.combinations(rows, 2))
-            first += [i for i, _ in pairs]
-            second += [j for _, j in pairs]
-            weight += [1 / len(pairs) / len(groups)] * len(pairs)
-    return np.array(first, int), np.array(second, int), np.array(weight) / len(AXES)
+        groups = runs.groupby([*others, "seed"]).indices.values()
+        groups = [list(itertools.combinations(rows, 2)) for rows in groups if len(rows) > 1]
+        for group in groups:
+            pairs += group
+            weight += [1 / len(group) / len(groups)] * len(group)
+    return *np.array(pairs, int).reshape(-1, 2).T, np.array(weight) / len(AXES)
 
 
 def granulated_tau(
@@ -106,14 +88,8 @@ def granulated_tau(
 ) -> np.ndarray:
     """Granulated Kendall's tau (Jiang et al. 2020): weighted mean of concordance over pairs.
 
-    Args:
-        predictor: [runs].
-        outcome: [runs].
-        pairs: of `pair_weights`.
-        counts: how often each run was drawn, [..., runs], for the bootstrap; once by default.
-
-    Returns:
-        float [...], NaN where no pair was drawn.
+    Of values [runs] and the pairs of `pair_weights`. For the bootstrap, `counts` [..., runs] is how
+    often each run was drawn; tau then is [...], NaN where no pair was drawn.
 
     >>> runs = pd.DataFrame({"rate": [1, 2, 3], "batch": 1, "l2": 1, "dropout": 1, "width": 1})
     >>> pairs = pair_weights(runs.assign(seed=0))
@@ -146,34 +122,30 @@ def compared(records: Iterable[Record]) -> pd.DataFrame:
         draw = np.random.Generator(np.random.Philox(0))
         draws = draw.multinomial(known, np.full(known, 1 / known), size=_DRAWS)[:, configurations]
         for outcome in OUTCOMES:
-            lines += [
-                {"reading": reading, "outcome": outcome, "replicates": len(block), **line}
-                for line in _taus(block, outcome, pairs, draws)
-            ]
+            cells = {"reading": reading, "outcome": outcome, "replicates": len(block)}
+            lines += [cells | line for line in _taus(block, outcome, pairs, draws)]
     return pd.DataFrame(lines)
 
 
 def _taus(
     runs: pd.DataFrame, outcome: str, pairs: Pairs, draws: np.ndarray
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     lost = runs[outcome].to_numpy(float)
     known = [name for name in PREDICTORS if name in runs and runs[name].notna().any()]
     values = {name: runs[name].to_numpy(float) for name in known}
     found = {name: float(granulated_tau(v, lost, pairs)) for name, v in values.items()}
     drawn = {name: granulated_tau(v, lost, pairs, draws) for name, v in values.items()}
     tail = 0.025 / (len(PREDICTORS) - 1)
-    lines = []
     for name, tau in found.items():
         if np.isnan(tau):  # an outcome that was not measured
-            lines.append({"predictor": name, "tau": tau, "low": tau, "high": tau})
+            yield {"predictor": name, "tau": tau, "low": tau, "high": tau}
             continue
         low, high = np.nanquantile(drawn[name], (0.025, 0.975))
         gain = np.sign(tau) * drawn[name] - np.sign(found["gap"]) * drawn["gap"]
         least, most = np.nanquantile(gain, (tail, 1 - tail))
         beats = "beats the gap" if least > 0 else "worse than the gap" if most < 0 else ""
         line = {"predictor": name, "tau": tau, "low": low, "high": high}
-        lines.append(line | {"against_gap": "" if name == "gap" else beats})
-    return lines
+        yield line | {"against_gap": "" if name == "gap" else beats}
 
 
 def gap_at_end(compared: pd.DataFrame) -> pd.Series | None:
@@ -209,11 +181,7 @@ class Proxy(Exhibit):
         keys = ["reading", "predictor"]
         others = frame.pivot(index=keys, columns="outcome", values="tau").reset_index()
         primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
-        wide = primary.merge(others, on=keys)
-        order = {name: place for place, name in enumerate(PREDICTORS)}
-        wide = wide.sort_values(
-            keys, key=lambda c: c.map(order) if c.name == "predictor" else c, ignore_index=True
-        )
+        wide = primary.sort_values("reading", kind="stable").merge(others, on=keys)
         wide.attrs |= study.computed(runs_of, aside=True).attrs
         return wide
 

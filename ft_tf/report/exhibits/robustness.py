@@ -1,6 +1,7 @@
 """Accuracy under attack, per group of runs and attack."""
 
-import pandas as pd
+from collections.abc import Iterable
+from typing import Any
 
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.replicates import band, mean_of
@@ -36,38 +37,31 @@ class Robustness(Exhibit):
         Column(("robust_low", "robust_high"), "of attacked", "95% interval", interval, 1),
         Column("replicates", "n", format=count),
     )
-
     details = (
         *Exhibit.details,
         Column("band", "interval over", format=text),
         Column("warnings", "WARNING", format=text),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         worst = study.attacks.sort_values("robust_accuracy", kind="stable")
         worst = worst.drop_duplicates(["record", *_KIND]).sort_index(kind="stable")
-        lines = []
         for group, kind, entries in study.each(worst, *_KIND):
             first, robust = entries.iloc[0], entries["robust_accuracy"].tolist()
             found = band(robust, (first["robust_low"], first["robust_high"]), single_unit="images")
             means = {name: mean_of(entries[name].dropna()) for name in _ACCURACIES}
-            lines.append(
-                {
-                    **group.cells,
-                    "replicates": len(entries),
-                    **dict(zip(_KIND, kind, strict=True)),
-                    **{name: means[name] for name in _ACCURACIES[:2]},
-                    "robust_low": found["low"],
-                    "robust_high": found["high"],
-                    "band": found["band"],
-                    **{name: means[name] for name in _ACCURACIES[2:]},
-                    "warnings": "; ".join(
-                        dict.fromkeys(w for ws in entries["warnings"] for w in ws)
-                    ),
-                    "records": group.names,
-                }
-            )
-        return pd.DataFrame(lines)
+            yield {
+                **group.cells,
+                "replicates": len(entries),
+                **dict(zip(_KIND, kind, strict=True)),
+                **{name: means[name] for name in _ACCURACIES[:2]},
+                "robust_low": found["low"],
+                "robust_high": found["high"],
+                "band": found["band"],
+                **{name: means[name] for name in _ACCURACIES[2:]},
+                "warnings": "; ".join(entries["warnings"].explode().dropna().unique()),
+                "records": group.names,
+            }
 
 
 register(Robustness())

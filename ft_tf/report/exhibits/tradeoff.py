@@ -1,7 +1,9 @@
 """Fault tolerance, robustness, privacy and accuracy of every group of runs next to each other."""
 
-import collections
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -37,26 +39,25 @@ def strongest(study: Study, group: Group) -> pd.DataFrame:
     found = found[(found["group"] == group.key) & (found["distance"] == "l_inf")]
     if not len(found):
         return pd.DataFrame(columns=["record", "robust"])
-    radii = collections.Counter(found.drop_duplicates(["record", "epsilon"])["epsilon"])
-    radius = max(radii, key=lambda candidate: (radii[candidate], candidate))
+    radius = found.drop_duplicates(["record", "epsilon"])["epsilon"].mode().max()
     found = found[found["epsilon"] == radius]
     found = found[found["images"] == found["images"].max()]
-    kinds = [
-        set(zip(own["attack"], own["steps"], strict=True)) for _, own in found.groupby("record")
-    ]
-    shared = set.intersection(*kinds)
-    counted = shared or set.union(*kinds)
-    found = found[[kind in counted for kind in zip(found["attack"], found["steps"], strict=True)]]
+    runs_of_kind = found.groupby(["attack", "steps"], dropna=False)["record"].transform("nunique")
+    shared = found[runs_of_kind == found["record"].nunique()]
+    found = shared if len(shared) else found
     robust = found.groupby("record", sort=False)["robust_accuracy"].min()
-    return pd.DataFrame({"record": robust.index, "robust": robust.to_numpy()}).assign(
-        attacks=", ".join(
-            f"{name} of {steps} step{'s' * (steps != 1)}" for name, steps in sorted(counted)
-        ),
-        attack_epsilon=radius,
-        attack_images=found["images"].iloc[0],
-        attack_warnings="; ".join(
-            dict.fromkeys(warning for warnings in found["warnings"] for warning in warnings)
-        ),
+    kinds = found[["attack", "steps"]].drop_duplicates().sort_values(["attack", "steps"])
+    return (
+        robust.rename("robust")
+        .reset_index()
+        .assign(
+            attacks=", ".join(
+                f"{name} of {n} step{'s' * (n != 1)}" for name, n in kinds.to_numpy()
+            ),
+            attack_epsilon=radius,
+            attack_images=found["images"].iloc[0],
+            attack_warnings="; ".join(found["warnings"].explode().dropna().unique()),
+        )
     )
 
 
@@ -70,12 +71,12 @@ class TradeoffRuns(Exhibit):
     name = "tradeoff_runs"
 
     def frame(self, study: Study) -> pd.DataFrame:
-        attacked = [strongest(study, group) for group in study.trained]
         columns = ["data", "dataset", "architecture", "kind", "run", "seed", *_FIGURES, "attacks",
                    "attack_epsilon", "attack_images", "private", "record"]  # fmt: skip
-        if not attacked:
-            return pd.DataFrame(columns=columns)
-        found = study.finished_runs.merge(pd.concat(attacked), on="record", how="left")
+        found = study.finished_runs
+        if study.trained:
+            attacked = pd.concat([strongest(study, group) for group in study.trained])
+            found = found.merge(attacked, on="record", how="left")
         return found.reindex(columns=columns)
 
 
@@ -96,7 +97,6 @@ class Tradeoff(Exhibit):
         Column("epsilon", "epsilon", "claimed", epsilon),
         Column("replicates", "n", format=count),
     )
-
     details = (
         *Exhibit.details,
         Column("attacks", "lowest of", format=text),
@@ -104,26 +104,22 @@ class Tradeoff(Exhibit):
         Column("attack_warnings", "WARNING", format=text),
     )
 
-    def frame(self, study: Study) -> pd.DataFrame:
-        lines = []
+    def lines(self, study: Study) -> Iterable[dict[str, Any]]:
         for group, _, runs in study.each(study.finished_runs):
             attacked = strongest(study, group)
             first = attacked.iloc[0].to_dict() if len(attacked) else {}
-            lines.append(
-                {
-                    **group.cells,
-                    **{name: mean_of(runs[name].dropna()) for name in _FIGURES[:-2]},
-                    "robust": mean_of(attacked["robust"]),
-                    "epsilon": runs["epsilon"].max(),
-                    "attacked": len(attacked),
-                    "attacks": first.get("attacks", ""),
-                    **{name: first.get(name) for name in ("attack_epsilon", "attack_images")},
-                    "attack_warnings": first.get("attack_warnings", ""),
-                    "private": runs["private"].iloc[0],
-                    "records": group.names,
-                }
-            )
-        return pd.DataFrame(lines)
+            yield {
+                **group.cells,
+                **{name: mean_of(runs[name].dropna()) for name in _FIGURES[:-2]},
+                "robust": mean_of(attacked["robust"]),
+                "epsilon": runs["epsilon"].max(),
+                "attacked": len(attacked),
+                "attacks": first.get("attacks", ""),
+                **{name: first.get(name) for name in ("attack_epsilon", "attack_images")},
+                "attack_warnings": first.get("attack_warnings", ""),
+                "private": runs["private"].iloc[0],
+                "records": group.names,
+            }
 
     def plots(self, study: Study) -> Sequence[Plot]:
         caption = "Normalized accuracy under weight faults by test accuracy; arrows from natural"
@@ -149,12 +145,10 @@ def draw_tradeoff(study: Study) -> Figure:
         raise RunError("no trade-off figure: all runs with fault curves are ablations")
     title = "Fault tolerance against accuracy: arrows from natural training"
     columns = min(2, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, axes = plot_styles.panels(rows, columns, title=title)
-    panels = [panel for row in axes for panel in row]
-    for panel in panels[len(shown) :]:
+    figure, axes = plot_styles.panels(math.ceil(len(shown) / columns), columns, title=title)
+    for panel in axes[-1][len(shown) % columns or columns :]:
         panel.set_axis_off()
-    for panel, (name, groups) in zip(panels, shown.items(), strict=False):
+    for panel, (name, groups) in zip(itertools.chain(*axes), shown.items(), strict=False):
         looks = plot_styles.looks(groups)
         points = [(looks[group.key], means.loc[group.key]) for group in groups]
         start = next((point for look, point in points if look.name == NATURAL), None)

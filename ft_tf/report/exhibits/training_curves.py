@@ -33,18 +33,17 @@ def draw_curves(study: Study, architecture: str) -> Figure:
     Where a run did not measure accuracies after each epoch, only the running training accuracy is
     drawn, and the legend says so. Several seeds: the mean, and the range as a band.
     """
-    histories = {group: _history(group) for group in study.main_groups(architecture)}
-    histories = {group: history for group, history in histories.items() if history}
+    groups = study.main_groups(architecture)
+    histories = {group: history for group in groups if (history := _history(group))}
     if not histories:
         raise RunError(f"no training curves for {architecture}: no finished run has a history")
     looks = plot_styles.looks(list(histories))
-    where = display_names.describe_architecture(architecture)
-    title = f"{where}: train solid, test dashed"
-    figure, (axes,) = plot_styles.panels(1, 1, title=title, height=3.4, width=5.0)
+    title = f"{display_names.describe_architecture(architecture)}: train solid, test dashed"
+    figure, ((axes,),) = plot_styles.panels(1, 1, title=title, height=3.4, width=5.0)
     for group, history in histories.items():
-        _draw(axes[0], group, history, looks[group.key])
-    axes[0].set(xlabel="epoch", ylabel="accuracy, %")
-    plot_styles.label_lines(axes[0])
+        _draw(axes, group, history, looks[group.key])
+    axes.set(xlabel="epoch", ylabel="accuracy, %")
+    plot_styles.label_lines(axes)
     return figure
 
 
@@ -55,33 +54,26 @@ def _history(group: Group) -> dict[str, np.ndarray]:
     if "train_accuracy" in names:
         names = [name for name in names if name != "accuracy"]
     epochs = min((len(history[name]) for history in histories for name in names), default=0)
-    return {
-        name: np.array([history[name][:epochs] for history in histories], np.float64)
-        for name in names
-    }
+    return {name: np.array([h[name][:epochs] for h in histories], np.float64) for name in names}
 
 
 def _draw(axes: Axes, group: Group, history: dict[str, np.ndarray], look: Look) -> None:
     for name, values in history.items():
         epochs = np.arange(1, values.shape[1] + 1)
         addition = ": running train only" if name == "accuracy" else ""
-        axes.plot(
-            epochs,
-            100 * values.mean(axis=0),
-            color=look.color,
-            linestyle="--" if name == "test_accuracy" else "-",
-            marker="." if len(epochs) < 8 else None,
-            label=f"{look.name}{addition}" if name != "test_accuracy" else None,
-        )
+        style = {"linestyle": "-", "label": f"{look.name}{addition}"}
+        if name == "test_accuracy":
+            style = {"linestyle": "--"}
+        marker = "." if len(epochs) < 8 else None
+        axes.plot(epochs, 100 * values.mean(axis=0), color=look.color, marker=marker, **style)
         if len(values) > 1:
             low, high = 100 * values.min(axis=0), 100 * values.max(axis=0)
             axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
     best = [record.best_checkpoint for record in group.finished if record.best_checkpoint]
     if best and "test_accuracy" in history:
-        epoch, test = (
-            mean_of(getattr(b, name) for b in best) for name in ("epoch", "test_accuracy")
-        )
-        axes.plot(epoch, 100 * test, marker="*", markersize=10, color=look.color, linestyle="")
+        epoch = mean_of(checkpoint.epoch for checkpoint in best)
+        test = 100 * mean_of(checkpoint.test_accuracy for checkpoint in best)
+        axes.plot(epoch, test, marker="*", markersize=10, color=look.color, linestyle="")
 
 
 register(TrainingCurves())

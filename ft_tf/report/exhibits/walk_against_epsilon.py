@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ft_tf.records import Record, Run
-from ft_tf.report.effects_runs import measures, walk
+from ft_tf.records import Record
+from ft_tf.report.effects_runs import Trained, measures, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, number_3
@@ -29,26 +29,21 @@ _DRAWS = 2_000
 def runs_of(records: Iterable[Record]) -> pd.DataFrame:
     """A line per finished run of the plan."""
     lines = []
-    for record in records:
-        label = LABEL.fullmatch(record.config.get("label") or "")
-        if label and isinstance(record, Run) and record.accuracy is not None:
-            is_control, level = label["epsilon"] is None, float(label["level"])
+    for record, label in of_plan(records, LABEL):
+        if record.accuracy is not None:
+            epsilon, level = float(label["epsilon"] or CONTROL), float(label["level"])
             cell = {name: record.config[name] for name in ("batch_size", "epochs")}
-            cell |= {"epsilon": CONTROL if is_control else float(label["epsilon"])}
-            cell |= {"level": level, "walk": level if is_control else walk(record)}
+            cell |= {"epsilon": epsilon, "level": level}
+            cell |= {"walk": level if epsilon == CONTROL else Trained(record).walk}
             cell |= {"sigma": record.config["algorithm"].get("noise_multiplier")}
-            cell |= {"record": record.name, **measures(record)}
-            lines.append(cell)
+            lines.append(cell | {"record": record.name, **measures(record)})
     return pd.DataFrame(lines)
 
 
 def partial_r2(y: np.ndarray, given: np.ndarray, added: np.ndarray) -> float:
     """The share of what least squares on `given` (and a constant) leaves that `added` explains.
 
-    Args:
-        y: [runs].
-        given: [runs, terms].
-        added: [runs, terms].
+    Of y [runs], by terms [runs, terms].
 
     >>> one, other = np.array([[0.0], [0], [1], [1]]), np.array([[0.0], [1], [0], [1]])
     >>> round(partial_r2(np.array([0, 1, 0, 1.0]), one, other), 6)
@@ -70,22 +65,20 @@ def _terms(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([log, log**2], 1), np.stack([runs["epsilon"].eq(e) for e in levels], 1) * 1.0
 
 
-def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, float] | None:
+def explained(runs: pd.DataFrame) -> dict[str, float] | None:
     """Partial R^2 of epsilon beyond log s and of log s beyond epsilon, as the plan states them.
 
-    Returns:
-        epsilon, epsilon_low, epsilon_high, walk, walk_low, walk_high (95% by resampling cells),
-        and p, of the F test of epsilon on the means over seeds; None until every epsilon has runs
-        at four levels of s.
+    With 95% by resampling cells, and p of the F test of epsilon on the means over seeds; None until
+    every epsilon has runs at four levels of s.
     """
     if not len(runs):
         return None
     kept = runs[(runs["test"] >= LEAST_TEST) & runs["epsilon"].lt(CONTROL)]
-    kept = kept.dropna(subset=[measure]).reset_index(drop=True)
+    kept = kept.dropna(subset=["weights_10"]).reset_index(drop=True)
     levels = kept.groupby("epsilon")["level"].nunique()
     if len(levels) < 3 or levels.min() < 4:
         return None
-    (logs, epsilons), y = _terms(kept), kept[measure].to_numpy(float)
+    (logs, epsilons), y = _terms(kept), kept["weights_10"].to_numpy(float)
     cells = list(kept.groupby(["epsilon", "level"]).indices.values())
     draw = np.random.Generator(np.random.Philox(0))
 
@@ -99,15 +92,14 @@ def explained(runs: pd.DataFrame, measure: str = "weights_10") -> dict[str, floa
     ]
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     means = kept.groupby(["epsilon", "level"], as_index=False).mean(numeric_only=True)
-    (logs_of_means, by_epsilon), mean = _terms(means), means[measure].to_numpy(float)
-    free = len(means) - 1 - logs_of_means.shape[1] - by_epsilon.shape[1]
-    share = partial_r2(mean, logs_of_means, by_epsilon)
-    f = share / (1 - share) * free / by_epsilon.shape[1]
+    log_of_means, by_epsilon = _terms(means)
+    share = partial_r2(means["weights_10"].to_numpy(float), log_of_means, by_epsilon)
+    terms, free = by_epsilon.shape[1], len(means) - 1 - log_of_means.shape[1] - by_epsilon.shape[1]
+    p = float(stats.f.sf(share / (1 - share) * free / terms, terms, free))
     found = both(np.arange(len(kept)))
     return {
         "epsilon": found[0], "epsilon_low": low[0], "epsilon_high": high[0],
-        "walk": found[1], "walk_low": low[1], "walk_high": high[1],
-        "p": float(stats.f.sf(f, by_epsilon.shape[1], free)), "runs": len(kept),
+        "walk": found[1], "walk_low": low[1], "walk_high": high[1], "p": p, "runs": len(kept),
     }  # fmt: skip
 
 
