@@ -4,6 +4,7 @@ Everything in ft_tf takes `tf` and `keras` from here. Keras 2 (the package tf-ke
 by TF Privacy's optimizer, that is by engine="reference" of DP-SGD.
 """
 
+import collections
 import contextlib
 import contextvars
 import ctypes
@@ -147,6 +148,22 @@ def autocasting(layer: Any) -> contextlib.AbstractContextManager[None]:
     """The scope in which Keras runs a layer's `call`: weights are read in its compute dtype."""
     module = importlib.import_module("keras.src.backend.common.variables")
     return module.AutocastScope(layer.compute_dtype if layer.autocast else None)
+
+
+@contextlib.contextmanager
+def fresh_layer_names() -> Iterator[None]:
+    """Within the block Keras names layers as in a new process, but for counts below a hundred.
+
+    dense, dense_101, ...: the same names each time, and none of those that `LayerMaker` gives.
+    """
+    module = importlib.import_module("keras.src.backend.common.global_state")
+    key = "object_name_uids"
+    before = module.get_global_attribute(key)
+    module.set_global_attribute(key, collections.defaultdict(lambda: 100))
+    try:
+        yield
+    finally:
+        module.set_global_attribute(key, before)
 
 
 _COLLECTED: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ft_tf import checks
-from ft_tf._compat import keras, tf
+from ft_tf._compat import fresh_layer_names, keras, tf
 from ft_tf.errors import ArgumentError
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -347,7 +347,8 @@ def build(
         classes=classes or known.classes,
         input_shape=shape,
     )
-    made = known.builder(make)
+    with fresh_layer_names():
+        made = known.builder(make)
     if isinstance(made, keras.Model):
         model = made
         if normalization is not None:

@@ -159,3 +159,20 @@ def test_layers_with_parameters_have_one_name_whatever_was_built_before(name):
     first = names()
     assert (first[0], first[-1]) == ("conv_1", "logits")
     assert names() == first
+
+
+def test_layers_without_a_name_are_named_alike_in_each_build():
+    def whole_model(make):
+        inputs = keras.Input(make.input_shape)
+        (hidden,) = make.dense(8)
+        outputs = hidden(keras.layers.Flatten()(inputs))
+        for _ in range(3):
+            outputs = keras.layers.Dense(make.classes)(outputs)
+        return keras.Model(inputs, outputs)
+
+    architectures.register("mixed_names", whole_model, input_shape=(4, 4, 1), classes=3)
+    first = keras.layers.Dense(1).name
+    built = [architectures.build("mixed_names") for _ in range(3)]
+    names = [[layer.name for layer in model.layers] for model in built]
+    assert names[0] == names[1] == names[2]
+    assert keras.layers.Dense(1).name != first  # the count outside goes on
