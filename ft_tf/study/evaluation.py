@@ -12,11 +12,9 @@ from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.faults import catalogue
 from ft_tf.faults.rows import interval_of
-from ft_tf.privacy import membership
-from ft_tf.study import best, predictors, trainer
+from ft_tf.study import best, membership, predictors, trainer
 from ft_tf.study import directory as runs
 from ft_tf.study.config import Evaluation, RunConfig
-from ft_tf.study.reference_models import membership_by_references
 from ft_tf.training.base import ResidentModel
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -45,7 +43,7 @@ def evaluate(
         "robustness": robustness(model, data, config, directory),
         "best_checkpoint": best.measure(config, data, model, directory),
         "membership": (
-            membership_inference(model, data, config, unseen) if measured.membership else None
+            membership.measure(config, data, model, unseen) if measured.membership else None
         ),
         "averaged": averaged(config, data, trained),
         "predictors": (
@@ -272,68 +270,21 @@ def robustness(
             **options.get(attack, {}),
         )
 
-    entries = []
-    for number, attack in enumerate(measured.attacks):
-        is_first = not number
-        sanity = measured.attack_sanity and is_first
-        entry = attack_entry(attacked(attack, "test", sanity=sanity))
-        if is_first:
-            train = attacked(attack, "train", sanity=False)
-            entry = dataclasses.replace(
-                entry,
-                train_clean_accuracy=train.clean_accuracy,
-                train_robust_accuracy=train.robust_accuracy,
-                robust_generalization_error=metrics.generalization_error(
-                    train_accuracy=train.robust_accuracy, test_accuracy=entry.robust_accuracy
-                ),
-            )
-        entries.append(entry)
-    return tuple(entries)
-
-
-def membership_inference(
-    model: keras.Model, data: Dataset, config: RunConfig, unseen: Split | None
-) -> records.Membership:
-    """How well the losses of all training and test images tell one split from the other.
-
-    Reference models, if any are configured, are trained on the `unseen` training images.
-    """
-    splits = [
-        (metrics.predict_logits(model, x, batch_size=config.evaluation.batch_size), y)
-        for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    entries = [
+        attacked(attack, "test", sanity=measured.attack_sanity and not number).to_record()
+        for number, attack in enumerate(measured.attacks)
     ]
-    by_references = membership_by_references(config, model, data, unseen)
-    return dataclasses.replace(membership_of(*splits), by_references=by_references)
-
-
-def membership_of(train: Split, test: Split) -> records.Membership:
-    """How well losses tell training from test images; a pair is logits and labels."""
-    members, others = (metrics.error_log_odds(*pair) for pair in (train, test))
-    right = [metrics.predicted_labels(logits) == labels for logits, labels in (train, test)]
-    found = membership.loss_threshold_attack(member_log_odds=members, other_log_odds=others)
-    return records.Membership(
-        **dataclasses.asdict(found),
-        scale="log-odds",
-        advantage_of_correctness=membership.advantage_of_rule(
-            on_members=right[0], on_others=right[1]
-        ),
-    )
-
-
-def attack_entry(result: attacks.AttackResult) -> records.Attack:
-    """An attack's outcome as records have it."""
-    return records.Attack(
-        attack=result.attack,
-        epsilon=result.parameters["epsilon"],
-        steps=result.parameters.get("num_steps", 1),
-        images=len(result.success),
-        clean_accuracy=result.clean_accuracy,
-        clean_interval=(result.clean.low, result.clean.high),
-        robust_accuracy=result.robust_accuracy,
-        robust_interval=(result.robust.low, result.robust.high),
-        parameters=result.parameters,
-        warnings=tuple(result.warnings),
-    )
+    if entries:
+        train = attacked(measured.attacks[0], "train", sanity=False)
+        entries[0] = dataclasses.replace(
+            entries[0],
+            train_clean_accuracy=train.clean_accuracy,
+            train_robust_accuracy=train.robust_accuracy,
+            robust_generalization_error=metrics.generalization_error(
+                train_accuracy=train.robust_accuracy, test_accuracy=entries[0].robust_accuracy
+            ),
+        )
+    return tuple(entries)
 
 
 def privacy(
