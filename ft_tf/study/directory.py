@@ -6,7 +6,8 @@ import fcntl
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,40 @@ TRAINED_ON = "trained_on.log"
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 History = dict[str, list[float]]
+
+
+def recorded(
+    kind: type[records.Record],
+    directory: Path,
+    *,
+    config: dict[str, Any],
+    data: records.Data,
+    compute: Callable[[], dict[str, Any]],
+) -> records.Record:
+    """Returns a run's record: the one that is there, or a new one with what `compute` returns.
+
+    Args:
+        kind: the record's class.
+        directory: of the run, which is held meanwhile.
+        config: the configuration, as the record has it.
+        data: what the run is bound to as well.
+        compute: returns the other fields but the timing; it may return `data` with more in it.
+
+    Raises:
+        RunError: the directory cannot be written, is in use, or belongs to another config.
+    """
+    with claimed(directory):
+        bind(directory, {"config": config, "data": data})
+        if not (directory / records.FILE_NAME).exists():
+            started, count = time.monotonic(), directory / ".sessions"
+            sessions = int(count.read_text()) + 1 if count.exists() else 1
+            records.write_text(count, f"{sessions}\n")
+            fields = {"config": config, "data": data, "failure": None} | compute()
+            status = "finished" if fields["failure"] is None else "failed"
+            timing = records.Timing(round(time.monotonic() - started, 1), sessions)
+            record = kind(name=directory.name, status=status, timing=timing, **fields)
+            records.write(directory, record)
+        return records.load(directory)
 
 
 @contextlib.contextmanager
@@ -164,14 +199,6 @@ def note_epoch_started(directory: Path, epoch: int) -> None:
 def epochs_started(directory: Path) -> int:
     """How many times an epoch was begun, over all processes that worked on the run."""
     return len(_lines(directory / EPOCHS_STARTED))
-
-
-def count_session(directory: Path) -> int:
-    """How many processes have worked on a run, this one included."""
-    path = directory / ".sessions"
-    count = int(path.read_text()) + 1 if path.exists() else 1
-    records.write_text(path, f"{count}\n")
-    return count
 
 
 def note_device(directory: Path, device: str) -> None:

@@ -46,14 +46,24 @@ def prepared(config: RunConfig, strategy: Strategy) -> ResidentModel:
     return model
 
 
-def check_agreement(strategy: Strategy, epochs: int) -> None:
-    """Makes sure that all processes of a training go on after the same epoch.
+def resumed(
+    config: RunConfig, strategy: Strategy, directory: Path
+) -> tuple[ResidentModel, tf.Variable, tf.train.CheckpointManager]:
+    """Returns the trainer as its last checkpoint has it, the finished epochs, and the manager.
 
     Raises:
-        RunError: they do not: they would train different models, or wait for ever.
+        RunError: the checkpoint cannot be restored, or another process of the training has another
+            one: they would train different models, or wait for ever.
     """
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return
+    model = prepared(config, strategy)
+    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
+    manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        _check_agreement(strategy, int(epochs))
+    return model, epochs, manager
+
+
+def _check_agreement(strategy: tf.distribute.Strategy, epochs: int) -> None:
     # Float, as all reductions between processes are sure to take it.
     here = tf.constant(float(epochs))
     gathered = strategy.run(
@@ -125,10 +135,7 @@ def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy
     check(config, strategies.name_of(strategy))
     if (directory / records.FILE_NAME).exists():
         return
-    model = prepared(config, strategy)
-    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-    trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
-    done = int(epochs)
-    check_agreement(strategy, done)
-    if done < config.epochs:
-        fit(model, config, data, first=done, verbose=0, callbacks=[NonFiniteLoss()])
+    model, epochs, _ = resumed(config, strategy, directory)
+    if epochs < config.epochs:
+        callbacks = [NonFiniteLoss()]
+        fit(model, config, data, first=int(epochs), verbose=0, callbacks=callbacks)

@@ -69,14 +69,6 @@ def _measured(
     }
 
 
-def non_finite_reason(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
-    """Returns why a trained model cannot be evaluated, or None if it can."""
-    if not all(np.isfinite(part).all() for part in model.get_weights()):
-        return "weights are not finite"
-    logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
-    return None if np.isfinite(logits).all() else "logits of test images are not finite"
-
-
 def accuracy(
     model: keras.Model, data: Dataset, *, batch_size: int, held_out: Split | None = None
 ) -> records.Accuracy:

@@ -20,8 +20,12 @@ _WEIGHT_NOISE = 1
 def build(config: RunConfig) -> ResidentModel:
     """Returns the compiled trainer of a configuration; its `model` attribute is the classifier."""
     trainer = config.algorithm.build(_classifier(config), config)
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(config.learning_rate)
+    else:
+        optimizer = keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
     trainer.compile(
-        optimizer=_optimizer(config),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         # Of several steps in one call the accuracy between them is not seen.
@@ -46,12 +50,6 @@ def _classifier(config: RunConfig) -> keras.Model:
     if config.max_weight:
         faults.limit_weights(model, config.max_weight)
     return model
-
-
-def _optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(config.learning_rate)
-    return keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
 
 
 def _architecture(config: RunConfig, **options: Any) -> keras.Model:
