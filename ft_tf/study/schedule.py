@@ -26,19 +26,13 @@ from ft_tf.study.executors import Executor, run_tasks
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One entry of a study.
+    """One entry of a study."""
 
-    Attributes:
-        name: for the user.
-        cost: expected work in any unit common to all jobs; it only shapes the time left.
-        is_done: whether a record is there already.
-        execute: does the work; is given a function to call with the finished share in [0, 1], at
-            first with what was done before. To be done by a worker process it must pickle.
-    """
-
-    name: str
-    cost: float
-    is_done: Callable[[], bool]
+    name: str  # for the user
+    cost: float  # expected work in any unit common to all jobs; it only shapes the time left
+    is_done: Callable[[], bool]  # whether a record is there already
+    # Does the work; calls the function that it is given with the finished share in [0, 1], at first
+    # with what was done before. To be done by a worker process it must pickle.
     execute: Callable[[Callable[[float], None]], Record]
 
 
@@ -91,12 +85,12 @@ class Progress:
         self._shares[index] = self._shares.get(index, 0.0) if share is None else share
         self._show(index, always=begins if self._moves else resumes)
 
-    def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
+    def finish(self, index: int, record: Record, *, was_done: bool = False) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""
         if not was_done:
             self._before.setdefault(index, 1.0)
             self._shares[index] = 1.0
-        self.note(f"{self._name(index)}: {outcome}")
+        self.note(f"{self._name(index)}: {outcome(record)}{' (done before)' * was_done}")
 
     def note(self, text: str) -> None:
         """Leaves a line."""
@@ -169,8 +163,8 @@ def _here(index: int, job: Job, progress: Progress) -> Record:
     was_done = job.is_done()
     if not was_done:
         progress.hear(index, None)
-    record = job.execute(lambda share: progress.hear(index, share))
-    progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
+    record = job.execute(functools.partial(progress.hear, index))
+    progress.finish(index, record, was_done=was_done)
     return record
 
 
@@ -196,18 +190,17 @@ def _on_workers(
     with closing(results):
         for number, record in results:
             found[todo[number]] = record
-            progress.finish(todo[number], outcome(record, was_done=False), was_done=False)
+            progress.finish(todo[number], record)
     return found
 
 
-def outcome(record: Record, *, was_done: bool) -> str:
+def outcome(record: Record) -> str:
     """A record in a few words, for the line of a finished job."""
-    before = " (done before)" if was_done else ""
     if record.failure is not None:
-        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}{before}"
+        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}"
     if isinstance(record, Circles):
-        return f"{record.replicates} replicates{before}"
-    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"
+        return f"{record.replicates} replicates"
+    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}"
 
 
 def cost(config: RunConfig, *, examples: int) -> float:

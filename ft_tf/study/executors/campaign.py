@@ -8,7 +8,7 @@ the same batch size.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,30 +50,6 @@ class SweepSettings:
     batch_size: int = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    directory: Path
-    data_dir: str | None
-    settings: SweepSettings
-    trials: tuple[int, ...]
-
-    def __call__(self, report: Callable[[float], None]) -> tuple[list[Row], dict[str, Any]]:
-        campaign = _prepared(self.directory, self.data_dir, self.settings)
-        rates = distinct_rates(self.settings.rates)
-        rows = []
-        with campaign.armed():
-            for row in campaign.rows(
-                target=self.settings.target,
-                seed=self.settings.seed,
-                trials=list(self.trials),
-                rates=rates,
-                images_per_trial=self.settings.images_per_trial,
-            ):
-                rows.append(row)
-                report(len(rows) / (len(self.trials) * len(rates)))
-        return rows, campaign.facts
-
-
 @functools.lru_cache(maxsize=1)
 def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
@@ -88,6 +64,30 @@ def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) ->
     )
     x, y = run.data.x_test, run.data.y_test
     return Campaign(run.model, plan, x, y, batch_size=settings.batch_size)
+
+
+def _rows(
+    directory: Path,
+    data_dir: str | None,
+    settings: SweepSettings,
+    trials: Sequence[int],
+    report: Callable[[float], None],
+) -> tuple[list[Row], dict[str, Any]]:
+    """The task of a worker: the rows of some trials, and the campaign's facts."""
+    campaign = _prepared(directory, data_dir, settings)
+    rates = distinct_rates(settings.rates)
+    rows = []
+    with campaign.armed():
+        for row in campaign.rows(
+            target=settings.target,
+            seed=settings.seed,
+            trials=trials,
+            rates=rates,
+            images_per_trial=settings.images_per_trial,
+        ):
+            rows.append(row)
+            report(len(rows) / (len(trials) * len(rates)))
+    return rows, campaign.facts
 
 
 def sweep(
@@ -134,20 +134,22 @@ def sweep(
     place = None if data_dir is None else str(Path(data_dir).absolute())
     # A stop rule looks after every trial: what is in work when it stops is lost.
     size = 1 if margin is not None else -(-len(numbers) // (_PARTS * pool.size))
-    parts = [
-        _Part(directory, place, settings, tuple(numbers[first : first + size]))
-        for first in range(0, len(numbers), size)
-    ]
-    names = [f"run={str(directory)!r}, trials {part.trials}" for part in parts]
+    parts = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+    results = run_tasks(
+        pool,
+        [functools.partial(_rows, directory, place, settings, part) for part in parts],
+        names=[f"run={str(directory)!r}, trials {tuple(part)}" for part in parts],
+        note=note,
+    )
     rows: list[Row] = []
-    facts: dict[str, Any] = {}
-    with contextlib.closing(run_tasks(pool, parts, names=names, note=note)) as results:
-        for row, facts in _in_order(results):  # noqa: B007 (facts: those of the last row)
-            if not rule.wants(row["rate"]):
-                continue
-            rows.append(row)
-            progress(row)
-            if rule.stops_after(row):
+    with contextlib.closing(results):
+        for found, facts in _in_order(results):  # noqa: B007 (facts: they are those of all parts)
+            for row in found:
+                if rule.wants(row["rate"]):
+                    rows.append(row)
+                    progress(row)
+                    rule.take(row)
+            if rule.done:
                 break
     facts |= settings_facts(
         settings.fault or faults.StuckAt(0.0),
@@ -160,15 +162,12 @@ def sweep(
     return frame_of(rows, {**facts, "persistence": settings.persistence})
 
 
-def _in_order(
-    results: Iterator[tuple[int, tuple[list[Row], dict[str, Any]]]],
-) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """The rows, in the order of their parts, with the campaign's facts."""
+def _in_order(results: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """The results of tasks, in the order of the tasks."""
     ahead = {}
     following = 0
-    for part, found in results:
-        ahead[part] = found
+    for number, result in results:
+        ahead[number] = result
         while following in ahead:
-            rows, facts = ahead.pop(following)
-            yield from ((row, facts) for row in rows)
+            yield ahead.pop(following)
             following += 1
