@@ -22,38 +22,28 @@ from ft_tf.untrusted import read_npz
 
 FORMS = ("fixed_data", "redrawn_data")
 NOISES = (
-    "natural",
-    "additive_gaussian",
-    "multiplicative_gaussian",
-    "jacobian_penalty",
-    "tikhonov",
-)
+    "natural", "additive_gaussian", "multiplicative_gaussian", "jacobian_penalty", "tikhonov",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class CirclesConfig:
     """All rows of Table 3 in one of its two forms.
 
-    Attributes:
-        form: "fixed_data": the paper's 100 points, new initial weights in each replicate;
-            "redrawn_data": points drawn anew in each replicate too, the same for every row of the
-            table, and tested on 10,000 further points.
-        rows: (row id, one of NOISES, sigma); sigma of "jacobian_penalty" is that of the additive
-            noise that it stands for, and of "tikhonov" the coefficient l2.
-        replicates: trainings of each row.
-        epochs: steps, each on the whole of the training points.
-        learning_rate: of Adam.
-        seed: fixes points, initial weights and noise.
-        deviations: what differs from the paper's setting, in words.
+    "fixed_data": the paper's 100 points, new initial weights in each replicate. "redrawn_data":
+    points drawn anew in each replicate too, the same for every row of the table, and tested on
+    10,000 further points.
     """
 
     form: Annotated[str, partial(checks.check_choice, FORMS)]
+    # (row id, one of NOISES, sigma); sigma of "jacobian_penalty" is that of the additive noise that
+    # it stands for, and of "tikhonov" the coefficient l2
     rows: tuple[tuple[str, str, float], ...]
-    replicates: checks.Positive = 200
-    epochs: checks.Positive = 4000
-    learning_rate: checks.AboveZero = 1e-3
-    seed: checks.Count = 0
-    deviations: tuple[str, ...] = ()
+    replicates: checks.Positive = 200  # trainings of each row
+    epochs: checks.Positive = 4000  # steps, each on the whole of the training points
+    learning_rate: checks.AboveZero = 1e-3  # of Adam
+    seed: checks.Count = 0  # fixes points, initial weights and noise
+    deviations: tuple[str, ...] = ()  # what differs from the paper's setting, as text
 
     def __post_init__(self) -> None:
         checks.check_fields(self)

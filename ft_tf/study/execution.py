@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf import metrics, records
-from ft_tf._compat import (
-    accelerators,
-    keras,
-    package_versions,
-    processor,
-    tf,
-    threads,
-    uses_onednn,
-)
+from ft_tf._compat import accelerators, keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
 from ft_tf.study import best, datasets, distributed, evaluation, trainer
