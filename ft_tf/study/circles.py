@@ -65,12 +65,9 @@ def run_circles(
 ) -> records.Circles:
     """Trains and tests every replicate of every row, or returns the record that is there.
 
-    Interrupted, it goes on from the last finished chunk of replicates.
-
-    Args:
-        config: of the table.
-        output_dir: the run's own directory is made below it.
-        report: called with the finished share, before the first chunk and after every one.
+    Interrupted, it goes on from the last finished chunk of replicates. The run's own directory is
+    made below `output_dir`; `report` is called with the finished share before the first chunk and
+    after every one.
 
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.

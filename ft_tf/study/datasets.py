@@ -78,12 +78,9 @@ def register(source: DataSource) -> DataSource:
 
 
 def register_own(data: str | os.PathLike, *, name: str | None = None, **options: Any) -> DataSource:
-    """Registers a user's own data (`ft_tf.data.load_own`), under the name of the file, say.
+    """Registers a user's own data under `name`, by default that of the file, say.
 
-    Args:
-        data: as `load_own` takes it.
-        name: takes the place of that name.
-        **options: further ones of `load_own`.
+    `data` and the further options are those of `ft_tf.data.load_own`.
 
     Raises:
         DataError, ArgumentError: the data cannot be used.
@@ -140,9 +137,7 @@ for _name, _label, _architecture, _may_augment in (
 class DatasetRef:
     """A data set that travels between processes as its description, and is loaded where it arrives.
 
-    Args:
-        dataset: what `get` gives in this process.
-        data_dir: where `data.load` found it, or None as there.
+    `dataset` is what `get` gives in this process, and `data_dir` where `data.load` found it.
     """
 
     def __init__(self, dataset: Dataset, data_dir: str | None) -> None:

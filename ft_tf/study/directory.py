@@ -125,6 +125,8 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
     if found == here:
         return
     found = found if isinstance(found, dict) else {}
+    record = directory / records.FILE_NAME
+    failed = record.exists() and records.load(record).status == "failed"
     differences = sorted(
         f"{key}: {there!r} there, {wanted!r} here"
         for part in ("config", "data")
@@ -133,13 +135,8 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
     raise RunError(
         f"output_dir={str(directory)!r} belongs to another config "
         f"({'; '.join(differences) or 'its config.json is damaged'}): choose another"
-        f"{', or delete this one, whose training failed' if _failed(directory) else ''}"
+        f"{', or delete this one, whose training failed' if failed else ''}"
     )
-
-
-def _failed(directory: Path) -> bool:
-    path = directory / records.FILE_NAME
-    return path.exists() and records.load(path).status == "failed"
 
 
 def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
@@ -190,10 +187,7 @@ def delete_strays(directory: Path, *, latest: str | None) -> None:
 
 def note_epoch_started(directory: Path, epoch: int) -> None:
     """Writes ahead that an epoch begins, so that its steps count even if the process is lost."""
-    with open(directory / EPOCHS_STARTED, "a", encoding="utf-8") as file:
-        file.write(f"{epoch}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _append(directory / EPOCHS_STARTED, str(epoch))
 
 
 def epochs_started(directory: Path) -> int:
@@ -204,13 +198,19 @@ def epochs_started(directory: Path) -> int:
 def note_device(directory: Path, device: str) -> None:
     """Writes down that a device begins, or goes on with, the training."""
     if devices(directory)[-1:] != [device]:
-        with open(directory / TRAINED_ON, "a", encoding="utf-8") as file:
-            file.write(f"{device}\n")
+        _append(directory / TRAINED_ON, device)
 
 
 def devices(directory: Path) -> list[str]:
     """The devices that a run was trained on, one after another."""
     return _lines(directory / TRAINED_ON)
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _lines(path: Path) -> list[str]:

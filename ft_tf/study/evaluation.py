@@ -93,8 +93,8 @@ def parameters(
     spread = metrics.parameter_spread(model.get_weights())
     rescaled = None
     if evaluation.rescaling:
-        found = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
-        rescaled = records.Rescaled(**found)
+        few = data.x_test[:_RESCALED_IMAGES]
+        rescaled = records.Rescaled(**faults.rescaled_spreads(model, few))
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
@@ -140,19 +140,10 @@ def fault_campaign(
 
     The fault is the evaluation's unless `fault` is given.
     """
-    shared = {"target": target, "seed": evaluation.fault_seed}
     fault = fault or catalogue.named(evaluation.fault, {})
-    frame = faults.sweep(
-        model,
-        data.x_test,
-        data.y_test,
-        rates=evaluation.fault_rates,
-        trials=evaluation.fault_trials,
-        images_per_trial=evaluation.fault_images or None,
-        batch_size=evaluation.batch_size,
-        fault=fault,
-        **shared,
-    )
+    images = data.x_test, data.y_test
+    options = {"target": target, "fault": fault, "rates": evaluation.fault_rates}
+    frame = faults.sweep(model, *images, **options, **_trials(evaluation))
     summary = faults.summarize(frame)
     spread = frame.groupby("rate")["accuracy"].std(ddof=1)
     levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
@@ -175,8 +166,19 @@ def fault_campaign(
         level=float(summary["level"].iloc[0]),
         drop_50_to_90=drop,
         epsilon_ft=epsilon_ft(frame),
-        **shared,
+        target=target,
+        seed=evaluation.fault_seed,
     )
+
+
+def _trials(evaluation: Evaluation) -> dict[str, Any]:
+    """The options of a campaign that all campaigns of a run share."""
+    return {
+        "trials": evaluation.fault_trials,
+        "images_per_trial": evaluation.fault_images or None,
+        "batch_size": evaluation.batch_size,
+        "seed": evaluation.fault_seed,
+    }
 
 
 def lost(frame: pd.DataFrame) -> records.Lost:
@@ -217,19 +219,12 @@ def layer_faults(
     model: keras.Model, data: Dataset, evaluation: Evaluation
 ) -> dict[str, tuple[records.LayerFault, ...]]:
     """Accuracy with faults in one layer at a time, the whole model first, for each target."""
+    options = {"rate": evaluation.layer_rate, "fault": catalogue.named(evaluation.fault, {})}
+    options |= _trials(evaluation)
     found = {}
     for target in evaluation.fault_targets:
         table = faults.layer_vulnerability(
-            model,
-            data.x_test,
-            data.y_test,
-            target=target,
-            rate=evaluation.layer_rate,
-            fault=catalogue.named(evaluation.fault, {}),
-            trials=evaluation.fault_trials,
-            images_per_trial=evaluation.fault_images or None,
-            batch_size=evaluation.batch_size,
-            seed=evaluation.fault_seed,
+            model, data.x_test, data.y_test, target=target, **options
         ).assign(rate=evaluation.layer_rate)
         found[target] = tuple(records.LayerFault(**line) for line in table.to_dict("records"))
     return found

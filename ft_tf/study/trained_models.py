@@ -59,13 +59,9 @@ def load_run(
     download: bool = False,
     data_file: str | None = None,
 ) -> FinishedRun:
-    """Loads a finished run.
+    """Loads a finished run, and its data as `datasets.DataSource.load` does.
 
-    Args:
-        directory: of the run.
-        data_dir: where its data set is.
-        download: whether it may be downloaded.
-        data_file: the data of a run on the user's own, see `ft_tf.data.load_own`.
+    `data_file` names the data of a run on the user's own, see `ft_tf.data.load_own`.
 
     Raises:
         RunError: there is no model, or the run failed, or the model is not the run's.

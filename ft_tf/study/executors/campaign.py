@@ -104,17 +104,10 @@ def sweep(
 ) -> pd.DataFrame:
     """`faults.sweep` on the model of a finished run, by the workers of an executor.
 
-    Args:
-        directory: of the run.
-        settings: of the campaign.
-        executor: where workers come from.
-        trials: how many trials, or their numbers.
-        data_dir: where the run's data set is.
-        margin: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
-            that each rate ends where it would have in one process; later trials are discarded.
-        method: of that rule.
-        progress: called with every row, in order.
-        note: called with a line for the user, such as on a lost worker.
+    Arguments are those of `faults.sweep`; `settings` has the ones that all trials share. The run's
+    data set is in `data_dir`. `progress` is called with every row in the order of the trials, and
+    `note` with a line for the user, such as on a lost worker. The stop rule looks at rows in that
+    order, so that each rate ends where it would have in one process; later trials are discarded.
 
     Returns:
         The table of `faults.sweep`, `attrs` included.
