@@ -13,7 +13,6 @@ from ft_tf.data import Dataset
 from ft_tf.faults import catalogue
 from ft_tf.faults.rows import interval_of
 from ft_tf.study import best, membership, predictors, trainer
-from ft_tf.study import directory as runs
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.base import ResidentModel
 
@@ -272,18 +271,3 @@ def robustness(
             ),
         )
     return tuple(entries)
-
-
-def privacy(
-    config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path
-) -> records.Privacy | None:
-    """Returns what the run may claim; None if its algorithm promises no privacy."""
-    fields = config.algorithm.privacy(
-        config,
-        examples=len(data.x_train),
-        steps=int(trained.optimizer.iterations),
-        epochs_started=runs.epochs_started(directory),
-    )
-    if fields is None:
-        return None
-    return records.parse(records.Privacy, fields, where=str(directory), what="privacy statement")

@@ -13,7 +13,7 @@ from ft_tf import metrics, records
 from ft_tf._compat import accelerators, keras, package_versions, processor, tf, threads, uses_onednn
 from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
-from ft_tf.study import best, datasets, distributed, evaluation, trainer
+from ft_tf.study import best, datasets, evaluation, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
@@ -36,7 +36,7 @@ def run(
     *,
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    strategy: distributed.Strategy = None,
+    strategy: trainer.Strategy = None,
 ) -> records.Run:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
@@ -47,7 +47,7 @@ def run(
         verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
         callbacks: further Keras callbacks.
         strategy: spreads the training over devices (`strategies.make`); with "multi_worker" this is
-            for the chief, and the other processes `distributed.assist`.
+            for the chief, and the other processes `trainer.assist`.
 
     Returns:
         The record; its status is "failed" if the training went wrong numerically.
@@ -58,7 +58,7 @@ def run(
         StackError: a package is missing that the configuration needs.
     """
     check_fits(config, data)
-    distributed.check(config, strategies.name_of(strategy))
+    trainer.check_strategy(config, strategies.name_of(strategy))
     data, held_out, unseen = split(data, config)
     directory, described = directory_of(config, data, output_dir), describe(data)
     if not (directory / records.FILE_NAME).exists():
@@ -80,7 +80,14 @@ def run(
         if config.weight_noise:
             trainer.add_weight_noise(config, trained.model)
         classifier = trainer.evaluation_model(config, trained.model)
-        devices = runs.devices(directory)
+        devices, steps = runs.devices(directory), int(trained.optimizer.iterations)
+        begun, examples = runs.epochs_started(directory), len(data.x_train)
+        private = config.algorithm.privacy(
+            config, examples=examples, steps=steps, epochs_started=begun
+        )
+        if private is not None:
+            where = {"where": str(directory), "what": "privacy statement"}
+            private = records.parse(records.Privacy, private, **where)
         fields = {
             "failure": failure,
             "rows": config.rows,
@@ -93,11 +100,9 @@ def run(
             "model": records.Model(
                 config.architecture, classifier.count_params(), weights_fingerprint(classifier)
             ),
-            "training": records.Training(
-                epochs=len(history.get("epoch", [])), steps=int(trained.optimizer.iterations)
-            ),
+            "training": records.Training(epochs=len(history.get("epoch", [])), steps=steps),
             "history": history,
-            "privacy": evaluation.privacy(config, data, trained, directory),
+            "privacy": private,
             **evaluation.evaluate(
                 config, data, trained, directory,
                 failed=bool(failure), held_out=held_out, unseen=unseen,
@@ -274,12 +279,12 @@ def _train(
     directory: Path,
     *,
     held_out: evaluation.Split | None,
-    strategy: distributed.Strategy,
+    strategy: trainer.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[ResidentModel, runs.History, records.Failure | None]:
     """Trains, or goes on; returns the trained model of this process, its history and failure."""
-    model, epochs, manager = distributed.resumed(config, strategy, directory)
+    model, epochs, manager = trainer.resumed(config, strategy, directory)
     runs.delete_strays(directory, latest=manager.latest_checkpoint)
     done = int(epochs)
     history = runs.read_history(directory, epochs=done)
@@ -306,7 +311,7 @@ def _train(
         # Steps that are lost under secret noise count for privacy: then every epoch is kept.
         seconds = 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
         checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=seconds)
-        distributed.fit(
+        trainer.fit(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *measuring, checkpointer, *callbacks],
         )  # fmt: skip
@@ -315,7 +320,7 @@ def _train(
     else:
         failure = records.Failure(**guard.failure)
     if strategy is not None:
-        model = distributed.on_one_device(config, model)
+        model = trainer.on_one_device(config, model)
     return model, history, failure
 
 

@@ -15,7 +15,7 @@ from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.privacy.membership import advantage_of_rule, loss_threshold_attack
 from ft_tf.privacy.reference_attack import rmia_scores
-from ft_tf.study import distributed, trainer
+from ft_tf.study import trainer
 from ft_tf.study.config import RunConfig
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -101,5 +101,5 @@ def _reference(config: RunConfig, data: Dataset, unseen: Split, number: int) -> 
     )
     trained = trainer.build(config)
     part = dataclasses.replace(data, x_train=x, y_train=y)
-    distributed.fit(trained, config, part, first=0, verbose=0, callbacks=[])
+    trainer.fit(trained, config, part, first=0, verbose=0, callbacks=[])
     return trainer.evaluation_model(config, trained.model)
