@@ -142,7 +142,7 @@ def job(config: CirclesConfig, output_dir: Path) -> Job:
 
 
 _COST = 0.3
-"""Of one epoch of one network, in the unit of `schedule.cost`."""
+"""Of one epoch of one network, in the unit of `schedule.training_job`."""
 
 
 def _row(kind: str, value: float) -> circles.CirclesRow:

@@ -76,14 +76,26 @@ class Progress:
         """
         begins = index not in self._shares
         resumes = bool(share) and index not in self._before
-        if begins and not self._cost_done():
-            self._bar.reset()  # what was waited for until now tells nothing of the speed
         if begins:
             self._written = time.monotonic()
+            if not self._cost_done():
+                self._bar.reset()  # what was waited for until now tells nothing of the speed
         if share is not None:
             self._before.setdefault(index, share)
         self._shares[index] = self._shares.get(index, 0.0) if share is None else share
-        self._show(index, always=begins if self._moves else resumes)
+        self._bar.total = sum(
+            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
+            for pending in self._pending
+        )
+        said = f"{self._name(index)} {self._shares[index]:4.0%}"
+        self._bar.set_description_str(said, refresh=False)
+        self._bar.update(self._cost_done() - self._bar.n)
+        if self._moves and begins:
+            self._bar.refresh()
+        is_due = time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES
+        if not self._moves and (resumes or is_due):
+            self._written = time.monotonic()
+            self.note(str(self._bar))
 
     def finish(self, index: int, record: Record, *, was_done: bool = False) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""
@@ -109,22 +121,6 @@ class Progress:
             max(self._shares[index] - before, 0.0) * self._jobs[index].cost
             for index, before in self._before.items()
         )
-
-    def _show(self, index: int, *, always: bool = False) -> None:
-        self._bar.total = sum(
-            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
-            for pending in self._pending
-        )
-        self._bar.set_description_str(
-            f"{self._name(index)} {self._shares[index]:4.0%}", refresh=False
-        )
-        self._bar.update(self._cost_done() - self._bar.n)
-        if self._moves:
-            if always:
-                self._bar.refresh()
-        elif always or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
-            self._written = time.monotonic()
-            self.note(str(self._bar))
 
 
 def execute(
@@ -203,12 +199,6 @@ def outcome(record: Record) -> str:
     return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}"
 
 
-def cost(config: RunConfig, *, examples: int) -> float:
-    """Expected work of a training, in millions of multiply-adds of forward passes."""
-    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
-    return architectures.get(config.architecture).cost * passes * config.epochs * examples
-
-
 class _Share(keras.callbacks.Callback):
     """Reports the finished share of a training: what was done before it, then after every step."""
 
@@ -241,9 +231,12 @@ def training_job(
     `data_dir` is where the data set was found; another process that does the job loads it there.
     """
     directory = directory_of(config, data, output_dir)
+    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
+    examples = config.epochs * (config.train_limit or len(data.x_train))
     return Job(
         name=directory.name,
-        cost=cost(config, examples=config.train_limit or len(data.x_train)),
+        # in millions of multiply-adds of forward passes
+        cost=architectures.get(config.architecture).cost * passes * examples,
         is_done=(directory / records.FILE_NAME).exists,
         execute=functools.partial(_run, config, DatasetRef(data, data_dir), output_dir.absolute()),
     )
