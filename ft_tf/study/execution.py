@@ -161,8 +161,7 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
 def environment(**of_training: Any) -> records.Environment:
     """Returns what results depend on besides the configuration.
 
-    Args:
-        of_training: fields that describe a training on other devices than the evaluation's.
+    The arguments are further fields: of a training on other devices than the evaluation's.
     """
     return records.Environment(
         python=platform.python_version(),
@@ -245,7 +244,6 @@ class _Checkpointer(keras.callbacks.Callback):
         directory: Path,
         history: runs.History,
         manager: tf.train.CheckpointManager,
-        epochs: tf.Variable,
         *,
         seconds: float,
     ) -> None:
@@ -254,7 +252,6 @@ class _Checkpointer(keras.callbacks.Callback):
         self._directory = directory
         self._history = history
         self._manager = manager
-        self._epochs = epochs
         self._saved = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -268,7 +265,7 @@ class _Checkpointer(keras.callbacks.Callback):
             return
         runs.write_history(self._directory, self._history)
         if not self.model.stop_training:
-            self._epochs.assign(epoch + 1)
+            self._manager.checkpoint.epochs.assign(epoch + 1)
             self._manager.save(checkpoint_number=epoch + 1)
         self._saved = time.monotonic()
 
@@ -284,9 +281,9 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[ResidentModel, runs.History, records.Failure | None]:
     """Trains, or goes on; returns the trained model of this process, its history and failure."""
-    model, epochs, manager = trainer.resumed(config, strategy, directory)
+    model, manager = trainer.resumed(config, strategy, directory)
     runs.delete_strays(directory, latest=manager.latest_checkpoint)
-    done = int(epochs)
+    done = int(manager.checkpoint.epochs)
     history = runs.read_history(directory, epochs=done)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
@@ -310,7 +307,7 @@ def _train(
             measuring.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         # Steps that are lost under secret noise count for privacy: then every epoch is kept.
         seconds = 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
-        checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=seconds)
+        checkpointer = _Checkpointer(directory, history, manager, seconds=seconds)
         trainer.fit(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *measuring, checkpointer, *callbacks],

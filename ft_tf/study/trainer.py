@@ -124,10 +124,10 @@ def _take_weights(model: keras.Model, trained: keras.Model) -> None:
             layer.set_weights(getattr(source, "layer", source).get_weights())  # past a wrapper
 
 
-def checkpoints(
-    trainer: ResidentModel, epochs: tf.Variable, place: Path
-) -> tf.train.CheckpointManager:
+def checkpoints(trainer: ResidentModel, place: Path) -> tf.train.CheckpointManager:
     """Returns the manager of the checkpoints from which training resumes; restores the last one.
+
+    Its `checkpoint.epochs` is the number of finished epochs.
 
     Raises:
         RunError: the checkpoint that is there cannot be restored.
@@ -137,7 +137,7 @@ def checkpoints(
     kept = tf.train.Checkpoint(
         model=trainer.model,
         optimizer=trainer.optimizer,
-        epochs=epochs,
+        epochs=tf.Variable(0, dtype=tf.int64, trainable=False),
         **{name: state for name, state in states.items() if state is not None},
     )
     kept.save_counter  # noqa: B018 (made by this: a variable made in fit would be one of a strategy)
@@ -180,19 +180,18 @@ def prepared(config: RunConfig, strategy: Strategy) -> ResidentModel:
 
 def resumed(
     config: RunConfig, strategy: Strategy, directory: Path
-) -> tuple[ResidentModel, tf.Variable, tf.train.CheckpointManager]:
-    """Returns the trainer as its last checkpoint has it, the finished epochs, and the manager.
+) -> tuple[ResidentModel, tf.train.CheckpointManager]:
+    """Returns the trainer as its last checkpoint has it, and the manager of its checkpoints.
 
     Raises:
         RunError: the checkpoint cannot be restored, or another process of the training has another
             one: they would train different models, or wait for ever.
     """
     model = prepared(config, strategy)
-    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-    manager = checkpoints(model, epochs, directory / runs.CHECKPOINTS)
+    manager = checkpoints(model, directory / runs.CHECKPOINTS)
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        _check_agreement(strategy, int(epochs))
-    return model, epochs, manager
+        _check_agreement(strategy, int(manager.checkpoint.epochs))
+    return model, manager
 
 
 def _check_agreement(strategy: tf.distribute.Strategy, epochs: int) -> None:
@@ -267,7 +266,7 @@ def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy
     check_strategy(config, strategies.name_of(strategy))
     if (directory / records.FILE_NAME).exists():
         return
-    model, epochs, _ = resumed(config, strategy, directory)
-    if epochs < config.epochs:
-        callbacks = [NonFiniteLoss()]
-        fit(model, config, data, first=int(epochs), verbose=0, callbacks=callbacks)
+    model, manager = resumed(config, strategy, directory)
+    done = int(manager.checkpoint.epochs)
+    if done < config.epochs:
+        fit(model, config, data, first=done, verbose=0, callbacks=[NonFiniteLoss()])
