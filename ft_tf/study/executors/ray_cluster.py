@@ -95,9 +95,7 @@ class RayCluster:
 
 
 class _RayPool:
-    """Ray tasks; an actor collects their shares."""
-
-    ending: contextlib.ExitStack  # what is left to do when it is closed
+    """Ray tasks; an actor collects their shares. `ending` is closed with the pool."""
 
     def __init__(self, ray: ModuleType, cluster: RayCluster, place: Path) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -107,7 +105,7 @@ class _RayPool:
                 f"threads={cluster.threads} is more than the processors of any node of the cluster"
             )
         self.size = cluster.workers or fitting
-        self._ray = ray
+        self._ray, self.ending = ray, contextlib.ExitStack()
         self._conditions = Conditions(cluster.threads, place)
         self._shares = ray.remote(_Shares).options(num_cpus=0, max_restarts=-1).remote()
         # Ray's own retries would not wait for the lock of the lost worker, nor be counted.
@@ -175,9 +173,7 @@ def _run(conditions: "Conditions", shares: Any, number: int, task: Task, *, agai
 class Conditions:
     """What must hold in a worker: it sees the same file and has the same packages.
 
-    Args:
-        threads: of one TensorFlow operation.
-        place: the file, or a directory, in which a file .witness is put to be seen.
+    `place` is the file, or a directory, in which a file .witness is put to be seen.
     """
 
     def __init__(self, threads: int, place: Path) -> None:
