@@ -27,30 +27,28 @@ def evaluate(
     directory: Path,
     *,
     failed: bool,
-    held_out: Split | None = None,
-    unseen: Split | None = None,
+    held_out: Split | None,
+    unseen: Split,
 ) -> dict[str, Any]:
     """Returns fields of the record, accuracy to membership; they are empty if training failed."""
+    fields = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
+    fields |= {"faults": {}, "layer_faults": {}, "robustness": ()}
     if failed:
-        nothing = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
-        return {**nothing, "faults": {}, "layer_faults": {}, "robustness": ()}
-    model = trainer.evaluation_model(config, trained.model)
-    measured = config.evaluation
-    return {
+        return fields
+    model, measured = trainer.evaluation_model(config, trained.model), config.evaluation
+    fields |= {
         **_measured(model, data, measured, held_out),
-        "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
         "robustness": robustness(model, data, config, directory),
         "best_checkpoint": best.measure(config, data, model, directory),
-        "membership": (
-            membership.measure(config, data, model, unseen) if measured.membership else None
-        ),
         "averaged": averaged(config, data, trained),
-        "predictors": (
-            predictors.measure(model, data, batch_size=measured.batch_size)
-            if measured.predictors
-            else None
-        ),
     }
+    if measured.layer_rate:
+        fields["layer_faults"] = layer_faults(model, data, measured)
+    if measured.membership:
+        fields["membership"] = membership.measure(config, data, model, unseen)
+    if measured.predictors:
+        fields["predictors"] = predictors.measure(model, data, batch_size=measured.batch_size)
+    return fields
 
 
 def _measured(
