@@ -6,6 +6,7 @@ along, and write nothing.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,10 @@ def _architecture(config: RunConfig, **options: Any) -> keras.Model:
     )
 
 
-def learning_rate_of_epoch(config: RunConfig) -> Callable[[int], float]:
-    """Returns the learning rate as a function of the epoch, counted from 0."""
-
-    def rate(epoch: int) -> float:
-        factors = [factor for first, factor in config.learning_rate_drops if epoch >= first]
-        return config.learning_rate * float(np.prod(factors))
-
-    return rate
+def learning_rate_of_epoch(config: RunConfig, epoch: int) -> float:
+    """Returns the learning rate of an epoch, counted from 0."""
+    factors = [factor for first, factor in config.learning_rate_drops if epoch >= first]
+    return config.learning_rate * float(np.prod(factors))
 
 
 def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
@@ -225,7 +222,7 @@ def fit(
     Raises:
         RunError: another process of the training is gone.
     """
-    rate = keras.callbacks.LearningRateScheduler(learning_rate_of_epoch(config))
+    rate = keras.callbacks.LearningRateScheduler(partial(learning_rate_of_epoch, config))
     try:
         model.fit(
             data.x_train,
