@@ -29,7 +29,7 @@ from ft_tf.faults.storage_formats import format_names
 from ft_tf.keras_layers import inputs_of
 from ft_tf.models import TFLiteModel
 from ft_tf.study import membership
-from ft_tf.study.execution import environment, weights_fingerprint
+from ft_tf.study.execution import weights_fingerprint
 
 IMAGES, IMAGES_PER_TRIAL = 2000, 500
 _MOST_BYTES = 256 << 20
@@ -328,7 +328,7 @@ class _Assessment:
                 *_ALWAYS,
             ),
             seconds={name: round(value, 2) for name, value in self._clock.seconds.items()},
-            environment=environment(),
+            environment=records.Environment.here(),
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms
 from ft_tf.study import directory as runs
-from ft_tf.study.execution import describe, environment
+from ft_tf.study.execution import describe
 from ft_tf.study.schedule import Job
 from ft_tf.training import small_networks as circles
 from ft_tf.untrusted import read_npz
@@ -91,7 +91,7 @@ def run_circles(
         accuracies = zip(result.train_accuracy, result.test_accuracy, strict=True)
         return {
             "rows": tuple(row for row, _, _ in config.rows),
-            "environment": environment(),
+            "environment": records.Environment.here(),
             "deviations": config.deviations,
             "replicates": config.replicates,
             "form": config.form,

@@ -1,7 +1,6 @@
 """A run: frozen configuration -> data -> model -> training -> evaluation -> one record."""
 
 import dataclasses
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf import metrics, records
-from ft_tf._compat import accelerators, keras, package_versions, processor, tf, threads, uses_onednn
+from ft_tf._compat import accelerators, keras, processor, tf
 from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
 from ft_tf.study import best, datasets, evaluation, trainer
@@ -92,7 +91,7 @@ def run(
             "failure": failure,
             "rows": config.rows,
             "data": dataclasses.replace(described, classes=datasets.get(config.dataset).classes),
-            "environment": environment(
+            "environment": records.Environment.here(
                 **strategies.describe(strategy),
                 trained_on=tuple(devices) if devices not in ([], [_device()]) else None,
             ),
@@ -156,22 +155,6 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
         raise ArgumentError(
             f"membership=True needs two training and two test examples, not {train} and {test}"
         )
-
-
-def environment(**of_training: Any) -> records.Environment:
-    """Returns what results depend on besides the configuration.
-
-    The arguments are further fields: of a training on other devices than the evaluation's.
-    """
-    return records.Environment(
-        python=platform.python_version(),
-        processor=processor(),
-        accelerators=tuple(accelerators()) or None,
-        threads=threads(),
-        onednn=uses_onednn(),
-        packages=package_versions(),
-        **of_training,
-    )
 
 
 def _device() -> str:
