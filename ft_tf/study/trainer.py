@@ -29,20 +29,26 @@ _WEIGHT_NOISE = 1
 """Stream of the seed's generator."""
 
 
-def build(config: RunConfig) -> ResidentModel:
-    """Returns the compiled trainer of a configuration; its `model` attribute is the classifier."""
-    trainer = config.algorithm.build(_classifier(config), config)
-    if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(config.learning_rate)
-    else:
-        optimizer = keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
-    trainer.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # Of several steps in one call the accuracy between them is not seen.
-        steps_per_execution=1 if config.stop_at_accuracy else None,
-    )
+def build(config: RunConfig, strategy: Strategy = None) -> ResidentModel:
+    """Returns the compiled trainer of a configuration; its `model` attribute is the classifier.
+
+    It is made within the strategy's scope, its optimizer's variables too.
+    """
+    with strategies.scope(strategy):
+        trainer = config.algorithm.build(_classifier(config), config)
+        if config.optimizer == "adam":
+            optimizer = keras.optimizers.Adam(config.learning_rate)
+        else:
+            optimizer = keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
+        trainer.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            # Of several steps in one call the accuracy between them is not seen.
+            steps_per_execution=1 if config.stop_at_accuracy else None,
+        )
+        if not trainer.optimizer.built:
+            trainer.optimizer.build(trainer.model.trainable_variables)
     return trainer
 
 
@@ -166,15 +172,6 @@ def check_strategy(config: RunConfig, strategy: str) -> None:
             raise ArgumentError(f"strategy={strategy!r} cannot be used with {field}={value!r}")
 
 
-def prepared(config: RunConfig, strategy: Strategy) -> ResidentModel:
-    """The compiled trainer, its optimizer's variables made, within the strategy's scope."""
-    with strategies.scope(strategy):
-        model = build(config)
-        if not model.optimizer.built:
-            model.optimizer.build(model.model.trainable_variables)
-    return model
-
-
 def resumed(
     config: RunConfig, strategy: Strategy, directory: Path
 ) -> tuple[ResidentModel, tf.train.CheckpointManager]:
@@ -184,7 +181,7 @@ def resumed(
         RunError: the checkpoint cannot be restored, or another process of the training has another
             one: they would train different models, or wait for ever.
     """
-    model = prepared(config, strategy)
+    model = build(config, strategy)
     manager = checkpoints(model, directory / runs.CHECKPOINTS)
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         _check_agreement(strategy, int(manager.checkpoint.epochs))
@@ -242,7 +239,7 @@ def fit(
 
 def on_one_device(config: RunConfig, trained: ResidentModel) -> ResidentModel:
     """What was trained under a strategy, as a model of this process alone."""
-    model = prepared(config, None)
+    model = build(config)
     model.model.set_weights(trained.model.get_weights())
     model.optimizer.iterations.assign(trained.optimizer.iterations.numpy())
     if (average := getattr(trained, "average", None)) is not None:
