@@ -6,7 +6,6 @@ the same batch size.
 """
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ft_tf import faults, records
+from ft_tf import records
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
@@ -23,7 +22,6 @@ from ft_tf.faults.rows import (
     distinct_rates,
     frame_of,
     images_of_trial,
-    settings_facts,
     trial_numbers,
 )
 from ft_tf.study.executors.local import LocalProcesses
@@ -35,76 +33,49 @@ _PARTS = 4
 """Tasks for each worker: few, since each begins with masks that nothing is computed beside."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SweepSettings:
-    """The arguments of `faults.sweep` that are the same for all trials."""
-
-    target: str
-    rates: tuple[float, ...]
-    seed: int
-    fault: faults.FaultModel | None = None
-    allocation: str = "model"
-    select: faults.Select | None = None
-    persistence: str = "permanent"
-    images_per_trial: int | None = None
-    batch_size: int = 1000
-
-
 @functools.lru_cache(maxsize=1)
-def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) -> Campaign:
+def _prepared(directory: Path, data_dir: str | None, batch_size: int, **plan: Any) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
     run = load_run(directory, data_dir=data_dir)
-    plan = make_plan(
-        run.model,
-        target=settings.target,
-        fault=settings.fault,
-        allocation=settings.allocation,
-        select=settings.select,
-        persistence=settings.persistence,
-    )
     x, y = run.data.x_test, run.data.y_test
-    return Campaign(run.model, plan, x, y, batch_size=settings.batch_size)
+    return Campaign(run.model, make_plan(run.model, **plan), x, y, batch_size=batch_size)
 
 
 def _rows(
-    directory: Path,
-    data_dir: str | None,
-    settings: SweepSettings,
+    prepared: Callable[[], Campaign],
+    settings: dict[str, Any],
     trials: Sequence[int],
     report: Callable[[float], None],
 ) -> tuple[list[Row], dict[str, Any]]:
     """The task of a worker: the rows of some trials, and the campaign's facts."""
-    campaign = _prepared(directory, data_dir, settings)
-    rates = distinct_rates(settings.rates)
-    rows = []
+    campaign, rows = prepared(), []
     with campaign.armed():
-        for row in campaign.rows(
-            target=settings.target,
-            seed=settings.seed,
-            trials=trials,
-            rates=rates,
-            images_per_trial=settings.images_per_trial,
-        ):
+        for row in campaign.rows(trials=trials, **settings):
             rows.append(row)
-            report(len(rows) / (len(trials) * len(rates)))
+            report(len(rows) / (len(trials) * len(settings["rates"])))
     return rows, campaign.facts
 
 
 def sweep(
     directory: Path,
-    settings: SweepSettings,
     executor: LocalProcesses | RayCluster,
     *,
+    target: str,
+    rates: Sequence[float],
     trials: int | Iterable[int],
-    data_dir: str | None = None,
+    seed: int,
+    images_per_trial: int | None = None,
     margin: float | None = None,
     method: str = "anytime",
+    batch_size: int = 1000,
+    data_dir: str | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     note: Callable[[str], None] = lambda text: None,
+    **plan: Any,
 ) -> pd.DataFrame:
     """`faults.sweep` on the model of a finished run, by the workers of an executor.
 
-    Arguments are those of `faults.sweep`; `settings` has the ones that all trials share. The run's
+    Arguments are those of `faults.sweep`, and `plan` further ones of `faults.make_plan`. The run's
     data set is in `data_dir`. `progress` is called with every row in the order of the trials, and
     `note` with a line for the user, such as on a lost worker. The stop rule looks at rows in that
     order, so that each rate ends where it would have in one process; later trials are discarded.
@@ -117,20 +88,21 @@ def sweep(
         FtTfError: as `faults.sweep`.
     """
     numbers = trial_numbers(trials)
-    rates = distinct_rates(settings.rates)
+    rates = distinct_rates(rates)
     rule = StopRule(rates, half_width=margin, method=method, most=len(numbers))
     directory = directory.absolute()
     images = records.load(directory).data.test_examples
-    per_trial = images_of_trial(settings.images_per_trial, images, rule)
-    settings = dataclasses.replace(settings, images_per_trial=per_trial)
+    count = images_of_trial(images_per_trial, images, rule)
+    settings = {"target": target, "rates": rates, "seed": seed, "images_per_trial": count}
     pool = executor.open(directory / records.FILE_NAME)
     place = None if data_dir is None else str(Path(data_dir).absolute())
+    prepared = functools.partial(_prepared, directory, place, batch_size, target=target, **plan)
     # A stop rule looks after every trial: what is in work when it stops is lost.
     size = 1 if margin is not None else -(-len(numbers) // (_PARTS * pool.size))
     parts = [numbers[first : first + size] for first in range(0, len(numbers), size)]
     results = run_tasks(
         pool,
-        [functools.partial(_rows, directory, place, settings, part) for part in parts],
+        [functools.partial(_rows, prepared, settings, part) for part in parts],
         names=[f"run={str(directory)!r}, trials {tuple(part)}" for part in parts],
         note=note,
     )
@@ -144,15 +116,8 @@ def sweep(
                     rule.take(row)
             if rule.done:
                 break
-    facts |= settings_facts(
-        settings.fault or faults.StuckAt(0.0),
-        rule,
-        target=settings.target,
-        allocation=settings.allocation,
-        images=images,
-        images_per_trial=per_trial,
-    )
-    return frame_of(rows, {**facts, "persistence": settings.persistence})
+    facts |= {"target": target, "stop_rule": rule.facts, "images_per_trial": count or images}
+    return frame_of(rows, facts)
 
 
 def _in_order(results: Iterator[tuple[int, Any]]) -> Iterator[Any]:
