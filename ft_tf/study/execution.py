@@ -274,18 +274,17 @@ def _train(
     if done < config.epochs:
         runs.note_device(directory, _device())
         classifier = trainer.evaluated(config, model.model)
-        how = {"batch_size": config.evaluation.batch_size, "classifier": classifier}
+        options = {"batch_size": config.evaluation.batch_size, "classifier": classifier}
         measuring: list[keras.callbacks.Callback] = []
         if config.stop_at_accuracy:
             few = slice(_STOPPING_EXAMPLES)
-            examples = held_out
-            if config.stop_at_train_accuracy:
-                examples = data.x_train[few], data.y_train[few]
+            on_training = data.x_train[few], data.y_train[few]
+            examples = held_out if config.stop_at_holdout_accuracy else on_training
             level = config.stop_at_accuracy
-            measuring.append(StopAtAccuracy(examples=examples, accuracy=level, **how))
+            measuring.append(StopAtAccuracy(examples=examples, accuracy=level, **options))
         if config.evaluation.curve:
             train, test = (data.x_train, data.y_train), (data.x_test, data.y_test)
-            measuring.append(EpochAccuracy(train=train, test=test, **how))
+            measuring.append(EpochAccuracy(train=train, test=test, **options))
         if best.applies_to(config, data):
             measuring.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         # Steps that are lost under secret noise count for privacy: then every epoch is kept.
