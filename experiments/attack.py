@@ -25,7 +25,6 @@ from experiments import _app, _flags, _stack, _subject, _summary, _terminal
 from ft_tf import attacks, checks, faults, records
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
-from ft_tf.study import evaluation
 from ft_tf.study.trained_models import TrainedModel
 
 FLAGS = flags.FLAGS
@@ -180,7 +179,7 @@ def main(argv: list[str]) -> None:
         seed=FLAGS.seed,
         **_options(place),
     )
-    entry = evaluation.attack_entry(result)
+    entry = result.to_record()
     _terminal.show(_summary.attack_line(entry, intervals=True))
     _terminal.show(_subject.provenance(subject))
     for warning in entry.warnings:

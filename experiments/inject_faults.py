@@ -264,10 +264,10 @@ def _campaign(
             return faults.sweep(subject.model, subject.x, subject.y, **settings, **options)
         return executors.sweep(
             subject.run.directory,
-            executors.SweepSettings(**settings),
             executor,
             data_dir=FLAGS.data_dir,
             note=lambda text: tqdm.write(text, file=sys.stderr),
+            **settings,
             **options,
         )
 

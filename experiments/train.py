@@ -21,7 +21,7 @@ from ft_tf import checks, study
 from ft_tf._compat import keras, tf
 from ft_tf.data import own
 from ft_tf.errors import ArgumentError
-from ft_tf.study import algorithms, datasets, distributed
+from ft_tf.study import algorithms, datasets, trainer
 from ft_tf.study.algorithms import Algorithm
 from ft_tf.study.config import ATTACKS, Evaluation, RunConfig
 from ft_tf.training import bfloat16, strategies
@@ -137,7 +137,7 @@ def _config(source: datasets.DataSource) -> RunConfig:
 
 def _strategy(config: RunConfig) -> tf.distribute.Strategy | None:
     checks.check_choice(strategies.NAMES, strategy=FLAGS.strategy)
-    distributed.check(config, FLAGS.strategy)
+    trainer.check_strategy(config, FLAGS.strategy)
     if FLAGS.strategy == "multi_worker":
         here = strategies.this_process()
         print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> int:
     output_dir = Path(FLAGS.output_dir)
     directory = study.directory_of(config, dataset, output_dir)
     if not strategies.is_chief(strategy):
-        distributed.assist(config, study.limited(dataset, config), directory, strategy)
+        trainer.assist(config, study.limited(dataset, config), directory, strategy)
         _terminal.show(f"trained along; the chief writes {directory}")
         return 0
     keep_flags = keras.callbacks.LambdaCallback(

@@ -28,8 +28,8 @@ from ft_tf.faults.rows import seconds_of
 from ft_tf.faults.storage_formats import format_names
 from ft_tf.keras_layers import inputs_of
 from ft_tf.models import TFLiteModel
-from ft_tf.study.evaluation import membership_of
-from ft_tf.study.execution import environment, weights_fingerprint
+from ft_tf.study import membership
+from ft_tf.study.execution import weights_fingerprint
 
 IMAGES, IMAGES_PER_TRIAL = 2000, 500
 _MOST_BYTES = 256 << 20
@@ -206,7 +206,7 @@ class _Assessment:
                 members, labels = self._order(train[0], count, most), np.asarray(train[1])
                 labels = check_labels(labels, classes=classes, examples=count)
                 pair = self._logits(members), self._order(labels, count, most)
-                found = membership_of(pair, (logits, y))
+                found = membership.of_logits(pair, (logits, y))
             else:
                 self._missing["membership inference", "membership inference"] = (
                     "no training data were given"
@@ -328,7 +328,7 @@ class _Assessment:
                 *_ALWAYS,
             ),
             seconds={name: round(value, 2) for name, value in self._clock.seconds.items()},
-            environment=environment(),
+            environment=records.Environment.here(),
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ft_tf import records
 from ft_tf.intervals import Interval, proportion
 
 
@@ -34,6 +35,21 @@ class AttackResult:
     robust: Interval
     parameters: dict[str, Any]
     warnings: tuple[str, ...]
+
+    def to_record(self) -> records.Attack:
+        """Returns the outcome as records have it."""
+        return records.Attack(
+            attack=self.attack,
+            epsilon=self.parameters["epsilon"],
+            steps=self.parameters.get("num_steps", 1),
+            images=len(self.success),
+            clean_accuracy=self.clean_accuracy,
+            clean_interval=(self.clean.low, self.clean.high),
+            robust_accuracy=self.robust_accuracy,
+            robust_interval=(self.robust.low, self.robust.high),
+            parameters=self.parameters,
+            warnings=tuple(self.warnings),
+        )
 
 
 def attack_result(

@@ -14,6 +14,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs, check_labels
+from ft_tf.faults import catalogue
 from ft_tf.faults.guard import guarded
 from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
@@ -30,7 +31,6 @@ from ft_tf.faults.rows import (
     frame_of,
     images_of_trial,
     is_certain,
-    settings_facts,
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
@@ -141,9 +141,8 @@ def sweep(
                 progress(row)
             if rule.stops_after(row):
                 break
-    options = {"target": target, "allocation": allocation, "images_per_trial": images_per_trial}
-    facts = settings_facts(plan.fault, rule, images=campaign.images, **options)
-    facts = {**campaign.facts, **facts, "persistence": persistence}
+    facts = {**campaign.facts, "target": target, "stop_rule": rule.facts}
+    facts["images_per_trial"] = images_per_trial or campaign.images
     is_large = campaign.bytes_held > _WORTH_FREEING
     del campaign
     if is_large:
@@ -211,12 +210,15 @@ class Campaign:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a summary needs to know beside the rows."""
+        """What a summary needs to know of model, images and faults beside the rows."""
         logits = self.measures.clean_logits.shape[1]
         return {
             "clean_accuracy": self.measures.clean_accuracy,
             "classes": max(2, logits),
             "images": self.images,
+            **catalogue.settings(self._plan.fault),
+            "allocation": self._plan.allocation,
+            "persistence": self._plan.persistence,
         }
 
     @contextlib.contextmanager

@@ -22,9 +22,7 @@ from ft_tf.checks import (
     shown,
 )
 from ft_tf.errors import ArgumentError
-from ft_tf.faults import catalogue
 from ft_tf.faults.measures import COLUMNS as MEASURES
-from ft_tf.faults.models import FaultModel
 
 STOP_METHODS = ("anytime", "stein")
 PILOT = 30
@@ -348,25 +346,6 @@ def frame_of(rows: list[Row], facts: dict[str, Any]) -> pd.DataFrame:
     frame = frame.sort_values(["rate", "trial"], ignore_index=True)
     frame.attrs.update(facts)
     return frame
-
-
-def settings_facts(
-    fault: FaultModel,
-    rule: StopRule,
-    *,
-    target: str,
-    allocation: str,
-    images: int,
-    images_per_trial: int | None,
-) -> dict[str, Any]:
-    """A campaign's settings, for the `attrs` of its table."""
-    return {
-        "target": target,
-        **catalogue.settings(fault),
-        "allocation": allocation,
-        "images_per_trial": images_per_trial or images,
-        "stop_rule": rule.facts,
-    }
 
 
 def images_of_trial(asked: int | None, images: int, rule: StopRule) -> int | None:

@@ -196,7 +196,7 @@ class BestCheckpoint:
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceMembership:
-    """Membership inference with reference models, RMIA: see `ft_tf.study.reference_models`."""
+    """Membership inference with reference models, RMIA: see `ft_tf.study.membership`."""
 
     references: Positive  # reference models
     advantage: Change  # of the best threshold on the score

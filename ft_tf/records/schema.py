@@ -5,8 +5,9 @@ tuples here.
 """
 
 import dataclasses
+import platform
 import reprlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from ft_tf.errors import RunError
 from ft_tf.records.parsing import Open, parse, step, to_dict
@@ -74,6 +75,21 @@ class Environment:
     replicas: Positive | None = None  # of such a training
     # devices of the training, unless all of it ran where it was evaluated
     trained_on: tuple[str, ...] | None = None
+
+    @classmethod
+    def here(cls, **of_training: Any) -> Self:
+        """Returns what results of this process depend on, and the given fields of a training."""
+        from ft_tf import _compat  # imports TensorFlow, without which records are read
+
+        return cls(
+            python=platform.python_version(),
+            processor=_compat.processor(),
+            accelerators=tuple(_compat.accelerators()) or None,
+            threads=_compat.threads(),
+            onednn=_compat.uses_onednn(),
+            packages=_compat.package_versions(),
+            **of_training,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,12 +34,12 @@ def obstacle(config: RunConfig, data: Dataset) -> str | None:
 
     `data` are those of the run, its limits applied.
     """
-    needed = config.evaluation.attack_images + SELECTION_IMAGES
-    if not _is_wanted(config) or len(data.x_test) >= needed:
+    attacked, there = config.evaluation.attack_images, len(data.x_test)
+    if not _is_wanted(config) or there >= attacked + SELECTION_IMAGES:
         return None
     return (
         f"no best checkpoint is kept: it is chosen on {SELECTION_IMAGES} test images beside "
-        f"attack_images={config.evaluation.attack_images}, and there are {len(data.x_test)}"
+        f"attack_images={attacked}, and there are {there}"
     )
 
 
@@ -68,7 +68,10 @@ class BestCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures; a tie goes to the earlier epoch."""
         classifier = self._classifier()
-        measured = self._robust_accuracy(classifier)
+        try:
+            measured = _robust_accuracy(self._config, classifier, *self._chosen, SELECTION_STEPS)
+        except ModelError:  # the training has diverged: its record will say so
+            measured = math.nan
         if logs is not None:
             logs["robust_accuracy"] = measured
         if math.isnan(measured):
@@ -79,14 +82,7 @@ class BestCheckpoint(keras.callbacks.Callback):
         if before and before["epoch"] <= epoch and before["selection"] >= measured:
             return
         np.savez(self._directory / _WEIGHTS, *classifier.get_weights())
-        chosen = {"epoch": epoch + 1, "selection": measured}
-        records.write_text(choice, records.dumps(chosen))
-
-    def _robust_accuracy(self, classifier: keras.Model) -> float:
-        try:
-            return _robust_accuracy(self._config, classifier, *self._chosen, SELECTION_STEPS)
-        except ModelError:  # the training has diverged: its record will say so
-            return math.nan
+        records.write_text(choice, records.dumps({"epoch": epoch + 1, "selection": measured}))
 
 
 def _robust_accuracy(

@@ -3,59 +3,47 @@
 import dataclasses
 import io
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from ft_tf import checks, data, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError
-from ft_tf.records import Record
 from ft_tf.study import algorithms
 from ft_tf.study import directory as runs
-from ft_tf.study.execution import environment
+from ft_tf.study.execution import describe
 from ft_tf.study.schedule import Job
 from ft_tf.training import small_networks as circles
 from ft_tf.untrusted import read_npz
 
 FORMS = ("fixed_data", "redrawn_data")
 NOISES = (
-    "natural",
-    "additive_gaussian",
-    "multiplicative_gaussian",
-    "jacobian_penalty",
-    "tikhonov",
-)
+    "natural", "additive_gaussian", "multiplicative_gaussian", "jacobian_penalty", "tikhonov",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class CirclesConfig:
     """All rows of Table 3 in one of its two forms.
 
-    Attributes:
-        form: "fixed_data": the paper's 100 points, new initial weights in each replicate;
-            "redrawn_data": points drawn anew in each replicate too, the same for every row of the
-            table, and tested on 10,000 further points.
-        rows: (row id, one of NOISES, sigma); sigma of "jacobian_penalty" is that of the additive
-            noise that it stands for, and of "tikhonov" the coefficient l2.
-        replicates: trainings of each row.
-        epochs: steps, each on the whole of the training points.
-        learning_rate: of Adam.
-        seed: fixes points, initial weights and noise.
-        deviations: what differs from the paper's setting, in words.
+    "fixed_data": the paper's 100 points, new initial weights in each replicate. "redrawn_data":
+    points drawn anew in each replicate too, the same for every row of the table, and tested on
+    10,000 further points.
     """
 
     form: Annotated[str, partial(checks.check_choice, FORMS)]
+    # (row id, one of NOISES, sigma); sigma of "jacobian_penalty" is that of the additive noise that
+    # it stands for, and of "tikhonov" the coefficient l2
     rows: tuple[tuple[str, str, float], ...]
-    replicates: checks.Positive = 200
-    epochs: checks.Positive = 4000
-    learning_rate: checks.AboveZero = 1e-3
-    seed: checks.Count = 0
-    deviations: tuple[str, ...] = ()
+    replicates: checks.Positive = 200  # trainings of each row
+    epochs: checks.Positive = 4000  # steps, each on the whole of the training points
+    learning_rate: checks.AboveZero = 1e-3  # of Adam
+    seed: checks.Count = 0  # fixes points, initial weights and noise
+    deviations: tuple[str, ...] = ()  # what differs from the paper's setting, as text
 
     def __post_init__(self) -> None:
         checks.check_fields(self)
@@ -73,32 +61,22 @@ class CirclesConfig:
 
 
 def run_circles(
-    config: CirclesConfig,
-    output_dir: Path,
-    *,
-    report: Callable[[float], None] | None = None,
+    config: CirclesConfig, output_dir: Path, report: Callable[[float], None] | None = None
 ) -> records.Circles:
     """Trains and tests every replicate of every row, or returns the record that is there.
 
-    Interrupted, it goes on from the last finished chunk of replicates.
-
-    Args:
-        config: of the table.
-        output_dir: the run's own directory is made below it.
-        report: called with the finished share, before the first chunk and after every one.
+    Interrupted, it goes on from the last finished chunk of replicates. The run's own directory is
+    made below `output_dir`; `report` is called with the finished share before the first chunk and
+    after every one.
 
     Raises:
         RunError: the directory cannot be written, is in use, or belongs to another config.
     """
     directory = output_dir / config.name
-    with runs.claimed(directory):
-        points, described = _points(config)
-        fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
-        runs.bind(directory, {"config": fields, "data": described})
-        if (directory / records.FILE_NAME).exists():
-            return records.load(directory)
-        started = time.monotonic()
-        sessions = runs.count_session(directory)
+    points, described = _points(config)
+    fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
+
+    def compute() -> dict[str, Any]:
         result = circles.train_circles(
             [_row(kind, sigma) for _, kind, sigma in config.rows],
             **points,
@@ -110,31 +88,24 @@ def run_circles(
             chunks=_KeptChunks(directory / _CHUNKS),
             progress=report,
         )
-        record = records.Circles(
-            name=directory.name,
-            status="finished",
-            failure=None,
-            rows=tuple(row for row, _, _ in config.rows),
-            config=fields,
-            data=described,
-            environment=environment(),
-            deviations=config.deviations,
-            timing=records.Timing(round(time.monotonic() - started, 1), sessions),
-            replicates=config.replicates,
-            form=config.form,
-            results={
-                row: records.CirclesResult(
-                    noise=kind,
-                    sigma=sigma,
-                    train=tuple(result.train_accuracy[index].tolist()),
-                    test=tuple(result.test_accuracy[index].tolist()),
-                )
-                for index, (row, kind, sigma) in enumerate(config.rows)
+        accuracies = zip(result.train_accuracy, result.test_accuracy, strict=True)
+        return {
+            "rows": tuple(row for row, _, _ in config.rows),
+            "environment": records.Environment.here(),
+            "deviations": config.deviations,
+            "replicates": config.replicates,
+            "form": config.form,
+            "results": {
+                row: records.CirclesResult(kind, sigma, tuple(train.tolist()), tuple(test.tolist()))
+                for (row, kind, sigma), (train, test) in zip(config.rows, accuracies, strict=True)
             },
-        )
-        records.write(directory, record)
-        shutil.rmtree(directory / _CHUNKS, ignore_errors=True)
-        return records.load(directory)
+        }
+
+    record = runs.recorded(
+        records.Circles, directory, config=fields, data=described, compute=compute
+    )
+    shutil.rmtree(directory / _CHUNKS, ignore_errors=True)
+    return record
 
 
 _CHUNKS = "chunks"
@@ -166,16 +137,12 @@ def job(config: CirclesConfig, output_dir: Path) -> Job:
         name=config.name,
         cost=_COST * config.replicates * len(config.rows) * config.epochs,
         is_done=(output_dir / config.name / records.FILE_NAME).exists,
-        execute=partial(_run, config, output_dir.absolute()),
+        execute=partial(run_circles, config, output_dir.absolute()),
     )
 
 
-def _run(config: CirclesConfig, output_dir: Path, report: Callable[[float], None]) -> Record:
-    return run_circles(config, output_dir, report=report)
-
-
 _COST = 0.3
-"""Of one epoch of one network, in the unit of `schedule.cost`."""
+"""Of one epoch of one network, in the unit of `schedule.training_job`."""
 
 
 def _row(kind: str, value: float) -> circles.CirclesRow:
@@ -195,14 +162,8 @@ def _points(config: CirclesConfig) -> tuple[dict[str, np.ndarray], records.Data]
         name: np.stack([getattr(points, name) for points in sets])
         for name in ("x_train", "y_train", "x_test", "y_test")
     }
-    description = records.Data(
-        name="circles",
-        source=sets[0].source,
-        fingerprint=data.fingerprint(**arrays),
-        train_examples=len(sets[0].x_train),
-        test_examples=len(sets[0].x_test),
-        notes=tuple(sets[0].notes),
-    )
+    fingerprint = data.fingerprint(**arrays)
+    described = dataclasses.replace(describe(sets[0]), fingerprint=fingerprint)
     if config.form == "fixed_data":
         arrays = {name: array[0] for name, array in arrays.items()}
-    return arrays, description
+    return arrays, described

@@ -235,21 +235,17 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     Fields that older records lack are left out while they are at their defaults, so that an equal
     configuration has equal JSON.
     """
-    fields = _known_to_older_records(config)
-    fields["algorithm"] = {
-        "name": config.algorithm.name,
-        **_known_to_older_records(config.algorithm),
-    }
-    fields["evaluation"] = _known_to_older_records(config.evaluation)
+
+    def known(values: Any) -> dict[str, Any]:
+        return {
+            option.name: getattr(values, option.name)
+            for option in dataclasses.fields(values)
+            if not option.metadata.get("added") or getattr(values, option.name) != option.default
+        }
+
+    algorithm = {"name": config.algorithm.name, **known(config.algorithm)}
+    fields = {**known(config), "algorithm": algorithm, "evaluation": known(config.evaluation)}
     return json.loads(json.dumps(fields))
-
-
-def _known_to_older_records(values: Any) -> dict[str, Any]:
-    return {
-        option.name: getattr(values, option.name)
-        for option in dataclasses.fields(values)
-        if not option.metadata.get("added") or getattr(values, option.name) != option.default
-    }
 
 
 def from_dict(fields: dict[str, Any]) -> RunConfig:
@@ -258,18 +254,17 @@ def from_dict(fields: dict[str, Any]) -> RunConfig:
     Raises:
         ArgumentError: a key is not known or a value is not allowed.
     """
-    fields = dict(fields)
     try:
+        fields = _as_tuples(fields)
         algorithm = algorithms.from_dict(fields.pop("algorithm"))
-        evaluation = Evaluation(**_with_tuples(fields.pop("evaluation")))
-        return RunConfig(algorithm=algorithm, evaluation=evaluation, **_with_tuples(fields))
+        evaluation = Evaluation(**fields.pop("evaluation"))
+        return RunConfig(algorithm=algorithm, evaluation=evaluation, **fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(f"config cannot be read: {error}") from None
 
 
-def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: _as_tuple(value) for key, value in fields.items()}
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+def _as_tuples(value: Any) -> Any:
+    """JSON values with tuples for lists."""
+    if isinstance(value, dict):
+        return {key: _as_tuples(item) for key, item in value.items()}
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

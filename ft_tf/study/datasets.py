@@ -18,29 +18,18 @@ from ft_tf.errors import ArgumentError, DataError
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """A data set by name, and what is known of it before it is loaded.
+    """A data set by name, and what is known of it before it is loaded."""
 
-    Attributes:
-        name: in configurations, flags and names of runs.
-        label: display name.
-        shape: height, width and channels of an image.
-        classes: number of classes.
-        architecture: trained where no other is asked for.
-        loader: gives the `Dataset`; called with data_dir, download and source if `is_published`.
-        class_names: names of the labels 0, 1, ...
-        may_augment: whether random crops and flips keep an image's class.
-        is_published: whether `ft_tf.data.load` finds it by name, in a data_dir or by download.
-    """
-
-    name: str
-    label: str
-    shape: tuple[int, ...]
-    classes: int
-    architecture: str
+    name: str  # in configurations, flags and names of runs
+    label: str  # display name
+    shape: tuple[int, ...]  # height, width and channels of an image
+    classes: int  # number of classes
+    architecture: str  # trained where no other is asked for
+    # gives the `Dataset`; called with data_dir, download and source if `is_published`
     loader: Callable[..., Dataset]
-    class_names: tuple[str, ...] = ()
-    may_augment: bool = False
-    is_published: bool = False
+    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
+    may_augment: bool = False  # whether random crops and flips keep an image's class
+    is_published: bool = False  # whether `data.load` finds it by name, in a data_dir or by download
 
     @property
     def chance(self) -> float:
@@ -89,12 +78,9 @@ def register(source: DataSource) -> DataSource:
 
 
 def register_own(data: str | os.PathLike, *, name: str | None = None, **options: Any) -> DataSource:
-    """Registers a user's own data (`ft_tf.data.load_own`), under the name of the file, say.
+    """Registers a user's own data under `name`, by default that of the file, say.
 
-    Args:
-        data: as `load_own` takes it.
-        name: takes the place of that name.
-        **options: further ones of `load_own`.
+    `data` and the further options are those of `ft_tf.data.load_own`.
 
     Raises:
         DataError, ArgumentError: the data cannot be used.
@@ -129,33 +115,29 @@ def get(name: str) -> DataSource:
     return _SOURCES[name]
 
 
-def _published(name: str, label: str, architecture: str, *, may_augment: bool) -> DataSource:
-    spec = data.IMAGE_SPECS[name]
-    return register(
+for _name, _label, _architecture, _may_augment in (
+    ("fashion_mnist", "Fashion-MNIST", "fmnist_dnn", False),
+    ("cifar10", "CIFAR-10", "cifar10_cnn", True),
+):
+    register(
         DataSource(
-            name=name,
-            label=label,
-            shape=spec.shape,
-            classes=len(spec.class_names),
-            architecture=architecture,
-            loader=functools.partial(data.load, name),
-            class_names=spec.class_names,
-            may_augment=may_augment,
+            name=_name,
+            label=_label,
+            shape=data.IMAGE_SPECS[_name].shape,
+            classes=len(data.IMAGE_SPECS[_name].class_names),
+            architecture=_architecture,
+            loader=functools.partial(data.load, _name),
+            class_names=data.IMAGE_SPECS[_name].class_names,
+            may_augment=_may_augment,
             is_published=True,
         )
     )
 
 
-_published("fashion_mnist", "Fashion-MNIST", "fmnist_dnn", may_augment=False)
-_published("cifar10", "CIFAR-10", "cifar10_cnn", may_augment=True)
-
-
 class DatasetRef:
     """A data set that travels between processes as its description, and is loaded where it arrives.
 
-    Args:
-        dataset: what `get` gives in this process.
-        data_dir: where `data.load` found it, or None as there.
+    `dataset` is what `get` gives in this process, and `data_dir` where `data.load` found it.
     """
 
     def __init__(self, dataset: Dataset, data_dir: str | None) -> None:

@@ -6,7 +6,8 @@ import fcntl
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,40 @@ TRAINED_ON = "trained_on.log"
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 History = dict[str, list[float]]
+
+
+def recorded(
+    kind: type[records.Record],
+    directory: Path,
+    *,
+    config: dict[str, Any],
+    data: records.Data,
+    compute: Callable[[], dict[str, Any]],
+) -> records.Record:
+    """Returns a run's record: the one that is there, or a new one with what `compute` returns.
+
+    Args:
+        kind: the record's class.
+        directory: of the run, which is held meanwhile.
+        config: the configuration, as the record has it.
+        data: what the run is bound to as well.
+        compute: returns the other fields but the timing; it may return `data` with more in it.
+
+    Raises:
+        RunError: the directory cannot be written, is in use, or belongs to another config.
+    """
+    with claimed(directory):
+        bind(directory, {"config": config, "data": data})
+        if not (directory / records.FILE_NAME).exists():
+            started, count = time.monotonic(), directory / ".sessions"
+            sessions = int(count.read_text()) + 1 if count.exists() else 1
+            records.write_text(count, f"{sessions}\n")
+            fields = {"config": config, "data": data, "failure": None} | compute()
+            status = "finished" if fields["failure"] is None else "failed"
+            timing = records.Timing(round(time.monotonic() - started, 1), sessions)
+            record = kind(name=directory.name, status=status, timing=timing, **fields)
+            records.write(directory, record)
+        return records.load(directory)
 
 
 @contextlib.contextmanager
@@ -90,6 +125,8 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
     if found == here:
         return
     found = found if isinstance(found, dict) else {}
+    record = directory / records.FILE_NAME
+    failed = record.exists() and records.load(record).status == "failed"
     differences = sorted(
         f"{key}: {there!r} there, {wanted!r} here"
         for part in ("config", "data")
@@ -98,13 +135,8 @@ def bind(directory: Path, identity: dict[str, Any]) -> None:
     raise RunError(
         f"output_dir={str(directory)!r} belongs to another config "
         f"({'; '.join(differences) or 'its config.json is damaged'}): choose another"
-        f"{', or delete this one, whose training failed' if _failed(directory) else ''}"
+        f"{', or delete this one, whose training failed' if failed else ''}"
     )
-
-
-def _failed(directory: Path) -> bool:
-    path = directory / records.FILE_NAME
-    return path.exists() and records.load(path).status == "failed"
 
 
 def _differences(found: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
@@ -155,10 +187,7 @@ def delete_strays(directory: Path, *, latest: str | None) -> None:
 
 def note_epoch_started(directory: Path, epoch: int) -> None:
     """Writes ahead that an epoch begins, so that its steps count even if the process is lost."""
-    with open(directory / EPOCHS_STARTED, "a", encoding="utf-8") as file:
-        file.write(f"{epoch}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _append(directory / EPOCHS_STARTED, str(epoch))
 
 
 def epochs_started(directory: Path) -> int:
@@ -166,24 +195,22 @@ def epochs_started(directory: Path) -> int:
     return len(_lines(directory / EPOCHS_STARTED))
 
 
-def count_session(directory: Path) -> int:
-    """How many processes have worked on a run, this one included."""
-    path = directory / ".sessions"
-    count = int(path.read_text()) + 1 if path.exists() else 1
-    records.write_text(path, f"{count}\n")
-    return count
-
-
 def note_device(directory: Path, device: str) -> None:
     """Writes down that a device begins, or goes on with, the training."""
     if devices(directory)[-1:] != [device]:
-        with open(directory / TRAINED_ON, "a", encoding="utf-8") as file:
-            file.write(f"{device}\n")
+        _append(directory / TRAINED_ON, device)
 
 
 def devices(directory: Path) -> list[str]:
     """The devices that a run was trained on, one after another."""
     return _lines(directory / TRAINED_ON)
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _lines(path: Path) -> list[str]:

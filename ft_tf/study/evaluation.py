@@ -12,11 +12,8 @@ from ft_tf._compat import keras
 from ft_tf.data import Dataset
 from ft_tf.faults import catalogue
 from ft_tf.faults.rows import interval_of
-from ft_tf.privacy import membership
-from ft_tf.study import best, predictors, trainer
-from ft_tf.study import directory as runs
+from ft_tf.study import best, membership, predictors, trainer
 from ft_tf.study.config import Evaluation, RunConfig
-from ft_tf.study.reference_models import membership_by_references
 from ft_tf.training.base import ResidentModel
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -30,30 +27,28 @@ def evaluate(
     directory: Path,
     *,
     failed: bool,
-    held_out: Split | None = None,
-    unseen: Split | None = None,
+    held_out: Split | None,
+    unseen: Split,
 ) -> dict[str, Any]:
     """Returns fields of the record, accuracy to membership; they are empty if training failed."""
+    fields = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
+    fields |= {"faults": {}, "layer_faults": {}, "robustness": ()}
     if failed:
-        nothing = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
-        return {**nothing, "faults": {}, "layer_faults": {}, "robustness": ()}
-    model = trainer.evaluation_model(config, trained.model)
-    measured = config.evaluation
-    return {
+        return fields
+    model, measured = trainer.evaluation_model(config, trained.model), config.evaluation
+    fields |= {
         **_measured(model, data, measured, held_out),
-        "layer_faults": layer_faults(model, data, measured) if measured.layer_rate else {},
         "robustness": robustness(model, data, config, directory),
         "best_checkpoint": best.measure(config, data, model, directory),
-        "membership": (
-            membership_inference(model, data, config, unseen) if measured.membership else None
-        ),
         "averaged": averaged(config, data, trained),
-        "predictors": (
-            predictors.measure(model, data, batch_size=measured.batch_size)
-            if measured.predictors
-            else None
-        ),
     }
+    if measured.layer_rate:
+        fields["layer_faults"] = layer_faults(model, data, measured)
+    if measured.membership:
+        fields["membership"] = membership.measure(config, data, model, unseen)
+    if measured.predictors:
+        fields["predictors"] = predictors.measure(model, data, batch_size=measured.batch_size)
+    return fields
 
 
 def _measured(
@@ -69,14 +64,6 @@ def _measured(
         },
         "bit_errors": bit_errors(model, data, evaluation),
     }
-
-
-def non_finite_reason(model: keras.Model, data: Dataset, *, batch_size: int) -> str | None:
-    """Returns why a trained model cannot be evaluated, or None if it can."""
-    if not all(np.isfinite(part).all() for part in model.get_weights()):
-        return "weights are not finite"
-    logits = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
-    return None if np.isfinite(logits).all() else "logits of test images are not finite"
 
 
 def accuracy(
@@ -103,8 +90,8 @@ def parameters(
     spread = metrics.parameter_spread(model.get_weights())
     rescaled = None
     if evaluation.rescaling:
-        found = faults.rescaled_spreads(model, data.x_test[:_RESCALED_IMAGES])
-        rescaled = records.Rescaled(**found)
+        few = data.x_test[:_RESCALED_IMAGES]
+        rescaled = records.Rescaled(**faults.rescaled_spreads(model, few))
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
@@ -150,19 +137,10 @@ def fault_campaign(
 
     The fault is the evaluation's unless `fault` is given.
     """
-    shared = {"target": target, "seed": evaluation.fault_seed}
     fault = fault or catalogue.named(evaluation.fault, {})
-    frame = faults.sweep(
-        model,
-        data.x_test,
-        data.y_test,
-        rates=evaluation.fault_rates,
-        trials=evaluation.fault_trials,
-        images_per_trial=evaluation.fault_images or None,
-        batch_size=evaluation.batch_size,
-        fault=fault,
-        **shared,
-    )
+    images = data.x_test, data.y_test
+    options = {"target": target, "fault": fault, "rates": evaluation.fault_rates}
+    frame = faults.sweep(model, *images, **options, **_trials(evaluation))
     summary = faults.summarize(frame)
     spread = frame.groupby("rate")["accuracy"].std(ddof=1)
     levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
@@ -185,8 +163,19 @@ def fault_campaign(
         level=float(summary["level"].iloc[0]),
         drop_50_to_90=drop,
         epsilon_ft=epsilon_ft(frame),
-        **shared,
+        target=target,
+        seed=evaluation.fault_seed,
     )
+
+
+def _trials(evaluation: Evaluation) -> dict[str, Any]:
+    """The options of a campaign that all campaigns of a run share."""
+    return {
+        "trials": evaluation.fault_trials,
+        "images_per_trial": evaluation.fault_images or None,
+        "batch_size": evaluation.batch_size,
+        "seed": evaluation.fault_seed,
+    }
 
 
 def lost(frame: pd.DataFrame) -> records.Lost:
@@ -227,19 +216,12 @@ def layer_faults(
     model: keras.Model, data: Dataset, evaluation: Evaluation
 ) -> dict[str, tuple[records.LayerFault, ...]]:
     """Accuracy with faults in one layer at a time, the whole model first, for each target."""
+    options = {"rate": evaluation.layer_rate, "fault": catalogue.named(evaluation.fault, {})}
+    options |= _trials(evaluation)
     found = {}
     for target in evaluation.fault_targets:
         table = faults.layer_vulnerability(
-            model,
-            data.x_test,
-            data.y_test,
-            target=target,
-            rate=evaluation.layer_rate,
-            fault=catalogue.named(evaluation.fault, {}),
-            trials=evaluation.fault_trials,
-            images_per_trial=evaluation.fault_images or None,
-            batch_size=evaluation.batch_size,
-            seed=evaluation.fault_seed,
+            model, data.x_test, data.y_test, target=target, **options
         ).assign(rate=evaluation.layer_rate)
         found[target] = tuple(records.LayerFault(**line) for line in table.to_dict("records"))
     return found
@@ -272,80 +254,18 @@ def robustness(
             **options.get(attack, {}),
         )
 
-    entries = []
-    for number, attack in enumerate(measured.attacks):
-        is_first = not number
-        sanity = measured.attack_sanity and is_first
-        entry = attack_entry(attacked(attack, "test", sanity=sanity))
-        if is_first:
-            train = attacked(attack, "train", sanity=False)
-            entry = dataclasses.replace(
-                entry,
-                train_clean_accuracy=train.clean_accuracy,
-                train_robust_accuracy=train.robust_accuracy,
-                robust_generalization_error=metrics.generalization_error(
-                    train_accuracy=train.robust_accuracy, test_accuracy=entry.robust_accuracy
-                ),
-            )
-        entries.append(entry)
-    return tuple(entries)
-
-
-def membership_inference(
-    model: keras.Model, data: Dataset, config: RunConfig, unseen: Split | None
-) -> records.Membership:
-    """How well the losses of all training and test images tell one split from the other.
-
-    Reference models, if any are configured, are trained on the `unseen` training images.
-    """
-    splits = [
-        (metrics.predict_logits(model, x, batch_size=config.evaluation.batch_size), y)
-        for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    entries = [
+        attacked(attack, "test", sanity=measured.attack_sanity and not number).to_record()
+        for number, attack in enumerate(measured.attacks)
     ]
-    by_references = membership_by_references(config, model, data, unseen)
-    return dataclasses.replace(membership_of(*splits), by_references=by_references)
-
-
-def membership_of(train: Split, test: Split) -> records.Membership:
-    """How well losses tell training from test images; a pair is logits and labels."""
-    members, others = (metrics.error_log_odds(*pair) for pair in (train, test))
-    right = [metrics.predicted_labels(logits) == labels for logits, labels in (train, test)]
-    found = membership.loss_threshold_attack(member_log_odds=members, other_log_odds=others)
-    return records.Membership(
-        **dataclasses.asdict(found),
-        scale="log-odds",
-        advantage_of_correctness=membership.advantage_of_rule(
-            on_members=right[0], on_others=right[1]
-        ),
-    )
-
-
-def attack_entry(result: attacks.AttackResult) -> records.Attack:
-    """An attack's outcome as records have it."""
-    return records.Attack(
-        attack=result.attack,
-        epsilon=result.parameters["epsilon"],
-        steps=result.parameters.get("num_steps", 1),
-        images=len(result.success),
-        clean_accuracy=result.clean_accuracy,
-        clean_interval=(result.clean.low, result.clean.high),
-        robust_accuracy=result.robust_accuracy,
-        robust_interval=(result.robust.low, result.robust.high),
-        parameters=result.parameters,
-        warnings=tuple(result.warnings),
-    )
-
-
-def privacy(
-    config: RunConfig, data: Dataset, trained: ResidentModel, directory: Path
-) -> records.Privacy | None:
-    """Returns what the run may claim; None if its algorithm promises no privacy."""
-    fields = config.algorithm.privacy(
-        config,
-        examples=len(data.x_train),
-        steps=int(trained.optimizer.iterations),
-        epochs_started=runs.epochs_started(directory),
-    )
-    if fields is None:
-        return None
-    return records.parse(records.Privacy, fields, where=str(directory), what="privacy statement")
+    if entries:
+        train = attacked(measured.attacks[0], "train", sanity=False)
+        entries[0] = dataclasses.replace(
+            entries[0],
+            train_clean_accuracy=train.clean_accuracy,
+            train_robust_accuracy=train.robust_accuracy,
+            robust_generalization_error=metrics.generalization_error(
+                train_accuracy=train.robust_accuracy, test_accuracy=entries[0].robust_accuracy
+            ),
+        )
+    return tuple(entries)

@@ -1,25 +1,18 @@
 """A run: frozen configuration -> data -> model -> training -> evaluation -> one record."""
 
 import dataclasses
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ft_tf import records
-from ft_tf._compat import (
-    accelerators,
-    keras,
-    package_versions,
-    processor,
-    tf,
-    threads,
-    uses_onednn,
-)
+import numpy as np
+
+from ft_tf import metrics, records
+from ft_tf._compat import accelerators, keras, processor, tf
 from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
-from ft_tf.study import best, datasets, distributed, evaluation, trainer
+from ft_tf.study import best, datasets, evaluation, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
@@ -42,7 +35,7 @@ def run(
     *,
     verbose: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    strategy: distributed.Strategy = None,
+    strategy: trainer.Strategy = None,
 ) -> records.Run:
     """Trains and evaluates, or goes on where an earlier process stopped, or returns what is done.
 
@@ -53,7 +46,7 @@ def run(
         verbose: Keras's progress: 0 silent, 1 bar, 2 a line per epoch.
         callbacks: further Keras callbacks.
         strategy: spreads the training over devices (`strategies.make`); with "multi_worker" this is
-            for the chief, and the other processes `distributed.assist`.
+            for the chief, and the other processes `trainer.assist`.
 
     Returns:
         The record; its status is "failed" if the training went wrong numerically.
@@ -64,22 +57,16 @@ def run(
         StackError: a package is missing that the configuration needs.
     """
     check_fits(config, data)
-    distributed.check(config, strategies.name_of(strategy))
-    held_out, unseen = held_out_examples(data, config), unseen_examples(data, config)
-    data = limited(data, config)
-    directory = directory_of(config, data, output_dir)
+    trainer.check_strategy(config, strategies.name_of(strategy))
+    data, held_out, unseen = split(data, config)
+    directory, described = directory_of(config, data, output_dir), describe(data)
     if not (directory / records.FILE_NAME).exists():
         config.algorithm.check_packages()
-    with runs.claimed(directory):
-        described = _describe_data(data)
-        runs.bind(directory, {"config": configs.to_dict(config), "data": described})
-        if (directory / records.FILE_NAME).exists():
-            return records.load(directory)
-        started = time.monotonic()
+
+    def compute() -> dict[str, Any]:
         obstacle = best.obstacle(config, data)
         if obstacle and verbose:
             print(obstacle, flush=True)
-        sessions = runs.count_session(directory)
         trained, history, failure = _train(
             config,
             data,
@@ -92,39 +79,43 @@ def run(
         if config.weight_noise:
             trainer.add_weight_noise(config, trained.model)
         classifier = trainer.evaluation_model(config, trained.model)
-        measured = evaluation.evaluate(
-            config, data, trained, directory,
-            failed=bool(failure), held_out=held_out, unseen=unseen,
-        )  # fmt: skip
-        record = records.Run(
-            name=directory.name,
-            status="failed" if failure else "finished",
-            failure=failure,
-            rows=config.rows,
-            config=configs.to_dict(config),
-            data=dataclasses.replace(described, classes=datasets.get(config.dataset).classes),
-            environment=environment(
-                **strategies.describe(strategy), trained_on=_trained_elsewhere(directory)
+        devices, steps = runs.devices(directory), int(trained.optimizer.iterations)
+        begun, examples = runs.epochs_started(directory), len(data.x_train)
+        private = config.algorithm.privacy(
+            config, examples=examples, steps=steps, epochs_started=begun
+        )
+        if private is not None:
+            where = {"where": str(directory), "what": "privacy statement"}
+            private = records.parse(records.Privacy, private, **where)
+        fields = {
+            "failure": failure,
+            "rows": config.rows,
+            "data": dataclasses.replace(described, classes=datasets.get(config.dataset).classes),
+            "environment": records.Environment.here(
+                **strategies.describe(strategy),
+                trained_on=tuple(devices) if devices not in ([], [_device()]) else None,
             ),
-            deviations=config.deviations,
-            model=records.Model(
+            "deviations": config.deviations,
+            "model": records.Model(
                 config.architecture, classifier.count_params(), weights_fingerprint(classifier)
             ),
-            training=records.Training(
-                epochs=len(history.get("epoch", [])),
-                steps=int(trained.optimizer.iterations),
+            "training": records.Training(epochs=len(history.get("epoch", [])), steps=steps),
+            "history": history,
+            "privacy": private,
+            **evaluation.evaluate(
+                config, data, trained, directory,
+                failed=bool(failure), held_out=held_out, unseen=unseen,
             ),
-            history=history,
-            privacy=evaluation.privacy(config, data, trained, directory),
-            timing=records.Timing(round(time.monotonic() - started, 1), sessions),
-            **measured,
-        )
+        }  # fmt: skip
         _save_model(classifier, directory / runs.MODEL)
         averaged = config.algorithm.averaged_model(trained)
         if averaged is not None and not failure:
             _save_model(trainer.evaluation_model(config, averaged), directory / AVERAGED_MODEL)
-        records.write(directory, record)
-        return records.load(directory)
+        return fields
+
+    return runs.recorded(
+        records.Run, directory, config=configs.to_dict(config), data=described, compute=compute
+    )
 
 
 def check_fits(config: RunConfig, data: Dataset) -> None:
@@ -143,15 +134,14 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
         )
     if config.holdout >= (config.train_limit or len(data.x_train)):
         raise ArgumentError(f"holdout={config.holdout} leaves no training example")
-    unseen = unseen_examples(data, config)[1]
-    data = limited(data, config)
-    train, test = len(data.x_train), len(data.x_test)
+    used, _, unseen = split(data, config)
+    train, test = len(used.x_train), len(used.x_test)
     if config.batch_size > train:
         raise ArgumentError(
             f"batch_size={config.batch_size} must be at most the {train} training examples"
         )
     measured = config.evaluation
-    if measured.reference_models and (len(unseen) < 2 or test < 4):
+    if measured.reference_models and (len(unseen[1]) < 2 or test < 4):
         raise ArgumentError(
             f"reference_models={measured.reference_models} need four test images, and training "
             "images that the run does not see: set train_limit, to half of them, say"
@@ -167,59 +157,37 @@ def check_fits(config: RunConfig, data: Dataset) -> None:
         )
 
 
-def environment(**of_training: Any) -> records.Environment:
-    """Returns what results depend on besides the configuration.
-
-    Args:
-        of_training: fields that describe a training on other devices than the evaluation's.
-    """
-    return records.Environment(
-        python=platform.python_version(),
-        processor=processor(),
-        accelerators=tuple(accelerators()) or None,
-        threads=threads(),
-        onednn=uses_onednn(),
-        packages=package_versions(),
-        **of_training,
-    )
-
-
 def _device() -> str:
     return ", ".join(dict.fromkeys(accelerators())) or processor()
 
 
-def _trained_elsewhere(directory: Path) -> tuple[str, ...] | None:
-    """Devices of the training, unless they are that of the evaluation."""
-    devices = runs.devices(directory)
-    return tuple(devices) if devices not in ([], [_device()]) else None
+def split(
+    data: Dataset, config: RunConfig
+) -> tuple[Dataset, evaluation.Split | None, evaluation.Split]:
+    """Returns what a run trains and tests on (its fingerprint stays), holds out, and never sees.
 
-
-def limited(data: Dataset, config: RunConfig) -> Dataset:
-    """Returns the part of the data that a run trains and tests on; the fingerprint stays."""
+    Held out are the last examples within `train_limit`; None if there are none.
+    """
     whole = len(data.x_train[: config.train_limit or None])
-    train = slice(whole - config.holdout)
+    trained = whole - config.holdout
+    examples, held_out, unseen = (
+        (data.x_train[part], data.y_train[part])
+        for part in (slice(trained), slice(trained, whole), slice(whole, None))
+    )
     test = slice(config.test_limit or None)
-    return dataclasses.replace(
+    used = dataclasses.replace(
         data,
-        x_train=data.x_train[train],
-        y_train=data.y_train[train],
+        x_train=examples[0],
+        y_train=examples[1],
         x_test=data.x_test[test],
         y_test=data.y_test[test],
     )
+    return used, held_out if config.holdout else None, unseen
 
 
-def held_out_examples(data: Dataset, config: RunConfig) -> evaluation.Split | None:
-    """Returns the training examples that a run holds out; None if there are none."""
-    whole = slice(config.train_limit or None)
-    held_out = slice(-config.holdout, None)
-    found = data.x_train[whole][held_out], data.y_train[whole][held_out]
-    return found if config.holdout else None
-
-
-def unseen_examples(data: Dataset, config: RunConfig) -> evaluation.Split:
-    """Returns the training examples that `train_limit` leaves out."""
-    left = slice(config.train_limit or len(data.x_train), None)
-    return data.x_train[left], data.y_train[left]
+def limited(data: Dataset, config: RunConfig) -> Dataset:
+    """Returns the part of the data that a run trains and tests on."""
+    return split(data, config)[0]
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -227,7 +195,8 @@ def weights_fingerprint(model: keras.Model) -> str:
     return fingerprint(**{f"{i:06}": value for i, value in enumerate(model.get_weights())})
 
 
-def _describe_data(data: Dataset) -> records.Data:
+def describe(data: Dataset) -> records.Data:
+    """Returns what a record says of a run's data."""
     return records.Data(
         name=data.name,
         source=data.source,
@@ -258,7 +227,6 @@ class _Checkpointer(keras.callbacks.Callback):
         directory: Path,
         history: runs.History,
         manager: tf.train.CheckpointManager,
-        epochs: tf.Variable,
         *,
         seconds: float,
     ) -> None:
@@ -267,7 +235,6 @@ class _Checkpointer(keras.callbacks.Callback):
         self._directory = directory
         self._history = history
         self._manager = manager
-        self._epochs = epochs
         self._saved = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -281,7 +248,7 @@ class _Checkpointer(keras.callbacks.Callback):
             return
         runs.write_history(self._directory, self._history)
         if not self.model.stop_training:
-            self._epochs.assign(epoch + 1)
+            self._manager.checkpoint.epochs.assign(epoch + 1)
             self._manager.save(checkpoint_number=epoch + 1)
         self._saved = time.monotonic()
 
@@ -292,60 +259,47 @@ def _train(
     directory: Path,
     *,
     held_out: evaluation.Split | None,
-    strategy: distributed.Strategy,
+    strategy: trainer.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[ResidentModel, runs.History, records.Failure | None]:
     """Trains, or goes on; returns the trained model of this process, its history and failure."""
-    model = distributed.prepared(config, strategy)
-    epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-    manager = trainer.checkpoints(model, epochs, directory / runs.CHECKPOINTS)
+    model, manager = trainer.resumed(config, strategy, directory)
     runs.delete_strays(directory, latest=manager.latest_checkpoint)
-    done = int(epochs)
-    distributed.check_agreement(strategy, done)
+    done = int(manager.checkpoint.epochs)
     history = runs.read_history(directory, epochs=done)
     if done and verbose:
         print(f"going on after epoch {done} of {config.epochs}", flush=True)
     guard = NonFiniteLoss()
     if done < config.epochs:
         runs.note_device(directory, _device())
-        curve: list[keras.callbacks.Callback] = []
         classifier = trainer.evaluated(config, model.model)
+        options = {"batch_size": config.evaluation.batch_size, "classifier": classifier}
+        measuring: list[keras.callbacks.Callback] = []
         if config.stop_at_accuracy:
             few = slice(_STOPPING_EXAMPLES)
-            on_training = config.stop_at_train_accuracy
-            curve.append(
-                StopAtAccuracy(
-                    examples=(data.x_train[few], data.y_train[few]) if on_training else held_out,
-                    accuracy=config.stop_at_accuracy,
-                    batch_size=config.evaluation.batch_size,
-                    classifier=classifier,
-                )
-            )
+            on_training = data.x_train[few], data.y_train[few]
+            examples = held_out if config.stop_at_holdout_accuracy else on_training
+            level = config.stop_at_accuracy
+            measuring.append(StopAtAccuracy(examples=examples, accuracy=level, **options))
         if config.evaluation.curve:
-            curve.append(
-                EpochAccuracy(
-                    train=(data.x_train, data.y_train),
-                    test=(data.x_test, data.y_test),
-                    batch_size=config.evaluation.batch_size,
-                    classifier=classifier,
-                )
-            )
+            train, test = (data.x_train, data.y_train), (data.x_test, data.y_test)
+            measuring.append(EpochAccuracy(train=train, test=test, **options))
         if best.applies_to(config, data):
-            curve.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
+            measuring.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         # Steps that are lost under secret noise count for privacy: then every epoch is kept.
         seconds = 0.0 if config.algorithm.has_secret_noise else _CHECKPOINT_SECONDS
-        checkpointer = _Checkpointer(directory, history, manager, epochs, seconds=seconds)
-        distributed.fit(
+        checkpointer = _Checkpointer(directory, history, manager, seconds=seconds)
+        trainer.fit(
             model, config, data, first=done, verbose=verbose,
-            callbacks=[guard, *curve, checkpointer, *callbacks],
+            callbacks=[guard, *measuring, checkpointer, *callbacks],
         )  # fmt: skip
     if guard.failure is None:
         failure = _failure_of_the_end(config, data, model, history)
     else:
         failure = records.Failure(**guard.failure)
     if strategy is not None:
-        model = distributed.on_one_device(config, model)
+        model = trainer.on_one_device(config, model)
     return model, history, failure
 
 
@@ -353,10 +307,11 @@ def _failure_of_the_end(
     config: RunConfig, data: Dataset, model: ResidentModel, history: runs.History
 ) -> records.Failure | None:
     """What the last step broke, when no loss came after it to show that."""
-    reason = evaluation.non_finite_reason(
-        trainer.evaluation_model(config, model.model), data, batch_size=config.evaluation.batch_size
-    )
-    if reason is None:
+    classifier, size = trainer.evaluation_model(config, model.model), config.evaluation.batch_size
+    if not all(np.isfinite(part).all() for part in classifier.get_weights()):
+        reason = "weights are not finite"
+    elif not np.isfinite(metrics.predict_logits(classifier, data.x_test, batch_size=size)).all():
+        reason = "logits of test images are not finite"
+    else:
         return None
-    epochs = len(history.get("epoch", []))
-    return records.Failure(reason, epochs, int(model.optimizer.iterations))
+    return records.Failure(reason, len(history.get("epoch", [])), int(model.optimizer.iterations))

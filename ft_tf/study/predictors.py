@@ -11,6 +11,7 @@ from scipy import special
 from ft_tf import faults, metrics
 from ft_tf._compat import keras, tf
 from ft_tf.data import Dataset
+from ft_tf.faults.gradients import loss_gradients
 
 SHARPNESS_RADIUS = 0.05
 """rho of sharpness-aware minimisation (Foret et al. 2021)."""
@@ -88,30 +89,18 @@ def path_norm(model: keras.Model) -> float:
 
 def sharpness(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int) -> float:
     """Mean loss at w + rho g / |g| minus that at w, g the mean loss's gradient at w."""
-    weights = [weight.value for weight in model.trainable_variables]
-
-    @tf.function
-    def gradients(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            logits = model(images, training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            total = tf.reduce_sum(losses)
-        return tape.gradient(total, weights)
-
-    sums = [np.zeros(weight.shape) for weight in weights]
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        for total, gradient in zip(sums, gradients(x[part], y[part]), strict=True):
-            total += gradient.numpy()
-    norm = np.sqrt(sum(np.sum(total**2) for total in sums))
+    groups = [g for g in faults.find_sites(model, target="weights") if g.variable.trainable]
+    gradients = loss_gradients(model, groups)(x, y, batch_size)
+    norm = np.sqrt(sum(np.sum(gradient**2) for gradient in gradients))
 
     def loss() -> float:
         return _cross_entropy(metrics.predict_logits(model, x, batch_size=batch_size), y)
 
     kept, before = model.get_weights(), loss()
     try:
-        for weight, total in zip(weights, sums, strict=True):
-            weight.assign_add(tf.cast(SHARPNESS_RADIUS * total / norm, weight.dtype))
+        for group, gradient in zip(groups, gradients, strict=True):
+            step = SHARPNESS_RADIUS * gradient / norm
+            group.variable.assign_add(tf.cast(step, group.variable.dtype))
         return loss() - before
     finally:
         model.set_weights(kept)

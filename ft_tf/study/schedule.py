@@ -26,19 +26,13 @@ from ft_tf.study.executors import Executor, run_tasks
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One entry of a study.
+    """One entry of a study."""
 
-    Attributes:
-        name: for the user.
-        cost: expected work in any unit common to all jobs; it only shapes the time left.
-        is_done: whether a record is there already.
-        execute: does the work; is given a function to call with the finished share in [0, 1], at
-            first with what was done before. To be done by a worker process it must pickle.
-    """
-
-    name: str
-    cost: float
-    is_done: Callable[[], bool]
+    name: str  # for the user
+    cost: float  # expected work in any unit common to all jobs; it only shapes the time left
+    is_done: Callable[[], bool]  # whether a record is there already
+    # Does the work; calls the function that it is given with the finished share in [0, 1], at first
+    # with what was done before. To be done by a worker process it must pickle.
     execute: Callable[[Callable[[float], None]], Record]
 
 
@@ -82,21 +76,33 @@ class Progress:
         """
         begins = index not in self._shares
         resumes = bool(share) and index not in self._before
-        if begins and not self._cost_done():
-            self._bar.reset()  # what was waited for until now tells nothing of the speed
         if begins:
             self._written = time.monotonic()
+            if not self._cost_done():
+                self._bar.reset()  # what was waited for until now tells nothing of the speed
         if share is not None:
             self._before.setdefault(index, share)
         self._shares[index] = self._shares.get(index, 0.0) if share is None else share
-        self._show(index, always=begins if self._moves else resumes)
+        self._bar.total = sum(
+            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
+            for pending in self._pending
+        )
+        said = f"{self._name(index)} {self._shares[index]:4.0%}"
+        self._bar.set_description_str(said, refresh=False)
+        self._bar.update(self._cost_done() - self._bar.n)
+        if self._moves and begins:
+            self._bar.refresh()
+        is_due = time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES
+        if not self._moves and (resumes or is_due):
+            self._written = time.monotonic()
+            self.note(str(self._bar))
 
-    def finish(self, index: int, outcome: str, *, was_done: bool) -> None:
+    def finish(self, index: int, record: Record, *, was_done: bool = False) -> None:
         """Leaves a line for a finished job; one without any share counts as done before."""
         if not was_done:
             self._before.setdefault(index, 1.0)
             self._shares[index] = 1.0
-        self.note(f"{self._name(index)}: {outcome}")
+        self.note(f"{self._name(index)}: {outcome(record)}{' (done before)' * was_done}")
 
     def note(self, text: str) -> None:
         """Leaves a line."""
@@ -115,22 +121,6 @@ class Progress:
             max(self._shares[index] - before, 0.0) * self._jobs[index].cost
             for index, before in self._before.items()
         )
-
-    def _show(self, index: int, *, always: bool = False) -> None:
-        self._bar.total = sum(
-            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
-            for pending in self._pending
-        )
-        self._bar.set_description_str(
-            f"{self._name(index)} {self._shares[index]:4.0%}", refresh=False
-        )
-        self._bar.update(self._cost_done() - self._bar.n)
-        if self._moves:
-            if always:
-                self._bar.refresh()
-        elif always or time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
-            self._written = time.monotonic()
-            self.note(str(self._bar))
 
 
 def execute(
@@ -169,8 +159,8 @@ def _here(index: int, job: Job, progress: Progress) -> Record:
     was_done = job.is_done()
     if not was_done:
         progress.hear(index, None)
-    record = job.execute(lambda share: progress.hear(index, share))
-    progress.finish(index, outcome(record, was_done=was_done), was_done=was_done)
+    record = job.execute(functools.partial(progress.hear, index))
+    progress.finish(index, record, was_done=was_done)
     return record
 
 
@@ -196,24 +186,17 @@ def _on_workers(
     with closing(results):
         for number, record in results:
             found[todo[number]] = record
-            progress.finish(todo[number], outcome(record, was_done=False), was_done=False)
+            progress.finish(todo[number], record)
     return found
 
 
-def outcome(record: Record, *, was_done: bool) -> str:
+def outcome(record: Record) -> str:
     """A record in a few words, for the line of a finished job."""
-    before = " (done before)" if was_done else ""
     if record.failure is not None:
-        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}{before}"
+        return f"FAILED at epoch {record.failure.epoch}: {record.failure.reason}"
     if isinstance(record, Circles):
-        return f"{record.replicates} replicates{before}"
-    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}{before}"
-
-
-def cost(config: RunConfig, *, examples: int) -> float:
-    """Expected work of a training, in millions of multiply-adds of forward passes."""
-    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
-    return architectures.get(config.architecture).cost * passes * config.epochs * examples
+        return f"{record.replicates} replicates"
+    return f"train {record.accuracy.train:.2%}, test {record.accuracy.test:.2%}"
 
 
 class _Share(keras.callbacks.Callback):
@@ -248,9 +231,12 @@ def training_job(
     `data_dir` is where the data set was found; another process that does the job loads it there.
     """
     directory = directory_of(config, data, output_dir)
+    passes = config.algorithm.passes(classes=datasets.get(config.dataset).classes)
+    examples = config.epochs * (config.train_limit or len(data.x_train))
     return Job(
         name=directory.name,
-        cost=cost(config, examples=config.train_limit or len(data.x_train)),
+        # in millions of multiply-adds of forward passes
+        cost=architectures.get(config.architecture).cost * passes * examples,
         is_done=(directory / records.FILE_NAME).exists,
         execute=functools.partial(_run, config, DatasetRef(data, data_dir), output_dir.absolute()),
     )

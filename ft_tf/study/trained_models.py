@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf import checks, data, metrics, models, records
-from ft_tf._compat import keras
+from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, DataError, ModelError, RunError
 from ft_tf.study import config as configs
 from ft_tf.study import datasets
@@ -21,21 +21,13 @@ _NEAR_CHANCE = 1 / 9
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run whose record says "finished".
+    """A run whose record says "finished"."""
 
-    Attributes:
-        directory: where it lives.
-        record: its record.
-        config: its configuration.
-        model: the trained classifier, float32.
-        data: the data set, cut as in the run.
-    """
-
-    directory: Path
+    directory: Path  # where it lives
     record: records.Run
     config: RunConfig
-    model: keras.Model
-    data: data.Dataset
+    model: keras.Model  # the trained classifier, float32
+    data: data.Dataset  # cut as in the run
 
 
 def check_finished(directory: Path) -> records.Run:
@@ -67,13 +59,9 @@ def load_run(
     download: bool = False,
     data_file: str | None = None,
 ) -> FinishedRun:
-    """Loads a finished run.
+    """Loads a finished run, and its data as `datasets.DataSource.load` does.
 
-    Args:
-        directory: of the run.
-        data_dir: where its data set is.
-        download: whether it may be downloaded.
-        data_file: the data of a run on the user's own, see `ft_tf.data.load_own`.
+    `data_file` names the data of a run on the user's own, see `ft_tf.data.load_own`.
 
     Raises:
         RunError: there is no model, or the run failed, or the model is not the run's.
@@ -117,29 +105,17 @@ def load_run(
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A classifier that gives logits, and the test images that it is tried on.
+    """A classifier that gives logits, and the test images that it is tried on."""
 
-    Attributes:
-        name: what results are headed by.
-        model: the classifier.
-        x: test images, in the shape that the model takes.
-        y: labels.
-        description: the data in one line.
-        notes: what the user has to know about model and images.
-        results: results go into the files whose names begin so.
-        run: where the model comes from; None for a model file.
-        x_train: training images of the data set, in that shape too.
-    """
-
-    name: str
+    name: str  # what results are headed by
     model: keras.Model
-    x: np.ndarray
-    y: np.ndarray
-    description: str
-    notes: tuple[str, ...]
-    results: str
-    run: FinishedRun | None = None
-    x_train: np.ndarray | None = None
+    x: np.ndarray  # test images, in the shape that the model takes
+    y: np.ndarray  # labels
+    description: str  # the data in one line
+    results: str  # results go into the files whose names begin so
+    x_train: np.ndarray  # training images of the data set, in that shape too
+    notes: tuple[str, ...] = ()  # what the user has to know about model and images
+    run: FinishedRun | None = None  # where the model comes from; None for a model file
 
 
 def results_of_run(directory: Path) -> str:
@@ -161,10 +137,9 @@ def of_run(directory: Path, **where: Any) -> TrainedModel:
         x=run.data.x_test,
         y=run.data.y_test,
         description=run.data.describe(),
-        notes=(),
         results=results_of_run(directory),
-        run=run,
         x_train=run.data.x_train,
+        run=run,
     )
 
 
@@ -218,9 +193,7 @@ def _shaped(path: Path, model: keras.Model, found: data.Dataset, notes: list[str
     if not isinstance(wanted, tuple) or not isinstance(model.output_shape, tuple):
         raise ModelError(f"model={str(path)!r} must have one input and one output")
     wanted = wanted[1:]
-    if len(wanted) == len(given) and all(
-        size in (None, there) for size, there in zip(wanted, given, strict=True)
-    ):
+    if tf.TensorShape(wanted).is_compatible_with(given):
         return found.x_test
     if None not in wanted and np.prod(wanted) == np.prod(given) and len(wanted) < len(given):
         notes.append(f"images are reshaped from {given} to {wanted}")

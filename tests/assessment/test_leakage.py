@@ -10,7 +10,7 @@ from ft_tf import metrics, records
 from ft_tf.assessment import leakage
 from ft_tf.assessment.subject import NotPossible
 from ft_tf.privacy import membership
-from ft_tf.study.evaluation import membership_of
+from ft_tf.study.membership import of_logits
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "results"
 NAME = "fashion_mnist-fmnist_dnn-{}-table_8-paper-epochs_60-seed_0"
@@ -60,7 +60,7 @@ def test_losses_may_contradict_epsilon(private, shift, verdict):
     others = generator.normal(size=(20000, 3)).astype(np.float32)
     members = generator.normal(size=(20000, 3)).astype(np.float32)
     members[:, 0] += shift
-    found = membership_of((members, y), (others, y))
+    found = of_logits((members, y), (others, y))
     wanted = membership.loss_threshold_attack(
         member_log_odds=metrics.error_log_odds(members, y),
         other_log_odds=metrics.error_log_odds(others, y),

@@ -54,7 +54,7 @@ def install(point, how):
     A point is a function, looked up where its callers find it, and the call of it that is struck.
     """
     from ft_tf._compat import keras, tf
-    from ft_tf.study import datasets, directory, distributed, execution
+    from ft_tf.study import datasets, directory, execution, trainer
 
     execution._CHECKPOINT_SECONDS = 0.0  # these epochs are short: keep each
 
@@ -82,7 +82,7 @@ def install(point, how):
             if self.epoch == min(1, self.params["epochs"] - 1):
                 strike(how)
 
-    def fit(*arguments, callbacks, original=distributed.fit, **options):
+    def fit(*arguments, callbacks, original=trainer.fit, **options):
         original(*arguments, callbacks=[*callbacks, InEpoch()], **options)
 
     if point == "start-up":
@@ -94,7 +94,7 @@ def install(point, how):
     elif point == "epoch":
         at(directory, "note_epoch_started", call=2)
     elif point == "mid-epoch":
-        distributed.fit = fit
+        trainer.fit = fit
     elif point == "history":
         at(os, "replace", matches=named("history.csv"), call=2)
     elif point == "checkpoint":

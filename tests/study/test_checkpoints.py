@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras
 from ft_tf.errors import RunError
 from ft_tf.study import trainer
 from ft_tf.study.config import RunConfig
@@ -12,28 +12,22 @@ from ft_tf.study.config import RunConfig
 CONFIG = RunConfig(dataset="fashion_mnist", architecture="fmnist_dnn", momentum=0.9)
 
 
-def prepared(config):
-    made = trainer.build(config)
-    made.optimizer.build(made.model.trainable_variables)
-    return made
-
-
 def test_a_checkpoint_that_lacks_a_variable_is_refused(tmp_path):
-    first = prepared(dataclasses.replace(CONFIG, momentum=0.0))
-    epochs = tf.Variable(3, dtype=tf.int64, trainable=False)
-    trainer.checkpoints(first, epochs, tmp_path).save(checkpoint_number=3)
+    first = trainer.build(dataclasses.replace(CONFIG, momentum=0.0))
+    trainer.checkpoints(first, tmp_path).save(checkpoint_number=3)
     with pytest.raises(RunError, match="cannot be restored"):
-        trainer.checkpoints(prepared(CONFIG), tf.Variable(0, dtype=tf.int64), tmp_path)
+        trainer.checkpoints(trainer.build(CONFIG), tmp_path)
 
 
 def test_weights_momentum_and_steps_come_back(tmp_path):
-    first, epochs = prepared(CONFIG), tf.Variable(3, dtype=tf.int64, trainable=False)
+    first = trainer.build(CONFIG)
     for variable in (*first.model.variables, *first.optimizer.variables):
         variable.assign(keras.random.uniform(variable.shape, 1, 9, "float32"))
-    trainer.checkpoints(first, epochs, tmp_path).save(checkpoint_number=3)
-    second, found = prepared(CONFIG), tf.Variable(0, dtype=tf.int64, trainable=False)
-    trainer.checkpoints(second, found, tmp_path)
-    assert int(found) == 3
+    manager = trainer.checkpoints(first, tmp_path)
+    manager.checkpoint.epochs.assign(3)
+    manager.save(checkpoint_number=3)
+    second = trainer.build(CONFIG)
+    assert int(trainer.checkpoints(second, tmp_path).checkpoint.epochs) == 3
     for one, other in zip(
         (*first.model.variables, *first.optimizer.variables),
         (*second.model.variables, *second.optimizer.variables),

@@ -45,7 +45,7 @@ CONFIGS = [
     dataclasses.replace(BASE, algorithm=algorithms.DPSGD(noise_multiplier=1.1, noise_seed=6)),
     *(dataclasses.replace(BASE, seed=seed) for seed in (7, 8, 9, 10, 11)),
 ]
-SETTINGS = executors.SweepSettings(target="weights", rates=(0.7, 0.0, 0.3), seed=3, batch_size=64)
+SETTINGS = {"target": "weights", "rates": (0.7, 0.0, 0.3), "seed": 3, "batch_size": 64}
 NUMBERS = [23, 4, 0, 11, 7, *range(30, 49)]
 
 
@@ -187,7 +187,7 @@ def campaign(alone):
     """A finished run, and one process's campaigns of it: whole, stopped, and in order."""
     output_dir, found = alone
     run = trained_models.load_run(output_dir / found[0].name)
-    options = {**dataclasses.asdict(SETTINGS), "trials": NUMBERS}
+    options = {**SETTINGS, "trials": NUMBERS}
     arguments = (run.model, run.data.x_test, run.data.y_test)
     seen = []
     whole = faults.sweep(*arguments, **options)
@@ -208,7 +208,7 @@ def test_trials_on_local_workers_make_the_same_table_and_stop_at_the_same_trial(
     executor = executors.LocalProcesses(workers=2, threads=threads())
     seen = []
     frame = executors.sweep(
-        directory, SETTINGS, executor, trials=NUMBERS, margin=0.15, progress=seen.append
+        directory, executor, **SETTINGS, trials=NUMBERS, margin=0.15, progress=seen.append
     )
     assert_same_table(frame, stopped)
     order = [[(row["trial"], row["rate"]) for row in rows] for rows in (seen, expected)]
@@ -251,7 +251,7 @@ def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_kille
 def test_trials_on_a_ray_cluster_make_the_same_table(campaign, cluster):
     directory, whole, *_ = campaign
     executor = executors.RayCluster(threads=threads(), workers=2, address=cluster.address)
-    assert_same_table(executors.sweep(directory, SETTINGS, executor, trials=NUMBERS), whole)
+    assert_same_table(executors.sweep(directory, executor, **SETTINGS, trials=NUMBERS), whole)
 
 
 def test_a_worker_that_no_node_has_room_for_is_refused(cluster, tmp_path):

@@ -78,10 +78,9 @@ def test_callbacks_measure_the_evaluated_model_as_it_is_now(config, stripes):
 
 
 def test_learning_rate_drops_are_a_function_of_the_epoch():
-    rate = trainer.learning_rate_of_epoch(
-        dataclasses.replace(BASE, learning_rate_drops=((2, 0.1), (4, 0.5)))
-    )
-    assert [rate(epoch) for epoch in range(5)] == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.01])
+    config = dataclasses.replace(BASE, learning_rate_drops=((2, 0.1), (4, 0.5)))
+    rates = [trainer.learning_rate_of_epoch(config, epoch) for epoch in range(5)]
+    assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.01])
 
 
 def test_optimizers_are_what_was_asked_for():

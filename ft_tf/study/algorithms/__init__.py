@@ -4,15 +4,7 @@ Configurations, names of runs, flags of `experiments.train`, jobs and the report
 `register` adds an algorithm. Importing this brings no TensorFlow: only `Algorithm.build` does.
 """
 
-from ft_tf.study.algorithms.base import (
-    ADDED,
-    FAMILIES,
-    Algorithm,
-    from_dict,
-    get,
-    names,
-    register,
-)
+from ft_tf.study.algorithms.base import ADDED, FAMILIES, Algorithm, from_dict, get, names, register
 from ft_tf.study.algorithms.dpsgd import DPSGD, UNCLIPPED
 from ft_tf.study.algorithms.natural import (
     AdditiveGaussian,
@@ -24,19 +16,7 @@ from ft_tf.study.algorithms.natural import (
 from ft_tf.study.algorithms.trades import Trades
 
 __all__ = [
-    "ADDED",
-    "DPSGD",
-    "FAMILIES",
-    "UNCLIPPED",
-    "AdditiveGaussian",
-    "Algorithm",
-    "JacobianPenalty",
-    "MultiplicativeGaussian",
-    "Natural",
-    "Tikhonov",
-    "Trades",
-    "from_dict",
-    "get",
-    "names",
+    "ADDED", "DPSGD", "FAMILIES", "UNCLIPPED", "AdditiveGaussian", "Algorithm", "JacobianPenalty",
+    "MultiplicativeGaussian", "Natural", "Tikhonov", "Trades", "from_dict", "get", "names",
     "register",
-]
+]  # fmt: skip

@@ -84,11 +84,7 @@ class Algorithm:
     ) -> dict[str, Any] | None:
         """Returns what the record states of the training's privacy; None for no guarantee.
 
-        Args:
-            config: of the run.
-            examples: number of training examples.
-            steps: optimizer steps of the final training.
-            epochs_started: how many times an epoch was begun, in all processes.
+        `steps` are those of the final training, `epochs_started` all that any process began.
         """
         return None
 

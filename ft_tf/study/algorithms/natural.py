@@ -29,8 +29,8 @@ class Natural(Algorithm):
         return NaturalModel(model, **self.natural_arguments(), **shared_arguments(config))
 
     def natural_arguments(self) -> dict[str, Any]:
-        """Returns the arguments that natural training with penalties and noise takes from it."""
-        return {}
+        """Returns the arguments that `NaturalModel` takes from it: by default its options."""
+        return dataclasses.asdict(self)
 
 
 @register
@@ -47,10 +47,6 @@ class Tikhonov(Natural):
     family: ClassVar[str] = "regularised"
     l2: checks.Amount = 1e-3
 
-    def natural_arguments(self) -> dict[str, Any]:
-        """Returns its own part."""
-        return {"l2": self.l2}
-
 
 @dataclasses.dataclass(frozen=True)
 class _GaussianNoise(Natural):
@@ -62,7 +58,15 @@ class _GaussianNoise(Natural):
     """
 
     family: ClassVar[str] = "noise"
+    argument: ClassVar[str] = "input_noise"  # of `NaturalModel`
+    noise: ClassVar[str] = "AdditiveGaussian"  # a class of ft_tf.training.input_noise
     sigma: checks.Amount = 0.1
+
+    def natural_arguments(self) -> dict[str, Any]:
+        """Returns noise of this sigma as the class's argument."""
+        from ft_tf.training import input_noise
+
+        return {self.argument: getattr(input_noise, self.noise)(self.sigma)}
 
 
 @register
@@ -73,12 +77,6 @@ class AdditiveGaussian(_GaussianNoise):
     name: ClassVar[str] = "additive_gaussian"
     label: ClassVar[str] = "additive noise"
 
-    def natural_arguments(self) -> dict[str, Any]:
-        """Returns its own part."""
-        from ft_tf.training import input_noise
-
-        return {"input_noise": input_noise.AdditiveGaussian(self.sigma)}
-
 
 @register
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +85,7 @@ class MultiplicativeGaussian(_GaussianNoise):
 
     name: ClassVar[str] = "multiplicative_gaussian"
     label: ClassVar[str] = "multiplicative noise"
-
-    def natural_arguments(self) -> dict[str, Any]:
-        """Returns its own part."""
-        from ft_tf.training import input_noise
-
-        return {"input_noise": input_noise.MultiplicativeGaussian(self.sigma)}
+    noise: ClassVar[str] = "MultiplicativeGaussian"
 
 
 @register
@@ -102,13 +95,8 @@ class JacobianPenalty(_GaussianNoise):
 
     name: ClassVar[str] = "jacobian_penalty"
     label: ClassVar[str] = "Jacobian penalty"
+    argument: ClassVar[str] = "jacobian_penalty"
 
     def passes(self, *, classes: int) -> float:
         """With a backward pass for every class."""
         return 3.0 * (1.0 + classes)
-
-    def natural_arguments(self) -> dict[str, Any]:
-        """Returns its own part."""
-        from ft_tf.training import input_noise
-
-        return {"jacobian_penalty": input_noise.AdditiveGaussian(self.sigma)}

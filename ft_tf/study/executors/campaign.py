@@ -6,15 +6,14 @@ the same batch size.
 """
 
 import contextlib
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ft_tf import faults, records
+from ft_tf import records
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
@@ -23,7 +22,6 @@ from ft_tf.faults.rows import (
     distinct_rates,
     frame_of,
     images_of_trial,
-    settings_facts,
     trial_numbers,
 )
 from ft_tf.study.executors.local import LocalProcesses
@@ -35,86 +33,52 @@ _PARTS = 4
 """Tasks for each worker: few, since each begins with masks that nothing is computed beside."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SweepSettings:
-    """The arguments of `faults.sweep` that are the same for all trials."""
-
-    target: str
-    rates: tuple[float, ...]
-    seed: int
-    fault: faults.FaultModel | None = None
-    allocation: str = "model"
-    select: faults.Select | None = None
-    persistence: str = "permanent"
-    images_per_trial: int | None = None
-    batch_size: int = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    directory: Path
-    data_dir: str | None
-    settings: SweepSettings
-    trials: tuple[int, ...]
-
-    def __call__(self, report: Callable[[float], None]) -> tuple[list[Row], dict[str, Any]]:
-        campaign = _prepared(self.directory, self.data_dir, self.settings)
-        rates = distinct_rates(self.settings.rates)
-        rows = []
-        with campaign.armed():
-            for row in campaign.rows(
-                target=self.settings.target,
-                seed=self.settings.seed,
-                trials=list(self.trials),
-                rates=rates,
-                images_per_trial=self.settings.images_per_trial,
-            ):
-                rows.append(row)
-                report(len(rows) / (len(self.trials) * len(rates)))
-        return rows, campaign.facts
-
-
 @functools.lru_cache(maxsize=1)
-def _prepared(directory: Path, data_dir: str | None, settings: SweepSettings) -> Campaign:
+def _prepared(directory: Path, data_dir: str | None, batch_size: int, **plan: Any) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
     run = load_run(directory, data_dir=data_dir)
-    plan = make_plan(
-        run.model,
-        target=settings.target,
-        fault=settings.fault,
-        allocation=settings.allocation,
-        select=settings.select,
-        persistence=settings.persistence,
-    )
     x, y = run.data.x_test, run.data.y_test
-    return Campaign(run.model, plan, x, y, batch_size=settings.batch_size)
+    return Campaign(run.model, make_plan(run.model, **plan), x, y, batch_size=batch_size)
+
+
+def _rows(
+    prepared: Callable[[], Campaign],
+    settings: dict[str, Any],
+    trials: Sequence[int],
+    report: Callable[[float], None],
+) -> tuple[list[Row], dict[str, Any]]:
+    """The task of a worker: the rows of some trials, and the campaign's facts."""
+    campaign, rows = prepared(), []
+    with campaign.armed():
+        for row in campaign.rows(trials=trials, **settings):
+            rows.append(row)
+            report(len(rows) / (len(trials) * len(settings["rates"])))
+    return rows, campaign.facts
 
 
 def sweep(
     directory: Path,
-    settings: SweepSettings,
     executor: LocalProcesses | RayCluster,
     *,
+    target: str,
+    rates: Sequence[float],
     trials: int | Iterable[int],
-    data_dir: str | None = None,
+    seed: int,
+    images_per_trial: int | None = None,
     margin: float | None = None,
     method: str = "anytime",
+    batch_size: int = 1000,
+    data_dir: str | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     note: Callable[[str], None] = lambda text: None,
+    **plan: Any,
 ) -> pd.DataFrame:
     """`faults.sweep` on the model of a finished run, by the workers of an executor.
 
-    Args:
-        directory: of the run.
-        settings: of the campaign.
-        executor: where workers come from.
-        trials: how many trials, or their numbers.
-        data_dir: where the run's data set is.
-        margin: as in `faults.sweep`. The stop rule looks at rows in the order of the trials, so
-            that each rate ends where it would have in one process; later trials are discarded.
-        method: of that rule.
-        progress: called with every row, in order.
-        note: called with a line for the user, such as on a lost worker.
+    Arguments are those of `faults.sweep`, and `plan` further ones of `faults.make_plan`. The run's
+    data set is in `data_dir`. `progress` is called with every row in the order of the trials, and
+    `note` with a line for the user, such as on a lost worker. The stop rule looks at rows in that
+    order, so that each rate ends where it would have in one process; later trials are discarded.
 
     Returns:
         The table of `faults.sweep`, `attrs` included.
@@ -124,51 +88,44 @@ def sweep(
         FtTfError: as `faults.sweep`.
     """
     numbers = trial_numbers(trials)
-    rates = distinct_rates(settings.rates)
+    rates = distinct_rates(rates)
     rule = StopRule(rates, half_width=margin, method=method, most=len(numbers))
     directory = directory.absolute()
     images = records.load(directory).data.test_examples
-    per_trial = images_of_trial(settings.images_per_trial, images, rule)
-    settings = dataclasses.replace(settings, images_per_trial=per_trial)
+    count = images_of_trial(images_per_trial, images, rule)
+    settings = {"target": target, "rates": rates, "seed": seed, "images_per_trial": count}
     pool = executor.open(directory / records.FILE_NAME)
     place = None if data_dir is None else str(Path(data_dir).absolute())
+    prepared = functools.partial(_prepared, directory, place, batch_size, target=target, **plan)
     # A stop rule looks after every trial: what is in work when it stops is lost.
     size = 1 if margin is not None else -(-len(numbers) // (_PARTS * pool.size))
-    parts = [
-        _Part(directory, place, settings, tuple(numbers[first : first + size]))
-        for first in range(0, len(numbers), size)
-    ]
-    names = [f"run={str(directory)!r}, trials {part.trials}" for part in parts]
-    rows: list[Row] = []
-    facts: dict[str, Any] = {}
-    with contextlib.closing(run_tasks(pool, parts, names=names, note=note)) as results:
-        for row, facts in _in_order(results):  # noqa: B007 (facts: those of the last row)
-            if not rule.wants(row["rate"]):
-                continue
-            rows.append(row)
-            progress(row)
-            if rule.stops_after(row):
-                break
-    facts |= settings_facts(
-        settings.fault or faults.StuckAt(0.0),
-        rule,
-        target=settings.target,
-        allocation=settings.allocation,
-        images=images,
-        images_per_trial=per_trial,
+    parts = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+    results = run_tasks(
+        pool,
+        [functools.partial(_rows, prepared, settings, part) for part in parts],
+        names=[f"run={str(directory)!r}, trials {tuple(part)}" for part in parts],
+        note=note,
     )
-    return frame_of(rows, {**facts, "persistence": settings.persistence})
+    rows: list[Row] = []
+    with contextlib.closing(results):
+        for found, facts in _in_order(results):  # noqa: B007 (facts: they are those of all parts)
+            for row in found:
+                if rule.wants(row["rate"]):
+                    rows.append(row)
+                    progress(row)
+                    rule.take(row)
+            if rule.done:
+                break
+    facts |= {"target": target, "stop_rule": rule.facts, "images_per_trial": count or images}
+    return frame_of(rows, facts)
 
 
-def _in_order(
-    results: Iterator[tuple[int, tuple[list[Row], dict[str, Any]]]],
-) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """The rows, in the order of their parts, with the campaign's facts."""
+def _in_order(results: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """The results of tasks, in the order of the tasks."""
     ahead = {}
     following = 0
-    for part, found in results:
-        ahead[part] = found
+    for number, result in results:
+        ahead[number] = result
         while following in ahead:
-            rows, facts = ahead.pop(following)
-            yield from ((row, facts) for row in rows)
+            yield ahead.pop(following)
             following += 1

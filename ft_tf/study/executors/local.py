@@ -26,15 +26,10 @@ class LocalProcesses:
 
     Workers import the program's main module, as all processes that multiprocessing spawns: a script
     needs its `if __name__ == "__main__":`.
-
-    Attributes:
-        workers: processes.
-        threads: of one TensorFlow operation, in each process; results depend on it in the last
-            bits, as without workers.
     """
 
-    workers: checks.Positive
-    threads: checks.Positive
+    workers: checks.Positive  # processes
+    threads: checks.Positive  # of one operation, in each; results depend on it in the last bits
     __post_init__ = checks.check_fields
 
     def open(self, place: Path) -> Pool:
@@ -54,14 +49,14 @@ class _LocalPool:
         self.size = size
         self._threads = threads
         self._workers: list[_Worker] = []
-        self._idle: list[_Worker] = []
         self._busy: dict[futures.Future, tuple[int, _Worker]] = {}
 
     def submit(self, number: int, task: Task, *, again: bool) -> futures.Future:
-        if not self._idle:
-            self._idle.append(_Worker(self._threads))
-            self._workers += self._idle  # before its process starts: `close` must know it
-        worker = self._idle.pop()
+        busy = [worker for _, worker in self._busy.values()]
+        worker = next((worker for worker in self._workers if worker not in busy), None)
+        if worker is None:
+            worker = _Worker(self._threads)
+            self._workers.append(worker)  # before its process starts: `close` must know it
         future = worker.begin(task, again=again)
         self._busy[future] = (number, worker)
         return future
@@ -73,7 +68,6 @@ class _LocalPool:
     def loss(self, ended: futures.Future) -> str | None:
         _, worker = self._busy.pop(ended)
         if not isinstance(ended.exception(), BrokenProcessPool):
-            self._idle.append(worker)
             return None
         self._workers.remove(worker)
         return worker.end()

@@ -50,16 +50,11 @@ class RayCluster:
 
     Every node needs ft_tf installed, in the versions of this process, and the directories that runs
     are read from and written to on a file system that all nodes share.
-
-    Attributes:
-        threads: of one TensorFlow operation, in each task; as many processors are asked of Ray.
-        workers: tasks at a time; None for as many as the cluster has processors for.
-        address: of the cluster, HOST:PORT or "auto"; None takes what RAY_ADDRESS says, or starts
-            Ray on this machine.
     """
 
-    threads: checks.Positive
-    workers: checks.Positive | None = None
+    threads: checks.Positive  # of one operation, in each task; as many processors are asked of Ray
+    workers: checks.Positive | None = None  # tasks at a time; None for as many as have processors
+    # HOST:PORT or "auto"; None takes what RAY_ADDRESS says, or starts Ray on this machine
     address: str | None = None
     __post_init__ = checks.check_fields
 
@@ -74,15 +69,13 @@ class RayCluster:
             ArgumentError: no node has as many processors as one worker asks for.
         """
         ray = require_ray()
-        connects = not ray.is_initialized()
-        if connects:
-            self._connect(ray)
-        try:
-            return _RayPool(ray, self, place, disconnects=connects)
-        except BaseException:
-            if connects:
-                ray.shutdown()
-            raise
+        with contextlib.ExitStack() as ending:
+            if not ray.is_initialized():
+                self._connect(ray)
+                ending.callback(ray.shutdown)
+            pool = _RayPool(ray, self, place)
+            pool.ending = ending.pop_all()
+        return pool
 
     def _connect(self, ray: ModuleType) -> None:
         address = self.address or os.environ.get("RAY_ADDRESS")
@@ -102,11 +95,9 @@ class RayCluster:
 
 
 class _RayPool:
-    """Ray tasks; an actor collects their shares."""
+    """Ray tasks; an actor collects their shares. `ending` is closed with the pool."""
 
-    def __init__(
-        self, ray: ModuleType, cluster: RayCluster, place: Path, *, disconnects: bool
-    ) -> None:
+    def __init__(self, ray: ModuleType, cluster: RayCluster, place: Path) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fitting = sum(int(node.get("CPU", 0)) // cluster.threads for node in nodes)
         if not fitting:
@@ -114,7 +105,7 @@ class _RayPool:
                 f"threads={cluster.threads} is more than the processors of any node of the cluster"
             )
         self.size = cluster.workers or fitting
-        self._ray, self._disconnects = ray, disconnects
+        self._ray, self.ending = ray, contextlib.ExitStack()
         self._conditions = Conditions(cluster.threads, place)
         self._shares = ray.remote(_Shares).options(num_cpus=0, max_restarts=-1).remote()
         # Ray's own retries would not wait for the lock of the lost worker, nor be counted.
@@ -151,8 +142,7 @@ class _RayPool:
         for reference in self._tasks.values():
             self._cancel(reference)
         self._ray.kill(self._shares)
-        if self._disconnects:
-            self._ray.shutdown()
+        self.ending.close()
 
 
 class _Shares(dict[int, float | None]):
@@ -183,9 +173,7 @@ def _run(conditions: "Conditions", shares: Any, number: int, task: Task, *, agai
 class Conditions:
     """What must hold in a worker: it sees the same file and has the same packages.
 
-    Args:
-        threads: of one TensorFlow operation.
-        place: the file, or a directory, in which a file .witness is put to be seen.
+    `place` is the file, or a directory, in which a file .witness is put to be seen.
     """
 
     def __init__(self, threads: int, place: Path) -> None:
