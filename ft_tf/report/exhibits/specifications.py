@@ -35,7 +35,7 @@ def settings(study: Study) -> pd.DataFrame:
 class Specifications(Exhibit):
     """A line per claim and comparison."""
 
-    name, order = "specifications", 2
+    name, order = "specifications", 68
     title = "Specification curve: the settings in which each claim holds"
     columns = (
         Column("sentence", "claim", format=text),
