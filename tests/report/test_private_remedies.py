@@ -3,6 +3,7 @@
 import math
 
 import factory
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -148,3 +149,17 @@ def test_the_figure_has_a_mark_for_each_cell():
     places = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in marks)
     for place, wanted in zip(places, [(80, 5), (81, 21), (82, 15)], strict=True):
         assert place == pytest.approx(wanted)
+
+
+def test_predictions_of_the_deviation_by_hand():
+    """Plain: 0.5 = sqrt(0.3^2 + 0.4^2), so clipping alone leaves 0.3."""
+    lines = [
+        ("plain", False, 0.5, 0.4),
+        ("decay_0.01", False, 0.15, 0.1),
+        ("decay_0.01", True, 9.0, None),
+    ]
+    frame = pd.DataFrame(lines, columns=["cell", "averaged", "deviation", "walk"])
+    found = remedies.deviation_errors(frame.assign(architecture="a", level="0.49"))
+    assert len(found) == 1
+    assert found["noise"][0] == pytest.approx(0.5)
+    assert found["plan"][0] == pytest.approx(0.15 / math.sqrt(0.1) - 1)

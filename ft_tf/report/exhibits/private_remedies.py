@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
@@ -14,7 +15,7 @@ from scipy import stats
 from ft_tf import intervals
 from ft_tf.errors import RunError
 from ft_tf.records import Record
-from ft_tf.report import display_names, plot_styles
+from ft_tf.report import display_names, plot_styles, rendering
 from ft_tf.report.effects_runs import FAULTS, Trained, measures, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.plot_styles import FAMILIES
@@ -107,8 +108,34 @@ class PrivateRemedies(Exhibit):
     def frame(self, study: Study) -> pd.DataFrame:
         return study.computed(compared)
 
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        if not len(frame):
+            return []
+        return rendering.notes(self.name, frame=frame, errors=deviation_errors(frame))
+
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot(self.name, self.title, lambda: draw_remedies(self.frame(study)))]
+
+
+def deviation_errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Relative errors of what is predicted for the weights' deviation, a line per decay cell.
+
+    `plan`: sqrt(clip^2 + walk^2), as the plan has it, clip being what the noise leaves of plain
+    DP-SGD's deviation; `noise`: the walk alone.
+    """
+    keys = ["architecture", "level"]
+    plain = frame[frame["cell"].eq(PLAIN) & ~frame["averaged"]]
+    plain = plain.assign(clip=plain["deviation"] ** 2 - plain["walk"] ** 2)[[*keys, "clip"]]
+    decays = frame[frame["cell"].str.startswith("decay_") & ~frame["averaged"]].merge(
+        plain, on=keys
+    )
+    planned = np.sqrt(decays["clip"] + decays["walk"].astype(float) ** 2)
+    return pd.DataFrame(
+        {
+            "plan": decays["deviation"] / planned - 1,
+            "noise": decays["deviation"] / decays["walk"].astype(float) - 1,
+        }
+    )
 
 
 def _order(cells: pd.Series) -> list[str]:
