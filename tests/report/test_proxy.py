@@ -67,7 +67,19 @@ def study(reading="end", **settings):
     )
 
 
-def test_a_predictor_that_orders_the_networks_beats_the_gap():
+def test_there_is_no_answer_before_all_configurations_have_run(monkeypatch):
+    assert proxy.gap_at_end(proxy.compared(study().aside)) is None
+    (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
+    assert "over 32 networks. Not all of the 108" in note and "by the plan" not in note
+    monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID))
+    found = proxy.gap_at_end(proxy.compared(study().aside))
+    assert found["predictor"] == "gap" and found["replicates"] == len(GRID)
+    one_failed = proxy.compared(study().aside[1:])
+    assert proxy.gap_at_end(one_failed) is None
+
+
+def test_a_predictor_that_orders_the_networks_beats_the_gap(monkeypatch):
+    monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID))
     frame = proxy.Proxy().frame(study()).set_index("predictor")
     assert list(frame.index[:2]) == ["gap", "test"]
     margin = frame.loc["margin"]
@@ -81,12 +93,13 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap():
     assert plot.draw().axes[0].get_xlabel() == "gap, points"
 
 
-def test_a_stopped_training_that_never_got_there_is_named_and_left_out():
+def test_a_stopped_training_that_never_got_there_is_named_and_left_out(monkeypatch):
     assert len(proxy.runs_of(study("stopped", epochs=7, train=0.87).aside)) == len(GRID)
     missed = proxy.runs_of(study("stopped", epochs=20, train=0.87).aside)
     assert not len(missed) and len(missed.attrs["left_out"]) == len(GRID)
     some = study("stopped", epochs=7).aside[1:]
     one = record("stopped", *GRID[0], gap=0.05, lost=0.1, train=0.87)
+    monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID) - 1)
     both = factory.study_of(one)
     both.aside += some
     (note,) = proxy.Proxy().notes(proxy.Proxy().frame(both))
