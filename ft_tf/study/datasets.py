@@ -156,17 +156,18 @@ class DatasetRef:
             DataError: what is found here is not the data set of the process that sent this.
         """
         if self._dataset is None:
-            self._dataset = _loaded(*self._description)
+            source, *where = self._description
+            register(source)
+            self._dataset = _loaded(source.name, *where)
         return self._dataset
 
 
-@functools.cache
-def _loaded(source: DataSource, data_dir: str | None, place: str, fingerprint: str) -> Dataset:
-    register(source)
-    dataset = source.load(data_dir=data_dir, source=place)
+@functools.cache  # by name: sources of two tasks are not equal where their loaders are partial
+def _loaded(name: str, data_dir: str | None, place: str, fingerprint: str) -> Dataset:
+    dataset = get(name).load(data_dir=data_dir, source=place)
     if dataset.fingerprint != fingerprint:
         raise DataError(
-            f"dataset={source.name!r} from {place} has sha256 {dataset.fingerprint[:12]} in a "
+            f"dataset={name!r} from {place} has sha256 {dataset.fingerprint[:12]} in a "
             f"worker, but {fingerprint[:12]} where the study was started: all must see the same "
             "files"
         )

@@ -158,3 +158,11 @@ def test_files_that_are_no_archives_or_too_large_are_refused(tmp_path, monkeypat
     ):
         with pytest.raises(DataError, match=message):
             data.load_own(tmp_path / name)
+
+
+def test_a_worker_loads_a_data_set_once_for_all_its_tasks():
+    """Each task arrives with its own copy of the source, whose loader may be a partial."""
+    sample = datasets.get("fashion_mnist").load(source="embedded-sample")
+    sent = pickle.dumps(datasets.DatasetRef(sample, None))
+    first, second = (pickle.loads(sent).get() for _ in range(2))
+    assert first is second
