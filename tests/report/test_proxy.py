@@ -89,6 +89,8 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap(monkeypatch):
     assert frame.loc["gap"].low < frame.loc["gap"].tau < frame.loc["gap"].high
     (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
     assert "over 32 networks, no proxy by the plan" in note
+    cells = [cell for row in proxy.Proxy().table(study()).rows for cell in row.cells]
+    assert "[-1.00, -1.00]" in cells  # the margin's: the interval of a tau is no percentage
     (plot,) = proxy.Proxy().plots(study())
     assert plot.draw().axes[0].get_xlabel() == "gap, points"
 

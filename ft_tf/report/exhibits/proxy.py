@@ -13,7 +13,7 @@ from ft_tf.records import Record, Run
 from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
-from ft_tf.report.table import count, interval, number_3, text
+from ft_tf.report.table import NOTHING, count, is_missing, number_3, text
 from ft_tf.report.tidy import Study
 
 LABEL = re.compile(
@@ -160,6 +160,10 @@ def gap_at_end(compared: pd.DataFrame) -> pd.Series | None:
     return found.iloc[0] if len(found) and found["tau"].notna().all() else None
 
 
+def _ends(low: float, high: float) -> str:
+    return NOTHING if is_missing(low) else f"[{low:.2f}, {high:.2f}]"
+
+
 class Proxy(Exhibit):
     """A line per predictor: granulated tau with the points lost under each fault."""
 
@@ -169,7 +173,7 @@ class Proxy(Exhibit):
         Column("reading", "read", format=text),
         Column("predictor", "predictor", format=lambda name: PREDICTORS[name], is_text=True),
         Column("tau", OUTCOMES[PRIMARY], "tau", number_3),
-        Column(("low", "high"), "95%", "tau", interval),
+        Column(("low", "high"), "95%", "tau", _ends),
         Column("against_gap", "", format=text),
         *(Column(name, OUTCOMES[name], "tau", number_3, 1) for name in list(OUTCOMES)[1:]),
         Column("replicates", "n", format=count),
