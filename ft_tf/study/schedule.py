@@ -16,12 +16,12 @@ from tqdm import tqdm
 from ft_tf import architectures, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.executors import Executor, run_tasks
 from ft_tf.records import Circles, Record
 from ft_tf.study import datasets
 from ft_tf.study.config import RunConfig
 from ft_tf.study.datasets import DatasetRef
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.executors import Executor, run_tasks
 
 
 @dataclasses.dataclass(frozen=True)

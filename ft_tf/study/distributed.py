@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ft_tf import records
+from ft_tf.executors import Executor, run_tasks
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
@@ -24,9 +25,6 @@ from ft_tf.faults.rows import (
     images_of_trial,
     trial_numbers,
 )
-from ft_tf.study.executors.local import LocalProcesses
-from ft_tf.study.executors.ray_cluster import RayCluster
-from ft_tf.study.executors.tasks import run_tasks
 from ft_tf.study.trained_models import load_run
 
 _PARTS = 4
@@ -58,7 +56,7 @@ def _rows(
 
 def sweep(
     directory: Path,
-    executor: LocalProcesses | RayCluster,
+    executor: Executor,
     *,
     target: str,
     rates: Sequence[float],
