@@ -50,7 +50,7 @@ class Evaluation:
             most robust epoch, chosen on 500 test images that the attack does not take.
         bit_error_formats: also put bit errors into the weights as these storage formats hold them.
         bit_error_rates: their rates per bit, besides 0.
-        predictors: also measure what may predict fault tolerance (`ft_tf.study.predictors`).
+        predictors: also measure what may predict fault tolerance (`ft_tf.faults.predictors`).
     """
 
     batch_size: checks.Positive = 1000

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ft_tf import attacks, faults, intervals, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.faults import catalogue
-from ft_tf.faults.rows import interval_of
-from ft_tf.study import best, membership, predictors, trainer
+from ft_tf.faults import catalogue, predictors
+from ft_tf.faults.record import to_record
+from ft_tf.study import best, membership, trainer
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.base import ResidentModel
 
@@ -47,7 +46,9 @@ def evaluate(
     if measured.membership:
         fields["membership"] = membership.measure(config, data, model, unseen)
     if measured.predictors:
-        fields["predictors"] = predictors.measure(model, data, batch_size=measured.batch_size)
+        train, test = (data.x_train, data.y_train), (data.x_test, data.y_test)
+        size = measured.batch_size
+        fields["predictors"] = predictors.measure(model, train, test, batch_size=size)
     return fields
 
 
@@ -137,35 +138,11 @@ def fault_campaign(
 
     The fault is the evaluation's unless `fault` is given.
     """
-    fault = fault or catalogue.named(evaluation.fault, {})
-    images = data.x_test, data.y_test
-    options = {"target": target, "fault": fault, "rates": evaluation.fault_rates}
-    frame = faults.sweep(model, *images, **options, **_trials(evaluation))
-    summary = faults.summarize(frame)
-    spread = frame.groupby("rate")["accuracy"].std(ddof=1)
-    levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
-    drop = None
-    if 0.5 in levels and 0.9 in levels:
-        drop = records.Drop(levels[0.5] - levels[0.9], at_50=levels[0.5], at_90=levels[0.9])
-    return records.Campaign(
-        rates=tuple(summary["rate"]),
-        faults=tuple(summary["faults"]),
-        mean=tuple(summary["accuracy"]),
-        standard_deviation=tuple(spread),
-        low=tuple(summary["low"].clip(0, 1)),
-        high=tuple(summary["high"].clip(0, 1)),
-        trials=evaluation.fault_trials,
-        images=evaluation.fault_images or len(data.x_test),
-        sites=faults.make_plan(model, target=target, fault=fault).sites,
-        method=summary["method"].iloc[0],
-        unit=summary["unit"].iloc[0],
-        lost=lost(frame),
-        level=float(summary["level"].iloc[0]),
-        drop_50_to_90=drop,
-        epsilon_ft=epsilon_ft(frame),
-        target=target,
-        seed=evaluation.fault_seed,
+    kind = {"target": target, "fault": fault or catalogue.named(evaluation.fault, {})}
+    frame = faults.sweep(
+        model, data.x_test, data.y_test, rates=evaluation.fault_rates, **kind, **_trials(evaluation)
     )
+    return to_record(frame, sites=faults.make_plan(model, **kind).sites)
 
 
 def _trials(evaluation: Evaluation) -> dict[str, Any]:
@@ -176,40 +153,6 @@ def _trials(evaluation: Evaluation) -> dict[str, Any]:
         "batch_size": evaluation.batch_size,
         "seed": evaluation.fault_seed,
     }
-
-
-def lost(frame: pd.DataFrame) -> records.Lost:
-    """Accuracy lost at each rate: the mean over trials and its 95% interval (Student's t).
-
-    Each trial is set against the fault-free accuracy on its own images, so that what is lost at the
-    lowest rates does not carry the difference of image subsets. One trial shows no spread: its
-    interval is all that a loss can be.
-    """
-    groups = [(rate, group.tolist()) for rate, group in frame.groupby("rate")["accuracy_lost"]]
-    found = [interval_of(rate, lost, level=0.95, method="student") for rate, lost in groups]
-    return records.Lost(
-        mean=tuple(float(np.mean(lost)) for _, lost in groups),
-        low=tuple(max(interval.low, -1.0) for interval in found),
-        high=tuple(min(interval.high, 1.0) for interval in found),
-    )
-
-
-_EPSILON_FT_RATES = (0.1, 0.5)
-
-
-def epsilon_ft(frame: pd.DataFrame) -> tuple[records.EpsilonFt, ...]:
-    """Equation 1's epsilon_ft: quantiles over test images, averaged over the campaign's trials."""
-    means = frame.groupby("rate").mean(numeric_only=True)
-
-    def quantiles(rate: float, measure: str) -> dict[str, float]:
-        columns = {"0.5": f"{measure}_50", "0.95": f"{measure}_95"}
-        return {quantile: means.loc[rate, column] for quantile, column in columns.items()}
-
-    return tuple(
-        records.EpsilonFt(rate, quantiles(rate, "total_variation"), quantiles(rate, "logit_change"))
-        for rate in _EPSILON_FT_RATES
-        if rate in means.index
-    )
 
 
 def layer_faults(
