@@ -35,8 +35,8 @@ _PARTS = 4
 def _prepared(directory: Path, data_dir: str | None, batch_size: int, **plan: Any) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
     run = load_run(directory, data_dir=data_dir)
-    x, y = run.data.x_test, run.data.y_test
-    return Campaign(run.model, make_plan(run.model, **plan), x, y, batch_size=batch_size)
+    plan = make_plan(run.model, **plan)
+    return Campaign(run.model, plan, *run.data.test, batch_size=batch_size)
 
 
 def _rows(

@@ -35,8 +35,7 @@ def measure(
         """Logits and labels: members first."""
         size = config.evaluation.batch_size
         return [
-            (metrics.predict_logits(by, x, batch_size=size), y)
-            for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+            (metrics.predict_logits(by, x, batch_size=size), y) for x, y in (data.train, data.test)
         ]
 
     target = splits(model)
