@@ -16,6 +16,7 @@ import pytest
 from ft_tf import data, executors, faults, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError, DataError, StackError
+from ft_tf.executors import progress
 from ft_tf.executors.ray_cluster import require_ray
 from ft_tf.executors.tasks import perform
 from ft_tf.study import algorithms, circles, distributed, schedule, trained_models
@@ -118,7 +119,7 @@ class Interrupted(io.StringIO):
 def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
     sample, alone, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.LocalProcesses(workers=2, threads=threads())
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
@@ -234,7 +235,7 @@ def cluster():
 def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_killed(
     sample, alone, cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.RayCluster(threads=threads(), address=cluster.address)
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
