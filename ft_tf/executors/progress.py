@@ -48,7 +48,7 @@ class Progress:
             bar_format=_ON_TERMINAL if self._moves else _IN_LOG,
             file=stream if self._moves else io.StringIO(),
             delay=0 if self._moves else math.inf,
-            smoothing=0,  # the mean speed: jobs differ
+            smoothing=0,  # the mean speed: tasks differ
             miniters=0,
             dynamic_ncols=True,
             leave=False,

@@ -14,7 +14,7 @@ from ft_tf.study import best, membership
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.study.membership import Split
 
-NOTHING = {
+NO_RESULTS = {
     "accuracy": None, "parameters": None, "faults": {}, "layer_faults": {}, "robustness": (),
     "best_checkpoint": None, "membership": None,
 }  # fmt: skip

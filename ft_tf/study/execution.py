@@ -99,7 +99,7 @@ def run(
             "training": records.Training(epochs=len(history.get("epoch", [])), steps=steps),
             "history": history,
             "privacy": private,
-            **evaluation.NOTHING,
+            **evaluation.NO_RESULTS,
         }
         if failure is None:
             fields |= evaluation.evaluate(
