@@ -6,7 +6,7 @@ from absl import flags
 
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
-from ft_tf.study.executors import Executor, LocalProcesses, RayCluster
+from ft_tf.executors import Executor, LocalProcesses, RayCluster
 
 FLAGS = flags.FLAGS
 

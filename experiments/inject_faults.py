@@ -50,11 +50,12 @@ from experiments import (
 from experiments import _fault_lines as lines
 from ft_tf import checks, faults, records
 from ft_tf.errors import ArgumentError
+from ft_tf.executors import Executor
 from ft_tf.faults import catalogue
 from ft_tf.faults.plan import PERSISTENCE, FaultPlan
 from ft_tf.faults.rows import STEIN_IMAGES, STOP_METHODS
 from ft_tf.faults.storage_formats import format_names
-from ft_tf.study import executors
+from ft_tf.study import distributed
 from ft_tf.study.trained_models import TrainedModel
 
 FLAGS = flags.FLAGS
@@ -245,9 +246,7 @@ class _Bar:
         self._bar.update()
 
 
-def _campaign(
-    subject: TrainedModel, rates: list[float], executor: executors.Executor | None
-) -> pd.DataFrame:
+def _campaign(subject: TrainedModel, rates: list[float], executor: Executor | None) -> pd.DataFrame:
     half_width = None if FLAGS.half_width is None else FLAGS.half_width / 100
     rule = {"half_width": half_width, "method": FLAGS.method}
     settings = {
@@ -262,7 +261,7 @@ def _campaign(
         options["progress"] = bar.update
         if executor is None:
             return faults.sweep(subject.model, subject.x, subject.y, **settings, **options)
-        return executors.sweep(
+        return distributed.sweep(
             subject.run.directory,
             executor,
             data_dir=FLAGS.data_dir,
@@ -411,9 +410,7 @@ def _print_pairs(subjects: list[TrainedModel], frames: list[pd.DataFrame]) -> No
             _print(lines.difference_lines(faults.paired_difference(frames[0], frame)))
 
 
-def _tested(
-    subject: TrainedModel, rates: list[float], executor: executors.Executor | None
-) -> pd.DataFrame:
+def _tested(subject: TrainedModel, rates: list[float], executor: Executor | None) -> pd.DataFrame:
     """Runs one model's campaign, prints it and writes its files."""
     path = _path(subject.results)
     frame = _campaign(subject, rates, executor)

@@ -19,9 +19,9 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _app, _stack, _terminal, _workers, presets, scales
-from ft_tf import architectures, checks, data, records, report, study
+from ft_tf import architectures, checks, data, executors, records, report, study
 from ft_tf.errors import ArgumentError, DataNotFoundError
-from ft_tf.study import circles, datasets, executors, schedule
+from ft_tf.study import circles, datasets, schedule
 from ft_tf.study.config import RunConfig
 from ft_tf.training import bfloat16
 

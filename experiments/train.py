@@ -17,13 +17,13 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _app, _flags, _stack, _summary, _tensorboard, _terminal
-from ft_tf import checks, study
+from ft_tf import attacks, checks, study
 from ft_tf._compat import keras, tf
 from ft_tf.data import own
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms, datasets, trainer
 from ft_tf.study.algorithms import Algorithm
-from ft_tf.study.config import ATTACKS, Evaluation, RunConfig
+from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training import bfloat16, strategies
 
 FLAGS = flags.FLAGS
@@ -82,8 +82,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "attack",
         None,
-        f"{', '.join(ATTACKS)} or none: attack the trained model. Default: pgd for a robust "
-        "algorithm such as trades, else none.",
+        f"{', '.join(attacks.ATTACKS)} or none: attack the trained model. Default: pgd for a "
+        "robust algorithm such as trades, else none.",
     )
     _flags.define_number(
         "attack_epsilon", None, "Radius of that attack, such as 8/255; default: trades' or 0.1."
@@ -100,7 +100,7 @@ def _algorithm() -> Algorithm:
 def _evaluation(algorithm: Algorithm) -> Evaluation:
     robust = algorithm.attack_radius is not None
     attack = FLAGS.attack or ("pgd" if robust else "none")
-    checks.check_choice(("none", *ATTACKS), attack=attack)
+    checks.check_choice(("none", *attacks.ATTACKS), attack=attack)
     radius = algorithm.attack_radius if FLAGS.attack_epsilon is None else FLAGS.attack_epsilon
     return Evaluation(
         fault_seed=FLAGS.seed,

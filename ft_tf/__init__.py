@@ -14,6 +14,7 @@ __all__ = [
     "assessment",
     "attacks",
     "data",
+    "executors",
     "faults",
     "intervals",
     "metrics",

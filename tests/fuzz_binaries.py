@@ -55,7 +55,7 @@ def _child(arguments):
 def main():
     """Answers until stdin ends."""
     import ft_tf.report
-    import ft_tf.study.executors  # noqa: F401
+    import ft_tf.study.distributed  # noqa: F401
     from experiments import _app, presets  # noqa: F401
 
     answers = os.fdopen(os.dup(1), "w")

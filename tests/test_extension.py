@@ -13,12 +13,12 @@ import pytest
 from absl import flags
 
 from experiments import _app, attack, inject_faults
-from ft_tf import architectures, data, faults, records, report
+from ft_tf import architectures, data, executors, faults, records, report
 from ft_tf._compat import keras
 from ft_tf.faults import catalogue
 from ft_tf.report import exhibits
 from ft_tf.report.exhibits import number, text
-from ft_tf.study import algorithms, datasets, executors, schedule, trained_models
+from ft_tf.study import algorithms, datasets, schedule, trained_models
 from ft_tf.study.config import Evaluation, RunConfig
 from ft_tf.training.natural import NaturalModel
 

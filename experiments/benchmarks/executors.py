@@ -12,9 +12,9 @@ from typing import Any
 from experiments.benchmarks import timer
 from ft_tf import architectures, data, records
 from ft_tf.checks import check_positive_integer
+from ft_tf.executors import LocalProcesses, run_tasks
 from ft_tf.study import algorithms, schedule
 from ft_tf.study import config as c
-from ft_tf.study.executors import LocalProcesses, run_tasks
 from ft_tf.study.schedule import Job
 
 RUNS = 20

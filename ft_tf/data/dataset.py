@@ -43,6 +43,16 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        """Training examples and their labels."""
+        return self.x_train, self.y_train
+
+    @property
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
+        """Test examples and their labels."""
+        return self.x_test, self.y_test
+
+    @property
     def num_classes(self) -> int:
         """The highest label in either split, plus one."""
         return int(max(self.y_train.max(), self.y_test.max())) + 1

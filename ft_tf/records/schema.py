@@ -196,7 +196,7 @@ class Run(_Common):
     membership: Membership | None  # membership inference
     privacy: Privacy | None  # of a DP-SGD run
     averaged: Averaged | None = None  # of a DP-SGD run that averages its iterates
-    # numbers that may predict fault tolerance, by name: see ft_tf.study.predictors
+    # numbers that may predict fault tolerance, by name: see ft_tf.faults.predictors
     predictors: dict[str, float | None] | None = None
 
     def _problems(self) -> Problems:

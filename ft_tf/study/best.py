@@ -61,7 +61,7 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._classifier = classifier
         first = config.evaluation.attack_images
         chosen = slice(first, first + SELECTION_IMAGES)
-        self._chosen = data.x_test[chosen], data.y_test[chosen]
+        self._chosen = [part[chosen] for part in data.test]
         self._config = config
         self._directory = directory
 
@@ -104,13 +104,12 @@ def measure(
     if not applies_to(config, data):
         return None
     measured = config.evaluation
-    best = list(read_npz(directory / _WEIGHTS).values())
+    attacked = [part[: measured.attack_images] for part in data.test]
     last = model.get_weights()
     try:
-        model.set_weights(best)
-        images = data.x_test[: measured.attack_images], data.y_test[: measured.attack_images]
-        robust = _robust_accuracy(config, model, *images, measured.attack_steps)
-        test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=measured.batch_size)
+        model.set_weights(list(read_npz(directory / _WEIGHTS).values()))
+        robust = _robust_accuracy(config, model, *attacked, measured.attack_steps)
+        test = metrics.accuracy(model, *data.test, batch_size=measured.batch_size)
     finally:
         model.set_weights(last)
     return records.BestCheckpoint(

@@ -153,17 +153,14 @@ def _row(kind: str, value: float) -> circles.CirclesRow:
 
 def _points(config: CirclesConfig) -> tuple[dict[str, np.ndarray], records.Data]:
     """Training and test points, with the replicate as first axis where each has its own."""
-    if config.form == "fixed_data":
-        sets = [data.circles()]
-    else:
-        seeds = range(config.seed * 10**6, config.seed * 10**6 + config.replicates)
-        sets = [data.redrawn_circles(seed) for seed in seeds]
+    sets, first = [data.circles()], config.seed * 10**6
+    if config.form == "redrawn_data":
+        sets = [data.redrawn_circles(first + number) for number in range(config.replicates)]
     arrays = {
         name: np.stack([getattr(points, name) for points in sets])
         for name in ("x_train", "y_train", "x_test", "y_test")
     }
-    fingerprint = data.fingerprint(**arrays)
-    described = dataclasses.replace(describe(sets[0]), fingerprint=fingerprint)
+    described = dataclasses.replace(describe(sets[0]), fingerprint=data.fingerprint(**arrays))
     if config.form == "fixed_data":
         arrays = {name: array[0] for name, array in arrays.items()}
     return arrays, described

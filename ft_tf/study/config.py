@@ -6,18 +6,17 @@ from dataclasses import field
 from functools import partial
 from typing import Annotated, Any
 
-from ft_tf import architectures, checks
+from ft_tf import architectures, attacks, checks
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
 from ft_tf.faults.storage_formats import format_of
 from ft_tf.study import algorithms, datasets
 from ft_tf.study.algorithms import ADDED, Algorithm, Natural
 
-ATTACKS = ("fgsm", "pgd", "apgd", "fab", "square", "autoattack")
 _NATURAL = Natural()
 
 _Target = Annotated[str, partial(checks.check_choice, ("weights", "units"))]
-_Attack = Annotated[str, partial(checks.check_choice, ATTACKS)]
+_Attack = Annotated[str, partial(checks.check_choice, tuple(attacks.ATTACKS))]
 _Optimizer = Annotated[str, partial(checks.check_choice, ("sgd", "adam"))]
 _Precision = Annotated[str, partial(checks.check_choice, architectures.PRECISIONS)]
 _Radius = Annotated[float, partial(checks.check_radius, distance="l_inf")]
@@ -50,7 +49,7 @@ class Evaluation:
             most robust epoch, chosen on 500 test images that the attack does not take.
         bit_error_formats: also put bit errors into the weights as these storage formats hold them.
         bit_error_rates: their rates per bit, besides 0.
-        predictors: also measure what may predict fault tolerance (`ft_tf.study.predictors`).
+        predictors: also measure what may predict fault tolerance (`ft_tf.faults.predictors`).
     """
 
     batch_size: checks.Positive = 1000
@@ -209,23 +208,22 @@ class RunConfig:
         dataset = f"{self.dataset}_sample" if is_sample else self.dataset
         if self.train_limit:
             dataset += f"_{self.train_limit}"
+        faulty = self.fault_aware_storage.replace(":", "_") or self.fault_aware_target
+        settings = (
+            (self.dropout, f"dropout_{self.dropout:g}"),
+            (self.augment, "augmented"),
+            (self.precision != "float32", self.precision),
+            (self.fault_aware_rate, f"faulty_{faulty}_{self.fault_aware_rate:g}"),
+            (self.max_weight, f"max_weight_{self.max_weight:g}"),
+            (self.weight_noise, f"weight_noise_{self.weight_noise:g}"),
+            (self.stop_at_test_accuracy, f"stopped_at_{self.stop_at_test_accuracy:.4f}"),
+            (self.holdout, f"holdout_{self.holdout}"),
+            (self.stop_at_holdout_accuracy, f"stopped_at_holdout_{self.stop_at_accuracy:.4f}"),
+            (self.stop_at_train_accuracy, f"stopped_at_train_{self.stop_at_accuracy:.4f}"),
+            (self.label, self.label),
+        )
         parts = [dataset, self.architecture, f"{self.algorithm.name}{self.algorithm.tag}"]
-        parts += [f"dropout_{self.dropout:g}"] * bool(self.dropout)
-        parts += ["augmented"] * self.augment
-        parts += [self.precision] * (self.precision != "float32")
-        if self.fault_aware_rate:
-            what = self.fault_aware_storage.replace(":", "_") or self.fault_aware_target
-            parts.append(f"faulty_{what}_{self.fault_aware_rate:g}")
-        parts += [f"max_weight_{self.max_weight:g}"] * bool(self.max_weight)
-        parts += [f"weight_noise_{self.weight_noise:g}"] * bool(self.weight_noise)
-        if self.stop_at_test_accuracy:
-            parts.append(f"stopped_at_{self.stop_at_test_accuracy:.4f}")
-        parts += [f"holdout_{self.holdout}"] * bool(self.holdout)
-        if self.stop_at_holdout_accuracy:
-            parts.append(f"stopped_at_holdout_{self.stop_at_holdout_accuracy:.4f}")
-        if self.stop_at_train_accuracy:
-            parts.append(f"stopped_at_train_{self.stop_at_train_accuracy:.4f}")
-        parts += [self.label] * bool(self.label)
+        parts += [part for is_set, part in settings if is_set]
         return "-".join([*parts, f"epochs_{self.epochs}", f"seed_{self.seed}"])
 
 

@@ -115,23 +115,19 @@ def get(name: str) -> DataSource:
     return _SOURCES[name]
 
 
-for _name, _label, _architecture, _may_augment in (
-    ("fashion_mnist", "Fashion-MNIST", "fmnist_dnn", False),
-    ("cifar10", "CIFAR-10", "cifar10_cnn", True),
-):
+def _register_published(name: str, label: str, architecture: str, *, may_augment: bool) -> None:
+    spec = data.IMAGE_SPECS[name]
     register(
         DataSource(
-            name=_name,
-            label=_label,
-            shape=data.IMAGE_SPECS[_name].shape,
-            classes=len(data.IMAGE_SPECS[_name].class_names),
-            architecture=_architecture,
-            loader=functools.partial(data.load, _name),
-            class_names=data.IMAGE_SPECS[_name].class_names,
-            may_augment=_may_augment,
-            is_published=True,
+            name, label, spec.shape, len(spec.class_names), architecture,
+            loader=functools.partial(data.load, name), class_names=spec.class_names,
+            may_augment=may_augment, is_published=True,
         )
-    )
+    )  # fmt: skip
+
+
+_register_published("fashion_mnist", "Fashion-MNIST", "fmnist_dnn", may_augment=False)
+_register_published("cifar10", "CIFAR-10", "cifar10_cnn", may_augment=True)
 
 
 class DatasetRef:

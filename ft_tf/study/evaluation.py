@@ -1,53 +1,54 @@
 """What is measured on a trained model, as the parts of its record."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from ft_tf import attacks, faults, intervals, metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.faults import catalogue
-from ft_tf.faults.rows import interval_of
-from ft_tf.study import best, membership, predictors, trainer
+from ft_tf.faults import catalogue, predictors
+from ft_tf.faults.record import to_record
+from ft_tf.study import best, membership
 from ft_tf.study.config import Evaluation, RunConfig
-from ft_tf.training.base import ResidentModel
+from ft_tf.study.membership import Split
 
-Split = tuple[np.ndarray, np.ndarray]
-"""Examples and their labels."""
+NO_RESULTS = {
+    "accuracy": None, "parameters": None, "faults": {}, "layer_faults": {}, "robustness": (),
+    "best_checkpoint": None, "membership": None,
+}  # fmt: skip
+"""Fields of the record of a failed training."""
 
 
 def evaluate(
     config: RunConfig,
     data: Dataset,
-    trained: ResidentModel,
+    model: keras.Model,
+    averaged: keras.Model | None,
     directory: Path,
     *,
-    failed: bool,
     held_out: Split | None,
     unseen: Split,
 ) -> dict[str, Any]:
-    """Returns fields of the record, accuracy to membership; they are empty if training failed."""
-    fields = dict.fromkeys(("accuracy", "parameters", "best_checkpoint", "membership"))
-    fields |= {"faults": {}, "layer_faults": {}, "robustness": ()}
-    if failed:
-        return fields
-    model, measured = trainer.evaluation_model(config, trained.model), config.evaluation
-    fields |= {
+    """Returns what the record says of the model, and of the average of its iterates."""
+    measured = config.evaluation
+    fields = {
         **_measured(model, data, measured, held_out),
         "robustness": robustness(model, data, config, directory),
         "best_checkpoint": best.measure(config, data, model, directory),
-        "averaged": averaged(config, data, trained),
     }
+    if averaged is not None:
+        kind = config.algorithm.averaging
+        fields["averaged"] = records.Averaged(kind=kind, **_measured(averaged, data, measured))
     if measured.layer_rate:
-        fields["layer_faults"] = layer_faults(model, data, measured)
+        fields["layer_faults"] = _layer_faults(model, data, measured)
     if measured.membership:
         fields["membership"] = membership.measure(config, data, model, unseen)
     if measured.predictors:
-        fields["predictors"] = predictors.measure(model, data, batch_size=measured.batch_size)
+        fields["predictors"] = predictors.measure(
+            model, data.train, data.test, batch_size=measured.batch_size
+        )
     return fields
 
 
@@ -56,56 +57,44 @@ def _measured(
 ) -> dict[str, Any]:
     """Returns the fields that the trained model and the average of its iterates share."""
     return {
-        "accuracy": accuracy(model, data, batch_size=evaluation.batch_size, held_out=held_out),
-        "parameters": parameters(model, data, evaluation),
+        "accuracy": _accuracy(model, data, evaluation.batch_size, held_out),
+        "parameters": _parameters(model, data, rescaling=evaluation.rescaling),
         "faults": {
             target: fault_campaign(model, data, target=target, evaluation=evaluation)
             for target in evaluation.fault_targets
         },
-        "bit_errors": bit_errors(model, data, evaluation),
+        "bit_errors": _bit_errors(model, data, evaluation),
     }
 
 
-def accuracy(
-    model: keras.Model, data: Dataset, *, batch_size: int, held_out: Split | None = None
+def _accuracy(
+    model: keras.Model, data: Dataset, batch_size: int, held_out: Split | None
 ) -> records.Accuracy:
-    """Returns R_train, R_test and their difference (equation 2), on the whole splits."""
-    train = metrics.accuracy(model, data.x_train, data.y_train, batch_size=batch_size)
-    test = metrics.accuracy(model, data.x_test, data.y_test, batch_size=batch_size)
+    """R_train, R_test and their difference (equation 2), on the whole splits."""
+    train, test, holdout = (
+        metrics.accuracy(model, *split, batch_size=batch_size) if split else None
+        for split in (data.train, data.test, held_out)
+    )
     interval = intervals.proportion(
         successes=round(test * len(data.x_test)), trials=len(data.x_test)
     )
     gap = metrics.generalization_error(train_accuracy=train, test_accuracy=test)
-    holdout = metrics.accuracy(model, *held_out, batch_size=batch_size) if held_out else None
     return records.Accuracy(train, test, gap, (interval.low, interval.high), holdout)
 
 
 _RESCALED_IMAGES = 1000
 
 
-def parameters(
-    model: keras.Model, data: Dataset, evaluation: Evaluation
-) -> records.ParameterSpread:
+def _parameters(model: keras.Model, data: Dataset, *, rescaling: bool) -> records.ParameterSpread:
     """Spread of the parameters (equation 10), and what a rescaling makes of it where asked."""
-    spread = metrics.parameter_spread(model.get_weights())
-    rescaled = None
-    if evaluation.rescaling:
+    spread, rescaled = metrics.parameter_spread(model.get_weights()), None
+    if rescaling:
         few = data.x_test[:_RESCALED_IMAGES]
         rescaled = records.Rescaled(**faults.rescaled_spreads(model, few))
     return records.ParameterSpread(**dataclasses.asdict(spread), rescaled=rescaled)
 
 
-def averaged(config: RunConfig, data: Dataset, trained: ResidentModel) -> records.Averaged | None:
-    """Returns accuracy and fault tolerance of the averaged iterates, if the training keeps them."""
-    found = config.algorithm.averaged_model(trained)
-    if found is None:
-        return None
-    model = trainer.evaluation_model(config, found)
-    measured = _measured(model, data, config.evaluation)
-    return records.Averaged(kind=config.algorithm.averaging, **measured)
-
-
-def bit_errors(
+def _bit_errors(
     model: keras.Model, data: Dataset, evaluation: Evaluation
 ) -> dict[str, records.Campaign] | None:
     """Returns bit errors in the weights for each storage format; None if none is configured.
@@ -113,16 +102,11 @@ def bit_errors(
     Rate 0 is the accuracy of the model as the format stores it, and what is lost at the other
     rates is measured from there.
     """
-    if not evaluation.bit_error_formats:
-        return None
     rates = tuple(sorted({0.0, *evaluation.bit_error_rates}))
     measured = dataclasses.replace(evaluation, fault_rates=rates)
-    return {
-        storage: fault_campaign(
-            model, data, target="weights", evaluation=measured, fault=faults.BitErrors(storage)
-        )
-        for storage in evaluation.bit_error_formats
-    }
+    campaign = partial(fault_campaign, model, data, target="weights", evaluation=measured)
+    formats = evaluation.bit_error_formats
+    return {name: campaign(fault=faults.BitErrors(name)) for name in formats} or None
 
 
 def fault_campaign(
@@ -137,40 +121,17 @@ def fault_campaign(
 
     The fault is the evaluation's unless `fault` is given.
     """
-    fault = fault or catalogue.named(evaluation.fault, {})
-    images = data.x_test, data.y_test
-    options = {"target": target, "fault": fault, "rates": evaluation.fault_rates}
-    frame = faults.sweep(model, *images, **options, **_trials(evaluation))
-    summary = faults.summarize(frame)
-    spread = frame.groupby("rate")["accuracy"].std(ddof=1)
-    levels = dict(zip(summary["rate"], summary["accuracy"], strict=True))
-    drop = None
-    if 0.5 in levels and 0.9 in levels:
-        drop = records.Drop(levels[0.5] - levels[0.9], at_50=levels[0.5], at_90=levels[0.9])
-    return records.Campaign(
-        rates=tuple(summary["rate"]),
-        faults=tuple(summary["faults"]),
-        mean=tuple(summary["accuracy"]),
-        standard_deviation=tuple(spread),
-        low=tuple(summary["low"].clip(0, 1)),
-        high=tuple(summary["high"].clip(0, 1)),
-        trials=evaluation.fault_trials,
-        images=evaluation.fault_images or len(data.x_test),
-        sites=faults.make_plan(model, target=target, fault=fault).sites,
-        method=summary["method"].iloc[0],
-        unit=summary["unit"].iloc[0],
-        lost=lost(frame),
-        level=float(summary["level"].iloc[0]),
-        drop_50_to_90=drop,
-        epsilon_ft=epsilon_ft(frame),
-        target=target,
-        seed=evaluation.fault_seed,
-    )
+    options = {"target": target, **_shared_options(evaluation)}
+    options["fault"] = fault or options["fault"]
+    frame = faults.sweep(model, *data.test, rates=evaluation.fault_rates, **options)
+    sites = faults.make_plan(model, target=target, fault=options["fault"]).sites
+    return to_record(frame, sites=sites)
 
 
-def _trials(evaluation: Evaluation) -> dict[str, Any]:
-    """The options of a campaign that all campaigns of a run share."""
+def _shared_options(evaluation: Evaluation) -> dict[str, Any]:
+    """Options of a campaign that are the same for all campaigns of a run."""
     return {
+        "fault": catalogue.named(evaluation.fault, {}),
         "trials": evaluation.fault_trials,
         "images_per_trial": evaluation.fault_images or None,
         "batch_size": evaluation.batch_size,
@@ -178,52 +139,17 @@ def _trials(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def lost(frame: pd.DataFrame) -> records.Lost:
-    """Accuracy lost at each rate: the mean over trials and its 95% interval (Student's t).
-
-    Each trial is set against the fault-free accuracy on its own images, so that what is lost at the
-    lowest rates does not carry the difference of image subsets. One trial shows no spread: its
-    interval is all that a loss can be.
-    """
-    groups = [(rate, group.tolist()) for rate, group in frame.groupby("rate")["accuracy_lost"]]
-    found = [interval_of(rate, lost, level=0.95, method="student") for rate, lost in groups]
-    return records.Lost(
-        mean=tuple(float(np.mean(lost)) for _, lost in groups),
-        low=tuple(max(interval.low, -1.0) for interval in found),
-        high=tuple(min(interval.high, 1.0) for interval in found),
-    )
-
-
-_EPSILON_FT_RATES = (0.1, 0.5)
-
-
-def epsilon_ft(frame: pd.DataFrame) -> tuple[records.EpsilonFt, ...]:
-    """Equation 1's epsilon_ft: quantiles over test images, averaged over the campaign's trials."""
-    means = frame.groupby("rate").mean(numeric_only=True)
-
-    def quantiles(rate: float, measure: str) -> dict[str, float]:
-        columns = {"0.5": f"{measure}_50", "0.95": f"{measure}_95"}
-        return {quantile: means.loc[rate, column] for quantile, column in columns.items()}
-
-    return tuple(
-        records.EpsilonFt(rate, quantiles(rate, "total_variation"), quantiles(rate, "logit_change"))
-        for rate in _EPSILON_FT_RATES
-        if rate in means.index
-    )
-
-
-def layer_faults(
+def _layer_faults(
     model: keras.Model, data: Dataset, evaluation: Evaluation
 ) -> dict[str, tuple[records.LayerFault, ...]]:
     """Accuracy with faults in one layer at a time, the whole model first, for each target."""
-    options = {"rate": evaluation.layer_rate, "fault": catalogue.named(evaluation.fault, {})}
-    options |= _trials(evaluation)
-    found = {}
+    rate, found = evaluation.layer_rate, {}
     for target in evaluation.fault_targets:
         table = faults.layer_vulnerability(
-            model, data.x_test, data.y_test, target=target, **options
-        ).assign(rate=evaluation.layer_rate)
-        found[target] = tuple(records.LayerFault(**line) for line in table.to_dict("records"))
+            model, *data.test, target=target, rate=rate, **_shared_options(evaluation)
+        )
+        lines = table.assign(rate=rate).to_dict("records")
+        found[target] = tuple(records.LayerFault(**line) for line in lines)
     return found
 
 
@@ -237,7 +163,7 @@ def robustness(
     """
     measured = config.evaluation
 
-    def attacked(attack: str, split: str, *, sanity: bool) -> attacks.AttackResult:
+    def attacked(attack: str, split: str, *, sanity: bool = False) -> attacks.AttackResult:
         options = {
             "pgd": {"steps": measured.attack_steps},
             "apgd": {"steps": measured.apgd_steps},
@@ -245,8 +171,7 @@ def robustness(
         }
         return attacks.evaluate(
             model,
-            getattr(data, f"x_{split}")[: measured.attack_images],
-            getattr(data, f"y_{split}")[: measured.attack_images],
+            *(part[: measured.attack_images] for part in getattr(data, split)),
             attack=attack,
             epsilon=measured.attack_epsilon,
             seed=config.seed,
@@ -259,7 +184,7 @@ def robustness(
         for number, attack in enumerate(measured.attacks)
     ]
     if entries:
-        train = attacked(measured.attacks[0], "train", sanity=False)
+        train = attacked(measured.attacks[0], "train")
         entries[0] = dataclasses.replace(
             entries[0],
             train_clean_accuracy=train.clean_accuracy,

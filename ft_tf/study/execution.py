@@ -12,7 +12,7 @@ from ft_tf import metrics, records
 from ft_tf._compat import accelerators, keras, processor, tf
 from ft_tf.data import Dataset, fingerprint
 from ft_tf.errors import ArgumentError
-from ft_tf.study import best, datasets, evaluation, trainer
+from ft_tf.study import best, datasets, evaluation, membership, trainer
 from ft_tf.study import config as configs
 from ft_tf.study import directory as runs
 from ft_tf.study.config import RunConfig
@@ -68,17 +68,14 @@ def run(
         if obstacle and verbose:
             print(obstacle, flush=True)
         trained, history, failure = _train(
-            config,
-            data,
-            directory,
-            held_out=held_out,
-            strategy=strategy,
-            verbose=verbose,
-            callbacks=callbacks,
+            config, data, directory, held_out, strategy, verbose, callbacks
         )
         if config.weight_noise:
             trainer.add_weight_noise(config, trained.model)
         classifier = trainer.evaluation_model(config, trained.model)
+        averaged = None if failure else config.algorithm.averaged_model(trained)
+        if averaged is not None:
+            averaged = trainer.evaluation_model(config, averaged)
         devices, steps = runs.devices(directory), int(trained.optimizer.iterations)
         begun, examples = runs.epochs_started(directory), len(data.x_train)
         private = config.algorithm.privacy(
@@ -102,15 +99,15 @@ def run(
             "training": records.Training(epochs=len(history.get("epoch", [])), steps=steps),
             "history": history,
             "privacy": private,
-            **evaluation.evaluate(
-                config, data, trained, directory,
-                failed=bool(failure), held_out=held_out, unseen=unseen,
-            ),
-        }  # fmt: skip
+            **evaluation.NO_RESULTS,
+        }
+        if failure is None:
+            fields |= evaluation.evaluate(
+                config, data, classifier, averaged, directory, held_out=held_out, unseen=unseen
+            )
         _save_model(classifier, directory / runs.MODEL)
-        averaged = config.algorithm.averaged_model(trained)
-        if averaged is not None and not failure:
-            _save_model(trainer.evaluation_model(config, averaged), directory / AVERAGED_MODEL)
+        if averaged is not None:
+            _save_model(averaged, directory / AVERAGED_MODEL)
         return fields
 
     return runs.recorded(
@@ -163,25 +160,17 @@ def _device() -> str:
 
 def split(
     data: Dataset, config: RunConfig
-) -> tuple[Dataset, evaluation.Split | None, evaluation.Split]:
+) -> tuple[Dataset, membership.Split | None, membership.Split]:
     """Returns what a run trains and tests on (its fingerprint stays), holds out, and never sees.
 
     Held out are the last examples within `train_limit`; None if there are none.
     """
     whole = len(data.x_train[: config.train_limit or None])
     trained = whole - config.holdout
-    examples, held_out, unseen = (
-        (data.x_train[part], data.y_train[part])
-        for part in (slice(trained), slice(trained, whole), slice(whole, None))
-    )
-    test = slice(config.test_limit or None)
-    used = dataclasses.replace(
-        data,
-        x_train=examples[0],
-        y_train=examples[1],
-        x_test=data.x_test[test],
-        y_test=data.y_test[test],
-    )
+    parts = slice(trained), slice(trained, whole), slice(whole, None)
+    (x, y), held_out, unseen = ((data.x_train[part], data.y_train[part]) for part in parts)
+    x_test, y_test = (part[: config.test_limit or None] for part in data.test)
+    used = dataclasses.replace(data, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     return used, held_out if config.holdout else None, unseen
 
 
@@ -257,8 +246,7 @@ def _train(
     config: RunConfig,
     data: Dataset,
     directory: Path,
-    *,
-    held_out: evaluation.Split | None,
+    held_out: membership.Split | None,
     strategy: trainer.Strategy,
     verbose: int,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -277,14 +265,12 @@ def _train(
         options = {"batch_size": config.evaluation.batch_size, "classifier": classifier}
         measuring: list[keras.callbacks.Callback] = []
         if config.stop_at_accuracy:
-            few = slice(_STOPPING_EXAMPLES)
-            on_training = data.x_train[few], data.y_train[few]
-            examples = held_out if config.stop_at_holdout_accuracy else on_training
+            first = tuple(part[:_STOPPING_EXAMPLES] for part in data.train)
+            examples = held_out if config.stop_at_holdout_accuracy else first
             level = config.stop_at_accuracy
             measuring.append(StopAtAccuracy(examples=examples, accuracy=level, **options))
         if config.evaluation.curve:
-            train, test = (data.x_train, data.y_train), (data.x_test, data.y_test)
-            measuring.append(EpochAccuracy(train=train, test=test, **options))
+            measuring.append(EpochAccuracy(train=data.train, test=data.test, **options))
         if best.applies_to(config, data):
             measuring.append(best.BestCheckpoint(config, data, directory, classifier=classifier))
         # Steps that are lost under secret noise count for privacy: then every epoch is kept.
@@ -294,10 +280,10 @@ def _train(
             model, config, data, first=done, verbose=verbose,
             callbacks=[guard, *measuring, checkpointer, *callbacks],
         )  # fmt: skip
-    if guard.failure is None:
-        failure = _failure_of_the_end(config, data, model, history)
-    else:
+    if guard.failure:
         failure = records.Failure(**guard.failure)
+    else:
+        failure = _failure_of_the_end(config, data, model, history)
     if strategy is not None:
         model = trainer.on_one_device(config, model)
     return model, history, failure

@@ -35,22 +35,21 @@ def measure(
         """Logits and labels: members first."""
         size = config.evaluation.batch_size
         return [
-            (metrics.predict_logits(by, x, batch_size=size), y)
-            for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+            (metrics.predict_logits(by, x, batch_size=size), y) for x, y in (data.train, data.test)
         ]
 
     target = splits(model)
-    count = config.evaluation.reference_models
-    found = None
-    if count:
-        references = np.stack(
-            [
-                _probabilities(splits(_reference(config, data, unseen, number)))
-                for number in range(count)
-            ]
-        )
-        found = _by_references(_probabilities(target), references, members=len(data.y_train))
-    return dataclasses.replace(of_logits(*target), by_references=found)
+    references = [
+        _probabilities(splits(_reference(config, data, unseen, number)))
+        for number in range(config.evaluation.reference_models)
+    ]
+    found = of_logits(*target)
+    if not references:
+        return found
+    by_references = _by_references(
+        _probabilities(target), np.stack(references), members=len(data.y_train)
+    )
+    return dataclasses.replace(found, by_references=by_references)
 
 
 def of_logits(train: Split, test: Split) -> records.Membership:
@@ -101,5 +100,5 @@ def _reference(config: RunConfig, data: Dataset, unseen: Split, number: int) -> 
     )
     trained = trainer.build(config)
     part = dataclasses.replace(data, x_train=x, y_train=y)
-    trainer.fit(trained, config, part, first=0, verbose=0, callbacks=[])
+    trainer.fit(trained, config, part)
     return trainer.evaluation_model(config, trained.model)

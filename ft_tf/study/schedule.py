@@ -2,26 +2,22 @@
 
 import dataclasses
 import functools
-import io
-import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
-from tqdm import tqdm
-
 from ft_tf import architectures, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
+from ft_tf.executors import Executor, run_tasks
+from ft_tf.executors.progress import Progress
 from ft_tf.records import Circles, Record
 from ft_tf.study import datasets
 from ft_tf.study.config import RunConfig
 from ft_tf.study.datasets import DatasetRef
 from ft_tf.study.execution import directory_of, run
-from ft_tf.study.executors import Executor, run_tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,93 +30,6 @@ class Job:
     # Does the work; calls the function that it is given with the finished share in [0, 1], at first
     # with what was done before. To be done by a worker process it must pickle.
     execute: Callable[[Callable[[float], None]], Record]
-
-
-_ON_TERMINAL = "{percentage:3.0f}%|{bar:10}| {elapsed}, about {remaining} left  {desc}"
-_IN_LOG = "{desc}  elapsed {elapsed}  left about {remaining}"
-_SECONDS_BETWEEN_LINES = 300.0  # of a log, where no bar can move
-
-
-class Progress:
-    """Shows how far the jobs of a study are: a bar of tqdm on a terminal, lines elsewhere.
-
-    A log gets a line for each finished run and each that resumes, and one every five minutes.
-
-    The bar measures cost. What was done before does not count, be it whole jobs or the first epochs
-    of one, so that the time left is the remaining cost at the speed seen since the first job began.
-    Several jobs may be in work at once: the bar names the one that was heard of last.
-    """
-
-    def __init__(self, jobs: Sequence[Job], *, stream: TextIO = sys.stdout) -> None:
-        self._jobs = jobs
-        self._stream = stream
-        self._pending = [index for index, job in enumerate(jobs) if not job.is_done()]
-        self._before: dict[int, float] = {}
-        self._shares: dict[int, float] = {}
-        self._written = time.monotonic()
-        self._moves = stream.isatty()
-        self._bar = tqdm(
-            bar_format=_ON_TERMINAL if self._moves else _IN_LOG,
-            file=stream if self._moves else io.StringIO(),
-            delay=0 if self._moves else math.inf,
-            smoothing=0,  # the mean speed: jobs differ
-            miniters=0,
-            dynamic_ncols=True,
-            leave=False,
-        )
-
-    def hear(self, index: int, share: float | None) -> None:
-        """Takes the share of a job in work, None before it is known.
-
-        The first share is what was done before the job began here.
-        """
-        begins = index not in self._shares
-        resumes = bool(share) and index not in self._before
-        if begins:
-            self._written = time.monotonic()
-            if not self._cost_done():
-                self._bar.reset()  # what was waited for until now tells nothing of the speed
-        if share is not None:
-            self._before.setdefault(index, share)
-        self._shares[index] = self._shares.get(index, 0.0) if share is None else share
-        self._bar.total = sum(
-            (1.0 - self._before.get(pending, 0.0)) * self._jobs[pending].cost
-            for pending in self._pending
-        )
-        said = f"{self._name(index)} {self._shares[index]:4.0%}"
-        self._bar.set_description_str(said, refresh=False)
-        self._bar.update(self._cost_done() - self._bar.n)
-        if self._moves and begins:
-            self._bar.refresh()
-        is_due = time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES
-        if not self._moves and (resumes or is_due):
-            self._written = time.monotonic()
-            self.note(str(self._bar))
-
-    def finish(self, index: int, record: Record, *, was_done: bool = False) -> None:
-        """Leaves a line for a finished job; one without any share counts as done before."""
-        if not was_done:
-            self._before.setdefault(index, 1.0)
-            self._shares[index] = 1.0
-        self.note(f"{self._name(index)}: {outcome(record)}{' (done before)' * was_done}")
-
-    def note(self, text: str) -> None:
-        """Leaves a line."""
-        tqdm.write(text, file=self._stream)
-        self._stream.flush()
-
-    def close(self) -> None:
-        """Removes the bar."""
-        self._bar.close()
-
-    def _name(self, index: int) -> str:
-        return f"[run {index + 1} of {len(self._jobs)}] {self._jobs[index].name}"
-
-    def _cost_done(self) -> float:
-        return sum(
-            max(self._shares[index] - before, 0.0) * self._jobs[index].cost
-            for index, before in self._before.items()
-        )
 
 
 def execute(
@@ -147,7 +56,9 @@ def execute(
         RunError: a run cannot be written or is in use, or killed its workers.
         FtTfError: as the jobs raise.
     """
-    with closing(Progress(jobs, stream=stream)) as progress:
+    names, costs = [job.name for job in jobs], [job.cost for job in jobs]
+    pending = [index for index, job in enumerate(jobs) if not job.is_done()]
+    with closing(Progress(names, costs, pending, stream=stream)) as progress:
         found = {} if executor is None else _on_workers(jobs, executor, output_dir, progress)
         for index, job in enumerate(jobs):
             if index not in found:
@@ -160,7 +71,7 @@ def _here(index: int, job: Job, progress: Progress) -> Record:
     if not was_done:
         progress.hear(index, None)
     record = job.execute(functools.partial(progress.hear, index))
-    progress.finish(index, record, was_done=was_done)
+    progress.finish(index, outcome(record), was_done=was_done)
     return record
 
 
@@ -186,7 +97,7 @@ def _on_workers(
     with closing(results):
         for number, record in results:
             found[todo[number]] = record
-            progress.finish(todo[number], record)
+            progress.finish(todo[number], outcome(record))
     return found
 
 

@@ -166,8 +166,12 @@ def of_file(
             "off, so that the model gives logits"
         )
     found = datasets.get(dataset).load(data_dir=data_dir, download=download)
-    x = _shaped(path, model, found, notes)
-    _check_classes(path, model, found)
+    x, outputs = _shaped(path, model, found, notes), model.output_shape
+    if len(outputs) != 2 or max(2, outputs[1] or 0) != found.num_classes:
+        raise ArgumentError(
+            f"model={str(path)!r} has outputs of shape {outputs[1:]}, dataset={found.name!r} has "
+            f"{found.num_classes} classes"
+        )
     accuracy = metrics.accuracy(model, x, found.y_test)
     chance = datasets.get(dataset).chance
     if accuracy < chance + _NEAR_CHANCE * (1 - chance):
@@ -202,13 +206,3 @@ def _shaped(path: Path, model: keras.Model, found: data.Dataset, notes: list[str
         f"model={str(path)!r} takes inputs of shape {wanted}, dataset={found.name!r} has images of "
         f"shape {given}"
     )
-
-
-def _check_classes(path: Path, model: keras.Model, found: data.Dataset) -> None:
-    shape = model.output_shape
-    classes = max(2, shape[-1] or 0)
-    if len(shape) != 2 or classes != found.num_classes:
-        raise ArgumentError(
-            f"model={str(path)!r} has outputs of shape {shape[1:]}, dataset={found.name!r} has "
-            f"{found.num_classes} classes"
-        )

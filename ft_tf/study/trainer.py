@@ -25,9 +25,6 @@ from ft_tf.training.callbacks import NonFiniteLoss
 
 Strategy = tf.distribute.Strategy | None
 
-_WEIGHT_NOISE = 1
-"""Stream of the seed's generator."""
-
 
 def build(config: RunConfig, strategy: Strategy = None) -> ResidentModel:
     """Returns the compiled trainer of a configuration; its `model` attribute is the classifier.
@@ -98,7 +95,7 @@ def evaluation_model(config: RunConfig, trained: keras.Model) -> keras.Model:
 
 def add_weight_noise(config: RunConfig, trained: keras.Model) -> None:
     """Adds N(0, weight_noise^2) to every trained weight: a function of the seed."""
-    draw = np.random.Generator(np.random.Philox(key=[config.seed, _WEIGHT_NOISE]))
+    draw = np.random.Generator(np.random.Philox(key=[config.seed, 1]))
     for weight in trained.trainable_variables:
         noise = draw.normal(0.0, config.weight_noise, weight.shape)
         weight.assign_add(tf.cast(noise, weight.dtype))
@@ -210,9 +207,9 @@ def fit(
     config: RunConfig,
     data: Dataset,
     *,
-    first: int,
-    verbose: int,
-    callbacks: Sequence[keras.callbacks.Callback],
+    first: int = 0,
+    verbose: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains from epoch `first`, counted from 0, to the configured last one.
 
@@ -263,4 +260,4 @@ def assist(config: RunConfig, data: Dataset, directory: Path, strategy: Strategy
     model, manager = resumed(config, strategy, directory)
     done = int(manager.checkpoint.epochs)
     if done < config.epochs:
-        fit(model, config, data, first=done, verbose=0, callbacks=[NonFiniteLoss()])
+        fit(model, config, data, first=done, callbacks=[NonFiniteLoss()])

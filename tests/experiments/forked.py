@@ -84,7 +84,7 @@ def main():
     import ft_tf.assessment
     import ft_tf.attacks
     import ft_tf.report
-    import ft_tf.study.executors
+    import ft_tf.study.distributed
     import ft_tf.training  # noqa: F401
 
     for name, arguments in json.loads(Path("commands.json").read_text()).items():

@@ -204,7 +204,7 @@ def test_output_that_cannot_be_written_is_one_line_or_a_code(
 STUDY = """
 import os, sys, time
 from pathlib import Path
-from ft_tf.study.executors import LocalProcesses, run_tasks
+from ft_tf.executors import LocalProcesses, run_tasks
 
 class Task:
     def __call__(self, report):

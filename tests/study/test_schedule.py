@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import fcntl
 import io
 import os
@@ -10,7 +9,8 @@ import termios
 import example_records
 import pytest
 
-from ft_tf.study import schedule
+from ft_tf.executors import progress as progress_module
+from ft_tf.executors.progress import Progress
 from ft_tf.study.schedule import Job, execute
 
 
@@ -93,7 +93,7 @@ def test_an_interruption_goes_through():
 
 
 class Clock:
-    """The time of the schedule and of tqdm: it moves when a job says so."""
+    """The time of the progress and of tqdm: it moves when a job says so."""
 
     def __init__(self):
         self.seconds = 1000.0
@@ -105,7 +105,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(schedule, "time", clock)
+    monkeypatch.setattr(progress_module, "time", clock)
     monkeypatch.setattr("tqdm.std.time", clock.monotonic)
     return clock
 
@@ -178,8 +178,7 @@ def test_what_was_never_heard_of_is_not_counted_as_done_here(clock):
 
 def test_the_time_left_of_two_at_once_and_of_one_given_again(clock):
     stream = io.StringIO()
-    jobs = [dataclasses.replace(long_job(clock, minutes=0), name=name) for name in "ab"]
-    progress = schedule.Progress(jobs, stream=stream)
+    progress = Progress("ab", [7.0, 7.0], [0, 1], stream=stream)
     for index in (0, 1):
         progress.hear(index, None)
         progress.hear(index, 0.0)

@@ -90,7 +90,6 @@ class DPSGD(Algorithm):
 
     @property
     def has_secret_noise(self) -> bool:
-        """Whether the noise is not seeded."""
         return self.noise_seed is None
 
     def passes(self, *, classes: int) -> float:
@@ -123,7 +122,6 @@ class DPSGD(Algorithm):
             require_tensorflow_privacy()
 
     def build(self, model: keras.Model, config: RunConfig) -> DPSGDModel:
-        """Returns the trainer."""
         from ft_tf.training.dpsgd import DPSGDModel, ExponentialAverage, TailAverage
 
         arguments = dataclasses.asdict(self)
@@ -133,7 +131,6 @@ class DPSGD(Algorithm):
         return DPSGDModel(model, **arguments, weight_decay=config.weight_decay, seed=config.seed)
 
     def averaged_model(self, trainer: DPSGDModel) -> keras.Model | None:
-        """Returns a model with the averaged weights, if they are kept."""
         return None if self.averaging == "none" else trainer.averaged_model()
 
     def privacy(

@@ -23,7 +23,6 @@ class Natural(Algorithm):
     label: ClassVar[str] = "natural"
 
     def build(self, model: keras.Model, config: RunConfig) -> NaturalModel:
-        """Returns the trainer."""
         from ft_tf.training.natural import NaturalModel
 
         return NaturalModel(model, **self.natural_arguments(), **shared_arguments(config))

@@ -79,7 +79,6 @@ class Trades(Algorithm):
         return 7.0 + 2.0 * self.num_steps
 
     def build(self, model: keras.Model, config: RunConfig) -> TradesModel:
-        """Returns the trainer."""
         from ft_tf.training.trades import TradesModel, normalized_mnist_example
 
         arguments = dataclasses.asdict(self)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ft_tf.errors import ArgumentError, InUseError, RunError
-from ft_tf.study.executors import tasks as tasks_module
-from ft_tf.study.executors.tasks import ATTEMPTS, perform, run_tasks
+from ft_tf.executors import tasks as tasks_module
+from ft_tf.executors.tasks import ATTEMPTS, perform, run_tasks
 
 
 class Lost(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ft_tf import checks
 from ft_tf._compat import set_threads
-from ft_tf.study.executors.tasks import Pool, Task, perform
+from ft_tf.executors.tasks import Pool, Task, perform
 
 _SPAWN = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 _NOT_BEGUN, _BEGUN = math.nan, -1.0  # shared by a worker in place of a share

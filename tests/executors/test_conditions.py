@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from ft_tf.errors import RunError, StackError
-from ft_tf.study.executors import ray_cluster
-from ft_tf.study.executors.ray_cluster import Conditions
+from ft_tf.executors import ray_cluster
+from ft_tf.executors.ray_cluster import Conditions
 
 THREADS = 2
 

@@ -8,23 +8,28 @@ library's fault engine.
 import numpy as np
 from scipy import special
 
-from ft_tf import faults, metrics
+from ft_tf import metrics
 from ft_tf._compat import keras, tf
-from ft_tf.data import Dataset
 from ft_tf.faults.gradients import loss_gradients
+from ft_tf.faults.prediction import first_order
+from ft_tf.faults.sites import find_sites
 
 SHARPNESS_RADIUS = 0.05
 """rho of sharpness-aware minimisation (Foret et al. 2021)."""
 _SHARPNESS_IMAGES, _FIRST_ORDER_IMAGES = 10_000, 50
 _RATE = 0.1
 
+Split = tuple[np.ndarray, np.ndarray]
+"""Images and their labels."""
 
-def measure(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, float]:
+
+def measure(model: keras.Model, train: Split, test: Split, *, batch_size: int) -> dict[str, float]:
     """Returns the predictors of a classifier of Dense, convolution, pooling and ReLU layers.
 
     Args:
         model: gives logits [n, classes].
-        data: training and test images.
+        train: training images and their labels.
+        test: test images and their labels.
         batch_size: images of a forward pass.
 
     Returns:
@@ -35,23 +40,20 @@ def measure(model: keras.Model, data: Dataset, *, batch_size: int) -> dict[str, 
         sharpness: of `sharpness`, on the first 10,000 training images.
         first_order: of `first_order_loss`, on the first 50 test images.
     """
-    train = metrics.predict_logits(model, data.x_train, batch_size=batch_size)
-    test = metrics.predict_logits(model, data.x_test, batch_size=batch_size)
+    (x, y), (x_test, y_test) = train, test
+    logits = metrics.predict_logits(model, x, batch_size=batch_size)
+    test_logits = metrics.predict_logits(model, x_test, batch_size=batch_size)
     kernels = [weight.numpy() for weight in model.trainable_variables if weight.shape.rank > 1]
-    few = slice(_SHARPNESS_IMAGES)
+    some, few = slice(_SHARPNESS_IMAGES), slice(_FIRST_ORDER_IMAGES)
     return {
-        "train_loss": _cross_entropy(train, data.y_train),
-        "test_loss": _cross_entropy(test, data.y_test),
+        "train_loss": _cross_entropy(logits, y),
+        "test_loss": _cross_entropy(test_logits, y_test),
         "largest_weight": float(np.mean([np.abs(kernel).max() for kernel in kernels])),
         "path_norm": path_norm(model),
-        "margin": float(np.quantile(margins(train, data.y_train)[0], 0.1)),
-        "sharpness": sharpness(
-            model, data.x_train[few], data.y_train[few], batch_size=batch_size
-        ),
-        "first_order": first_order_loss(
-            model, data.x_test[:_FIRST_ORDER_IMAGES], data.y_test[:_FIRST_ORDER_IMAGES]
-        ),
-    }  # fmt: skip
+        "margin": float(np.quantile(margins(logits, y)[0], 0.1)),
+        "sharpness": sharpness(model, x[some], y[some], batch_size=batch_size),
+        "first_order": first_order_loss(model, x_test[few], y_test[few]),
+    }
 
 
 def margins(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +91,7 @@ def path_norm(model: keras.Model) -> float:
 
 def sharpness(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int) -> float:
     """Mean loss at w + rho g / |g| minus that at w, g the mean loss's gradient at w."""
-    groups = [g for g in faults.find_sites(model, target="weights") if g.variable.trainable]
+    groups = [g for g in find_sites(model, target="weights") if g.variable.trainable]
     gradients = loss_gradients(model, groups)(x, y, batch_size)
     norm = np.sqrt(sum(np.sum(gradient**2) for gradient in gradients))
 
@@ -110,10 +112,10 @@ def first_order_loss(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     """Accuracy lost at 10% stuck-at-0 weights by the first-order prediction of the logits.
 
     The margin of the label over the fault-free best other class is taken for normal, with the mean
-    and the variances of `faults.prediction.FirstOrder` and no covariance.
+    and the variances of `prediction.FirstOrder` and no covariance.
     """
     margin, other = margins(metrics.predict_logits(model, x), y)
-    found, rows = faults.first_order(model, x, target="weights"), np.arange(len(x))
+    found, rows = first_order(model, x, target="weights"), np.arange(len(x))
     change, variance = found.mean_change(_RATE), found.variance(_RATE)
     mean = margin + change[rows, y] - change[rows, other]
     spread = np.sqrt(variance[rows, y] + variance[rows, other])

@@ -13,15 +13,16 @@ import time
 import pandas as pd
 import pytest
 
-from ft_tf import data, faults, records
+from ft_tf import data, executors, faults, records
 from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError, DataError, StackError
-from ft_tf.study import algorithms, circles, executors, schedule, trained_models
+from ft_tf.executors import progress
+from ft_tf.executors.ray_cluster import require_ray
+from ft_tf.executors.tasks import perform
+from ft_tf.study import algorithms, circles, distributed, schedule, trained_models
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.datasets import DatasetRef
-from ft_tf.study.executors.ray_cluster import require_ray
-from ft_tf.study.executors.tasks import perform
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +119,7 @@ class Interrupted(io.StringIO):
 def test_local_workers_give_the_records_of_one_process_though_one_is_killed(
     sample, alone, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.LocalProcesses(workers=2, threads=threads())
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
@@ -207,7 +208,7 @@ def test_trials_on_local_workers_make_the_same_table_and_stop_at_the_same_trial(
     directory, _, stopped, expected = campaign
     executor = executors.LocalProcesses(workers=2, threads=threads())
     seen = []
-    frame = executors.sweep(
+    frame = distributed.sweep(
         directory, executor, **SETTINGS, trials=NUMBERS, margin=0.15, progress=seen.append
     )
     assert_same_table(frame, stopped)
@@ -234,7 +235,7 @@ def cluster():
 def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_killed(
     sample, alone, cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(schedule, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     executor = executors.RayCluster(threads=threads(), address=cluster.address)
     stream, killer = io.StringIO(), Killer(tmp_path, sample)
     killer.start()
@@ -251,7 +252,7 @@ def test_a_ray_cluster_gives_the_records_of_one_process_though_a_worker_is_kille
 def test_trials_on_a_ray_cluster_make_the_same_table(campaign, cluster):
     directory, whole, *_ = campaign
     executor = executors.RayCluster(threads=threads(), workers=2, address=cluster.address)
-    assert_same_table(executors.sweep(directory, executor, **SETTINGS, trials=NUMBERS), whole)
+    assert_same_table(distributed.sweep(directory, executor, **SETTINGS, trials=NUMBERS), whole)
 
 
 def test_a_worker_that_no_node_has_room_for_is_refused(cluster, tmp_path):

@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ft_tf import data
 from ft_tf._compat import keras, tf
-from ft_tf.study import predictors
+from ft_tf.faults import predictors
 
 
 def network(*widths, seed=0):
@@ -71,11 +70,8 @@ def test_measure_names_every_predictor():
     rng = np.random.default_rng(3)
     images, labels = rng.random((60, 4), dtype=np.float32), rng.integers(0, 3, 60)
     model = network(4, 5, 3)
-    given = data.from_arrays(
-        "points", x_train=images[:40], y_train=labels[:40], x_test=images[40:], y_test=labels[40:],
-        source="a test", kind="points",
-    )  # fmt: skip
-    found = predictors.measure(model, given, batch_size=16)
+    train, test = (images[:40], labels[:40]), (images[40:], labels[40:])
+    found = predictors.measure(model, train, test, batch_size=16)
     logits = model.predict(images[:40], verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(labels[:40], logits, from_logits=True)
     assert found["train_loss"] == pytest.approx(float(np.mean(losses)), rel=1e-5)

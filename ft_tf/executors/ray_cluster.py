@@ -17,7 +17,7 @@ import ft_tf
 from ft_tf import checks, records
 from ft_tf._compat import package_versions, set_threads
 from ft_tf.errors import ArgumentError, RunError, StackError
-from ft_tf.study.executors.tasks import Pool, Task, perform
+from ft_tf.executors.tasks import Pool, Task, perform
 
 _SHARE_SECONDS = 1.0
 _VISIBLE_SECONDS = 10.0  # a network file system may show a new file with delay

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ft_tf import records
+from ft_tf.executors import Executor, run_tasks
 from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
@@ -24,9 +25,6 @@ from ft_tf.faults.rows import (
     images_of_trial,
     trial_numbers,
 )
-from ft_tf.study.executors.local import LocalProcesses
-from ft_tf.study.executors.ray_cluster import RayCluster
-from ft_tf.study.executors.tasks import run_tasks
 from ft_tf.study.trained_models import load_run
 
 _PARTS = 4
@@ -37,8 +35,8 @@ _PARTS = 4
 def _prepared(directory: Path, data_dir: str | None, batch_size: int, **plan: Any) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
     run = load_run(directory, data_dir=data_dir)
-    x, y = run.data.x_test, run.data.y_test
-    return Campaign(run.model, make_plan(run.model, **plan), x, y, batch_size=batch_size)
+    plan = make_plan(run.model, **plan)
+    return Campaign(run.model, plan, *run.data.test, batch_size=batch_size)
 
 
 def _rows(
@@ -58,7 +56,7 @@ def _rows(
 
 def sweep(
     directory: Path,
-    executor: LocalProcesses | RayCluster,
+    executor: Executor,
     *,
     target: str,
     rates: Sequence[float],
