@@ -36,7 +36,6 @@ PARTS = (
     "models",
     "privacy",
     "privacy.audit",
-    "privacy.f_dp_audit",
     "privacy.membership",
     "privacy.reference_attack",
     "records",
@@ -718,8 +717,6 @@ OVERRIDES |= {
     "privacy.noise_multiplier_for_advantage.max_advantage": probability(0.2),
     "privacy.noise_multiplier_for_advantage.accountant": choice("pld", "shuffled"),
     "privacy.trade_off.sampling": choice("shuffle", "poisson"),
-    "privacy.f_dp_audit.f_dp_p_value.curve": Kind((lambda rate: 1 - rate,), (None, 3, "x", [])),
-    "privacy.f_dp_audit.audit_one_run_f_dp.guesses": count(2),
     **{
         f"privacy.reference_attack.rmia_scores.{name}": Kind((value,), FLOATS)
         for name, value in {
