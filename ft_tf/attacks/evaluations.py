@@ -1,4 +1,4 @@
-"""Attacks as functions of a model and a data set: FGSM, PGD, Auto-PGD, transfer.
+"""Attacks as functions of a model and a data set: FGSM, PGD, Auto-PGD.
 
 Each keeps, for every example, the worst point over all steps and restarts: an example counts as
 robust only if it is right on x and survives every try. Examples that are wrong on x count as
@@ -7,19 +7,17 @@ batch size changes results by float rounding at most. The model runs in inferenc
 gradients by the input are taken, and none of its weights or statistics is touched.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras
-from ft_tf.attacks.checks import outcome_warnings, randomness_warnings
+from ft_tf.attacks.checks import outcome_warnings
 from ft_tf.attacks.result import AttackResult, attack_result
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
-from ft_tf.metrics import predict_logits, predicted_labels
 
 PGD_LOSSES = ("cross_entropy", "kl", "margin")
 APGD_LOSSES = ("ensemble", "cross_entropy", "margin", "dlr", "targeted_dlr")
@@ -243,67 +241,6 @@ def other_classes(problem: Problem) -> npt.NDArray[np.int64]:
     """All classes but the label, by falling clean logit, int64 [n, classes - 1]."""
     order = np.argsort(-problem.clean_logits, axis=1, kind="stable")
     return order[order != problem.y[:, None]].reshape(len(order), -1)
-
-
-def transfer(
-    source_model: keras.Model,
-    target_model: keras.Model,
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    epsilon: float,
-    step_size: float | None = None,
-    num_steps: int = 50,
-    loss: str = "cross_entropy",
-    distance: str = "l_inf",
-    restarts: int = 1,
-    seed: int = 0,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    batch_size: int = 500,
-) -> AttackResult:
-    """Black-box attack: PGD on `source_model`, one point per example, tried on `target_model`.
-
-    The attacker of the paper's section 2.2, who only queries the target. All examples are
-    attacked on the source, also those that it gets wrong anyway. Accuracies are the target's.
-
-    Args:
-        source_model: the model that the attacker has.
-        target_model: the model that is attacked.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball, in units of x.
-        step_size: see `pgd`.
-        num_steps: gradient steps on the source.
-        loss: see `pgd`.
-        distance: "l_inf" or "l_2".
-        restarts: starts per example on the source, until the source is wrong.
-        seed: of the random starts.
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
-    """
-    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
-    options = {"seed": seed, "batch_size": batch_size}
-    target = checked_problem(target_model, x, y, **ball, **options)
-    source = checked_problem(source_model, x, y, **ball, **options)
-    on_source = WorstCase(source, skip_misclassified=False)
-    parameters = _pgd_attempts(
-        source,
-        on_source,
-        loss=loss,
-        num_steps=num_steps,
-        step_size=step_size,
-        random_start=True,
-        restarts=restarts,
-        early_stop=False,
-    )
-    logits = predict_logits(target_model, on_source.point, batch_size=batch_size)
-    on_target = WorstCase(target)
-    on_target.broken |= predicted_labels(logits) != target.y
-    on_target.point = on_source.point
-    result = result_of("transfer", target, on_target, source=source_model.name, **parameters)
-    source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
-    warnings = (*randomness_warnings(target), *source_warnings)
-    return dataclasses.replace(result, warnings=warnings)
 
 
 def result_of(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
