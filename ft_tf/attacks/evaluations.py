@@ -1,4 +1,4 @@
-"""Attacks as functions of a model and a data set: FGSM, PGD, Auto-PGD.
+"""Attacks as functions of a model and a data set: FGSM, PGD, Auto-PGD, transfer.
 
 Each keeps, for every example, the worst point over all steps and restarts: an example counts as
 robust only if it is right on x and survives every try. Examples that are wrong on x count as
@@ -7,15 +7,19 @@ batch size changes results by float rounding at most. The model runs in inferenc
 gradients by the input are taken, and none of its weights or statistics is touched.
 """
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras
+from ft_tf.attacks.checks import outcome_warnings, randomness_warnings
 from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
+from ft_tf.metrics import predict_logits, predicted_labels
 
 PGD_LOSSES = ("cross_entropy", "kl", "margin")
 APGD_LOSSES = ("ensemble", "cross_entropy", "margin", "dlr", "targeted_dlr")
@@ -84,6 +88,24 @@ def pgd(
         batch_size: examples attacked at a time.
     """
     problem = checked_problem(model, x, y, epsilon, distance, bounds, seed, batch_size)
+    worst = WorstCase(problem)
+    parameters = _pgd_attempts(
+        problem, worst, step_size, num_steps, loss, random_start, restarts, early_stop
+    )
+    return result_of("pgd", problem, worst, **parameters)
+
+
+def _pgd_attempts(
+    problem: Problem,
+    worst: WorstCase,
+    step_size: float | None,
+    num_steps: int,
+    loss: str,
+    random_start: bool,
+    restarts: int,
+    early_stop: bool,
+) -> dict[str, Any]:
+    """Runs every restart; returns the parameters as they were used."""
     check_choice(PGD_LOSSES, loss=loss)
     check_positive_integer(num_steps=num_steps, restarts=restarts)
     if step_size is None:
@@ -94,22 +116,55 @@ def pgd(
         raise ArgumentError(f"restarts={restarts} repeats the same start: random_start=False")
     if not random_start and loss == "kl":
         raise ArgumentError("loss='kl' has gradient zero at x: it needs random_start=True")
-    worst = WorstCase(problem)
     for restart in range(restarts):
         stream = (restart,) if random_start else None
         attempt = Attempt("pgd", loss, num_steps, float(step_size), stream, early_stop=early_stop)
         worst.attack(problem, attempt)
-    return result_of(
-        "pgd",
-        problem,
-        worst,
-        loss=loss,
-        num_steps=num_steps,
-        step_size=float(step_size),
-        random_start=random_start,
-        restarts=restarts,
-        early_stop=early_stop,
-    )
+    return {
+        "loss": loss,
+        "num_steps": num_steps,
+        "step_size": float(step_size),
+        "random_start": random_start,
+        "restarts": restarts,
+        "early_stop": early_stop,
+    }
+
+
+def transfer(
+    source_model: keras.Model,
+    target_model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    step_size: float | None = None,
+    num_steps: int = 50,
+    loss: str = "cross_entropy",
+    distance: str = "l_inf",
+    restarts: int = 1,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Black-box attack: PGD on `source_model`, one point per example, tried on `target_model`.
+
+    The attacker of the paper's section 2.2, who only queries the target. All examples are
+    attacked on the source, also those that it gets wrong anyway. Accuracies are the target's; the
+    arguments after the two models are those of `pgd`.
+    """
+    arguments = x, y, epsilon, distance, bounds, seed, batch_size
+    target = checked_problem(target_model, *arguments)
+    source = checked_problem(source_model, *arguments)
+    on_source, on_target = WorstCase(source), WorstCase(target)
+    on_source.broken = np.zeros(len(source.x), bool)
+    parameters = _pgd_attempts(source, on_source, step_size, num_steps, loss, True, restarts, False)
+    logits = predict_logits(target_model, on_source.point, batch_size=batch_size)
+    on_target.broken |= predicted_labels(logits) != target.y
+    on_target.point = on_source.point
+    result = result_of("transfer", target, on_target, source=source_model.name, **parameters)
+    source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
+    warnings = (*randomness_warnings(target), *source_warnings)
+    return dataclasses.replace(result, warnings=warnings)
 
 
 def apgd(

@@ -143,9 +143,10 @@ def test_a_model_that_answers_by_chance_is_said(noise):
     results = [
         attacks.fgsm(model, x, y, epsilon=1e-6),
         attacks.evaluate(model, x, y, attack="apgd", steps=5, epsilon=1e-6, sanity=False),
+        attacks.transfer(noisy(False), model, x, y, epsilon=1e-6, num_steps=2),
     ]
     said = ["differently each time" in " ".join(result.warnings) for result in results]
-    assert said == [noise] * 2
+    assert said == [noise] * 3
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])

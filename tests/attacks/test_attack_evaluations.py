@@ -21,6 +21,7 @@ EVERY_ATTACK = {
     "pgd_l_2": lambda *a, **k: attacks.pgd(*a, num_steps=10, distance="l_2", **k),
     "apgd": lambda *a, **k: attacks.apgd(*a, num_steps=10, targets=2, **k),
     "apgd_l_2": lambda *a, **k: attacks.apgd(*a, num_steps=10, targets=1, distance="l_2", **k),
+    "transfer": lambda model, *a, **k: attacks.transfer(model, model, *a, num_steps=10, **k),
 }
 
 
@@ -211,6 +212,23 @@ def test_examples_wrong_on_x_are_broken_and_left_alone(classifier, images):
         result.adversarial[y == classifier.predict(x, verbose=0).argmax(1)],
         x[y == classifier.predict(x, verbose=0).argmax(1)],
     )
+
+
+def test_transfer_on_linear_models(make_linear):
+    target, w, x, y, logits = linear_binary(make_linear, seed=1)
+    v = np.random.default_rng(9).normal(size=6).astype(np.float32) + w
+    source = make_linear(v[:, None], [0.1])
+    result = attacks.transfer(source, target, x, y, epsilon=0.06)
+    against = np.where(y == 1, -1, 1)
+    # The source is attacked also where it is wrong already.
+    np.testing.assert_allclose(
+        result.adversarial, x + 0.06 * against[:, None] * np.sign(v), atol=1e-6
+    )
+    moved = logits + 0.06 * against * (np.sign(v) @ w)
+    np.testing.assert_array_equal(result.success, (moved > 0) != (y == 1))
+    white_box = attacks.pgd(target, x, y, epsilon=0.06)
+    assert white_box.robust_accuracy < result.robust_accuracy < 1
+    assert result.clean_accuracy == 1
 
 
 def test_binary_and_three_class_models_get_the_losses_they_can_have(make_linear):
