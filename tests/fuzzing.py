@@ -36,6 +36,7 @@ PARTS = (
     "models",
     "privacy",
     "privacy.audit",
+    "privacy.f_dp_audit",
     "privacy.membership",
     "records",
     "report",
@@ -716,6 +717,8 @@ OVERRIDES |= {
     "privacy.noise_multiplier_for_advantage.max_advantage": probability(0.2),
     "privacy.noise_multiplier_for_advantage.accountant": choice("pld", "shuffled"),
     "privacy.trade_off.sampling": choice("shuffle", "poisson"),
+    "privacy.f_dp_audit.f_dp_p_value.curve": Kind((lambda rate: 1 - rate,), (None, 3, "x", [])),
+    "privacy.f_dp_audit.audit_one_run_f_dp.guesses": count(2),
     **{
         f"privacy.membership.rmia_scores.{name}": Kind((value,), FLOATS)
         for name, value in {

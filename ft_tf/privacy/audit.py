@@ -177,6 +177,31 @@ def audit_one_run(
         guesses: r, or several r to choose from, fixed before the scores are seen: the level is
             divided among them (Bonferroni). Default: m, m / 2, m / 4 and m / 8.
     """
+    counts = counted_guesses(scores, included, delta=delta, level=level, guesses=guesses)
+    canaries, significance = len(scores), (1 - level) / len(counts)
+    bound, count, right = max(
+        (_one_run_bound(canaries, count, right, delta, significance), count, right)
+        for count, right in counts
+    )
+    return Audit(
+        epsilon_lower_bound=bound,
+        delta=delta,
+        level=level,
+        method="one run, Steinke, Nasr and Jagielski 2023",
+        trials=canaries,
+        details={"guesses": float(count), "right": float(right)},
+    )
+
+
+def counted_guesses(
+    scores: Sequence[float],
+    included: Sequence[bool],
+    *,
+    delta: float,
+    level: float,
+    guesses: int | Sequence[int] | None,
+) -> list[tuple[int, int]]:
+    """Returns each number of guesses and how many were right; see `audit_one_run`."""
     scores, included = numbers_in(scores=scores), np.asarray(included)
     check_fraction(delta=delta)
     check_probability(level=level)
@@ -201,17 +226,8 @@ def audit_one_run(
     for count in choices:
         guessed_out, guessed_in = order[: count // 2], order[canaries - (count - count // 2) :]
         right = int(included[guessed_in].sum() + (~included[guessed_out]).sum())
-        bound = _one_run_bound(canaries, count, right, delta, (1 - level) / len(choices))
-        found.append((bound, count, right))
-    bound, count, right = max(found)
-    return Audit(
-        epsilon_lower_bound=bound,
-        delta=delta,
-        level=level,
-        method="one run, Steinke, Nasr and Jagielski 2023",
-        trials=canaries,
-        details={"guesses": float(count), "right": float(right)},
-    )
+        found.append((count, right))
+    return found
 
 
 def one_run_p_value(
