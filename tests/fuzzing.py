@@ -38,7 +38,6 @@ PARTS = (
     "privacy.audit",
     "privacy.f_dp_audit",
     "privacy.membership",
-    "privacy.reference_attack",
     "records",
     "report",
     "study",
@@ -721,7 +720,7 @@ OVERRIDES |= {
     "privacy.f_dp_audit.f_dp_p_value.curve": Kind((lambda rate: 1 - rate,), (None, 3, "x", [])),
     "privacy.f_dp_audit.audit_one_run_f_dp.guesses": count(2),
     **{
-        f"privacy.reference_attack.rmia_scores.{name}": Kind((value,), FLOATS)
+        f"privacy.membership.rmia_scores.{name}": Kind((value,), FLOATS)
         for name, value in {
             "target": RNG.random(4),
             "references": RNG.random((2, 4)),
@@ -729,8 +728,8 @@ OVERRIDES |= {
             "population_references": RNG.random((2, 5)),
         }.items()
     },
-    "privacy.reference_attack.rmia_scores.gamma": positive(2.0),
-    "privacy.reference_attack.rmia_scores.a": fraction(0.3),
+    "privacy.membership.rmia_scores.gamma": positive(2.0),
+    "privacy.membership.rmia_scores.a": fraction(0.3),
     "faults.summarize.half_width": positive(0.05, 0.3, wrong=(0, -1, 0.51, 200)),
     "intervals.holm.p_values": any_of(
         [0.01, NAN, 0.03], wrong=(None, "x", 3, ["a"], [1.5], [-1], [None], Thing())

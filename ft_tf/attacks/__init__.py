@@ -7,12 +7,11 @@ models. `kl_attack` is the in-graph attack that TRADES trains on.
 
 from ft_tf.attacks.autoattack import autoattack
 from ft_tf.attacks.checks import sanity_checks
-from ft_tf.attacks.comparison import Comparison, compare
 from ft_tf.attacks.evaluations import apgd, fgsm, pgd, transfer
 from ft_tf.attacks.fab import fab
 from ft_tf.attacks.geometry import DISTANCES
 from ft_tf.attacks.kl import kl_attack, kl_divergence, start_noise
-from ft_tf.attacks.named import ATTACKS, evaluate
+from ft_tf.attacks.named import ATTACKS, Comparison, compare, evaluate
 from ft_tf.attacks.result import AttackResult
 from ft_tf.attacks.square import square
 from ft_tf.attacks.validation import check_images, check_labels, check_logits_model

@@ -10,6 +10,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import numpy.typing as npt
 
 from ft_tf._compat import keras
 from ft_tf.attacks import fab, square
-from ft_tf.attacks.evaluations import apgd_attempts, result_of
-from ft_tf.attacks.result import AttackResult
+from ft_tf.attacks.evaluations import SECOND_LOSSES, apgd_attempts
+from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive_integer
 from ft_tf.errors import ArgumentError
@@ -85,16 +86,7 @@ def autoattack(
     check_choice(tuple(NORMS), norm=norm)
     check_choice(VERSIONS, version=version)
     check_positive_integer(num_steps=num_steps, queries=queries, targets=targets, restarts=restarts)
-    problem = checked_problem(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        distance=NORMS[norm],
-        bounds=bounds,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    problem = checked_problem(model, x, y, epsilon, NORMS[norm], bounds, seed, batch_size)
     settings = {"version": version, "num_steps": num_steps, "restarts": restarts}
     if version == "standard":
         settings |= {"queries": queries, "targets": min(targets, problem.classes - 1)}
@@ -122,41 +114,26 @@ def autoattack(
 
 
 def _stages(problem: Problem, settings: dict[str, Any]) -> list[Stage]:
-    steps, restarts = settings["num_steps"], settings["restarts"]
-    targets = settings.get("targets", 1)
-
-    def apgd(loss: str, draws: int = 1) -> Callable[[Problem, WorstCase], dict[str, Any]]:
-        return lambda problem, worst: apgd_attempts(
-            problem,
-            worst,
-            loss=loss,
-            num_steps=steps,
-            restarts=restarts,
-            targets=targets,
-            draws=draws,
-        )
-
+    restarts, targets = settings["restarts"], settings.get("targets", 1)
+    options = {"num_steps": settings["num_steps"], "restarts": restarts, "targets": targets}
+    apgd = partial(apgd_attempts, **options)
     if settings["version"] == "rand":
         second = "margin" if problem.classes == 2 else "dlr"
         return [
-            ("APGD-CE", apgd("cross_entropy", DRAWS)),
-            (f"APGD-{second.upper()}", apgd(second, DRAWS)),
+            ("APGD-CE", partial(apgd, loss="cross_entropy", draws=DRAWS)),
+            (f"APGD-{second.upper()}", partial(apgd, loss=second, draws=DRAWS)),
         ]
-    second = {2: "margin", 3: "dlr"}.get(problem.classes, "targeted_dlr")
+    second = SECOND_LOSSES.get(problem.classes, "targeted_dlr")
     return [
-        ("APGD-CE", apgd("cross_entropy")),
-        ("APGD-T" if second == "targeted_dlr" else f"APGD-{second.upper()}", apgd(second)),
+        ("APGD-CE", partial(apgd, loss="cross_entropy")),
         (
-            "FAB-T",
-            lambda problem, worst: fab.fab_attempts(
-                problem, worst, num_steps=steps, targets=targets, restarts=restarts
-            ),
+            "APGD-T" if second == "targeted_dlr" else f"APGD-{second.upper()}",
+            partial(apgd, loss=second),
         ),
+        ("FAB-T", partial(fab.fab_attempts, **options)),
         (
             "Square",
-            lambda problem, worst: square.square_attempts(
-                problem, worst, queries=settings["queries"], restarts=restarts
-            ),
+            partial(square.square_attempts, queries=settings["queries"], restarts=restarts),
         ),
     ]
 
@@ -176,17 +153,8 @@ def _masking_warning(stages: list[dict[str, Any]], result: AttackResult) -> tupl
 
 
 def _fingerprint(problem: Problem, settings: dict[str, Any]) -> str:
-    digest = hashlib.sha256(
-        repr(
-            (
-                problem.epsilon,
-                problem.distance,
-                problem.bounds,
-                problem.seed,
-                sorted(settings.items()),
-            )
-        ).encode()
-    )
+    ball = (problem.epsilon, problem.distance, problem.bounds, problem.seed)
+    digest = hashlib.sha256(repr((*ball, sorted(settings.items()))).encode())
     for array in (problem.x, problem.y, problem.clean_logits):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -194,6 +162,8 @@ def _fingerprint(problem: Problem, settings: dict[str, Any]) -> str:
 
 class _Kept:
     """What finished attacks found, in one .npz file."""
+
+    _arrays = ("point", "broken", "stuck", "attacked")
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
@@ -214,19 +184,17 @@ class _Kept:
                         f"resume={str(self.path)!r} is of another model, other images or other "
                         "settings: delete it or name another file"
                     )
-                for name in ("point", "broken", "stuck", "attacked"):
+                for name in self._arrays:
                     setattr(worst, name, found[name])
-                columns = (found["names"], found["accuracy"], found["seconds"])
+                columns = [found[name].tolist() for name in ("names", "accuracy", "seconds")]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
             if isinstance(error, ArgumentError):
                 raise
             raise ArgumentError(
                 f"resume={str(self.path)!r} cannot be read ({error}): delete it to start again"
             ) from None
-        return [
-            {"attack": str(name), "accuracy": float(accuracy), "seconds": float(seconds)}
-            for name, accuracy, seconds in zip(*columns, strict=True)
-        ]
+        stages = zip(*columns, strict=True)
+        return [dict(zip(("attack", "accuracy", "seconds"), s, strict=True)) for s in stages]
 
     def save(self, worst: WorstCase, stages: list[dict[str, Any]]) -> None:
         """Replaces the file in one step."""
@@ -234,10 +202,7 @@ class _Kept:
         np.savez(
             temporary,
             fingerprint=self._fingerprint,
-            point=worst.point,
-            broken=worst.broken,
-            stuck=worst.stuck,
-            attacked=worst.attacked,
+            **{name: getattr(worst, name) for name in self._arrays},
             names=[stage["attack"] for stage in stages],
             accuracy=[stage["accuracy"] for stage in stages],
             seconds=[stage["seconds"] for stage in stages],

@@ -138,17 +138,8 @@ def sanity_checks(
     """Attacks the first `examples` images in five ways and says what does not add up.
 
     One step of epsilon; 5 and 20 steps of PGD; 20 steps in a ball twice, and in one a whole range,
-    as large. Costs 66 gradient steps on the subset, whatever the size of the data.
-
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball in question.
-        distance: "l_inf" or "l_2".
-        bounds: lowest and highest input.
-        seed: of the random starts.
-        examples: size of the subset.
+    as large. Costs 66 gradient steps on the subset, whatever the size of the data. The other
+    arguments are those of `ft_tf.attacks.pgd`.
 
     Returns:
         One line per doubt; empty if there is none (which proves nothing).
@@ -156,25 +147,13 @@ def sanity_checks(
     check_positive_integer(examples=examples)
     check_one_input(model)
     x = check_images(x, bounds)
-    problem = checked_problem(
-        model,
-        x[:examples],
-        check_labels(y, classes=None, examples=len(x))[:examples],
-        epsilon=epsilon,
-        distance=distance,
-        bounds=bounds,
-        seed=seed,
-    )
+    y = check_labels(y, classes=None, examples=len(x))
+    problem = checked_problem(model, x[:examples], y[:examples], epsilon, distance, bounds, seed)
     if problem.epsilon == 0 or problem.misclassified.all():
         return ()
-    return problem_checks(problem)
-
-
-def problem_checks(problem: Problem) -> tuple[str, ...]:
-    """`sanity_checks` on inputs that are checked already, on all of them."""
-    once = _attacked(problem, epsilon=problem.epsilon, steps=1)
-    few = _attacked(problem, epsilon=problem.epsilon, steps=5)
-    many = _attacked(problem, epsilon=problem.epsilon, steps=20)
+    once, few, many = (
+        _attacked(problem, epsilon=problem.epsilon, steps=steps) for steps in (1, 5, 20)
+    )
     twice = _attacked(problem, epsilon=2 * problem.epsilon, steps=20)
     whole = _attacked(problem, epsilon=whole_range_radius(problem), steps=20)
     warnings = []

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ft_tf._compat import keras
 from ft_tf.attacks.checks import outcome_warnings, randomness_warnings
-from ft_tf.attacks.result import AttackResult, attack_result
+from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Attempt, Problem, WorstCase, checked_problem
 from ft_tf.checks import check_choice, check_positive, check_positive_integer
 from ft_tf.errors import ArgumentError
@@ -23,6 +23,8 @@ from ft_tf.metrics import predict_logits, predicted_labels
 
 PGD_LOSSES = ("cross_entropy", "kl", "margin")
 APGD_LOSSES = ("ensemble", "cross_entropy", "margin", "dlr", "targeted_dlr")
+SECOND_LOSSES = {2: "margin", 3: "dlr"}
+"""By number of classes, the loss after cross-entropy; "targeted_dlr" where there are more."""
 
 
 def fgsm(
@@ -38,20 +40,10 @@ def fgsm(
     """Fast gradient sign method: x' = clip(x + epsilon sign(grad cross-entropy)).
 
     Goodfellow et al. 2015; for l_2 the gradient over its norm in place of its sign. A single step,
-    so a weak attack: a baseline, not a measure. Nothing is random.
-
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball, in units of x.
-        distance: "l_inf" or "l_2".
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
+    so a weak attack: a baseline, not a measure. Nothing is random. The arguments are those of
+    `pgd`.
     """
-    problem = checked_problem(
-        model, x, y, epsilon=epsilon, distance=distance, bounds=bounds, batch_size=batch_size
-    )
+    problem = checked_problem(model, x, y, epsilon, distance, bounds, batch_size=batch_size)
     worst = WorstCase(problem)
     worst.attack(problem, Attempt("pgd", "cross_entropy", 1, problem.epsilon))
     return result_of("fgsm", problem, worst, loss="cross_entropy", num_steps=1)
@@ -95,35 +87,25 @@ def pgd(
         bounds: lowest and highest input.
         batch_size: examples attacked at a time.
     """
-    options = {"loss": loss, "num_steps": num_steps, "step_size": step_size}
-    options |= {"random_start": random_start, "restarts": restarts, "early_stop": early_stop}
-    problem = checked_problem(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        distance=distance,
-        bounds=bounds,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    problem = checked_problem(model, x, y, epsilon, distance, bounds, seed, batch_size)
     worst = WorstCase(problem)
-    parameters = _pgd_attempts(problem, worst, **options)
+    parameters = _pgd_attempts(
+        problem, worst, step_size, num_steps, loss, random_start, restarts, early_stop
+    )
     return result_of("pgd", problem, worst, **parameters)
 
 
 def _pgd_attempts(
     problem: Problem,
     worst: WorstCase,
-    *,
-    loss: str,
-    num_steps: int,
     step_size: float | None,
+    num_steps: int,
+    loss: str,
     random_start: bool,
     restarts: int,
     early_stop: bool,
 ) -> dict[str, Any]:
-    """Runs all restarts; returns the parameters as they were used."""
+    """Runs every restart; returns the parameters as they were used."""
     check_choice(PGD_LOSSES, loss=loss)
     check_positive_integer(num_steps=num_steps, restarts=restarts)
     if step_size is None:
@@ -148,6 +130,43 @@ def _pgd_attempts(
     }
 
 
+def transfer(
+    source_model: keras.Model,
+    target_model: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    epsilon: float,
+    step_size: float | None = None,
+    num_steps: int = 50,
+    loss: str = "cross_entropy",
+    distance: str = "l_inf",
+    restarts: int = 1,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 500,
+) -> AttackResult:
+    """Black-box attack: PGD on `source_model`, one point per example, tried on `target_model`.
+
+    The attacker of the paper's section 2.2, who only queries the target. All examples are
+    attacked on the source, also those that it gets wrong anyway. Accuracies are the target's; the
+    arguments after the two models are those of `pgd`.
+    """
+    arguments = x, y, epsilon, distance, bounds, seed, batch_size
+    target = checked_problem(target_model, *arguments)
+    source = checked_problem(source_model, *arguments)
+    on_source, on_target = WorstCase(source), WorstCase(target)
+    on_source.broken = np.zeros(len(source.x), bool)
+    parameters = _pgd_attempts(source, on_source, step_size, num_steps, loss, True, restarts, False)
+    logits = predict_logits(target_model, on_source.point, batch_size=batch_size)
+    on_target.broken |= predicted_labels(logits) != target.y
+    on_target.point = on_source.point
+    result = result_of("transfer", target, on_target, source=source_model.name, **parameters)
+    source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
+    warnings = (*randomness_warnings(target), *source_warnings)
+    return dataclasses.replace(result, warnings=warnings)
+
+
 def apgd(
     model: keras.Model,
     x: npt.ArrayLike,
@@ -169,30 +188,14 @@ def apgd(
     that decide nearly every case. With 3 classes its second part is the untargeted DLR, with 2
     the margin, because the (targeted) DLR needs 3 (4) classes.
 
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball, in units of x.
-        num_steps: gradient steps of each run.
-        loss: "ensemble", "cross_entropy", "margin", "dlr" or "targeted_dlr".
-        restarts: runs per example and loss (and target); those still right are attacked again.
-        targets: for targeted DLR, how many classes to drive each example to, likeliest first.
-        distance: "l_inf" or "l_2".
-        seed: of the random starts.
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
+    The arguments are those of `pgd`, and:
+
+    - num_steps: gradient steps of each run.
+    - loss: "ensemble", "cross_entropy", "margin", "dlr" or "targeted_dlr".
+    - restarts: runs per example and loss (and target); those still right are attacked again.
+    - targets: for targeted DLR, how many classes to drive each example to, likeliest first.
     """
-    problem = checked_problem(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        distance=distance,
-        bounds=bounds,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    problem = checked_problem(model, x, y, epsilon, distance, bounds, seed, batch_size)
     worst = WorstCase(problem)
     parameters = apgd_attempts(
         problem, worst, loss=loss, num_steps=num_steps, restarts=restarts, targets=targets
@@ -222,13 +225,12 @@ def apgd_attempts(
         )
     names = [loss]
     if loss == "ensemble":
-        second = {2: "margin", 3: "dlr"}.get(classes, "targeted_dlr")
-        names = ["cross_entropy", second]
+        names = ["cross_entropy", SECOND_LOSSES.get(classes, "targeted_dlr")]
     targets = min(targets, classes - 1)
     for number, name in enumerate(names):
         ranks = range(targets) if name == "targeted_dlr" else [None]
         for rank in ranks:
-            towards = None if rank is None else other_classes(problem)[:, rank]
+            towards = None if rank is None else problem.other_classes[:, rank]
             for restart in range(restarts):
                 stream = (restart, number, rank or 0)
                 attempt = Attempt(
@@ -237,91 +239,3 @@ def apgd_attempts(
                 worst.attack(problem, attempt)
     parameters = {"losses": names, "num_steps": num_steps, "restarts": restarts}
     return parameters | ({"targets": targets} if "targeted_dlr" in names else {})
-
-
-def other_classes(problem: Problem) -> npt.NDArray[np.int64]:
-    """All classes but the label, by falling clean logit, int64 [n, classes - 1]."""
-    order = np.argsort(-problem.clean_logits, axis=1, kind="stable")
-    return order[order != problem.y[:, None]].reshape(len(order), -1)
-
-
-def transfer(
-    source_model: keras.Model,
-    target_model: keras.Model,
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    epsilon: float,
-    step_size: float | None = None,
-    num_steps: int = 50,
-    loss: str = "cross_entropy",
-    distance: str = "l_inf",
-    restarts: int = 1,
-    seed: int = 0,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    batch_size: int = 500,
-) -> AttackResult:
-    """Black-box attack: PGD on `source_model`, one point per example, tried on `target_model`.
-
-    The attacker of the paper's section 2.2, who only queries the target. All examples are
-    attacked on the source, also those that it gets wrong anyway. Accuracies are the target's.
-
-    Args:
-        source_model: the model that the attacker has.
-        target_model: the model that is attacked.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball, in units of x.
-        step_size: see `pgd`.
-        num_steps: gradient steps on the source.
-        loss: see `pgd`.
-        distance: "l_inf" or "l_2".
-        restarts: starts per example on the source, until the source is wrong.
-        seed: of the random starts.
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
-    """
-    ball = {"epsilon": epsilon, "distance": distance, "bounds": bounds}
-    options = {"seed": seed, "batch_size": batch_size}
-    target = checked_problem(target_model, x, y, **ball, **options)
-    source = checked_problem(source_model, x, y, **ball, **options)
-    on_source = WorstCase(source, skip_misclassified=False)
-    parameters = _pgd_attempts(
-        source,
-        on_source,
-        loss=loss,
-        num_steps=num_steps,
-        step_size=step_size,
-        random_start=True,
-        restarts=restarts,
-        early_stop=False,
-    )
-    logits = predict_logits(target_model, on_source.point, batch_size=batch_size)
-    on_target = WorstCase(target)
-    on_target.broken |= predicted_labels(logits) != target.y
-    on_target.point = on_source.point
-    result = result_of("transfer", target, on_target, source=source_model.name, **parameters)
-    source_warnings = (f"on the source: {line}" for line in outcome_warnings(source, on_source))
-    warnings = (*randomness_warnings(target), *source_warnings)
-    return dataclasses.replace(result, warnings=warnings)
-
-
-def result_of(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
-    """The result of an attack whose outcome is in `worst`, with all parameters recorded."""
-    used = {
-        "attack": attack,
-        "epsilon": problem.epsilon,
-        "distance": problem.distance,
-        "bounds": list(problem.bounds),
-        "seed": problem.seed,
-        "batch_size": problem.batch_size,
-        "examples": len(problem.x),
-    }
-    return attack_result(
-        attack,
-        adversarial=worst.point,
-        misclassified=problem.misclassified,
-        success=worst.broken,
-        parameters=used | parameters,
-        warnings=outcome_warnings(problem, worst),
-    )

@@ -18,12 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras, tf
-from ft_tf.attacks.evaluations import other_classes, result_of
 from ft_tf.attacks.geometry import l2_norm, largest_entry
 from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import class_logits
-from ft_tf.attacks.noise import random_perturbations
-from ft_tf.attacks.result import AttackResult
+from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem, compiled
 from ft_tf.checks import check_positive_integer
 
@@ -185,30 +183,15 @@ def fab(
 ) -> AttackResult:
     """FAB-T, Croce and Hein 2020: the closest misclassified point, class by class.
 
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius within which a point counts as success, in units of x; also the reach of
-            the random starts.
-        num_steps: gradient steps for each target and restart.
-        targets: classes to drive each example to, likeliest first.
-        restarts: starts per example and target, the first one at x itself.
-        distance: "l_inf" or "l_2".
-        seed: of the random starts.
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
+    The arguments are those of `ft_tf.attacks.pgd`, and:
+
+    - epsilon: radius within which a point counts as success, in units of x; random starts are
+      within half of it.
+    - num_steps: gradient steps for each target and restart.
+    - targets: classes to drive each example to, likeliest first.
+    - restarts: starts per example and target, the first one at x itself.
     """
-    problem = checked_problem(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        distance=distance,
-        bounds=bounds,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    problem = checked_problem(model, x, y, epsilon, distance, bounds, seed, batch_size)
     worst = WorstCase(problem)
     parameters = fab_attempts(
         problem, worst, num_steps=num_steps, targets=targets, restarts=restarts
@@ -223,32 +206,17 @@ def fab_attempts(
     check_positive_integer(num_steps=num_steps, targets=targets, restarts=restarts)
     targets = min(targets, problem.classes - 1)
     for rank in range(targets):
-        towards = other_classes(problem)[:, rank]
+        towards = problem.other_classes[:, rank]
         for restart in range(restarts):
-            survivors = np.flatnonzero(~worst.broken)
-            for row in range(0, len(survivors), problem.batch_size):
-                batch = survivors[row : row + problem.batch_size]
-                start = _start(problem, batch, rank, restart)
+            for batch in worst.batches(problem.batch_size):
+                start = problem.x[batch]
+                if restart:
+                    stream = (restart, _STREAM, rank)
+                    start = problem.random_points(batch, problem.epsilon / 2, stream)
                 found = search_closest(problem, batch, start, towards[batch], num_steps)
                 within = found.distance.numpy() <= np.float32(problem.epsilon)
                 worst.record(batch, found.point.numpy(), within)
     return {"num_steps": num_steps, "targets": targets, "restarts": restarts}
-
-
-def _start(
-    problem: Problem, batch: npt.NDArray[np.int64], rank: int, restart: int
-) -> npt.NDArray[np.float32]:
-    x = problem.x[batch]
-    if not restart:
-        return x
-    noise = random_perturbations(
-        batch,
-        x.shape[1:],
-        epsilon=problem.epsilon / 2,
-        distance=problem.distance,
-        stream=(problem.seed, restart, _STREAM, rank),
-    )
-    return np.clip(x + noise, *map(np.float32, problem.bounds))
 
 
 def search_closest(
@@ -264,8 +232,7 @@ def search_closest(
         start,
         problem.y[batch],
         targets,
-        np.float32(problem.bounds[0]),
-        np.float32(problem.bounds[1]),
+        np.float32(problem.bounds),
         np.int32(num_steps),
     )
 
@@ -273,23 +240,12 @@ def search_closest(
 def _build(model: Callable[[], keras.Model], problem: Problem) -> Callable:
     images = tf.TensorSpec([None, *problem.x.shape[1:]], tf.float32)
     labels = tf.TensorSpec([None], tf.int64)
-    number = tf.TensorSpec([], tf.float32)
+    box, number = tf.TensorSpec([2], tf.float32), tf.TensorSpec([], tf.int32)
     distance = problem.distance
 
-    @tf.function(
-        input_signature=[
-            images, images, labels, labels, number, number, tf.TensorSpec([], tf.int32),
-        ]
-    )  # fmt: skip
-    def run(
-        x: tf.Tensor,
-        start: tf.Tensor,
-        y: tf.Tensor,
-        targets: tf.Tensor,
-        low: tf.Tensor,
-        high: tf.Tensor,
-        num_steps: tf.Tensor,
-    ) -> Closest:
+    @tf.function(input_signature=[images, images, labels, labels, box, number])
+    def run(*arrays: tf.Tensor) -> Closest:
+        x, start, y, targets, bounds, num_steps = arrays
         predict = inference_pass(model())
 
         def difference(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -298,8 +254,7 @@ def _build(model: Callable[[], keras.Model], problem: Problem) -> Callable:
             of_label = tf.gather(logits, y, axis=-1, batch_dims=1)
             return of_target - of_label, tf.not_equal(tf.argmax(logits, axis=-1), y)
 
-        return closest_points(
-            difference, x, start, num_steps=num_steps, distance=distance, bounds=(low, high)
-        )
+        ball = {"distance": distance, "bounds": tf.unstack(bounds)}
+        return closest_points(difference, x, start, num_steps=num_steps, **ball)
 
     return run

@@ -4,6 +4,8 @@ A ball is {x' : |x' - x| <= epsilon} in the l_inf or the l_2 norm of each exampl
 of allowed inputs. Every function takes a batch [n, ...] of any float dtype and keeps both.
 """
 
+from typing import NamedTuple
+
 from ft_tf._compat import tf
 
 DISTANCES = ("l_inf", "l_2")
@@ -36,25 +38,51 @@ def steepest_direction(gradient: tf.Tensor, distance: str) -> tf.Tensor:
     return tf.math.divide_no_nan(scaled, l2_norm(scaled))
 
 
-def project(
-    point: tf.Tensor,
-    x: tf.Tensor,
-    *,
-    epsilon: tf.Tensor | float,
-    distance: str,
-    bounds: tuple[tf.Tensor | float, tf.Tensor | float],
-) -> tf.Tensor:
-    """Brings `point` back into the ball around `x` and into the box `bounds`.
+class Ball(NamedTuple):
+    """The points that an attacker may reach; make it by `around`.
 
-    l_inf: the exact projection. l_2: clipped to the box, then the difference scaled to at most
-    epsilon (the order of the TRADES code); `x` lies in the box, so the result lies in both.
+    Attributes:
+        x: the clean inputs, [n, ...].
+        epsilon: radius.
+        low: lowest entries; for l_inf those of the ball, cut with the box of inputs.
+        high: highest entries, likewise.
+        distance: "l_inf" or "l_2".
     """
-    low, high = bounds
-    if distance == "l_inf":
-        floor = tf.maximum(x - epsilon, low)
-        ceiling = tf.minimum(x + epsilon, high)
-        return tf.minimum(tf.maximum(point, floor), ceiling)
-    delta = tf.minimum(tf.maximum(point, low), high) - x
-    norm = l2_norm(delta)
-    shrink = tf.where(norm > epsilon, epsilon * tf.math.reciprocal_no_nan(norm), tf.ones_like(norm))
-    return tf.minimum(tf.maximum(x + shrink * delta, low), high)
+
+    x: tf.Tensor
+    epsilon: tf.Tensor | float
+    low: tf.Tensor | float
+    high: tf.Tensor | float
+    distance: str
+
+    @classmethod
+    def around(
+        cls,
+        x: tf.Tensor,
+        epsilon: tf.Tensor | float,
+        bounds: tuple[tf.Tensor | float, tf.Tensor | float],
+        distance: str,
+    ) -> "Ball":
+        """The ball of radius epsilon around `x` in the box `bounds`.
+
+        For an `x` outside the bounds, l_inf, that is the nearest point of the box and no ball.
+        """
+        low, high = bounds
+        if distance == "l_inf":
+            low, high = (tf.clip_by_value(x + radius, *bounds) for radius in (-epsilon, epsilon))
+        return cls(x, epsilon, low, high, distance)
+
+    def project(self, point: tf.Tensor) -> tf.Tensor:
+        """Brings `point` back into the ball and the box.
+
+        l_inf: the exact projection. l_2: clipped to the box, then the difference scaled to at most
+        epsilon (the order of the TRADES code); `x` lies in the box, so the result lies in both.
+        """
+        inside = tf.minimum(tf.maximum(point, self.low), self.high)
+        if self.distance == "l_inf":
+            return inside
+        delta = inside - self.x
+        norm = l2_norm(delta)
+        scale = self.epsilon * tf.math.reciprocal_no_nan(norm)
+        shrink = tf.where(norm > self.epsilon, scale, tf.ones_like(norm))
+        return tf.minimum(tf.maximum(self.x + shrink * delta, self.low), self.high)

@@ -7,7 +7,7 @@ Algorithm 1, in the form of the authors' published code.
 from collections.abc import Callable
 
 from ft_tf._compat import single_use_gradients, tf
-from ft_tf.attacks.geometry import DISTANCES, largest_entry, project, steepest_direction
+from ft_tf.attacks.geometry import DISTANCES, Ball, largest_entry, steepest_direction
 from ft_tf.checks import check_choice, check_non_negative_integer
 from ft_tf.errors import ArgumentError
 
@@ -118,7 +118,7 @@ def kl_attack(
     step = step_size if distance == "l_inf" else 2 * epsilon / max(num_steps, 1)
     if step is None:
         raise ArgumentError("step_size=None must be a number for distance='l_inf'")
-    back = _projection(x, epsilon=epsilon, distance=distance, bounds=bounds)
+    ball = Ball.around(x, epsilon, bounds, distance)
     # The original projects after each step only: its first gradient is taken at x + noise.
     point = x + start_noise
     for number in range(num_steps):
@@ -133,20 +133,7 @@ def kl_attack(
         if distance == "l_2":
             random = start_noise / START_NOISE_STDDEV
             direction = tf.where(largest_entry(gradient) > 0, direction, random)
-        point = back(point + step * direction)
+        point = ball.project(point + step * direction)
     if num_steps == 0:
-        point = back(point)
+        point = ball.project(point)
     return tf.stop_gradient(point)
-
-
-def _projection(
-    x: tf.Tensor, *, epsilon: float, distance: str, bounds: tuple[float, float]
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Maps points into the ball around `x` and then into the bounds, as the original does.
-
-    For an x outside the bounds, l_inf, that is the nearest point of the box and of no ball.
-    """
-    if distance == "l_2":
-        return lambda point: project(point, x, epsilon=epsilon, distance=distance, bounds=bounds)
-    floor, ceiling = (tf.clip_by_value(x + radius, *bounds) for radius in (-epsilon, epsilon))
-    return lambda point: tf.minimum(tf.maximum(point, floor), ceiling)

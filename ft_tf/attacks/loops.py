@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import tf
-from ft_tf.attacks.geometry import largest_entry, project, steepest_direction
+from ft_tf.attacks.geometry import Ball, largest_entry, steepest_direction
 from ft_tf.checks import check_positive_integer
 
 MOMENTUM = 0.75
@@ -19,26 +19,6 @@ SUFFICIENT_PROGRESS = 0.75
 
 Objective = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Gives, for a batch of points, each one's loss [n] and whether it is misclassified [n]."""
-
-
-class Ball(NamedTuple):
-    """Where the attacker may go: around `x`, at most `epsilon` away, between `low` and `high`."""
-
-    x: tf.Tensor
-    epsilon: tf.Tensor
-    low: tf.Tensor
-    high: tf.Tensor
-    distance: str
-
-    def project(self, point: tf.Tensor) -> tf.Tensor:
-        """The point brought back into the ball and the bounds."""
-        return project(
-            point,
-            self.x,
-            epsilon=self.epsilon,
-            distance=self.distance,
-            bounds=(self.low, self.high),
-        )
 
 
 class Worst(NamedTuple):

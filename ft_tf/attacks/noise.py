@@ -26,7 +26,7 @@ def random_perturbations(
         distance: "l_inf" or "l_2".
         stream: seed and what else tells the draws of one run apart, such as the restart.
     """
-    key = _sequence(stream).generate_state(2, np.uint64)
+    key = _key(stream)
     perturbations = np.empty((len(examples), *shape), np.float32)
     for row, example in enumerate(examples):
         philox = np.random.Philox(key=key, counter=[0, int(example), 0, 0])
@@ -44,12 +44,12 @@ def uniform_numbers(
     examples: int, numbers: int, *, stream: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
     """Uniform numbers in [0, 1), float32 [examples, numbers]; a row depends on its index alone."""
-    key = _sequence(stream).generate_state(2, np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random((examples, numbers), np.float32)
+    philox = np.random.Philox(key=_key(stream))
+    return np.random.Generator(philox).random((examples, numbers), np.float32)
 
 
-def _sequence(stream: tuple[int, ...]) -> np.random.SeedSequence:
-    """A seed sequence of its own for every stream.
+def _key(stream: tuple[int, ...]) -> npt.NDArray[np.uint64]:
+    """The key of a Philox generator, of its own for every stream.
 
     A sequence fills its words up with zeros, so that (seed, restart) would equal (seed, restart,
     0, 0), and it splits a long seed over two words. What is no pair of single words is told apart
@@ -57,4 +57,5 @@ def _sequence(stream: tuple[int, ...]) -> np.random.SeedSequence:
     """
     high, low = divmod(stream[0], 2**32)
     own = () if len(stream) == 2 and not high else (len(stream), high, *stream[2:])
-    return np.random.SeedSequence([low, *stream[1:2]], spawn_key=own)
+    sequence = np.random.SeedSequence([low, *stream[1:2]], spawn_key=own)
+    return sequence.generate_state(2, np.uint64)

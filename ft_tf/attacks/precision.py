@@ -33,7 +33,7 @@ def float32_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor] | None:
     True
     """
     layers = low_precision_layers(model)
-    if not layers or any(weight.dtype in _LOW for weight in _variables(layers)):
+    if not layers or any(w.dtype in _LOW for layer in layers for w in layer.weights):
         return None
 
     def predict(x: tf.Tensor) -> tf.Tensor:
@@ -41,10 +41,6 @@ def float32_pass(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor] | None:
             return inference_pass(model)(x)
 
     return predict
-
-
-def _variables(layers: list[keras.layers.Layer]) -> Iterator[keras.Variable]:
-    return (weight for layer in layers for weight in layer.weights)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf import records
+from ft_tf.attacks.checks import outcome_warnings
+from ft_tf.attacks.search import Problem, WorstCase
 from ft_tf.intervals import Interval, proportion
 
 
@@ -52,26 +54,27 @@ class AttackResult:
         )
 
 
-def attack_result(
-    attack: str,
-    *,
-    adversarial: npt.NDArray[np.float32],
-    misclassified: npt.NDArray[np.bool_],
-    success: npt.NDArray[np.bool_],
-    parameters: dict[str, Any],
-    warnings: tuple[str, ...],
-) -> AttackResult:
-    """Counts accuracies and their Clopper-Pearson intervals from the masks."""
-    examples = len(success)
-    right, robust = int((~misclassified).sum()), int((~success).sum())
+def result_of(attack: str, problem: Problem, worst: WorstCase, **parameters: Any) -> AttackResult:
+    """The result of an attack whose outcome is in `worst`, with all parameters recorded."""
+    examples = len(problem.x)
+    right, robust = int((~problem.misclassified).sum()), int((~worst.broken).sum())
+    used = {
+        "attack": attack,
+        "epsilon": problem.epsilon,
+        "distance": problem.distance,
+        "bounds": list(problem.bounds),
+        "seed": problem.seed,
+        "batch_size": problem.batch_size,
+        "examples": examples,
+    }
     return AttackResult(
         attack=attack,
-        adversarial=adversarial,
-        success=success,
+        adversarial=worst.point,
+        success=worst.broken,
         clean_accuracy=right / examples,
         robust_accuracy=robust / examples,
         clean=proportion(successes=right, trials=examples),
         robust=proportion(successes=robust, trials=examples),
-        parameters=parameters,
-        warnings=warnings,
+        parameters=used | parameters,
+        warnings=outcome_warnings(problem, worst),
     )

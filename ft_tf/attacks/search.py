@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ft_tf._compat import keras, tf
 from ft_tf.attacks import losses
-from ft_tf.attacks.geometry import DISTANCES
+from ft_tf.attacks.geometry import DISTANCES, Ball
 from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import class_logits, kl_divergence
-from ft_tf.attacks.loops import Ascent, Ball, Worst, apgd_windows, auto_pgd, projected_gradient
+from ft_tf.attacks.loops import Ascent, Worst, apgd_windows, auto_pgd, projected_gradient
 from ft_tf.attacks.noise import random_perturbations
 from ft_tf.attacks.validation import (
     check_bounds,
@@ -73,12 +73,29 @@ class Problem:
         """Examples that are wrong without any attack."""
         return predicted_labels(self.clean_logits) != self.y
 
+    @property
+    def other_classes(self) -> npt.NDArray[np.int64]:
+        """All classes but the label, by falling clean logit, int64 [n, classes - 1]."""
+        order = np.argsort(-self.clean_logits, axis=1, kind="stable")
+        return order[order != self.y[:, None]].reshape(len(order), -1)
+
+    def random_points(
+        self, batch: npt.NDArray[np.int64], epsilon: float, stream: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """For the examples of `batch`, points within `epsilon` and the bounds.
+
+        `stream` tells these points from others under the same seed.
+        """
+        x = self.x[batch]
+        options = {"distance": self.distance, "stream": (self.seed, *stream)}
+        noise = random_perturbations(batch, x.shape[1:], epsilon=epsilon, **options)
+        return np.clip(x + noise, *map(np.float32, self.bounds))
+
 
 def checked_problem(
     model: keras.Model,
     x: npt.ArrayLike,
     y: npt.ArrayLike,
-    *,
     epsilon: float,
     distance: str = "l_inf",
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -154,14 +171,20 @@ class WorstCase:
         attacked: bool [n].
     """
 
-    def __init__(self, problem: Problem, *, skip_misclassified: bool = True) -> None:
+    def __init__(self, problem: Problem) -> None:
         examples = len(problem.x)
         self.point = problem.x.copy()
-        self.broken = problem.misclassified if skip_misclassified else np.zeros(examples, bool)
+        self.broken = problem.misclassified
         self.loss = np.full(examples, -np.inf, np.float32)
         self.stuck = np.zeros(examples, bool)
         self.attacked = np.zeros(examples, bool)
         self._loss_name: str | None = None
+
+    def batches(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Gives the examples that are not broken at the beginning, `size` at a time."""
+        survivors = np.flatnonzero(~self.broken)
+        for row in range(0, len(survivors), size):
+            yield survivors[row : row + size]
 
     def attack(self, problem: Problem, attempt: Attempt) -> None:
         """Makes one attempt at every example that is not broken yet, and keeps what is worse."""
@@ -170,10 +193,11 @@ class WorstCase:
         last = problem.x
         for number, num_steps in enumerate(attempt.legs()):
             start, last = last, np.empty_like(problem.x)
-            survivors = np.flatnonzero(~self.broken)
-            for row in range(0, len(survivors), problem.batch_size):
-                batch = survivors[row : row + problem.batch_size]
-                first = start[batch] if number else _first_points(problem, attempt, batch)
+            for batch in self.batches(problem.batch_size):
+                if number or attempt.stream is None:
+                    first = start[batch]
+                else:
+                    first = problem.random_points(batch, problem.epsilon, attempt.stream)
                 found = _ascend(problem, attempt, batch, first, num_steps)
                 self._keep(batch, found.worst, comparable=comparable)
                 last[batch] = found.last.numpy()
@@ -200,22 +224,6 @@ class WorstCase:
         self.broken[batch] = broken
 
 
-def _first_points(
-    problem: Problem, attempt: Attempt, batch: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    x = problem.x[batch]
-    if attempt.stream is None:
-        return x
-    noise = random_perturbations(
-        batch,
-        x.shape[1:],
-        epsilon=problem.epsilon,
-        distance=problem.distance,
-        stream=(problem.seed, *attempt.stream),
-    )
-    return np.clip(x + noise, *map(np.float32, problem.bounds))
-
-
 def _ascend(
     problem: Problem,
     attempt: Attempt,
@@ -226,7 +234,8 @@ def _ascend(
     targets = problem.y if attempt.targets is None else attempt.targets
     is_apgd = attempt.method == "apgd"
     schedule = apgd_windows(num_steps) if is_apgd else np.zeros(num_steps, np.int32)
-    return _compiled_ascent(problem, attempt)(
+    options = (attempt.method, attempt.loss, attempt.draws)
+    return compiled(problem, options, lambda model: _build_ascent(model, problem, *options))(
         problem.x[batch],
         start,
         problem.y[batch],
@@ -234,8 +243,7 @@ def _ascend(
         problem.clean_logits[batch],
         np.float32(problem.epsilon),
         np.float32(attempt.step_size),
-        np.float32(problem.bounds[0]),
-        np.float32(problem.bounds[1]),
+        np.float32(problem.bounds),
         schedule,
     )
 
@@ -282,43 +290,22 @@ def compiled(
     return cache[key]
 
 
-def _compiled_ascent(problem: Problem, attempt: Attempt) -> Callable:
-    options = (attempt.method, attempt.loss, attempt.draws)
-    shape = (problem.distance, problem.x.shape[1:], problem.classes)
-    return compiled(problem, options, lambda model: _build_ascent(model, *options, *shape))
-
-
 def _build_ascent(
-    model: Callable[[], keras.Model],
-    method: str,
-    loss: str,
-    draws: int,
-    distance: str,
-    shape: tuple[int, ...],
-    classes: int,
+    model: Callable[[], keras.Model], problem: Problem, method: str, loss: str, draws: int
 ) -> Callable:
-    images = tf.TensorSpec([None, *shape], tf.float32)
+    images = tf.TensorSpec([None, *problem.x.shape[1:]], tf.float32)
     labels = tf.TensorSpec([None], tf.int64)
     number = tf.TensorSpec([], tf.float32)
+    distance = problem.distance  # the graph must not keep the problem, and with it the model
 
     @tf.function(
         input_signature=[
-            images, images, labels, labels, tf.TensorSpec([None, classes], tf.float32),
-            number, number, number, number, tf.TensorSpec([None], tf.int32),
+            images, images, labels, labels, tf.TensorSpec([None, problem.classes], tf.float32),
+            number, number, tf.TensorSpec([2], tf.float32), tf.TensorSpec([None], tf.int32),
         ]
     )  # fmt: skip
-    def ascent(
-        x: tf.Tensor,
-        start: tf.Tensor,
-        y: tf.Tensor,
-        targets: tf.Tensor,
-        clean_logits: tf.Tensor,
-        epsilon: tf.Tensor,
-        step_size: tf.Tensor,
-        low: tf.Tensor,
-        high: tf.Tensor,
-        schedule: tf.Tensor,
-    ) -> Ascent:
+    def ascent(*arrays: tf.Tensor) -> Ascent:
+        x, start, y, targets, clean_logits, epsilon, step_size, bounds, schedule = arrays
         predict = inference_pass(model())
 
         def one_pass(point: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -338,7 +325,7 @@ def _build_ascent(
                 value, scores = (tf.reduce_mean(part, axis=0) for part in several)
             return value, tf.not_equal(tf.argmax(scores, axis=-1), y)
 
-        ball = Ball(x, epsilon, low, high, distance)
+        ball = Ball.around(x, epsilon, tf.unstack(bounds), distance)
         if method == "apgd":
             return auto_pgd(objective, ball, start, windows=schedule)
         return projected_gradient(

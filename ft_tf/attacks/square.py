@@ -6,6 +6,7 @@ where the margin loss max_{i != y} z_i - z_y rises. A model that is protected by
 alone does not stop it.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -13,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import keras, tf
-from ft_tf.attacks.evaluations import result_of
+from ft_tf.attacks.geometry import Ball
 from ft_tf.attacks.kl import class_logits
-from ft_tf.attacks.loops import Ball, Worst
+from ft_tf.attacks.loops import Worst
 from ft_tf.attacks.losses import margin
 from ft_tf.attacks.noise import uniform_numbers
-from ft_tf.attacks.result import AttackResult
+from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem, compiled
 from ft_tf.attacks.windows import (
     first_points,
@@ -51,28 +52,13 @@ def square(
 ) -> AttackResult:
     """The Square attack, Andriushchenko et al. 2020: random search without gradients.
 
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, height, width, channels] or [n, features] inside the bounds.
-        y: integer labels [n].
-        epsilon: radius of the ball, in units of x.
-        queries: passes per example and restart; an example that is broken asks no more.
-        restarts: searches per example; those still right are attacked again.
-        distance: "l_inf" or "l_2".
-        seed: of the search.
-        bounds: lowest and highest input.
-        batch_size: examples attacked at a time.
+    The arguments are those of `ft_tf.attacks.pgd`, and:
+
+    - x: inputs [n, height, width, channels] or [n, features] inside the bounds.
+    - queries: passes per example and restart; an example that is broken asks no more.
+    - restarts: searches per example; those still right are attacked again.
     """
-    problem = checked_problem(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        distance=distance,
-        bounds=bounds,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    problem = checked_problem(model, x, y, epsilon, distance, bounds, seed, batch_size)
     worst = WorstCase(problem)
     parameters = square_attempts(problem, worst, queries=queries, restarts=restarts)
     return result_of("square", problem, worst, **parameters)
@@ -116,18 +102,30 @@ def _search_once(problem: Problem, worst: WorstCase, queries: int, stream: tuple
         bounds=problem.bounds,
     )
     loss = np.full(examples, -np.inf, np.float32)
+    run = compiled(problem, ("square",), lambda model: _build(model, problem, shape))
+    patterns = np.zeros((2, 1, 1), np.float32)
     for first, count, window in _pieces(queries, shape, problem.distance):
         numbers = np.empty((count, examples, numbers_of_query(shape[2])), np.float32)
         for query in range(count):
             key = (*stream, first + query)
             numbers[query] = uniform_numbers(examples, numbers.shape[2], stream=key)
-        for row in range(0, len(active), problem.batch_size):
-            batch = active[row : row + problem.batch_size]
-            found = _run(problem, batch, x, point, loss, numbers[:, batch], window)
+        if problem.distance == "l_2":
+            patterns = patterns_of(window)
+        for batch in worst.batches(problem.batch_size):
+            found = run(
+                x[batch],
+                point[batch],
+                loss[batch],
+                problem.y[batch],
+                numbers[:, batch],
+                np.asarray(window, np.int32),
+                patterns,
+                np.float32(problem.epsilon),
+                np.float32(problem.bounds),
+            )
             point[batch], loss[batch], broken = (part.numpy() for part in found)
             worst.record(batch, point[batch].reshape(-1, *problem.x.shape[1:]), broken)
-        active = active[~worst.broken[active]]
-        if not len(active):
+        if worst.broken.all():
             return
 
 
@@ -138,84 +136,41 @@ def _pieces(
 
     The first point costs a query as well; of a budget of one nothing is left for the search.
     """
-    first = 1
-    yield first, 0, window_of(first, queries, shape, distance)
-    while first < queries:
-        window = window_of(first, queries, shape, distance)
-        count = 1
-        while (
-            count < _AT_ONCE
-            and first + count < queries
-            and window_of(first + count, queries, shape, distance) == window
-        ):
-            count += 1
-        yield first, count, window
-        first += count
 
+    def window(query: int) -> tuple[int, int]:
+        return window_of(query, queries, shape, distance)
 
-def _run(
-    problem: Problem,
-    batch: npt.NDArray[np.int64],
-    x: npt.NDArray[np.float32],
-    point: npt.NDArray[np.float32],
-    loss: npt.NDArray[np.float32],
-    numbers: npt.NDArray[np.float32],
-    window: tuple[int, int],
-) -> Worst:
-    patterns = patterns_of(window) if problem.distance == "l_2" else np.zeros((2, 1, 1), np.float32)
-    return compiled(problem, ("square",), lambda model: _build(model, problem, x.shape[1:]))(
-        x[batch],
-        point[batch],
-        loss[batch],
-        problem.y[batch],
-        numbers,
-        np.asarray(window, np.int32),
-        patterns,
-        np.float32(problem.epsilon),
-        np.float32(problem.bounds[0]),
-        np.float32(problem.bounds[1]),
-    )
+    yield 1, 0, window(1)
+    for size, group in itertools.groupby(range(1, queries), window):
+        numbers = list(group)
+        for place in range(0, len(numbers), _AT_ONCE):
+            piece = numbers[place : place + _AT_ONCE]
+            yield piece[0], len(piece), size
 
 
 def _build(
     model: Callable[[], keras.Model], problem: Problem, shape: tuple[int, int, int]
 ) -> Callable:
     images = tf.TensorSpec([None, *shape], tf.float32)
-    number = tf.TensorSpec([], tf.float32)
     own_shape, distance = problem.x.shape[1:], problem.distance
 
     @tf.function(
         input_signature=[
-            images,
-            images,
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([None], tf.int64),
+            images, images, tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int64),
             tf.TensorSpec([None, None, numbers_of_query(shape[2])], tf.float32),
-            tf.TensorSpec([2], tf.int32),
-            tf.TensorSpec([2, None, None], tf.float32),
-            number,
-            number,
-            number,
+            tf.TensorSpec([2], tf.int32), tf.TensorSpec([2, None, None], tf.float32),
+            tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.float32),
         ]
-    )
-    def run(
-        x: tf.Tensor,
-        point: tf.Tensor,
-        loss: tf.Tensor,
-        y: tf.Tensor,
-        draws: tf.Tensor,
-        window: tf.Tensor,
-        patterns: tf.Tensor,
-        epsilon: tf.Tensor,
-        low: tf.Tensor,
-        high: tf.Tensor,
-    ) -> Worst:
+    )  # fmt: skip
+    def run(*arrays: tf.Tensor) -> Worst:
+        x, point, loss, y, draws, window, patterns, epsilon, bounds = arrays
+
         def objective(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             inputs = tf.reshape(at, [-1, *own_shape])
             logits = class_logits(tf.cast(model()(inputs, training=False), tf.float32))
             return margin(logits, y), tf.not_equal(tf.argmax(logits, axis=-1), y)
 
-        ball = Ball(x, epsilon, low, high, distance)
+        ball = Ball.around(x, epsilon, tf.unstack(bounds), distance)
         nothing = tf.fill([tf.shape(x)[0]], False)
         is_first = tf.equal(tf.shape(draws)[0], 0)
         point = ball.project(point)

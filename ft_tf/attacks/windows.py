@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import tf
-from ft_tf.attacks.geometry import l2_norm
-from ft_tf.attacks.loops import Ball, Objective, Worst
+from ft_tf.attacks.geometry import Ball, l2_norm
+from ft_tf.attacks.loops import Objective, Worst
 
 P_INIT = 0.8
 """Share of the pixels that the first window changes."""
@@ -16,8 +16,8 @@ _GRID = 5
 _TINY = 1e-12
 
 
-def share_of_pixels(query: int, queries: int, p_init: float = P_INIT) -> float:
-    """The share of pixels that a query changes: p_init, halved at fixed places of the budget.
+def share_of_pixels(query: int, queries: int) -> float:
+    """The share of pixels that a query changes: P_INIT, halved at fixed places of the budget.
 
     The places are those of the paper for 10,000 queries, scaled to the budget.
 
@@ -25,7 +25,7 @@ def share_of_pixels(query: int, queries: int, p_init: float = P_INIT) -> float:
     [0.8, 0.4, 0.2, 0.0015625]
     """
     place = int(query / queries * 10_000)
-    return p_init / 2 ** sum(place > halving for halving in _HALVINGS)
+    return P_INIT / 2 ** sum(place > halving for halving in _HALVINGS)
 
 
 def window_of(query: int, queries: int, shape: tuple[int, ...], distance: str) -> tuple[int, int]:

@@ -1,14 +1,13 @@
 """Every confidence interval in the project; each one names its method and unit of replication."""
 
-from ft_tf.intervals.bands import simultaneous
 from ft_tf.intervals.basic import (
     Interval,
-    difference,
     has_spread,
     mean,
     paired_proportions,
     prediction,
     proportion,
+    simultaneous,
     welch,
 )
 from ft_tf.intervals.networks import (
@@ -42,7 +41,6 @@ __all__ = [
     "NetworkMean",
     "VarianceComponents",
     "allocate",
-    "difference",
     "has_spread",
     "holm",
     "mean",

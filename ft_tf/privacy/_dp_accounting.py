@@ -4,7 +4,6 @@ It is not in `ft_tf._compat`, which imports TensorFlow: the accountants do not n
 dp-accounting is imported at first use, since it takes more than a second.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -35,33 +34,22 @@ def epsilon_of_rdp(orders: Sequence[float], rdp: np.ndarray, delta: float) -> tu
     return float(epsilon), float(order)
 
 
-@dataclasses.dataclass(frozen=True)
-class HockeyStick:
-    """Hockey-stick divergences of one step on a grid of losses.
-
-    Attributes:
-        deltas: float array, not increasing, in [0, 1]; entry i belongs to (lowest + i) * interval.
-        lowest: first grid index.
-    """
-
-    deltas: np.ndarray
-    lowest: int
-
-
-def composed_pld(*curves: HockeyStick, interval: float, steps: int) -> Any:
+def composed_pld(*curves: tuple[np.ndarray, int], interval: float, steps: int) -> Any:
     """Pessimistic privacy loss distribution of a step composed with itself.
 
     Args:
-        curves: one for a pair that is its own mirror image; otherwise remove, then add.
+        curves: hockey-stick divergences of one step, not increasing, in [0, 1], and the grid index
+            of the first: entry i is at a loss of (first + i) * interval. One curve for a pair that
+            is its own mirror image; otherwise remove, then add.
         interval: distance of grid points, in nats.
         steps: how often the step is taken.
     """
     _, pmf, library = _modules()
     single = [
         pmf.create_pmf_pessimistic_connect_dots_fixed_gap(
-            interval, curve.lowest, curve.lowest + len(curve.deltas) - 1, curve.deltas
+            interval, lowest, lowest + len(deltas) - 1, deltas
         ).to_dense_pmf()  # the sparse form raises its size to the power of `steps`: minutes
-        for curve in curves
+        for deltas, lowest in curves
     ]
     return library.PrivacyLossDistribution(*single).self_compose(steps, TAIL_MASS)
 

@@ -26,23 +26,17 @@ class PrivacyCost:
     The first three assume Poisson sampling and neighbours that differ by one added or removed
     example. All are upper bounds on one and the same quantity, so the smallest holds.
 
-    | field              | accountant                                                          |
-    |--------------------|---------------------------------------------------------------------|
-    | `epsilon_paper`    | RDP on the paper's orders, epsilon = min rdp - ln(delta)/(order - 1)|
-    | `epsilon_rdp`      | RDP, conversion of Canonne, Kamath and Steinke (2020)               |
-    | `epsilon_pld`      | privacy loss distribution: tight up to its grid                     |
-    | `epsilon_shuffled` | shuffled fixed batches: one plain Gaussian per pass, no sampling    |
-
     Attributes:
         phases: the executed steps, equal phases joined.
         delta: in (0, 1).
-        epsilon_paper: the paper's figure.
+        epsilon_paper: RDP on the paper's orders, epsilon = min rdp - ln(delta) / (order - 1).
         order_paper: the RDP order that attains it.
-        epsilon_rdp: today's RDP figure.
+        epsilon_rdp: RDP, conversion of Canonne, Kamath and Steinke (2020).
         order_rdp: the RDP order that attains it.
-        epsilon_pld: the tight figure.
-        epsilon_shuffled: of the same steps when the data are shuffled into fixed batches.
-            Neighbours there differ by one example's contribution left out of its batch.
+        epsilon_pld: privacy loss distribution: tight up to its grid.
+        epsilon_shuffled: of the same steps when the data are shuffled into fixed batches: one plain
+            Gaussian per pass, no sampling. Neighbours there differ by one example's contribution
+            left out of its batch.
         mu_shuffled: the shuffled run is as private as N(0, 1) against N(mu_shuffled, 1).
         passes: passes over the data that `epsilon_shuffled` counts.
         warnings: what to know before quoting these figures.
@@ -145,8 +139,8 @@ def privacy_cost_of_phases(
     if any(phase.noise_multiplier == 0 for phase in phases):
         reasons = dict.fromkeys(values, NOT_PRIVATE)
     else:
-        values["epsilon_paper"], values["order_paper"] = _paper(phases, delta)
-        values["epsilon_rdp"], values["order_rdp"] = _rdp(phases, delta)
+        values["epsilon_paper"], values["order_paper"] = rdp.epsilon_paper(phases, delta=delta)
+        values["epsilon_rdp"], values["order_rdp"] = rdp.epsilon_rdp(phases, delta=delta)
         values["mu_shuffled"] = mu = _mu_shuffled(phases, passes)
         values["epsilon_shuffled"] = gaussian_epsilon(mu, delta=delta)
         try:
@@ -172,9 +166,9 @@ def epsilon_of(phases: Sequence[Phase], *, delta: float, accountant: str) -> flo
     if any(phase.noise_multiplier == 0 for phase in phases):
         return math.inf
     if accountant == "paper":
-        return _paper(phases, delta)[0]
+        return rdp.epsilon_paper(phases, delta=delta)[0]
     if accountant == "rdp":
-        return _rdp(phases, delta)[0]
+        return rdp.epsilon_rdp(phases, delta=delta)[0]
     if accountant == "shuffled":
         return gaussian_epsilon(_mu_shuffled(phases, None), delta=delta)
     return PrivacyLoss.of_phases(phases).epsilon(delta=delta)
@@ -187,19 +181,9 @@ def _mu_shuffled(phases: Sequence[Phase], passes: int | None) -> float:
     mechanism. Which phase a given pass belongs to is not known: with `passes` given, the least
     noise of any phase is assumed for all of them.
     """
-    if not phases:
-        return 0.0
-    if passes is not None:
+    if phases and passes is not None:
         return math.sqrt(passes) / min(phase.noise_multiplier for phase in phases)
     return math.sqrt(sum(phase.passes / phase.noise_multiplier**2 for phase in phases))
-
-
-def _paper(phases: Sequence[Phase], delta: float) -> tuple[float, float | None]:
-    return rdp.epsilon_paper(phases, delta=delta) if phases else (0.0, None)
-
-
-def _rdp(phases: Sequence[Phase], delta: float) -> tuple[float, float | None]:
-    return rdp.epsilon_rdp(phases, delta=delta) if phases else (0.0, None)
 
 
 def _warnings(

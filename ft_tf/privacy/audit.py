@@ -5,9 +5,10 @@ that claims to be it. A lower bound above the claimed epsilon means that the cod
 do what is accounted for (noise left out, clipping broken), at the stated level of confidence. A
 lower bound below it proves nothing: the attack may be weak.
 
-Both audits take scores or a callable, never a model: a score is any number that tends to be higher
-when the canary was in the training set, such as minus its loss, or the inner product of
-the weights' change with its gradient. Neighbours differ by one canary added or removed.
+Both audits take scores or a callable, never a model. A canary is an example whose presence in the
+training set the model reveals, and a score any number that tends to be higher when it was there,
+such as minus its loss, or the inner product of the weights' change with its gradient. Neighbours
+differ by one canary added or removed.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 from ft_tf.checks import (
+    check_choice,
     check_fraction,
     check_non_negative,
     check_non_negative_integer,
@@ -27,19 +29,12 @@ from ft_tf.checks import (
     numbers_in,
     shown,
 )
+from ft_tf.data import check_labels, check_pixels, check_same_length
 from ft_tf.errors import ArgumentError
 from ft_tf.intervals import Interval, proportion
-from ft_tf.privacy._search import bisect
-from ft_tf.privacy.canaries import draw_inclusion, make_canaries
+from ft_tf.privacy.gaussian import bisect
 
-__all__ = [
-    "Audit",
-    "audit_one_run",
-    "audit_repeated",
-    "draw_inclusion",
-    "make_canaries",
-    "one_run_p_value",
-]
+KINDS = ("mislabelled", "random", "pixel")
 
 _MOST_EPSILON = 50.0
 
@@ -105,9 +100,8 @@ def audit_repeated(
     half = runs // 2
     event = _best_event(scores[:, :half], delta, level)
     hits = event.hits(scores[:, half:])
-    bound = _ratio_bound(hits, runs - half, delta, level)
     return Audit(
-        epsilon_lower_bound=bound,
+        epsilon_lower_bound=max(0.0, _ratio_bound(hits, runs - half, delta, level)),
         delta=delta,
         level=level,
         method="repeated runs, Clopper-Pearson",
@@ -144,10 +138,8 @@ def _best_event(scores: np.ndarray, delta: float, level: float) -> _Event:
         for below in (False, True)
         for for_canary in (False, True)
     ]
-    bounds: dict[tuple[int, int], float] = {}
-    for hits in {event.hits(scores) for event in events}:
-        bounds[hits] = _ratio_bound(hits, scores.shape[1], delta, level, floor=False)
-    return max(events, key=lambda event: bounds[event.hits(scores)])
+    runs = scores.shape[1]
+    return max(events, key=lambda event: _ratio_bound(event.hits(scores), runs, delta, level))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -155,14 +147,9 @@ def _interval(hits: int, trials: int, level: float) -> Interval:
     return proportion(successes=hits, trials=trials, level=level, unit="run")
 
 
-def _ratio_bound(
-    hits: tuple[int, int], trials: int, delta: float, level: float, *, floor: bool = True
-) -> float:
+def _ratio_bound(hits: tuple[int, int], trials: int, delta: float, level: float) -> float:
     low = _interval(hits[0], trials, level).low - delta
-    high = _interval(hits[1], trials, level).high
-    if low <= 0:
-        return 0.0 if floor else -math.inf
-    return max(0.0, math.log(low / high)) if floor else math.log(low / high)
+    return math.log(low / _interval(hits[1], trials, level).high) if low > 0 else -math.inf
 
 
 def audit_one_run(
@@ -234,13 +221,13 @@ def counted_guesses(
     check_positive_integer(**{f"guesses[{i}]": choice for i, choice in enumerate(choices)})
     if max(choices) > canaries:
         raise ArgumentError(f"guesses={max(choices)} must not exceed the {canaries} canaries")
-    return [(count, _right_guesses(scores, included, count)) for count in choices]
-
-
-def _right_guesses(scores: np.ndarray, included: np.ndarray, count: int) -> int:
     order = np.argsort(scores, kind="stable")
-    guessed_out, guessed_in = order[: count // 2], order[len(order) - (count - count // 2) :]
-    return int(included[guessed_in].sum() + (~included[guessed_out]).sum())
+    found = []
+    for count in choices:
+        guessed_out, guessed_in = order[: count // 2], order[canaries - (count - count // 2) :]
+        right = int(included[guessed_in].sum() + (~included[guessed_out]).sum())
+        found.append((count, right))
+    return found
 
 
 def one_run_p_value(
@@ -274,15 +261,75 @@ def _one_run_bound(
     canaries: int, guesses: int, right: int, delta: float, significance: float
 ) -> float:
     def holds(epsilon: float) -> bool:
-        return (
-            one_run_p_value(
-                canaries=canaries, guesses=guesses, right=right, epsilon=epsilon, delta=delta
-            )
-            > significance
+        p_value = one_run_p_value(
+            canaries=canaries, guesses=guesses, right=right, epsilon=epsilon, delta=delta
         )
+        return p_value > significance
 
     if holds(0.0):
         return 0.0
     # The largest epsilon known to be rejected, rounded down by the search's tolerance.
     edge = bisect(holds, fails_at=0.0, holds_at=_MOST_EPSILON, tolerance=1e-6)
     return max(0.0, edge - 1e-6)
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    check_non_negative_integer(seed=seed)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, stream])))
+
+
+def draw_inclusion(count: int, *, seed: int) -> np.ndarray:
+    """Fair coin flips, bool [count]: which canaries enter the training set of a one-run audit."""
+    check_positive_integer(count=count)
+    return _generator(seed, 0).integers(0, 2, count).astype(bool)
+
+
+def make_canaries(
+    images: np.ndarray, labels: np.ndarray, *, count: int, seed: int, kind: str = "mislabelled"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes canaries that look like the data to a training pipeline and stand out to a model.
+
+    | kind        | image                                  | label                    |
+    |-------------|----------------------------------------|--------------------------|
+    | mislabelled | a distinct image of `images`           | any but its own, uniform |
+    | random      | uniform noise in [0, 1]                | uniform                  |
+    | pixel       | black but for one pixel of value 1, a  | uniform                  |
+    |             | different one each: first-layer        |                          |
+    |             | gradients of two canaries are          |                          |
+    |             | orthogonal on the kernel               |                          |
+
+    Args:
+        images: float32 [n, h, w, c] in [0, 1]: data that the training set does not hold otherwise.
+        labels: int64 [n], of at least two classes.
+        count: how many; at most n for "mislabelled", h w c for "pixel".
+        seed: fixes them.
+        kind: one of KINDS.
+
+    Returns:
+        Images float32 [count, h, w, c] and labels int64 [count].
+    """
+    check_positive_integer(count=count)
+    check_choice(KINDS, kind=kind)
+    check_pixels(images=images)
+    check_labels(2**63 - 1, labels=labels)
+    check_same_length(images=images, labels=labels)
+    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ArgumentError(f"labels holds {len(classes)} class: canaries need at least 2")
+    shape = images.shape[1:]
+    most = {"mislabelled": len(images), "random": count, "pixel": int(np.prod(shape))}[kind]
+    if count > most:
+        raise ArgumentError(f"count={count} must not exceed {most} for kind={kind}")
+    generator = _generator(seed, 1)
+    if kind == "mislabelled":
+        chosen = generator.choice(len(images), count, replace=False)
+        own = np.searchsorted(classes, labels[chosen])
+        shift = generator.integers(1, len(classes), count)
+        return images[chosen], classes[(own + shift) % len(classes)]
+    drawn = generator.choice(classes, count)
+    if kind == "random":
+        return generator.random((count, *shape), np.float32), drawn
+    canaries = np.zeros((count, most), np.float32)
+    canaries[np.arange(count), generator.choice(most, count, replace=False)] = 1
+    return canaries.reshape(count, *shape), drawn

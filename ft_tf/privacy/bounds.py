@@ -95,13 +95,10 @@ def gap_bounds(cost: PrivacyCost) -> GapBounds:
     except GridError as error:
         absent = (name for name in ("gap_bound", "epsilon_replace_one") if values[name] is None)
         reasons |= dict.fromkeys(absent, str(error))
+    replaced = values["epsilon_replace_one"]
     for name, source, epsilon in (
         ("theorem_1_as_printed", "the paper's epsilon", cost.epsilon_paper),
-        (
-            "theorem_1_replace_one",
-            "the epsilon of replacing an example",
-            values["epsilon_replace_one"],
-        ),
+        ("theorem_1_replace_one", "the epsilon of replacing an example", replaced),
     ):
         bound = None if epsilon is None else theorem_1(epsilon, delta=cost.delta)
         if bound is None:

@@ -57,8 +57,14 @@ def noise_multiplier_for(
     check_positive_integer(steps=steps)
     check_choice(ACCOUNTANTS, accountant=accountant)
 
-    gap = _Gap(target_epsilon, delta, sampling_probability, steps, accountant)
-    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
+    def gap_by(accountant: str) -> Callable[[float], float]:
+        def epsilon(sigma: float) -> float:
+            phase = Phase(sigma, sampling_probability, steps)
+            return epsilon_of([phase], delta=delta, accountant=accountant)
+
+        return _log_ratio(epsilon, target_epsilon)
+
+    gap, least, most = gap_by(accountant), math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
     if gap(most) > 0:
         raise ArgumentError(_out_of_reach(target_epsilon, delta, accountant))
     if gap(least) <= 0:
@@ -68,12 +74,9 @@ def noise_multiplier_for(
         )
     # RDP is quick, and its answer lies within a few percent of the one by PLD.
     start = 0.0
-    if accountant == "pld" and _Gap(*gap.question[:-1], "rdp")(most) <= 0:
-        start = _root(_Gap(*gap.question[:-1], "rdp"), start, step=0.5)
-    log_sigma = _root(gap, start, step=0.1) + _TOLERANCE / 2
-    while gap(log_sigma) > 0:
-        log_sigma += _TOLERANCE / 4
-    return math.exp(log_sigma)
+    if accountant == "pld" and (quick := gap_by("rdp"))(most) <= 0:
+        start = _root(quick, start, step=0.5)
+    return _least_noise(gap, start, step=0.1)
 
 
 def noise_multiplier_for_advantage(
@@ -105,18 +108,12 @@ def noise_multiplier_for_advantage(
     passes = Phase(1.0, sampling_probability, steps).passes
     mu = 2 * float(special.ndtri((1 + max_advantage) / 2))
 
-    @functools.cache
-    def gap(log_sigma: float) -> float:
-        sigma = math.exp(log_sigma)
+    def advantage(sigma: float) -> float:
         if accountant == "shuffled":
-            return math.log(gaussian_total_variation(math.sqrt(passes) / sigma) / max_advantage)
-        try:
-            loss = PrivacyLoss.of_phases([Phase(sigma, sampling_probability, steps)])
-        except GridError:
-            return _LARGE
-        advantage = loss.total_variation()
-        return math.log(advantage / max_advantage) if advantage else -_LARGE
+            return gaussian_total_variation(math.sqrt(passes) / sigma)
+        return PrivacyLoss.of_phases([Phase(sigma, sampling_probability, steps)]).total_variation()
 
+    gap = _log_ratio(advantage, max_advantage)
     least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
     if gap(most) > 0 or gap(least) <= 0:
         raise ArgumentError(
@@ -125,34 +122,28 @@ def noise_multiplier_for_advantage(
         )
     # q sqrt(T (exp(1 / sigma^2) - 1)) = mu, the limit of many steps, lies near the answer.
     start = -math.log(math.log1p((mu / sampling_probability) ** 2 / steps)) / 2
-    log_sigma = _root(gap, min(max(start, least), most), step=0.05) + _TOLERANCE / 2
+    return _least_noise(gap, min(max(start, least), most), step=0.05)
+
+
+def _log_ratio(cost: Callable[[float], float], target: float) -> Callable[[float], float]:
+    """log(cost / target) as a function of log(noise_multiplier), each point computed once."""
+
+    @functools.cache
+    def gap(log_sigma: float) -> float:
+        try:
+            found = cost(math.exp(log_sigma))
+        except GridError:  # so little noise that the cost is far above every sensible target
+            return _LARGE
+        return math.log(found / target) if found else -_LARGE
+
+    return gap
+
+
+def _least_noise(gap: Callable[[float], float], start: float, step: float) -> float:
+    log_sigma = _root(gap, start, step) + _TOLERANCE / 2
     while gap(log_sigma) > 0:
         log_sigma += _TOLERANCE / 4
     return math.exp(log_sigma)
-
-
-class _Gap:
-    """log(epsilon / target) as a function of log(noise_multiplier), each point worked out once."""
-
-    def __init__(
-        self, target: float, delta: float, sampling_probability: float, steps: int, accountant: str
-    ) -> None:
-        self.question = (target, delta, sampling_probability, steps, accountant)
-        self._known: dict[float, float] = {}
-
-    def __call__(self, log_sigma: float) -> float:
-        if log_sigma not in self._known:
-            self._known[log_sigma] = self._evaluate(log_sigma)
-        return self._known[log_sigma]
-
-    def _evaluate(self, log_sigma: float) -> float:
-        target, delta, sampling_probability, steps, accountant = self.question
-        phase = Phase(math.exp(log_sigma), sampling_probability, steps)
-        try:
-            epsilon = epsilon_of([phase], delta=delta, accountant=accountant)
-        except GridError:  # so little noise that epsilon is far above every sensible target
-            return _LARGE
-        return math.log(epsilon / target) if epsilon else -_LARGE
 
 
 def _root(gap: Callable[[float], float], start: float, step: float) -> float:

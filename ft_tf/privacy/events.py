@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from ft_tf.checks import (
+    Count,
+    Positive,
     check_choice,
-    check_non_negative_integer,
+    check_fields,
     check_positive,
-    check_positive_integer,
     check_probability,
     check_types,
 )
@@ -43,35 +45,25 @@ class PrivacyEvent:
             several: together they are one of `noise_multiplier`.
     """
 
-    noise_multiplier: float
-    sampling: str
-    num_examples: int | None
-    batch_size: int
-    steps: int
+    noise_multiplier: Annotated[float, check_noise_multiplier]
+    sampling: Annotated[str, functools.partial(check_choice, ("poisson", "shuffle", "unknown"))]
+    num_examples: Positive | None
+    batch_size: Positive
+    steps: Count
     seeded: bool
-    pass_offset: int = 0
+    pass_offset: Count = 0
     from_dataset: bool = False
-    counted_passes: int | None = None
+    counted_passes: Positive | None = None
     reason: str = ""
-    clipping: str = "flat"
-    parts: tuple[float, ...] = ()
+    clipping: Annotated[str, functools.partial(check_choice, tuple(CLIPPING_RULES))] = "flat"
+    parts: Annotated[tuple[float, ...], functools.partial(check_types, float)] = ()
 
     def __post_init__(self) -> None:
-        check_noise_multiplier(self.noise_multiplier)
-        check_choice(("poisson", "shuffle", "unknown"), sampling=self.sampling)
-        check_positive_integer(batch_size=self.batch_size)
-        check_non_negative_integer(steps=self.steps, pass_offset=self.pass_offset)
-        if self.num_examples is not None:
-            check_positive_integer(num_examples=self.num_examples)
-            if self.num_examples < self.batch_size:
-                raise ArgumentError(
-                    f"num_examples={self.num_examples} must be at least "
-                    f"batch_size={self.batch_size}"
-                )
-        if self.counted_passes is not None:
-            check_positive_integer(counted_passes=self.counted_passes)
-        check_choice(tuple(CLIPPING_RULES), clipping=self.clipping)
-        check_types(float, parts=self.parts)
+        check_fields(self)
+        if self.num_examples is not None and self.num_examples < self.batch_size:
+            raise ArgumentError(
+                f"num_examples={self.num_examples} must be at least batch_size={self.batch_size}"
+            )
         if self.noise_multiplier and self.parts:
             check_positive(parts=min(self.parts))
             whole = sum(part**-2 for part in self.parts) ** -0.5
@@ -150,11 +142,6 @@ class Account:
         return self.cost.delta
 
     @property
-    def _noise_seed(self) -> int | None:
-        # Only whether there was one matters, and is known.
-        return 0 if any(event.seeded for event in self.events) else None
-
-    @property
     def _facts(self) -> dict[str, Any]:
         """The arguments of the statement."""
         # The reasons of shuffled events explain nothing about an unaccounted run.
@@ -164,7 +151,8 @@ class Account:
         return {
             "sampling": self.sampling,
             "target_epsilon": self.target_epsilon,
-            "noise_seed": self._noise_seed,
+            # Only whether there was one matters, and is known.
+            "noise_seed": 0 if any(event.seeded for event in self.events) else None,
             "from_dataset": any(event.from_dataset for event in self.events),
             "clipping": tuple(dict.fromkeys(event.clipping for event in self.events)),
             "dataset_reason": "; ".join(dict.fromkeys(e.reason for e in relevant if e.reason)),
@@ -228,9 +216,5 @@ def account_for(
 
 def _passes(events: list[PrivacyEvent]) -> int:
     """Passes of shuffled data over all events; one that was left and taken up again counts once."""
-    total = 0
-    for place, event in enumerate(events):
-        total += event.passes
-        if place and event.continues(events[place - 1]):
-            total -= 1
-    return total
+    again = sum(event.continues(before) for before, event in itertools.pairwise(events))
+    return sum(event.passes for event in events) - again

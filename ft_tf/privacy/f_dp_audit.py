@@ -18,9 +18,8 @@ from scipy import special
 
 from ft_tf.checks import check_non_negative_integer, check_positive_integer
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy._search import bisect
 from ft_tf.privacy.audit import Audit, counted_guesses
-from ft_tf.privacy.gaussian import gaussian_epsilon
+from ft_tf.privacy.gaussian import bisect, gaussian_epsilon
 
 Curve = Callable[[float], float]
 """Smallest false negative rate at a false positive rate: convex, and its own inverse."""

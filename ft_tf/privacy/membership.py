@@ -1,4 +1,4 @@
-"""Membership inference by a threshold on the loss.
+"""Membership inference: by a threshold on the loss, and by a few reference models (RMIA).
 
 The attacker of Yeom et al. 2018 (section 3) sees an example's loss and says "member" where it is
 low. Its advantage is the true positive rate minus the false positive rate. The rule "member where
@@ -6,19 +6,26 @@ the prediction is right" is its coarsest form: its advantage is R_train - R_test
 generalization error of equation 2. By Kairouz et al. 2015 an (epsilon, delta) guarantee allows
 every such rule a true positive rate of at most exp(epsilon) times its false positive rate, plus
 delta.
+
+`rmia_scores` is the offline form of Zarifzadeh, Liu and Shokri 2024, "Low-cost high-power
+membership inference attacks".
 """
 
 import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from ft_tf import intervals
-from ft_tf.checks import check_fraction, check_non_negative, numbers_in
+from ft_tf.checks import check_fraction, check_non_negative, check_positive, numbers_in
 from ft_tf.errors import ArgumentError
 
 FALSE_POSITIVE_RATE = 1e-3
+
+_LEAST = 1e-30
+"""Probabilities below are raised to it: a ratio of two zeros says nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +125,7 @@ def loss_threshold_attack(
     check_fraction(false_positive_rate=false_positive_rate)
     found = []
     for name, given in (("member_log_odds", member_log_odds), ("other_log_odds", other_log_odds)):
-        try:
-            values = np.asarray(given, np.float64)
-        except (TypeError, ValueError):
-            values = np.zeros(0)
+        values = _floats(given)
         found.append(values)
         if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
             raise ArgumentError(
@@ -130,9 +134,10 @@ def loss_threshold_attack(
     members, others = found
     threshold = _best_threshold(members[::2], others[::2])
     hits = np.sum(members <= _threshold_at(others, false_positive_rate))
+    losses = [np.logaddexp(0.0, values) for values in found]
     return MembershipInference(
         advantage=_advantage(members[1::2], others[1::2], threshold),
-        advantage_of_mean_loss=_advantage_of_mean_loss(members, others),
+        advantage_of_mean_loss=_advantage(*losses, float(losses[0].mean())),
         threshold=threshold,
         true_positive_rate=float(hits / len(members)),
         true_positive_interval=_interval(members, others, false_positive_rate),
@@ -142,27 +147,25 @@ def loss_threshold_attack(
     )
 
 
-def _advantage_of_mean_loss(members: np.ndarray, others: np.ndarray) -> float:
-    member_losses, other_losses = (np.logaddexp(0.0, values) for values in (members, others))
-    return _advantage(member_losses, other_losses, float(member_losses.mean()))
+def _floats(given: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        return np.zeros(0)
 
 
-def _interval(
-    members: np.ndarray, others: np.ndarray, rate: float, *, level: float = 0.95
-) -> tuple[float, float]:
+def _interval(members: np.ndarray, others: np.ndarray, rate: float) -> tuple[float, float]:
     """Interval of the members below the `rate`-quantile of all others, not only of those seen."""
-    tail = (1 - level) / 4
+    tail = (1 - 0.95) / 4
     fewest, most = stats.binom.ppf([tail, 1 - tail], len(others), rate).astype(int)
     seen = np.concatenate([[-np.inf], np.sort(others), [np.inf]])
     # Ties between members and others: those at the lower bracket are not counted, those at the
     # upper one are, so that the ends stay in order when both brackets are one value.
     low = int(np.sum(members < seen[fewest])) if fewest else 0
     high = int(np.sum(members <= seen[most + 1])) if most < len(others) else len(members)
-    of_each = [
-        intervals.proportion(successes=found, trials=len(members), level=1 - 2 * tail)
-        for found in (low, high)
-    ]
-    return of_each[0].low, of_each[1].high
+    options = {"trials": len(members), "level": 1 - 2 * tail}
+    least = intervals.proportion(successes=low, **options).low
+    return least, intervals.proportion(successes=high, **options).high
 
 
 def _advantage(members: np.ndarray, others: np.ndarray, threshold: float) -> float:
@@ -183,3 +186,71 @@ def _threshold_at(others: np.ndarray, false_positive_rate: float) -> float:
     if allowed == len(others):
         return float("inf")
     return float(np.nextafter(np.sort(others)[allowed], -np.inf))
+
+
+def rmia_scores(
+    *,
+    target: npt.ArrayLike,
+    references: npt.ArrayLike,
+    population_target: npt.ArrayLike,
+    population_references: npt.ArrayLike,
+    gamma: float = 2.0,
+    a: float = 0.3,
+) -> npt.NDArray[np.float64]:
+    """Returns a score per example, in [0, 1]: the higher, the more likely a member.
+
+    An example x is more likely a member the more its likelihood ratio exceeds those of population
+    examples z, which are in no training set:
+
+        score(x) = share of z with  (P(x | target) / P(x)) / (P(z | target) / P(z)) >= gamma.
+
+    P(x | model) is the probability that a model gives the label, and P(x) its mean over models with
+    and without x. From models without x alone it is estimated as ((1 + a) P_out(x) + 1 - a) / 2.
+    `loss_threshold_attack` measures it on minus the scores, where its `advantage_of_mean_loss` has
+    no meaning.
+
+    Args:
+        target: float [n], the probability of each example's label by the model under attack:
+            exp(-loss) of the cross-entropy.
+        references: float [k, n], the same by k >= 1 reference models, not trained on the examples.
+        population_target: float [m], as `target` for the population examples.
+        population_references: float [k, m], as `references` for them.
+        gamma: ratio from which on an example outdoes a population example, > 0.
+        a: share of P_out in the estimate of P, in [0, 1]: the larger, the closer members'
+            probabilities are taken to be to those of non-members.
+
+    Raises:
+        ArgumentError: shapes that do not fit, or values outside [0, 1].
+
+    >>> rmia_scores(target=[0.9, 0.5], references=[[0.2, 0.5]],
+    ...     population_target=[0.6, 0.3, 0.5], population_references=[[0.6, 0.4, 0.5]], a=1.0)
+    array([1., 0.])
+    """
+    check_positive(gamma=gamma)
+    check_fraction(a=a)
+    of_target = _probabilities(1, target=target)
+    of_population = _probabilities(1, population_target=population_target)
+    references = _probabilities(2, references=references)
+    population = _probabilities(2, population_references=population_references)
+    shapes = (len(of_target), len(of_population))
+    if (references.shape[1], population.shape[1]) != shapes or len(references) != len(population):
+        raise ArgumentError(
+            f"references.shape={references.shape} and population_references.shape="
+            f"{population.shape} must be [k, {shapes[0]}] and [k, {shapes[1]}]"
+        )
+
+    def ratio(by_target: np.ndarray, by_references: np.ndarray) -> np.ndarray:
+        return by_target / (((1 + a) * by_references.mean(axis=0) + 1 - a) / 2)
+
+    ratios = np.sort(ratio(of_population, population))
+    outdone = np.searchsorted(ratios, ratio(of_target, references) / gamma, side="right")
+    return outdone / len(ratios)
+
+
+def _probabilities(rank: int, **values: npt.ArrayLike) -> np.ndarray:
+    ((name, given),) = values.items()
+    array = _floats(given)
+    if array.ndim != rank or not array.size or not ((array >= 0) & (array <= 1)).all():
+        form = "[n]" if rank == 1 else "[k, n]"
+        raise ArgumentError(f"{name}.shape={array.shape} must be {form}, probabilities in [0, 1]")
+    return np.maximum(array, _LEAST)

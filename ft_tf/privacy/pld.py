@@ -132,7 +132,7 @@ def _add_or_remove(phase: Phase, interval: float) -> Any:
     add = _reversed(epsilons, remove)
     add[epsilons[::-1] <= _log_keep(q)] = 0  # adding costs at most -log(1 - q)
     return _dp_accounting.composed_pld(
-        _curve(remove, lowest), _curve(add, -highest), interval=interval, steps=phase.steps
+        (_falling(remove), lowest), (_falling(add), -highest), interval=interval, steps=phase.steps
     )
 
 
@@ -142,9 +142,8 @@ def _replace_one(phase: Phase, interval: float) -> Any:
     epsilons = interval * np.arange(highest + 1)
     upper = replace_one_hockey_stick(sigma, q, epsilons)
     lower = _reversed(epsilons, upper)[:-1]  # the pair is its own mirror image
-    return _dp_accounting.composed_pld(
-        _curve(np.concatenate([lower, upper]), -highest), interval=interval, steps=phase.steps
-    )
+    curve = _falling(np.concatenate([lower, upper])), -highest
+    return _dp_accounting.composed_pld(curve, interval=interval, steps=phase.steps)
 
 
 def _reversed(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
@@ -155,10 +154,9 @@ def _reversed(epsilons: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     return (-np.expm1(-epsilons) + np.exp(-epsilons) * deltas)[::-1]
 
 
-def _curve(deltas: np.ndarray, lowest: int) -> _dp_accounting.HockeyStick:
+def _falling(deltas: np.ndarray) -> np.ndarray:
     """Clips what rounding did to a hockey-stick curve, upwards: it lies in [0, 1] and falls."""
-    falling = np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1]
-    return _dp_accounting.HockeyStick(falling, lowest)
+    return np.maximum.accumulate(np.clip(deltas, 0.0, 1.0)[::-1])[::-1]
 
 
 def remove_hockey_stick(

@@ -96,17 +96,21 @@ def _log_moments(sigma: float, q: float, orders: np.ndarray) -> np.ndarray:
     return np.maximum(special.logsumexp(parts, axis=0), 0.0) + _ROUNDING
 
 
-def epsilon_paper(phases: Sequence[Phase], *, delta: float) -> tuple[float, float]:
+def epsilon_paper(phases: Sequence[Phase], *, delta: float) -> tuple[float, float | None]:
     """The paper's epsilon and its order: min over PAPER_ORDERS of rdp - ln(delta) / (order - 1).
 
     The conversion is Mironov 2017, proposition 3, as TF Privacy shipped it in 2019.
     """
+    if not phases:
+        return 0.0, None
     orders = np.asarray(PAPER_ORDERS)
     candidates = rdp_of_phases(phases, PAPER_ORDERS) - math.log(delta) / (orders - 1)
     best = int(np.argmin(candidates))
     return float(candidates[best]), float(orders[best])
 
 
-def epsilon_rdp(phases: Sequence[Phase], *, delta: float) -> tuple[float, float]:
+def epsilon_rdp(phases: Sequence[Phase], *, delta: float) -> tuple[float, float | None]:
     """Today's RDP epsilon and its order (Canonne, Kamath and Steinke 2020, proposition 12)."""
+    if not phases:
+        return 0.0, None
     return _dp_accounting.epsilon_of_rdp(ORDERS, rdp_of_phases(phases, ORDERS), delta)

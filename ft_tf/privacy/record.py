@@ -10,6 +10,14 @@ from ft_tf.privacy.bounds import GapBounds, gap_bounds
 from ft_tf.privacy.statements import best_epsilon, statement
 from ft_tf.privacy.tradeoff import ATTACK_FIGURES, attack_figures, claimed_curve
 
+_OF_COST = (
+    "epsilon_paper", "order_paper", "epsilon_rdp", "order_rdp", "epsilon_pld", "epsilon_shuffled",
+)  # fmt: skip
+_OF_BOUNDS = (
+    "epsilon_replace_one", "theorem_1_as_printed", "theorem_1_replace_one", "gap_bound",
+    "gap_bound_shuffled",
+)  # fmt: skip
+
 
 def to_record(
     cost: PrivacyCost,
@@ -19,11 +27,8 @@ def to_record(
     noise_seed: int | None = None,
     seed_is_published: bool = False,
     engine: str = "fast",
-    target_epsilon: float | None = None,
-    fresh_weights: bool = False,
-    from_dataset: bool = False,
-    dataset_reason: str = "",
     clipping: Sequence[str] = ("flat",),
+    **circumstances: Any,
 ) -> dict[str, Any]:
     """Returns everything known about a run's privacy, in values that strict JSON can hold.
 
@@ -34,11 +39,8 @@ def to_record(
         noise_seed: as for `statement`. The result has whether there was one, not the seed.
         seed_is_published: as for `statement`: whether the seed is elsewhere in the record.
         engine: as for `statement`.
-        target_epsilon: as for `statement`.
-        fresh_weights: as for `statement`.
-        from_dataset: as for `statement`.
-        dataset_reason: as for `statement`.
         clipping: as for `statement`.
+        **circumstances: further arguments of `statement`.
 
     Returns:
         A dict of str, float, int, bool, list, dict and None: no NaN and no infinity. Values that
@@ -52,11 +54,8 @@ def to_record(
         noise_seed=noise_seed,
         seed_is_published=seed_is_published,
         engine=engine,
-        target_epsilon=target_epsilon,
-        fresh_weights=fresh_weights,
-        from_dataset=from_dataset,
-        dataset_reason=dataset_reason,
         clipping=clipping,
+        **circumstances,
     )
     if bounds is not None:
         check_type(GapBounds, bounds=bounds)
@@ -66,17 +65,8 @@ def to_record(
     figures = {
         "epsilon_claimed": cost.epsilon_shuffled if shuffled else poisson_epsilon,
         "gap_bound_claimed": bounds.gap_bound_shuffled if shuffled else bounds.gap_bound,
-        "epsilon_paper": cost.epsilon_paper,
-        "order_paper": cost.order_paper,
-        "epsilon_rdp": cost.epsilon_rdp,
-        "order_rdp": cost.order_rdp,
-        "epsilon_pld": cost.epsilon_pld,
-        "epsilon_shuffled": cost.epsilon_shuffled,
-        "epsilon_replace_one": bounds.epsilon_replace_one,
-        "theorem_1_as_printed": bounds.theorem_1_as_printed,
-        "theorem_1_replace_one": bounds.theorem_1_replace_one,
-        "gap_bound": bounds.gap_bound,
-        "gap_bound_shuffled": bounds.gap_bound_shuffled,
+        **{name: getattr(cost, name) for name in _OF_COST},
+        **{name: getattr(bounds, name) for name in _OF_BOUNDS},
     }
     reasons = {**cost.reasons, **bounds.reasons}
     curve = claimed_curve(cost, sampling)

@@ -26,22 +26,20 @@ CLIPPING_RULES = {
 }
 """Clipping rules of DP-SGD, and what a statement says of them."""
 
-_OUTSIDE = (
-    "It covers the trained weights and what is computed from them alone. Outside it lie: {first}"
+OUTSIDE_OF_A_FRESH_MODEL = (
+    "It covers the trained weights and what is computed from them alone. Outside it lie: "
     "learning rates, clip norms and stopping points chosen on the training data; published "
     "training accuracies and histories; further runs, such as several seeds, on the same data "
     "(their costs add up). Steps that ran and whose result was lost count as steps."
 )
-_INITIAL_WEIGHTS = (
-    "initial weights, unless they do not come from this data (fresh random ones do not; those of "
-    "a model that was trained on it before do); "
+"""What no epsilon of a single run covers, if the run began from fresh random weights."""
+
+OUTSIDE = OUTSIDE_OF_A_FRESH_MODEL.replace(
+    "lie: ",
+    "lie: initial weights, unless they do not come from this data (fresh random ones do not; those "
+    "of a model that was trained on it before do); ",
 )
-
-OUTSIDE = _OUTSIDE.format(first=_INITIAL_WEIGHTS)
-"""The part of a statement on what no epsilon of a single run covers."""
-
-OUTSIDE_OF_A_FRESH_MODEL = _OUTSIDE.format(first="")
-"""The same where the run is known to have begun from fresh random weights."""
+"""The same where the initial weights are not known."""
 
 
 def check_engine(
@@ -223,42 +221,35 @@ def _headline(
             "alone gives no privacy."
         )
     if sampling == "shuffle":
-        return _shuffled(cost, subject, from_dataset)
-    return _poisson(cost, subject)
-
-
-def _poisson(cost: PrivacyCost, subject: str) -> str:
-    epsilon, source = best_epsilon(cost)
-    return (
-        f"{subject} (epsilon={epsilon:.4g}, delta={cost.delta:g})-differentially private "
-        f"({source}), for neighbouring data sets that differ by adding or removing one example, "
-        f"over {_setting(cost)}. It assumes that every batch was a Poisson sample: each example "
-        "entered each batch by an independent draw. Had the same steps run on shuffled fixed "
-        f"batches, epsilon would be {cost.epsilon_shuffled:.4g}. The paper's way of computing "
-        f"gives {cost.epsilon_paper:.4g}."
-    )
-
-
-def _shuffled(cost: PrivacyCost, subject: str, from_dataset: bool) -> str:
-    drawn = "taken as they came" if from_dataset else "drawn by shuffling"
-    tight = "" if cost.epsilon_pld is None else f" ({cost.epsilon_pld:.4g} by PLD)"
-    return (
-        f"{subject} (epsilon={cost.epsilon_shuffled:.4g}, delta={cost.delta:g})-differentially "
-        f"private (exact, {cost.passes} Gaussian mechanisms, one a pass), for neighbouring data "
-        "sets that differ by one example's contribution left out of its batch, over "
-        f"{_setting(cost)}. Batches were fixed in size and {drawn}, which earns no "
-        f"amplification by sampling. The paper would claim {cost.epsilon_paper:.4g}{tight}, which "
-        "assumes Poisson sampling: that does not hold for this run."
-    )
-
-
-def _setting(cost: PrivacyCost) -> str:
-    parts = [
+        epsilon = cost.epsilon_shuffled
+        source = f"exact, {cost.passes} Gaussian mechanisms, one a pass"
+        differ = "one example's contribution left out of its batch"
+        drawn = "taken as they came" if from_dataset else "drawn by shuffling"
+        tight = "" if cost.epsilon_pld is None else f" ({cost.epsilon_pld:.4g} by PLD)"
+        assumed = (
+            f"Batches were fixed in size and {drawn}, which earns no amplification by sampling. "
+            f"The paper would claim {cost.epsilon_paper:.4g}{tight}, which assumes Poisson "
+            "sampling: that does not hold for this run."
+        )
+    else:
+        epsilon, source = best_epsilon(cost)
+        differ = "adding or removing one example"
+        assumed = (
+            "It assumes that every batch was a Poisson sample: each example entered each batch by "
+            "an independent draw. Had the same steps run on shuffled fixed batches, epsilon would "
+            f"be {cost.epsilon_shuffled:.4g}. The paper's way of computing gives "
+            f"{cost.epsilon_paper:.4g}."
+        )
+    steps = ", then ".join(
         f"{phase.steps} steps at noise_multiplier={phase.noise_multiplier:g} and "
         f"sampling probability {phase.sampling_probability:.4g}"
         for phase in cost.phases
-    ]
-    return ", then ".join(parts) if parts else "no steps"
+    )
+    return (
+        f"{subject} (epsilon={epsilon:.4g}, delta={cost.delta:g})-differentially private "
+        f"({source}), for neighbouring data sets that differ by {differ}, over "
+        f"{steps or 'no steps'}. {assumed}"
+    )
 
 
 def best_epsilon(cost: PrivacyCost) -> tuple[float, str]:

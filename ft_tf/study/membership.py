@@ -13,8 +13,7 @@ from scipy import special
 from ft_tf import metrics, records
 from ft_tf._compat import keras
 from ft_tf.data import Dataset
-from ft_tf.privacy.membership import advantage_of_rule, loss_threshold_attack
-from ft_tf.privacy.reference_attack import rmia_scores
+from ft_tf.privacy.membership import advantage_of_rule, loss_threshold_attack, rmia_scores
 from ft_tf.study import trainer
 from ft_tf.study.config import RunConfig
 

@@ -5,6 +5,7 @@ import pytest
 
 from ft_tf._compat import tf
 from ft_tf.attacks import loops
+from ft_tf.attacks.geometry import Ball
 from ft_tf.errors import ArgumentError
 
 
@@ -93,7 +94,7 @@ def test_auto_pgd_equals_the_algorithm(distance):
         [numpy_project(row + rng.uniform(-0.4, 0.4, 3), row, epsilon, distance) for row in x]
     )
     windows = loops.apgd_windows(num_steps)
-    ball = loops.Ball(tf.constant(x), tf.constant(epsilon, tf.float64), 0.0, 1.0, distance)
+    ball = Ball.around(tf.constant(x), tf.constant(epsilon, tf.float64), (0.0, 1.0), distance)
     worst, _, _ = loops.auto_pgd(
         tensor_bumps, ball, tf.constant(start), windows=tf.constant(windows)
     )
@@ -121,7 +122,7 @@ def test_auto_pgd_halves_where_the_best_loss_has_not_risen_although_most_steps_r
         return value + tf.stop_gradient(losses[index] - value), tf.constant([False])
 
     x = tf.zeros((1, 1), tf.float64)
-    ball = loops.Ball(x, tf.constant(1, tf.float64), -9.0, 9.0, "l_inf")
+    ball = Ball.around(x, tf.constant(1, tf.float64), (-9.0, 9.0), "l_inf")
     loops.auto_pgd(objective, ball, x, windows=tf.constant(loops.apgd_windows(20)))
     assert visited[5:10] == [1.0, -0.5, -0.875, -0.96875, -0.9921875]
     # From the best point, 1, by a step of 1 to 0: 1 + 0.75 (0 - 1) + 0.25 (1 - visited[8]).
@@ -131,7 +132,7 @@ def test_auto_pgd_halves_where_the_best_loss_has_not_risen_although_most_steps_r
 def test_the_worst_point_of_all_steps_is_kept():
     # From 0.05 a step of 0.2 jumps over the maximum of sin(9 z) + z^2 near 0.18, back and forth.
     x = tf.constant([[0.05]], tf.float64)
-    ball = loops.Ball(x, tf.constant(0.4, tf.float64), 0.0, 1.0, "l_inf")
+    ball = Ball.around(x, tf.constant(0.4, tf.float64), (0.0, 1.0), "l_inf")
     path = [0.05]
     for _ in range(5):
         _, gradient = bumps(np.array([[path[-1]]]))
@@ -162,7 +163,7 @@ def test_nan_gradients_leave_the_point_where_it_is():
         return loss, tf.zeros_like(loss, tf.bool)
 
     x = tf.constant([[0.2], [0.7]])
-    ball = loops.Ball(x, tf.constant(0.1), 0.0, 1.0, "l_inf")
+    ball = Ball.around(x, tf.constant(0.1), (0.0, 1.0), "l_inf")
     worst, _, _ = loops.projected_gradient(
         objective, ball, x, step_size=tf.constant(0.1), num_steps=tf.constant(2)
     )

@@ -3,7 +3,8 @@ import pytest
 
 from ft_tf import attacks
 from ft_tf._compat import keras, tf
-from ft_tf.attacks.loops import Ball, Worst
+from ft_tf.attacks.geometry import Ball
+from ft_tf.attacks.loops import Worst
 from ft_tf.attacks.windows import (
     bump,
     numbers_of_query,
@@ -130,7 +131,7 @@ def test_the_bump_is_two_sums_of_concentric_squares(height, width):
 
 def test_an_l_inf_query_moves_one_window_and_keeps_only_what_rises():
     x = tf.fill([5, 10, 10, 1], 0.5)
-    ball = Ball(x, tf.constant(0.1), tf.constant(0.0), tf.constant(1.0), "l_inf")
+    ball = Ball.around(x, tf.constant(0.1), (0.0, 1.0), "l_inf")
     start = Worst(x, tf.zeros([5]), tf.zeros([5], tf.bool))
     draws = tf.constant(np.random.default_rng(0).random((1, 5, numbers_of_query(1)), np.float32))
 
@@ -153,7 +154,7 @@ def test_an_l_2_query_spends_the_whole_ball_and_empties_a_window():
     delta = rng.standard_normal((6, 12, 12, 1))
     delta *= 0.2 / np.linalg.norm(delta.reshape(6, -1), axis=1)[:, None, None, None]
     point = tf.constant(0.5 + delta, tf.float32)
-    ball = Ball(x, tf.constant(0.3), tf.constant(0.0), tf.constant(1.0), "l_2")
+    ball = Ball.around(x, tf.constant(0.3), (0.0, 1.0), "l_2")
     start = Worst(point, tf.fill([6], -1.0), tf.zeros([6], tf.bool))
     draws = tf.constant(rng.random((1, 6, numbers_of_query(1)), np.float32))
 

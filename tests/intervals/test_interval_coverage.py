@@ -227,41 +227,12 @@ def test_bad_arguments_are_named():
         intervals.variance_components([0.1, 0.2], images_per_trial=1, images=10)
 
 
-def test_difference_is_welch_where_both_sides_have_a_spread():
-    """By the formula, with Welch and Satterthwaite's degrees of freedom."""
-    first, second = [1.0, 2.0, 4.0], [0.0, 0.1, 0.3, 0.4]
-    parts = np.var(first, ddof=1) / 3, np.var(second, ddof=1) / 4
-    degrees = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 3)
-    reach = stats.t.ppf(0.975, degrees) * math.sqrt(sum(parts))
-    found = intervals.difference(first, second, unit="training seed")
-    assert found.low == pytest.approx(7 / 3 - 0.2 - reach)
-    assert found.high == pytest.approx(7 / 3 - 0.2 + reach)
-
-
-def test_one_value_against_several_is_their_prediction_interval():
-    several = [0.70, 0.72, 0.77]
-    predicted = intervals.prediction(several, unit="seed")
-    found = intervals.difference([0.9], several, unit="seed")
-    assert found.low == pytest.approx(0.9 - predicted.high)
-    assert found.high == pytest.approx(0.9 - predicted.low)
-    turned = intervals.difference(several, [0.9], unit="seed")
-    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
-
-
-def test_one_against_one_says_nothing_and_no_spread_says_all():
-    alone = intervals.difference([1.0], [2.0], unit="seed")
-    assert (alone.low, alone.high) == (-math.inf, math.inf)
-    exact = intervals.difference([1.0, 1.0], [2.0, 2.0], unit="seed")
-    assert (exact.low, exact.high) == (-1.0, -1.0)
-
-
-@pytest.mark.parametrize("sizes", [(5, 3), (1, 6)])
-def test_difference_covers(sizes):
+def test_welch_covers():
     generator = rng(3)
     hits = 0
     for _ in range(2000):
-        first, second = generator.normal(0.8, 0.02, sizes[0]), generator.normal(0.7, 0.02, sizes[1])
-        hits += covered(intervals.difference(first, second, unit="seed"), 0.1)
+        first, second = generator.normal(0.8, 0.02, 5), generator.normal(0.7, 0.02, 3)
+        hits += covered(intervals.welch(first, second, unit="seed"), 0.1)
     assert hits / 2000 == pytest.approx(0.95, abs=0.018)
 
 

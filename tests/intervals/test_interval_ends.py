@@ -11,8 +11,6 @@ def test_ends_are_plain_numbers_whatever_numpy_calls_its_own():
         betting.add(value)
     found = [
         betting.interval,
-        intervals.difference(some, others, unit="seed"),
-        intervals.difference(some, others[:1], unit="seed"),
         intervals.mean(some, unit="seed"),
         intervals.over_seeds([some, others]),
         intervals.paired_proportions(right, ~right),

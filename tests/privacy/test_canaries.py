@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy.canaries import KINDS, draw_inclusion, make_canaries
+from ft_tf.privacy.audit import KINDS, draw_inclusion, make_canaries
 
 LABELS = np.array([3, 7, 9] * 20)
 IMAGES = (np.arange(60 * 4 * 5).reshape(60, 4, 5, 1) / 1200).astype(np.float32)

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy.membership import loss_threshold_attack
-from ft_tf.privacy.reference_attack import rmia_scores
+from ft_tf.privacy.membership import loss_threshold_attack, rmia_scores
 
 
 def test_scores_are_the_formula_pair_by_pair():
