@@ -12,7 +12,7 @@ from ft_tf import attacks as known_attacks
 from ft_tf import checks
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.inject import inject
+from ft_tf.faults.arming import inject
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.rows import distinct_rates
 
@@ -98,15 +98,10 @@ def attack_under_faults(
                         model, x, y, attack=name, epsilon=epsilon, **{"sanity": False} | dict(given)
                     )
                     survived.append(~found.success)
-                    rows.append(
-                        where
-                        | {
-                            "faults": injected.faults,
-                            "attack": name,
-                            "clean_accuracy": found.clean_accuracy,
-                            "robust_accuracy": found.robust_accuracy,
-                        }
-                    )
+                    row = {**where, "faults": injected.faults, "attack": name}
+                    row["clean_accuracy"] = found.clean_accuracy
+                    row["robust_accuracy"] = found.robust_accuracy
+                    rows.append(row)
                     if progress:
                         progress(rows[-1])
     shape = (-1, len(attacks), len(survived[0]))

@@ -100,17 +100,12 @@ class _TestStep:
         self._model = model
         model.make_test_function()
         function = model.test_function
-        self._clean: Callable[[Any], Any] = (
-            function.clean_function if isinstance(function, _TestStep) else function
-        )
+        self.clean: Callable[[Any], Any] = (
+            function.clean if isinstance(function, _TestStep) else function
+        )  # Keras's own test function
         self._armament: Armament | None = None
         self._faulty: Callable[[Any], Any] | None = None
         self._admitted = False
-
-    @property
-    def clean_function(self) -> Callable[[Any], Any]:
-        """Keras's own test function."""
-        return self._clean
 
     def arm(self, armament: Armament) -> None:
         self._armament = armament
@@ -127,11 +122,11 @@ class _TestStep:
 
     def leave(self) -> None:
         self.disarm()
-        self._model.test_function = self._clean
+        self._model.test_function = self.clean
 
     def __call__(self, iterator: Any) -> Any:
         admitted, self._admitted = self._admitted, False
         if not admitted:
-            return self._clean(iterator)
+            return self.clean(iterator)
         with using(self._model, "arm"), self._armament.live():
             return self._faulty(iterator)

@@ -12,7 +12,7 @@ import numpy as np
 from ft_tf._compat import keras, tf
 from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
-from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
+from ft_tf.faults.plan import FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.keras_layers import Part, facts_of, infer
 
@@ -59,8 +59,7 @@ class TrialProgram:
         silenced = () if plan.persistence == "image" else silenced
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
         self.weights = WeightFaults(model, self._plan, silenced, values)
-        self._all_images = tf.function(self._trial, autograph=False)
-        self._some_images = tf.function(self._trial, autograph=False)
+        self._compiled = tf.function(self._trial, autograph=False)
         self._as_written = tf.function(lambda: self._outputs({}, None), autograph=False)
 
     @property
@@ -71,10 +70,8 @@ class TrialProgram:
 
     def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
-        draws = Draws.tensors(masks)
-        if rows is None:
-            return self._all_images(draws.faulty, draws.words, None).numpy()
-        return self._some_images(draws.faulty, draws.words, tf.constant(rows, tf.int32)).numpy()
+        rows = None if rows is None else tf.constant(rows, tf.int32)
+        return self._compiled(masks.faulty, masks.words, rows).numpy()
 
     def as_written(self) -> np.ndarray:
         """Logits of all images with the variables as they are: weight faults written by hand."""
@@ -110,11 +107,10 @@ class TrialProgram:
     def _trial(
         self, faulty: dict[str, tf.Tensor], words: dict[str, tf.Tensor], rows: tf.Tensor | None
     ) -> tf.Tensor:
-        draws = Draws(faulty, words)
-        self.weights.write(self.weights.values(draws))
+        self.weights.write(self.weights.values(faulty, words))
         masks = {
             (id(layer), index): (group, mask, word)
-            for group, mask, word in draws.by_group(self._plan, "units")
+            for group, mask, word in self._plan.by_group("units", faulty, words)
             if group in self._masked
             for layer, index in group.points
         }
@@ -199,8 +195,8 @@ def clean_frontier(
     around = {id(part.leaf) for part in plan.parts}
     for call in flow.calls:
         if id(call.layer) in around:
-            for name in forward.operations_of(call):
-                marked.extend(flow.graph.get_operation_by_name(name).outputs)
+            for operation in forward.operations_between(call.inputs, call.outputs).values():
+                marked.extend(operation.outputs)
     handles = [group.variable.handle for group in plan.groups_of("weights")]
     faulty_reads = [
         inner for outer, inner in flow.graph.captures if any(outer is h for h in handles)
@@ -212,7 +208,7 @@ def clean_frontier(
         if tf.is_tensor(call.outputs)
         and call.outputs.name not in tainted
         and any(o.name in tainted for op in call.outputs.consumers() for o in op.outputs)
-        and not flow.computed_by(call.outputs) <= _FREE
+        and not {op.type for op in forward.operations_between((), call.outputs).values()} <= _FREE
     ]
     return frontier, flow
 

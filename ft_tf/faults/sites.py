@@ -5,8 +5,9 @@ but the model's structure, so that models of one shape have the same sites.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ft_tf._compat import keras, tf
@@ -193,17 +194,9 @@ def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
     return {id(layer): number for number, layer in enumerate(leaves)}
 
 
-def _is_parameter_kind(variable: keras.Variable, kind: str) -> bool:
-    if kind == "biases":
-        return "bias" in variable.name
-    if kind == "kernels":
-        return "bias" not in variable.name and len(variable.shape) >= 2
-    return True
-
-
-def _is_statistic(variable: keras.Variable) -> bool:
-    """Whether a variable that is no parameter holds numbers: it is no seed and no counter."""
-    return tf.as_dtype(variable.dtype).is_floating and not variable.overwrite_with_gradient
+def _is_selected(select: Select, *, is_bias: bool, rank: int, dtype: str) -> bool:
+    kinds = {"all": True, "biases": is_bias, "kernels": not is_bias and rank >= 2}
+    return kinds[select.parameters] and select.dtype in (None, dtype)
 
 
 def _weight_groups(
@@ -221,23 +214,19 @@ def _weight_groups(
     parameters = {id(variable) for variable in parameters_of(model)}
     groups: dict[int, SiteGroup] = {}
     for layer_name, owner, variable in candidates:
-        is_parameter = id(variable) in parameters
-        if not (is_parameter or (select.moving_statistics and _is_statistic(variable))):
+        shape, dtype = tuple(variable.shape), variable.dtype
+        if id(variable) not in parameters and not (
+            select.moving_statistics
+            and tf.as_dtype(dtype).is_floating  # no seed and no counter
+            and not variable.overwrite_with_gradient
+        ):
             continue
-        if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
-            continue
-        if select.dtype not in (None, variable.dtype):
+        is_bias = "bias" in variable.name
+        if not _is_selected(select, is_bias=is_bias, rank=len(shape), dtype=dtype):
             continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
-        groups[id(variable)] = SiteGroup(
-            "weights",
-            layer_name,
-            name,
-            tuple(variable.shape),
-            owner,
-            variable=variable,
-            dtype=variable.dtype,
-        )
+        group = SiteGroup("weights", layer_name, name, shape, owner, variable=variable, dtype=dtype)
+        groups.setdefault(id(variable), group)
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
         problems += [
@@ -270,75 +259,50 @@ def _unit_groups(
         ends = [chain[-1] for chain in chains]
         if not (named or select.output_layer) and not any(flow.feeds_layer(e) for e in ends):
             continue
-        shapes = {_unit_shape(end, layer, select.units) for end in ends}
+        channels = functools.partial(units.channel_shape, layer)
+        shapes = {_unit_shape(end.outputs, channels, select.units) for end in ends}
         if None in shapes or len(shapes) > 1:
             problems.append(
                 f"layer {layer.name} ({type(layer).__name__}) has no units: its output is not one "
                 f"tensor with a known number of {select.units}"
             )
             continue
-        points = tuple((end.layer, end.index) for end in ends)
-        groups.append(
-            SiteGroup(
-                "units",
-                layer.name,
-                ends[0].layer.name,
-                shapes.pop(),
-                number[id(layer)],
-                points=points,
-                dtype=ends[0].outputs.dtype.name,
-                silencers=units.silencers(flow, chains) if select.units == "channels" else (),
-                positions=select.units == "positions",
-            )
-        )
+        options = {"dtype": ends[0].outputs.dtype.name, "positions": select.units == "positions"}
+        options["points"] = tuple((end.layer, end.index) for end in ends)
+        if select.units == "channels":
+            options["silencers"] = units.silencers(flow, chains)
+        name, owner = ends[0].layer.name, number[id(layer)]
+        groups.append(SiteGroup("units", layer.name, name, shapes.pop(), owner, **options))
     if named:
         problems += [
             f"layer {layer.name} is never called" for layer in chosen if id(layer) not in calls
         ]
     for place, part in enumerate(parts):
         outputs = flow.parts.get(id(part))
-        shape = None if outputs is None else _part_shape(outputs, part, select.units)
+        shape = _unit_shape(outputs, part.unit_shape, select.units)
         if shape is None:
             problems.append(f"{part.name} is no tensor with a known number of {select.units}")
             continue
-        groups.append(
-            SiteGroup(
-                "units",
-                part.name,
-                part.name,
-                shape,
-                number.get(id(part.leaf), len(leaves) + place),
-                points=((part, 0),),
-                dtype=outputs.dtype.name,
-                positions=select.units == "positions",
-            )
+        owner = number.get(id(part.leaf), len(leaves) + place)
+        options = {"dtype": outputs.dtype.name, "positions": select.units == "positions"}
+        group = SiteGroup(
+            "units", part.name, part.name, shape, owner, points=((part, 0),), **options
         )
+        groups.append(group)
     return groups
 
 
-def _part_shape(outputs: Any, part: Part, granularity: str) -> tuple[int, ...] | None:
-    if (
-        not tf.is_tensor(outputs)
-        or not outputs.dtype.is_floating
-        or outputs.shape.rank in (None, 1)
-    ):
+def _unit_shape(
+    outputs: Any, channels: Callable[[Any], Any], granularity: str
+) -> tuple[int, ...] | None:
+    """The shape of the units in an output, by `channels` where these are channels; None if open."""
+    if not tf.is_tensor(outputs) or not outputs.dtype.is_floating:
+        return None
+    if outputs.shape.rank in (None, 0, 1):
         return None
     shape = tuple(outputs.shape)
-    shape = shape[1:] if granularity == "positions" else part.unit_shape(shape)
-    return None if None in shape else shape
-
-
-def _unit_shape(
-    call: forward.Call, layer: keras.layers.Layer, granularity: str
-) -> tuple[int, ...] | None:
-    if not tf.is_tensor(call.outputs) or not call.outputs.dtype.is_floating:
-        return None
-    shape = call.outputs.shape
-    if shape.rank is None or shape.rank < 2:
-        return None
-    if granularity == "positions":
-        return tuple(shape[1:]) if shape[1:].is_fully_defined() else None
-    return units.channel_shape(layer, shape)
+    shape = shape[1:] if granularity == "positions" else channels(shape)
+    return None if shape is None or None in shape else shape
 
 
 def same_shape(first: keras.Model, second: keras.Model) -> bool:
@@ -360,22 +324,14 @@ def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[Sit
         raise ModelError(
             f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(names)}"
         )
-    groups = tuple(
-        SiteGroup(
-            "weights",
-            tensor.layer,
-            tensor.name,
-            tensor.shape,
-            names.index(tensor.layer),
-            variable=tensor,
-            dtype=tensor.dtype,
-        )
-        for tensor in model.tensors
-        if (select.layers is None or tensor.layer in select.layers)
-        and select.dtype in (None, tensor.dtype)
-        and (select.parameters != "biases" or tensor.is_bias)
-        and (select.parameters != "kernels" or not (tensor.is_bias or len(tensor.shape) < 2))
-    )
+    groups = []
+    for tensor in model.tensors:
+        shape, dtype = tensor.shape, tensor.dtype
+        if (select.layers is None or tensor.layer in select.layers) and _is_selected(
+            select, is_bias=tensor.is_bias, rank=len(shape), dtype=dtype
+        ):
+            place = tensor.layer, tensor.name, shape, names.index(tensor.layer)
+            groups.append(SiteGroup("weights", *place, variable=tensor, dtype=dtype))
     if not groups:
         raise ModelError(f"model={model.name!r} has no such weights to fault")
-    return groups
+    return tuple(groups)

@@ -15,7 +15,7 @@ import numpy as np
 from ft_tf._compat import tf
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.bitflips import StoredWords
-from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
+from ft_tf.faults.plan import FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.models import TFLiteModel
 
@@ -23,12 +23,8 @@ from ft_tf.models import TFLiteModel
 class TFLiteProgram:
     """Evaluates a .tflite file under the faults of a plan, as `program.TrialProgram` a Keras model.
 
-    Args:
-        model: the model, which no trial changes.
-        plan: the faults.
-        x: inputs [n, ...].
-        batch_size: images evaluated at once, if the file takes several.
-        cache_bytes: not used.
+    No trial changes the model. Images are evaluated one by one if the file takes one at a time, and
+    `cache_bytes` is not used.
     """
 
     draws = False
@@ -52,14 +48,13 @@ class TFLiteProgram:
     def content(self, masks: FaultMasks) -> bytes:
         """Returns the file's bytes with the faults."""
         content = np.frombuffer(self._model.content, np.uint8).copy()
-        draws = Draws.tensors(masks)
-        values = self._values(draws.faulty, draws.words)
+        values = self._values(masks.faulty, masks.words)
         for group, faulty in zip(self._plan.groups, values, strict=True):
             group.variable.write(faulty.numpy(), content)
         return content.tobytes()
 
     def _faulty_values(self, faulty: dict[str, Any], words: dict[str, Any]) -> list[tf.Tensor]:
-        drawn = Draws(faulty, words).by_group(self._plan, "weights")
+        drawn = self._plan.by_group("weights", faulty, words)
         return [
             prepared(mask, word)
             for (_, mask, word), prepared in zip(drawn, self._prepared, strict=True)

@@ -37,15 +37,9 @@ def silencers(
 
     They are a kernel's column and its bias, or gamma and beta of the batch normalization between
     them and an activation that maps 0 to 0. Faults of this kind then reach everything that computes
-    with the model, compiled before or after, and cost nothing.
-
-    Args:
-        flow: the forward pass.
-        chains: for each call of the layer, the calls up to its activation.
-
-    Returns:
-        The variables, or nothing where zeros would not do, or would do more: a normalization or a
-        kernel that other layers use too would silence their units as well.
+    with the model, compiled before or after, and cost nothing. There are none where zeros would not
+    do, or would do more: a normalization or a kernel that other layers use too would silence their
+    units as well. `chains` are the calls up to the activation, for each call of the layer.
     """
     found = {id(variable): variable for variable in _zeroed(chains)}
     own = {id(call) for chain in chains for call in chain}
