@@ -185,11 +185,7 @@ class Armament:
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """In the block the model computes with the faults, after it without.
-
-        Stuck-at-0 units of the usual layers, and all weights, are faulty for every function that
-        computes with the model; other unit faults for those traced in the block.
-        """
+        """In the block the model computes with the faults (see `inject`), after it without."""
         with contextlib.ExitStack() as stack:
             self._weights.check_clean()
             stack.enter_context(self._weights.restored_after())

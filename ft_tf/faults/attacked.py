@@ -65,21 +65,12 @@ def attack_under_faults(
 ) -> FaultsByAttacks:
     """Attacks a model while faults are armed: the attacker sees the gradients of the faulty model.
 
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...].
-        y: integer labels [n].
-        attacks: names of `ft_tf.attacks.ATTACKS`, or names with the options of `attacks.evaluate`.
-        epsilon: radius of the ball, in units of x.
-        rates: shares of faulty sites; at 0 there is one trial.
-        target: "weights", "units" or "both".
-        fault: what a faulty value becomes; stuck at 0 by default.
-        trials: fault sets per rate.
-        seed: of the fault sets, which are those of `sweep`; attacks have theirs as an option.
-        progress: receives each row when its attack ends.
+    `attacks` are names of `ft_tf.attacks.ATTACKS`, or names with the options of `attacks.evaluate`,
+    among them a seed; `epsilon` is the radius of the ball, in units of x. Fault sets, and arguments
+    for them, are those of `sweep`, with one trial at rate 0. `progress` receives each row when its
+    attack ends.
 
     Raises:
-        ArgumentError: bad input.
         ModelError: the model does not give logits, or cannot be made faulty.
     """
     if not isinstance(attacks, Mapping):

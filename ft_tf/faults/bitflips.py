@@ -114,28 +114,22 @@ class StoredWords(FaultModel):
         stored = self.format
         values = tf.convert_to_tensor(values)
         if values.dtype.is_integer:
-            return self._integer_flipper(values)
+            width = 8 * values.dtype.size
+            if width != stored.bits:
+                raise ArgumentError(
+                    f"storage={self.storage!r} has {stored.bits} bits and the model stores "
+                    f"{values.dtype.name}: give storage='int{width}', or select other parameters"
+                )
+            unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
+            return lambda pattern: tf.bitcast(
+                tf.bitwise.bitwise_xor(unsigned, tf.cast(pattern, unsigned.dtype)), values.dtype
+            )
         encoded = stored.encode(tf.cast(values, tf.float32))
         keeps_float64 = self.storage == "float32" and values.dtype == tf.float64
 
         def flipped(pattern: tf.Tensor) -> tf.Tensor:
             found = tf.cast(stored.decode(stored.flip(encoded, pattern)), values.dtype)
             return tf.where(pattern == 0, values, found) if keeps_float64 else found
-
-        return flipped
-
-    def _integer_flipper(self, values: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-        width = 8 * values.dtype.size
-        if width != self.format.bits:
-            raise ArgumentError(
-                f"storage={self.storage!r} has {self.format.bits} bits and the model stores "
-                f"{values.dtype.name}: give storage='int{width}', or select other parameters"
-            )
-        unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
-
-        def flipped(pattern: tf.Tensor) -> tf.Tensor:
-            words = tf.bitwise.bitwise_xor(unsigned, tf.cast(pattern, unsigned.dtype))
-            return tf.bitcast(words, values.dtype)
 
         return flipped
 

@@ -20,7 +20,7 @@ from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
-from ft_tf.faults.program import TrialProgram
+from ft_tf.faults.program import TFLiteProgram, TrialProgram
 from ft_tf.faults.rows import (
     MAX_TRIALS,
     Budget,
@@ -33,7 +33,6 @@ from ft_tf.faults.rows import (
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
-from ft_tf.faults.tflite import TFLiteProgram
 from ft_tf.keras_layers import remember_input
 from ft_tf.models import check_input_shape, ending_of
 
@@ -100,9 +99,9 @@ def sweep(
 
     Returns:
         Columns target, rate, trial, seed, faults, and those of `measures.COLUMNS`, accuracy first;
-        sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the
-        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial,
-        persistence; and stop_rule, None or a dictionary.
+        sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the settings target,
+        fault, storage, bits, quantization_step, allocation, images_per_trial, persistence; and
+        stop_rule, None or a dictionary.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -205,10 +204,9 @@ class Campaign:
     @property
     def facts(self) -> dict[str, Any]:
         """What a summary needs to know of model, images and faults beside the rows."""
-        logits = self.measures.clean_logits.shape[1]
         return {
             "clean_accuracy": self.measures.clean_accuracy,
-            "classes": max(2, logits),
+            "classes": max(2, self.measures.clean_logits.shape[1]),
             "images": self.images,
             **catalogue.settings(self._plan.fault),
             "allocation": self._plan.allocation,

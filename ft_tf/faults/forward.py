@@ -34,12 +34,11 @@ def infer_logits(model: keras.Model, inputs: Any) -> tf.Tensor:
         ModelError: the model gives something else.
     """
     outputs = infer(model, inputs)
-    if tf.is_tensor(outputs) and outputs.shape.rank in (None, 2):
-        return outputs
+    given = f"{len(tf.nest.flatten(outputs))} outputs"
     if tf.is_tensor(outputs):
+        if outputs.shape.rank in (None, 2):
+            return outputs
         given = f"an output of shape {tuple(outputs.shape)}"
-    else:
-        given = f"{len(tf.nest.flatten(outputs))} outputs"
     raise ModelError(
         f"model={model.name!r} gives {given}, must give one [n, classes]: take a model of one such "
         "output, keras.Model(model.input, OUTPUT)"
@@ -133,12 +132,9 @@ def operations_between(inputs: Iterable[tf.Tensor], outputs: Any) -> dict[str, t
 def trace(
     model: keras.Model, on_output: OnOutput | None = None, parts: Sequence[Part] = ()
 ) -> ForwardPass:
-    """Traces one forward pass and records each layer's call; computes nothing.
+    """Traces one forward pass and records each layer's call, and `parts`; computes nothing.
 
-    Args:
-        model: a built model.
-        on_output: may replace a layer's outputs, as in `hooked`; recorded is what the layer gave.
-        parts: tensors to be recorded, and given to `on_output`, in addition to the layers' outputs.
+    `on_output` may replace outputs, as in `hooked`; recorded is what the layer gave.
     """
     calls: list[Call] = []
     found: dict[int, Any] = {}

@@ -45,11 +45,8 @@ class OutputChange:
         """Total variation distance of the softmax outputs: 1/2 sum_k |p_k - q_k|, float64 [n].
 
         It is the largest change of probability that the network gives to any set of classes, in
-        [0, 1]. Non-finite outputs count as distance 1.
-
-        Args:
-            faulty_logits: float [n, classes], of the inputs in `rows`.
-            rows: which inputs.
+        [0, 1]. Non-finite outputs count as distance 1. The logits, float [n, classes], are those of
+        the inputs in `rows`.
 
         >>> float(OutputChange(np.zeros((1, 2))).total_variation(np.array([[1e9, 0.0]]))[0])
         0.5

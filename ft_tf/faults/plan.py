@@ -190,11 +190,8 @@ class Trial:
 
     def _counted(self, kind: str) -> tuple[tuple[SiteGroup, ...], list[int]]:
         """The groups that have sites of a kind, and how many."""
-        if kind == _SPARE:
-            groups = self.plan.groups_of("weights")
-            return groups, [group.spare_sites for group in groups]
-        groups = self.plan.groups_of(kind)
-        return groups, [group.sites for group in groups]
+        groups = self.plan.groups_of("weights" if kind == _SPARE else kind)
+        return groups, [g.spare_sites if kind == _SPARE else g.sites for g in groups]
 
     @functools.cached_property
     def _populations(self) -> dict[str, list[tuple[SiteKeys, int, list[int]]]]:

@@ -128,7 +128,6 @@ def compare_with_trials(
     options = {"target": target, "fault": fault, "allocation": allocation, "select": select}
     plan = _predictable_plan(model, **options)
     x = check_inputs(x, model=model)
-    check_input_shape(model, x)
     predicted = first_order(model, x, **options)
     sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}
@@ -155,10 +154,7 @@ def compare_with_trials(
 def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any) -> list[float]:
     """The rates of a campaign, and small ones before them, at which there is a fault at all.
 
-    Args:
-        model: a built model.
-        rates: of the campaign; 0 is left out.
-        options: target, fault, allocation and select, as for `compare_with_trials`.
+    `options` are target, fault, allocation and select, as for `compare_with_trials`.
 
     Raises:
         ArgumentError: nothing can be predicted for these.
@@ -234,8 +230,7 @@ def _predictable_plan(model: keras.Model, *, target: str, **options: Any) -> Fau
                 "have no first-order effect"
             )
     if plan.random or any(
-        group.fault.sites_per_value > 1 or group.fault.together(group.shape) > 1
-        for group in plan.groups
+        g.fault.sites_per_value > 1 or g.fault.together(g.shape) > 1 for g in plan.groups
     ):
         raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
     return plan

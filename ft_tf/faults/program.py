@@ -4,17 +4,21 @@ The test images stay in memory, masks are the only thing that goes in, and what 
 is computed once: the outputs of the last clean layers are kept and read instead.
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
 from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
+from ft_tf.faults.bitflips import StoredWords
 from ft_tf.faults.plan import FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.keras_layers import Part, facts_of, infer
+from ft_tf.models import TFLiteModel
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
@@ -28,12 +32,8 @@ class TrialProgram:
     """Evaluates a model under the faults of a plan; make it inside `guarded(model)`, use it
     inside `weights.restored_after()` too.
 
-    Args:
-        model: the model; the program writes into its variables.
-        plan: the faults.
-        x: inputs [n, ...], or a structure of such arrays.
-        batch_size: images evaluated at once.
-        cache_bytes: memory for activations that no fault changes; with less, none are kept.
+    The program writes into the model's variables. If `cache_bytes` is not enough memory for the
+    activations that no fault changes, none are kept.
 
     Attributes:
         weights: what is written, and the way back.
@@ -236,4 +236,70 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
         if group in channels
         else group
         for group in plan.groups
+    )
+
+
+class TFLiteProgram:
+    """Evaluates a .tflite file under the faults of a plan, as `TrialProgram` a Keras model.
+
+    A trial is a copy of the file's bytes with faulty weights, a new interpreter and inference. The
+    weights are faulted as stored, in their own integers and floats:
+
+        model = models.load("model.tflite")
+        frame = sweep(model, x, y, target="weights", fault=BitErrors("as_stored"), ...)
+    """
+
+    draws = False
+    bytes_held = 0
+
+    def __init__(
+        self, model: TFLiteModel, plan: FaultPlan, x: Any, *, batch_size: int, cache_bytes: int
+    ) -> None:
+        self._model, self._plan, self._x, self._batch_size = model, plan, x, batch_size
+        self._prepared = [_prepared(group, model.content) for group in plan.groups]
+        self._values = tf.function(self._faulty_values, autograph=False)
+        self.weights = self  # nothing is written into the model
+
+    restored_after = staticmethod(contextlib.nullcontext)
+
+    def check_clean(self) -> None:
+        """Does nothing: the model's bytes cannot change."""
+
+    check_state = check_clean
+
+    def content(self, masks: FaultMasks) -> bytes:
+        """Returns the file's bytes with the faults."""
+        content = np.frombuffer(self._model.content, np.uint8).copy()
+        values = self._values(masks.faulty, masks.words)
+        for group, faulty in zip(self._plan.groups, values, strict=True):
+            group.variable.write(faulty.numpy(), content)
+        return content.tobytes()
+
+    def _faulty_values(self, faulty: dict[str, Any], words: dict[str, Any]) -> list[tf.Tensor]:
+        drawn = self._plan.by_group("weights", faulty, words)
+        return [
+            prepared(mask, word)
+            for (_, mask, word), prepared in zip(drawn, self._prepared, strict=True)
+        ]
+
+    def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
+        """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
+        x = self._x if rows is None else self._x[rows]
+        return self._model.outputs(x, batch_size=self._batch_size, content=self.content(masks))
+
+
+def _prepared(group: SiteGroup, content: bytes) -> Any:
+    """Function of a mask and words to the faulty numbers of a tensor, as its `write` takes them."""
+    stored, fault = group.variable, group.fault
+    flips = isinstance(fault, StoredWords)
+    if not flips and stored.zero_point:
+        raise ArgumentError(
+            f"fault={fault!r}: {stored.name} counts from {stored.zero_point}; flip its bits"
+        )
+    values = stored.values(content)
+    if not (flips and stored.dtype == "int4"):
+        return fault.prepared(tf.constant(values))
+    words = tf.constant(values.view(np.uint8) & 15)
+    return lambda mask, drawn: tf.bitwise.bitwise_xor(
+        words, tf.cast(fault.pattern(mask, drawn), tf.uint8)
     )

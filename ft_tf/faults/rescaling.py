@@ -25,9 +25,6 @@ from ft_tf.models.usage import using
 def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.layers.Layer]:
     """The pair to rescale: of all ReLU layers that feed another layer the one with most parameters.
 
-    Args:
-        model: a Sequential Keras model.
-
     Raises:
         ModelError: the model is no such chain, or no ReLU layer in it feeds another one.
     """
@@ -91,10 +88,8 @@ def rescaled_spreads(
 ) -> dict[str, Any]:
     """Both forms of equation 10 after rescalings, and whether a single logit changed.
 
-    Args:
-        model: a Sequential Keras classifier.
-        x: inputs on which logits are compared, bit by bit.
-        powers: the ReLU layer is multiplied by 2^power.
+    The ReLU layer is multiplied by 2^power for each of `powers`, and logits are compared on x, bit
+    by bit.
 
     Returns:
         {"layers": names of the two, "powers", "standard_deviation", "equation_10": one value per
@@ -104,7 +99,6 @@ def rescaled_spreads(
 
     Raises:
         ModelError: the model cannot be rescaled; see `rescalable_layers`.
-        ArgumentError: a power is out of range.
     """
     _check_powers(powers)
     first, second = rescalable_layers(model)

@@ -116,10 +116,9 @@ class StratifiedMean:
         return self.estimate.interval.half_width <= self._margin
 
     def draw(self, stratum: int | None = None) -> tuple[int, int]:
-        """Draws a member: its cell, and its number in there.
+        """Draws a member, from a stratum if given, for which alone the trial then counts.
 
-        Args:
-            stratum: draw from this one; the trial then counts for the stratum alone.
+        Returns its cell, and its number in there.
         """
         if self.trials % _EVERY == 0:
             self._spreads, _ = self._best(self._margin)

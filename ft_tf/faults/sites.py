@@ -13,13 +13,16 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_type, check_types
 from ft_tf.errors import ModelError
-from ft_tf.faults import forward, units
+from ft_tf.faults import forward
 from ft_tf.faults.models import FaultModel
 from ft_tf.keras_layers import (
     Part,
+    activation_name,
     facts_of,
     inner_parts,
     is_composite,
+    keeps_zero,
+    kind_of,
     leaf_layers,
     parameters_of,
     variables_of,
@@ -180,18 +183,17 @@ def _chosen(
             by_name.setdefault(nested.name, []).extend(leaf_layers(nested))
     others = [name for name in dict.fromkeys(names) if name not in by_name]
     parts = inner_parts(model) if others else {}
-    unknown = [name for name in others if name not in parts]
-    if unknown:
-        known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
-        raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
-        )
+    known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
+    _check_known([name for name in others if name not in parts], known, model)
     wanted = {id(layer) for name in names for layer in by_name.get(name, ())}
     return [layer for layer in leaves if id(layer) in wanted], [parts[name] for name in others]
 
 
-def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
-    return {id(layer): number for number, layer in enumerate(leaves)}
+def _check_known(unknown: list[str], known: list[str], model: Any) -> None:
+    if unknown:
+        raise ModelError(
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
+        )
 
 
 def _is_selected(select: Select, *, is_bias: bool, rank: int, dtype: str) -> bool:
@@ -208,7 +210,7 @@ def _weight_groups(
 ) -> list[SiteGroup]:
     owned = {id(variable) for layer in leaves for variable in layer.weights}
     stray = [v for v in variables_of(model) if id(v) not in owned] if select.layers is None else []
-    number = _numbers(leaves)
+    number = {id(layer): place for place, layer in enumerate(leaves)}
     candidates = [(layer.name, number[id(layer)], v) for layer in chosen for v in layer.weights]
     candidates += [(model.name, -1, variable) for variable in stray]  # made by the model itself
     parameters = {id(variable) for variable in parameters_of(model)}
@@ -247,7 +249,8 @@ def _unit_groups(
 ) -> list[SiteGroup]:
     named = select.layers is not None
     wanted = {id(layer) for layer in chosen if named or facts_of(layer).units}
-    flow, number = forward.trace(model, parts=parts), _numbers(leaves)
+    flow = forward.trace(model, parts=parts)
+    number = {id(layer): place for place, layer in enumerate(leaves)}
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
         if id(call.layer) in wanted:
@@ -255,11 +258,11 @@ def _unit_groups(
     groups = []
     for own in calls.values():
         layer = own[0].layer
-        chains = [units.chain_to_activation(flow, call) for call in own]
+        chains = [chain_to_activation(flow, call) for call in own]
         ends = [chain[-1] for chain in chains]
         if not (named or select.output_layer) and not any(flow.feeds_layer(e) for e in ends):
             continue
-        channels = functools.partial(units.channel_shape, layer)
+        channels = functools.partial(channel_shape, layer)
         shapes = {_unit_shape(end.outputs, channels, select.units) for end in ends}
         if None in shapes or len(shapes) > 1:
             problems.append(
@@ -270,7 +273,7 @@ def _unit_groups(
         options = {"dtype": ends[0].outputs.dtype.name, "positions": select.units == "positions"}
         options["points"] = tuple((end.layer, end.index) for end in ends)
         if select.units == "channels":
-            options["silencers"] = units.silencers(flow, chains)
+            options["silencers"] = silencers(flow, chains)
         name, owner = ends[0].layer.name, number[id(layer)]
         groups.append(SiteGroup("units", layer.name, name, shapes.pop(), owner, **options))
     if named:
@@ -285,10 +288,8 @@ def _unit_groups(
             continue
         owner = number.get(id(part.leaf), len(leaves) + place)
         options = {"dtype": outputs.dtype.name, "positions": select.units == "positions"}
-        group = SiteGroup(
-            "units", part.name, part.name, shape, owner, points=((part, 0),), **options
-        )
-        groups.append(group)
+        options["points"] = ((part, 0),)
+        groups.append(SiteGroup("units", part.name, part.name, shape, owner, **options))
     return groups
 
 
@@ -319,11 +320,7 @@ def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[Sit
             f"model={model.name!r} is a .tflite file: faults hit its weights, not its {target}"
         )
     names = list(dict.fromkeys(tensor.layer for tensor in model.tensors))
-    unknown = [name for name in select.layers or () if name not in names]
-    if unknown:
-        raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(names)}"
-        )
+    _check_known([name for name in select.layers or () if name not in names], names, model)
     groups = []
     for tensor in model.tensors:
         shape, dtype = tensor.shape, tensor.dtype
@@ -335,3 +332,65 @@ def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[Sit
     if not groups:
         raise ModelError(f"model={model.name!r} has no such weights to fault")
     return tuple(groups)
+
+
+def channel_shape(layer: keras.layers.Layer, output_shape: Any) -> tuple[int, ...] | None:
+    """Shape of one number per channel that broadcasts over outputs [batch, ...]; None if open."""
+    shape = tf.TensorShape(output_shape)
+    if getattr(layer, "data_format", None) == "channels_first":
+        return None if shape[1] is None else (shape[1],) + (1,) * (shape.rank - 2)
+    return None if shape[-1] is None else (shape[-1],)
+
+
+def chain_to_activation(flow: forward.ForwardPass, call: forward.Call) -> list[forward.Call]:
+    """The calls from `call` to the one at whose output its units have passed their activation."""
+    if not facts_of(call.layer).units or activation_name(call.layer) != "linear":
+        return [call]
+    chain = [call]
+    while True:
+        following = flow.only_consumer(chain[-1])
+        facts = None if following is None else facts_of(following.layer)
+        if facts is None or not (facts.activates or facts.between):
+            return [call]
+        chain.append(following)
+        if facts.activates:
+            return chain
+
+
+def silencers(
+    flow: forward.ForwardPass, chains: list[list[forward.Call]]
+) -> tuple[keras.Variable, ...]:
+    """The variables whose zeros at index j make unit j of a layer deliver exactly 0.
+
+    They are a kernel's column and its bias, or gamma and beta of the batch normalization between
+    them and an activation that maps 0 to 0. Faults of this kind then reach everything that computes
+    with the model, compiled before or after, and cost nothing. There are none where zeros would not
+    do, or would do more: a normalization or a kernel that other layers use too would silence their
+    units as well. `chains` are the calls up to the activation, for each call of the layer.
+    """
+    found = {id(variable): variable for variable in _zeroed(chains)}
+    own = {id(call) for chain in chains for call in chain}
+    elsewhere = (v for call in flow.calls if id(call) not in own for v in call.layer.weights)
+    return () if any(id(variable) in found for variable in elsewhere) else tuple(found.values())
+
+
+def _zeroed(chains: list[list[forward.Call]]) -> tuple[keras.Variable, ...]:
+    """What to set to zero if nothing else computes with it."""
+    if not all(keeps_zero(chain[-1].layer) for chain in chains):
+        return ()
+    between = [call.layer for chain in chains for call in chain[1:-1]]
+    norms = [layer for layer in between if kind_of(layer) == "BatchNormalization"]
+    if not norms:
+        source = chains[0][0].layer
+        # A kernel that is put together from several variables (LoRA, integers) has no one column.
+        if not facts_of(source).columns or len(source.weights) != 1 + source.use_bias:
+            return ()
+        return (source._kernel, source.bias) if source.use_bias else (source._kernel,)
+    norm = norms[-1]
+    axes = norm.axis if isinstance(norm.axis, list | tuple) else [norm.axis]
+    rank = chains[0][0].outputs.shape.rank
+    channels_first = getattr(chains[0][0].layer, "data_format", None) == "channels_first"
+    axis = 1 if channels_first else rank - 1  # along which the units lie
+    if len(chains) > 1 or not norm.scale or list(axes) not in ([axis], [axis - rank]):
+        return ()
+    return (norm.gamma, norm.beta) if norm.center else (norm.gamma,)

@@ -88,10 +88,10 @@ def worst_case(
             found = memory.best(gradients(x, y, batch_size), campaign, y)
             if found is None:
                 break
-            row, accuracy = found
-            rows.append(row)
+            accuracy = found["accuracy"]
+            rows.append(found)
             if progress is not None:
-                progress(row)
+                progress(found)
     columns = ["layer", "parameter", "index", "bit", "before", "after", "accuracy"]
     flips = pd.DataFrame(rows, columns=columns)
     return WorstCase(clean, target_accuracy, accuracy <= target_accuracy, flips)
@@ -121,9 +121,7 @@ class _Memory:
             loss = float(np.logaddexp(0, metrics.error_log_odds(logits, y)).mean())
         return metrics.accuracy_from_logits(logits, y), loss
 
-    def best(
-        self, gradients: list[np.ndarray], campaign: Campaign, y: np.ndarray
-    ) -> tuple[Row, float] | None:
+    def best(self, gradients: list[np.ndarray], campaign: Campaign, y: np.ndarray) -> Row | None:
         """Flips the best bit of the candidates; None if there is none left."""
         tried = []
         for number, gradient in enumerate(gradients):
@@ -144,7 +142,7 @@ class _Memory:
         index = tuple(int(i) for i in np.unravel_index(place, group.shape))
         where = {"layer": group.layer, "parameter": group.name, "index": index, "bit": bit}
         after = float(self._values[number].flat[place])
-        return {**where, "before": before, "after": after, "accuracy": accuracy}, accuracy
+        return {**where, "before": before, "after": after, "accuracy": accuracy}
 
     def _ranked(self, number: int, gradient: np.ndarray) -> list[tuple[float, int, int, float]]:
         """The candidates of a variable: gain, bit, place and the value after it."""

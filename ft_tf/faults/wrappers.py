@@ -22,8 +22,7 @@ from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer, check_positive
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
-from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
-from ft_tf.faults.units import channel_shape
+from ft_tf.faults.sites import TARGETS, Select, SiteGroup, channel_shape, find_sites
 from ft_tf.keras_layers import all_layers
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_built
@@ -34,8 +33,7 @@ _OUTPUT = -1
 class LayerWrapper(keras.layers.Wrapper):
     """Base of wrappers that change what a layer computes with, or its output.
 
-    Args:
-        layer: the layer, whose name, types and masks it takes over.
+    It takes over the layer's name, types and masks.
     """
 
     is_fault_wrapper = True
@@ -252,10 +250,8 @@ def wrapped_copy(
 ) -> keras.Model:
     """Returns a copy of a functional or Sequential model, weights and all, with wrapped layers.
 
-    Args:
-        model: the model.
-        wrapper: called with each layer and its copy; returns the copy, or a wrapper of it.
-        recursive: whether it is called with the layers of nested models, not with these.
+    `wrapper` is called with each layer and its copy, or with those of nested models instead of
+    these if `recursive`, and returns the copy or a wrapper of it.
 
     Raises:
         ModelError: the model cannot be cloned.
@@ -284,9 +280,7 @@ def _copied(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras
 def limit_weights(model: keras.Model, limit: float) -> None:
     """Lets training clip kernels and biases of a model to [-limit, limit] after each step.
 
-    Args:
-        model: a built model; optimizers of Keras heed the constraint, which no file keeps.
-        limit: above 0.
+    Optimizers of Keras heed the constraint, which no file keeps.
 
     Raises:
         ModelError: a weight has a constraint already.
