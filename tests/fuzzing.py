@@ -764,6 +764,7 @@ OVERRIDES |= {
             "find_sites",
             "inject",
             "make_plan",
+            "propagation",
             "protect",
             "wrap",
             "unwrap",

@@ -34,6 +34,7 @@ from ft_tf.faults.prediction import (
     holds_up_to,
     prediction_rates,
 )
+from ft_tf.faults.propagation import propagation
 from ft_tf.faults.protections.base import Protection, protect, register_protection
 from ft_tf.faults.protections.memory import Parity, Protected, Secded, Triplication
 from ft_tf.faults.protections.ranges import RangeRestriction, WeightClipping
@@ -61,7 +62,8 @@ __all__ = [
     "Triplication", "WeightClipping", "WordErrors", "WorstCase", "attack_under_faults", "compare",
     "compare_protections", "compare_with_trials", "curve_figures", "failure_rate", "find_sites",
     "first_order", "format_of", "holds_up_to", "inject", "layer_vulnerability", "limit_weights",
-    "lost_rate", "make_plan", "paired_difference", "plan_campaign", "prediction_rates", "protect",
-    "register_format", "register_protection", "rescalable_layers", "rescaled", "rescaled_spreads",
-    "same_shape", "summarize", "sweep", "unwrap", "worst_case", "wrap",
+    "lost_rate", "make_plan", "paired_difference", "plan_campaign", "prediction_rates",
+    "propagation", "protect", "register_format", "register_protection", "rescalable_layers",
+    "rescaled", "rescaled_spreads", "same_shape", "summarize", "sweep", "unwrap", "worst_case",
+    "wrap",
 ]  # fmt: skip
