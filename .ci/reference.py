@@ -34,7 +34,7 @@ def main(directory: str) -> None:
             vars(module).setdefault(name, getattr(module, name))  # some are imported at first use
             full = f"{module.__name__}.{name}"
             if callable(vars(module)[name]) and hasattr(module, "__path__"):
-                # A function's own module, such as faults/inject.py, needs no page.
+                # A function's own module, such as attacks/autoattack.py, needs no page.
                 specs += [f"!{full}$"] * bool(importlib.util.find_spec(full))
         problems += undocumented(pdoc.doc.Module(module))
     pdoc.render.configure(docformat="google", show_source=False)

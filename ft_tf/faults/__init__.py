@@ -17,15 +17,14 @@ Another model of the same shape has the same faulty sites in each trial:
 [[400.0, 400.0, True]]
 """
 
+from ft_tf.faults.arming import Injection, inject
 from ft_tf.faults.attacked import FaultsByAttacks, attack_under_faults
 from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
-from ft_tf.faults.comparison import compare
+from ft_tf.faults.comparison import compare, paired_difference
 from ft_tf.faults.composed import Patterned, PerLayer
-from ft_tf.faults.inject import Injection, inject
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
-from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.planning import CampaignPlan, plan_campaign
 from ft_tf.faults.prediction import (
@@ -56,64 +55,15 @@ from ft_tf.faults.worst_case import WorstCase, worst_case
 from ft_tf.faults.wrappers import FaultWrapper, limit_weights, unwrap, wrap
 
 __all__ = [
-    "BitErrors",
-    "BitFlip",
-    "BurstErrors",
-    "CampaignPlan",
-    "CurveFigures",
-    "FailureRate",
-    "FaultInjection",
-    "FaultModel",
-    "FaultWrapper",
-    "FaultsByAttacks",
-    "FirstOrder",
-    "GaussianNoise",
-    "Injection",
-    "Parity",
-    "Patterned",
-    "PerLayer",
-    "Protected",
-    "Protection",
-    "RangeRestriction",
-    "Secded",
-    "Select",
-    "SignFlip",
-    "StopRule",
-    "StorageFormat",
-    "StuckAt",
-    "Triplication",
-    "WeightClipping",
-    "WordErrors",
-    "WorstCase",
-    "attack_under_faults",
-    "compare",
-    "compare_protections",
-    "compare_with_trials",
-    "curve_figures",
-    "failure_rate",
-    "find_sites",
-    "first_order",
-    "format_of",
-    "holds_up_to",
-    "inject",
-    "layer_vulnerability",
-    "limit_weights",
-    "lost_rate",
-    "make_plan",
-    "paired_difference",
-    "plan_campaign",
-    "prediction_rates",
-    "propagation",
-    "protect",
-    "register_format",
-    "register_protection",
-    "rescalable_layers",
-    "rescaled",
-    "rescaled_spreads",
-    "same_shape",
-    "summarize",
-    "sweep",
-    "unwrap",
-    "worst_case",
+    "BitErrors", "BitFlip", "BurstErrors", "CampaignPlan", "CurveFigures", "FailureRate",
+    "FaultInjection", "FaultModel", "FaultWrapper", "FaultsByAttacks", "FirstOrder",
+    "GaussianNoise", "Injection", "Parity", "Patterned", "PerLayer", "Protected", "Protection",
+    "RangeRestriction", "Secded", "Select", "SignFlip", "StopRule", "StorageFormat", "StuckAt",
+    "Triplication", "WeightClipping", "WordErrors", "WorstCase", "attack_under_faults", "compare",
+    "compare_protections", "compare_with_trials", "curve_figures", "failure_rate", "find_sites",
+    "first_order", "format_of", "holds_up_to", "inject", "layer_vulnerability", "limit_weights",
+    "lost_rate", "make_plan", "paired_difference", "plan_campaign", "prediction_rates",
+    "propagation", "protect", "register_format", "register_protection", "rescalable_layers",
+    "rescaled", "rescaled_spreads", "same_shape", "summarize", "sweep", "unwrap", "worst_case",
     "wrap",
-]
+]  # fmt: skip

@@ -6,18 +6,20 @@ bytes back, also after an exception or Ctrl-C.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.attacks.search import without_compiled_ascents
 from ft_tf.errors import ModelError
 from ft_tf.faults import forward
-from ft_tf.faults.interrupts import interrupts_held
-from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
-from ft_tf.faults.sites import SiteGroup
+from ft_tf.faults.guard import guarded, interrupts_held
+from ft_tf.faults.models import FaultModel
+from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
+from ft_tf.faults.sites import Select, SiteGroup
 from ft_tf.keras_layers import variables_of
 from ft_tf.metrics import COMPILED_FORWARD
 
@@ -71,13 +73,13 @@ class WeightFaults:
             if id(v) in faults
         }
 
-    def values(self, draws: Draws) -> list[tf.Tensor]:
-        """The faulty value of every variable."""
+    def values(self, faulty: dict[str, Any], words: dict[str, Any]) -> list[tf.Tensor]:
+        """The faulty value of every variable, for masks and words as in `FaultMasks`."""
         values = {id(v): clean for v, clean in zip(self._variables, self.clean, strict=True)}
-        for group, mask, words in draws.by_group(self._plan, "weights"):
+        for group, mask, drawn in self._plan.by_group("weights", faulty, words):
             key = id(group.variable)
-            values[key] = self._faulty[key](mask, words)
-        for group, mask, _ in draws.by_group(self._plan, "units"):
+            values[key] = self._faulty[key](mask, drawn)
+        for group, mask, _ in self._plan.by_group("units", faulty, words):
             if group in self._silenced:
                 for variable in group.silencers:
                     value = values[id(variable)]
@@ -146,38 +148,6 @@ def _names(changed: list[tuple[keras.Variable, Any]]) -> str:
     return ", ".join(variable.path for variable, _ in changed)
 
 
-class UnitHooks:
-    """Unit faults at layer outputs, with masks in variables so that a traced graph can be re-used.
-
-    Between two armings the masks are false: a graph traced under the hooks computes clean values.
-    """
-
-    def __init__(self, plan: FaultPlan, groups: tuple[SiteGroup, ...]) -> None:
-        self._plan = plan
-        self._groups = groups
-        self._draws = Draws.variables(plan)
-
-    def __bool__(self) -> bool:
-        return bool(self._groups)
-
-    @contextlib.contextmanager
-    def live(self, model: keras.Model, draws: Draws) -> Iterator[None]:
-        """Unit faults are live in the block, and in no graph after it."""
-        with forward.hooked(model, self._on_output, parts=self._plan.parts):
-            try:
-                self._draws.assign(draws)
-                yield
-            finally:
-                with interrupts_held():
-                    self._draws.clear()
-
-    def _on_output(self, layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
-        for group, mask, words in self._draws.by_group(self._plan, "units"):
-            if group in self._groups and group.holds(layer, index):
-                outputs = group.fault.apply(outputs, mask, words)
-        return outputs
-
-
 @contextlib.contextmanager
 def without_compiled_functions(model: keras.Model) -> Iterator[None]:
     """Hides what was compiled of the model before, so that it is traced anew with the hooks.
@@ -195,30 +165,48 @@ def without_compiled_functions(model: keras.Model) -> Iterator[None]:
 
 
 class Armament:
-    """Arms a model with one set of faults, as often as asked."""
+    """Arms a model with one set of faults, as often as asked.
+
+    Faults of units that no zeros among the weights express are hooks on layer outputs, with masks
+    in variables: between two armings these are false, so that a graph traced under the hooks
+    computes clean values.
+    """
 
     def __init__(self, model: keras.Model, plan: FaultPlan, masks: FaultMasks) -> None:
-        self._model = model
-        self._draws = Draws.tensors(masks)
+        self._model, self._plan = model, plan
+        self._drawn = (masks.faulty, masks.words)
         silenced = silenced_groups(plan)
         self._weights = WeightFaults(model, plan, silenced)
-        self._faulty = self._weights.values(self._draws)
-        self._hooks = UnitHooks(plan, tuple(set(plan.groups_of("units")) - set(silenced)))
+        self._faulty = self._weights.values(*self._drawn)
+        self._hooked = [g for g in plan.groups_of("units") if g not in silenced]
+        self._held = tf.nest.map_structure(
+            lambda array: tf.Variable(tf.zeros_like(array), trainable=False), self._drawn
+        )
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """In the block the model computes with the faults, after it without.
-
-        Stuck-at-0 units of the usual layers, and all weights, are faulty for every function that
-        computes with the model; other unit faults for those traced in the block.
-        """
+        """In the block the model computes with the faults (see `inject`), after it without."""
         with contextlib.ExitStack() as stack:
             self._weights.check_clean()
             stack.enter_context(self._weights.restored_after())
             self._weights.write(self._faulty)
-            if self._hooks:
-                stack.enter_context(self._hooks.live(self._model, self._draws))
+            if self._hooked:
+                hooks = forward.hooked(self._model, self._on_output, parts=self._plan.parts)
+                stack.enter_context(hooks)
+                stack.callback(self._clear)
+                tf.nest.map_structure(lambda v, array: v.assign(array), self._held, self._drawn)
             yield
+
+    def _clear(self) -> None:
+        with interrupts_held():
+            for variable in self._held[0].values():
+                variable.assign(tf.zeros_like(variable))
+
+    def _on_output(self, layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
+        for group, mask, words in self._plan.by_group("units", *self._held):
+            if group in self._hooked and group.holds(layer, index):
+                outputs = group.fault.apply(outputs, mask, words)
+        return outputs
 
     def check_untouched(self) -> None:
         """Raises ModelError if a variable of the model was changed in the block."""
@@ -228,4 +216,64 @@ class Armament:
     @property
     def needs_new_functions(self) -> bool:
         """Whether functions that Keras has compiled before cannot show the faults."""
-        return bool(self._hooks)
+        return bool(self._hooked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Injection:
+    """What was injected: `faults` of `sites` are faulty, at the rate, seed and trial asked for."""
+
+    target: str
+    rate: float
+    seed: int
+    trial: int
+    faults: int
+    sites: int
+
+
+@contextlib.contextmanager
+def inject(
+    model: keras.Model,
+    *,
+    target: str,
+    rate: float,
+    seed: int,
+    trial: int = 0,
+    fault: FaultModel | None = None,
+    allocation: str = "model",
+    select: Select | None = None,
+) -> Iterator[Injection]:
+    """Makes the model faulty while the block runs; its clean weights come back to the byte.
+
+    Inside the block the model can be called, evaluated and predicted with. To train or save it is
+    refused, also through another model that shares its variables (see `guard.guarded`). The faults
+    are those of `sweep` at the same seed, trial and rate.
+
+    Weight faults, and stuck-at-0 units of the usual layers, are seen by everything that computes
+    with the model. Other unit faults (another fault model, an activation with f(0) != 0, single
+    positions) are seen by Keras's evaluate and predict of this model, by `metrics.predict_logits`
+    and attacks on it, and by what is called or traced in the block; not by any other tf.function
+    that was traced before it, such as one of a model around this one.
+
+    Arguments are those of `sweep`, with one rate, and the number of one trial.
+
+    Yields:
+        An `Injection`, with the realised number of faults.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+        ModelError: something asked for cannot be faulted; or, on leaving the block, a faulty
+            variable was changed in it (by a compiled training step, say), which is lost; or the
+            model is armed already, or another thread computes with it.
+    """
+    require_keras_model(model)
+    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    masks = plan.trial(seed=seed, trial=trial).masks(rate)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(guarded(model))
+        armament = Armament(model, plan, masks)
+        if armament.needs_new_functions:
+            stack.enter_context(without_compiled_functions(model))
+        stack.enter_context(armament.live())
+        yield Injection(target, rate, seed, trial, masks.count, plan.sites)
+        armament.check_untouched()

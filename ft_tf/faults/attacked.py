@@ -12,7 +12,7 @@ from ft_tf import attacks as known_attacks
 from ft_tf import checks
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.inject import inject
+from ft_tf.faults.arming import inject
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.rows import distinct_rates
 
@@ -65,21 +65,12 @@ def attack_under_faults(
 ) -> FaultsByAttacks:
     """Attacks a model while faults are armed: the attacker sees the gradients of the faulty model.
 
-    Args:
-        model: a Keras classifier that gives logits.
-        x: inputs [n, ...].
-        y: integer labels [n].
-        attacks: names of `ft_tf.attacks.ATTACKS`, or names with the options of `attacks.evaluate`.
-        epsilon: radius of the ball, in units of x.
-        rates: shares of faulty sites; at 0 there is one trial.
-        target: "weights", "units" or "both".
-        fault: what a faulty value becomes; stuck at 0 by default.
-        trials: fault sets per rate.
-        seed: of the fault sets, which are those of `sweep`; attacks have theirs as an option.
-        progress: receives each row when its attack ends.
+    `attacks` are names of `ft_tf.attacks.ATTACKS`, or names with the options of `attacks.evaluate`,
+    among them a seed; `epsilon` is the radius of the ball, in units of x. Fault sets, and arguments
+    for them, are those of `sweep`, with one trial at rate 0. `progress` receives each row when its
+    attack ends.
 
     Raises:
-        ArgumentError: bad input.
         ModelError: the model does not give logits, or cannot be made faulty.
     """
     if not isinstance(attacks, Mapping):
@@ -98,15 +89,10 @@ def attack_under_faults(
                         model, x, y, attack=name, epsilon=epsilon, **{"sanity": False} | dict(given)
                     )
                     survived.append(~found.success)
-                    rows.append(
-                        where
-                        | {
-                            "faults": injected.faults,
-                            "attack": name,
-                            "clean_accuracy": found.clean_accuracy,
-                            "robust_accuracy": found.robust_accuracy,
-                        }
-                    )
+                    row = {**where, "faults": injected.faults, "attack": name}
+                    row["clean_accuracy"] = found.clean_accuracy
+                    row["robust_accuracy"] = found.robust_accuracy
+                    rows.append(row)
                     if progress:
                         progress(rows[-1])
     shape = (-1, len(attacks), len(survived[0]))

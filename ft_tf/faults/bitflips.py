@@ -26,14 +26,12 @@ class StoredWords(FaultModel):
     not, so that rate 0 is the model as that memory holds it (in float32: to the bit the model
     itself, of a float64 model too).
 
-    A flipped exponent bit makes huge numbers, and these make infinities and NaN. An image with a
-    NaN among its logits counts as wrong here (Keras's own metrics take the NaN as it comes). But
-    ReLU and max pooling make of a NaN what the kernel at hand makes of it, NaN or a number, and
-    TensorFlow takes another kernel for another batch size, outside a graph and on another
-    processor: such an image may be right in one and wrong in the other, so that accuracies differ
-    by whole images between batch sizes and between a sweep and `inject`. `non_finite` shows only
-    what reached the logits. Without the highest bit of the exponent (`bits=(0, 29)` of a float32)
-    values below 2 stay below 2.
+    A flipped exponent bit makes huge numbers, and these make infinities and NaN. ReLU and max
+    pooling make of a NaN what the kernel at hand makes of it, NaN or a number, and TensorFlow takes
+    another kernel for another batch size, outside a graph and on another processor: accuracies
+    differ by whole images between batch sizes and between a sweep and `inject`. `non_finite` shows
+    only what reached the logits. Without the highest bit of the exponent (`bits=(0, 29)` of a
+    float32) values below 2 stay below 2.
 
     Attributes:
         storage: name of a storage format, see `storage_formats`; "as_stored" for that in which the
@@ -72,7 +70,6 @@ class StoredWords(FaultModel):
         return tuple(range(lowest, highest + 1))
 
     def placed(self, groups: Sequence[Any]) -> list[Any]:
-        """Returns the groups with what happens in each: for "as_stored" in its own format."""
         if self.storage != "as_stored":
             return super().placed(groups)
         formats = [native_format(group.dtype) for group in groups]
@@ -82,7 +79,6 @@ class StoredWords(FaultModel):
         ]
 
     def check_target(self, target: str) -> None:
-        """Raises ArgumentError for activations without a fixed scale."""
         if target != "weights" and self.format.needs_all_values:
             raise ArgumentError(
                 f"scale=None: {self.storage} activations need one scale for all images, give it "
@@ -90,7 +86,6 @@ class StoredWords(FaultModel):
             )
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
-        """The values, rounded to the format."""
         if self.storage == "float32" or values.dtype.is_integer:
             return values
         stored = self.format
@@ -119,28 +114,22 @@ class StoredWords(FaultModel):
         stored = self.format
         values = tf.convert_to_tensor(values)
         if values.dtype.is_integer:
-            return self._integer_flipper(values)
+            width = 8 * values.dtype.size
+            if width != stored.bits:
+                raise ArgumentError(
+                    f"storage={self.storage!r} has {stored.bits} bits and the model stores "
+                    f"{values.dtype.name}: give storage='int{width}', or select other parameters"
+                )
+            unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
+            return lambda pattern: tf.bitcast(
+                tf.bitwise.bitwise_xor(unsigned, tf.cast(pattern, unsigned.dtype)), values.dtype
+            )
         encoded = stored.encode(tf.cast(values, tf.float32))
         keeps_float64 = self.storage == "float32" and values.dtype == tf.float64
 
         def flipped(pattern: tf.Tensor) -> tf.Tensor:
             found = tf.cast(stored.decode(stored.flip(encoded, pattern)), values.dtype)
             return tf.where(pattern == 0, values, found) if keeps_float64 else found
-
-        return flipped
-
-    def _integer_flipper(self, values: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-        width = 8 * values.dtype.size
-        if width != self.format.bits:
-            raise ArgumentError(
-                f"storage={self.storage!r} has {self.format.bits} bits and the model stores "
-                f"{values.dtype.name}: give storage='int{width}', or select other parameters"
-            )
-        unsigned = tf.bitcast(values, {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}[width])
-
-        def flipped(pattern: tf.Tensor) -> tf.Tensor:
-            words = tf.bitwise.bitwise_xor(unsigned, tf.cast(pattern, unsigned.dtype))
-            return tf.bitcast(words, values.dtype)
 
         return flipped
 
@@ -174,11 +163,9 @@ class BitFlip(StoredWords):
         check_choice(range(1, min(_MAX_FLIPS, len(self.bit_numbers)) + 1), flips=self.flips)
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """The stored values with a random choice of bits inverted in each."""
         return self.apply(values, tf.constant(True), words)
 
     def pattern(self, mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """A random choice of bits for each faulty word."""
         choices = itertools.combinations(self.bit_numbers, self.flips)
         patterns = np.array([sum(1 << bit for bit in bits) for bits in choices], np.uint32)
         halves = tf.bitwise.right_shift(tf.cast(words, tf.int64), tf.constant(1, tf.int64))
@@ -198,11 +185,9 @@ class BitErrors(StoredWords):
 
     @property
     def sites_per_value(self) -> int:
-        """The bits of a word that may flip."""
         return len(self.bit_numbers)
 
     def pattern(self, mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """The bits under mask [..., bits], packed into words."""
         mask = mask if self.sites_per_value > 1 else mask[..., tf.newaxis]
         return packed(mask, self.bit_numbers[0])
 
@@ -217,11 +202,9 @@ class _Adjacent:
         check_positive_integer(length=self.length)
 
     def together(self, shape: tuple[int, ...]) -> int:
-        """Sites that fail together."""
         return min(self.length, math.prod(shape) * self.sites_per_value)
 
     def spread(self, events: np.ndarray) -> np.ndarray:
-        """The sites of all rows that start at `events`."""
         return dilated(events.reshape(len(events), -1), self.length, 1).reshape(events.shape)
 
 
@@ -256,7 +239,6 @@ class WordErrors(_Adjacent, StoredWords):
     random: ClassVar[bool] = True
 
     def pattern(self, mask: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """Random bits for each faulty word."""
         bits = tf.constant(sum(1 << bit for bit in self.bit_numbers), tf.uint32)
         drawn = tf.bitwise.bitwise_and(words[..., 0], bits)
         return tf.where(mask, drawn, tf.zeros_like(drawn))

@@ -80,7 +80,7 @@ class FaultInjection(keras.callbacks.Callback):
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Lets the next step run with faults."""
-        self._step.admit()
+        self._step.admitted = True
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Forgets the faults."""
@@ -100,17 +100,11 @@ class _TestStep:
         self._model = model
         model.make_test_function()
         function = model.test_function
-        self._clean: Callable[[Any], Any] = (
-            function.clean_function if isinstance(function, _TestStep) else function
-        )
+        # Keras's own test function.
+        self.clean = function.clean if isinstance(function, _TestStep) else function
         self._armament: Armament | None = None
         self._faulty: Callable[[Any], Any] | None = None
-        self._admitted = False
-
-    @property
-    def clean_function(self) -> Callable[[Any], Any]:
-        """Keras's own test function."""
-        return self._clean
+        self.admitted = False
 
     def arm(self, armament: Armament) -> None:
         self._armament = armament
@@ -118,20 +112,17 @@ class _TestStep:
         self._faulty = self._model.test_function  # traced under the faults
         self._model.test_function = self
 
-    def admit(self) -> None:
-        self._admitted = self._armament is not None
-
     def disarm(self) -> None:
         self._armament = self._faulty = None
-        self._admitted = False
+        self.admitted = False
 
     def leave(self) -> None:
         self.disarm()
-        self._model.test_function = self._clean
+        self._model.test_function = self.clean
 
     def __call__(self, iterator: Any) -> Any:
-        admitted, self._admitted = self._admitted, False
-        if not admitted:
-            return self._clean(iterator)
+        admitted, self.admitted = self.admitted, False
+        if not admitted or self._armament is None:
+            return self.clean(iterator)
         with using(self._model, "arm"), self._armament.live():
             return self._faulty(iterator)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ft_tf._compat import keras, tf
-from ft_tf.checks import check_non_negative_integer, check_positive_integer
+from ft_tf.checks import check_non_negative_integer, check_positive_integer, check_probability
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs, check_labels
 from ft_tf.faults import catalogue
@@ -20,21 +20,19 @@ from ft_tf.faults.keys import SiteKeys, exact_mask
 from ft_tf.faults.measures import Measures
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
-from ft_tf.faults.program import TrialProgram
+from ft_tf.faults.program import TFLiteProgram, TrialProgram
 from ft_tf.faults.rows import (
     MAX_TRIALS,
     Budget,
     Row,
     StopRule,
-    check_question,
+    check_half_width,
     distinct_rates,
     frame_of,
     images_of_trial,
-    is_certain,
     trial_numbers,
 )
 from ft_tf.faults.sites import Select
-from ft_tf.faults.tflite import TFLiteProgram
 from ft_tf.keras_layers import remember_input
 from ft_tf.models import check_input_shape, ending_of
 
@@ -100,11 +98,10 @@ def sweep(
         progress: called with every finished row.
 
     Returns:
-        Columns target, rate, trial, seed, faults, accuracy, accuracy_lost, sdc_rate, retention,
-        non_finite, total_variation_50, total_variation_95, logit_change_50, logit_change_95 (see
-        `measures`); sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the
-        settings target, fault, storage, bits, quantization_step, allocation, images_per_trial,
-        persistence; and stop_rule, None or a dictionary.
+        Columns target, rate, trial, seed, faults, and those of `measures.COLUMNS`, accuracy first;
+        sorted by rate and trial. `attrs` has clean_accuracy, classes, images; the settings target,
+        fault, storage, bits, quantization_step, allocation, images_per_trial, persistence; and
+        stop_rule, None or a dictionary.
 
     Raises:
         ArgumentError: an argument is out of range.
@@ -113,21 +110,16 @@ def sweep(
     if isinstance(model, keras.Model):
         remember_input(model, x)
     clock = Budget(budget)
-    check_question(margin, confidence)
+    check_probability(confidence=confidence)
+    check_half_width(margin=margin)
     if trials is None and margin is None and budget is None:
         raise ArgumentError("trials=None needs margin=... or budget=... to end the campaign")
     numbers = trial_numbers(MAX_TRIALS if trials is None else trials)
     levels = distinct_rates(rates)
     most = len(numbers)
     rule = StopRule(levels, half_width=margin, level=confidence, method=method, most=most)
-    plan = make_plan(
-        model,
-        target=target,
-        fault=fault,
-        allocation=allocation,
-        select=select,
-        persistence=persistence,
-    )
+    where = {"target": target, "select": select, "allocation": allocation}
+    plan = make_plan(model, fault=fault, persistence=persistence, **where)
     campaign = Campaign(model, plan, x, y, batch_size=batch_size, cache_bytes=cache_bytes)
     images_per_trial = images_of_trial(images_per_trial, campaign.images, rule)
     settings = {"target": target, "seed": seed, "images_per_trial": images_per_trial}
@@ -139,7 +131,8 @@ def sweep(
             rows.append(row)
             if progress is not None:
                 progress(row)
-            if rule.stops_after(row):
+            rule.take(row)
+            if rule.done:
                 break
     facts = {**campaign.facts, "target": target, "stop_rule": rule.facts}
     facts["images_per_trial"] = images_per_trial or campaign.images
@@ -211,10 +204,9 @@ class Campaign:
     @property
     def facts(self) -> dict[str, Any]:
         """What a summary needs to know of model, images and faults beside the rows."""
-        logits = self.measures.clean_logits.shape[1]
         return {
             "clean_accuracy": self.measures.clean_accuracy,
-            "classes": max(2, logits),
+            "classes": max(2, self.measures.clean_logits.shape[1]),
             "images": self.images,
             **catalogue.settings(self._plan.fault),
             "allocation": self._plan.allocation,
@@ -258,10 +250,10 @@ class Campaign:
         for trial, rate, masks in drawn_ahead(self._plan, seed, trials, rates, wants):
             if not wants(rate):  # it settled while its next masks were drawn
                 continue
-            count = None if is_certain(rate) else images_per_trial
+            count = None if rate == 0 else images_per_trial
             chosen = image_rows(seed=seed, trial=trial, images=self.images, count=count)
             row = {"target": target, "rate": rate, "trial": trial, "seed": seed}
-            if self._plan.persistence == "permanent" or is_certain(rate):
+            if self._plan.persistence == "permanent" or rate == 0:
                 yield {**row, "faults": masks.count, **self.run(masks, chosen)}
             else:
                 yield {**row, **self._run_transient(seed, trial, rate, chosen)}

@@ -1,6 +1,7 @@
 """Fault models by name, with their options: what a command line or a record can say."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,17 +12,17 @@ from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 
 _WORDS = ("storage", "bits", "scale")
-_MODELS: dict[str, tuple[Callable[..., FaultModel], dict[str, Any], tuple[str, ...]]] = {
-    # name: (class, what the name fixes, options)
-    "stuck_at_0": (StuckAt, {"value": 0.0}, ()),
-    "stuck_at_1": (StuckAt, {"value": 1.0}, ()),
-    "stuck_at": (StuckAt, {}, ("value",)),
-    "sign_flip": (SignFlip, {}, ()),
-    "gaussian": (GaussianNoise, {}, ("sigma",)),
-    "bit_flip": (BitFlip, {}, (*_WORDS, "flips")),
-    "bit_errors": (BitErrors, {}, _WORDS),
-    "burst_errors": (BurstErrors, {}, (*_WORDS, "length")),
-    "word_errors": (WordErrors, {}, (*_WORDS, "length")),
+_MODELS: dict[str, tuple[Callable[..., FaultModel], tuple[str, ...]]] = {
+    # name: (what makes it, options)
+    "stuck_at_0": (functools.partial(StuckAt, 0.0), ()),
+    "stuck_at_1": (functools.partial(StuckAt, 1.0), ()),
+    "stuck_at": (StuckAt, ("value",)),
+    "sign_flip": (SignFlip, ()),
+    "gaussian": (GaussianNoise, ("sigma",)),
+    "bit_flip": (BitFlip, (*_WORDS, "flips")),
+    "bit_errors": (BitErrors, _WORDS),
+    "burst_errors": (BurstErrors, (*_WORDS, "length")),
+    "word_errors": (WordErrors, (*_WORDS, "length")),
 }
 _REQUIRED = ("value", "sigma")
 
@@ -34,14 +35,11 @@ def names() -> tuple[str, ...]:
 def register(name: str, build: Callable[..., FaultModel], options: tuple[str, ...] = ()) -> None:
     """Makes a fault model known by name to binaries and studies; replaces an earlier one.
 
-    Worker processes see it if the call is at the top of a module that they import.
-
-    Args:
-        name: of the fault model.
-        build: its class, or a function that makes it; called with the options that were given.
-        options: those of `named` that it takes.
+    `build` is its class, or a function that makes it, and is called with those of `options`, of
+    `named`, that were given. Worker processes see the fault model if the call is at the top of a
+    module that they import.
     """
-    _MODELS[name] = (build, {}, options)
+    _MODELS[name] = (build, options)
 
 
 def named(name: str, options: Mapping[str, Any]) -> FaultModel:
@@ -59,7 +57,7 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     BitFlip(storage='int8', bits=(7, 7), scale=None, flips=1)
     """
     check_choice(_MODELS, fault=name)
-    build, fixed, possible = _MODELS[name]
+    build, possible = _MODELS[name]
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         if option not in possible:
@@ -70,7 +68,7 @@ def named(name: str, options: Mapping[str, Any]) -> FaultModel:
     if "sigma" in given:
         check_positive(sigma=given["sigma"])
         given["scale"] = given.pop("sigma")
-    return build(**fixed, **given)
+    return build(**given)
 
 
 def bits_of(text: str | None) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """Two models under faults, trial by trial: which one keeps more of its accuracy?"""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,12 @@ import pandas as pd
 
 from ft_tf import intervals
 from ft_tf._compat import keras
-from ft_tf.checks import check_probability
+from ft_tf.checks import check_columns, check_probability
+from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.models import FaultModel
-from ft_tf.faults.pairs import paired_difference
 from ft_tf.faults.plan import make_plan
+from ft_tf.faults.rows import PILOT, interval_of
 from ft_tf.faults.sites import Select
 
 
@@ -37,65 +37,84 @@ def compare(
 
     Models of one shape get the same faulty sites in each trial and are compared trial by trial
     (`paired_difference`). Models of different shapes have no sites in common: their trials are
-    independent (Welch).
+    independent (Welch). `level` is the intervals' coverage, other arguments are those of `sweep`.
 
     The intervals speak of further fault sets in these two models on these images. They say nothing
     about other training seeds: one model of each kind does not tell which kind is better.
-
-    Args:
-        first: a built Keras classifier that gives logits.
-        second: another one, for the same images.
-        x: inputs [n, ...], as for `sweep`.
-        y: labels int [n].
-        target: "weights", "units" or "both".
-        rates: shares of faulty sites, in [0, 1].
-        trials: fault sets per rate.
-        seed: fixes the fault sets.
-        fault: what a faulty value becomes; stuck at 0 by default.
-        allocation: "model", "layer" or "bernoulli".
-        select: which part of the models.
-        images_per_trial: evaluate each trial on a random subset of that many images, the same for
-            both models.
-        batch_size: images evaluated at once.
-        level: nominal coverage.
 
     Returns:
         A row per rate: target, rate, trials, accuracy_first, accuracy_second, faults_first,
         faults_second, difference, low, high, level, method, unit, same_sites. The difference is
         accuracy_first - accuracy_second, low and high are its interval.
-
-    Raises:
-        ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
     """
     check_probability(level=level)
-    plans = {"target": target, "fault": fault, "allocation": allocation, "select": select}
+    plan = {"target": target, "fault": fault, "allocation": allocation, "select": select}
+    options = {"rates": rates, "trials": trials, "seed": seed, **plan}
+    options |= {"images_per_trial": images_per_trial, "batch_size": batch_size}
     shapes = [
-        [(group.target, group.shape) for group in make_plan(model, **plans).groups]
+        [(group.target, group.shape) for group in make_plan(model, **plan).groups]
         for model in (first, second)
     ]
-    frames = [
-        sweep(
-            model,
-            x,
-            y,
-            rates=rates,
-            trials=trials,
-            seed=seed,
-            images_per_trial=images_per_trial,
-            batch_size=batch_size,
-            **plans,
-        )
-        for model in (first, second)
-    ]
+    frames = [sweep(model, x, y, **options) for model in (first, second)]
     same_sites = shapes[0] == shapes[1]
     difference = paired_difference if same_sites else _unpaired_difference
     table = difference(*frames, level=level).assign(same_sites=same_sites)
-    means = [frame.groupby("rate")[["accuracy", "faults"]].mean() for frame in frames]
-    for place, (column, number) in enumerate(itertools.product(("accuracy", "faults"), (0, 1))):
-        name = f"{column}_{('first', 'second')[number]}"
-        table.insert(3 + place, name, means[number][column].to_numpy())
+    for column in ("faults", "accuracy"):
+        for name, frame in (("second", frames[1]), ("first", frames[0])):
+            table.insert(3, f"{column}_{name}", frame.groupby("rate")[column].mean().to_numpy())
     return table
+
+
+def paired_difference(
+    first: pd.DataFrame, second: pd.DataFrame, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Accuracy of `first` minus that of `second` at each rate, over the trials of both.
+
+    The same trial hits the same sites of models of one shape, so what a set of sites does to both
+    cancels. Where a stop rule has ended the campaigns the intervals are of its kind: with
+    "stein" the number of trials depends on the pilots' variances alone, and the scale is that of
+    the pilot's differences; with "anytime" the differences are bet on.
+
+    Args:
+        first: rows of `sweep`.
+        second: rows of `sweep` with the same target and seed, on a model of the same shape.
+        level: nominal coverage.
+
+    Returns:
+        Columns target, rate, trials, difference, low, high, level, method, unit.
+
+    Raises:
+        ArgumentError: a trial of one has other faults than that of the other, or none is common.
+
+    >>> row = {"target": "units", "rate": 0.5, "seed": 0, "faults": 9}
+    >>> one = pd.DataFrame([{**row, "trial": t, "accuracy": 0.9 - t / 8} for t in (0, 1)])
+    >>> table = paired_difference(one, one.assign(accuracy=one["accuracy"] - 0.1))
+    >>> round(float(table["difference"][0]), 4), round(float(table["high"][0]), 4)
+    (0.1, 0.1)
+    """
+    check_probability(level=level)
+    keys = ["target", "rate", "trial", "seed"]
+    check_columns((*keys, "faults", "accuracy"), first=first, second=second)
+    both = first.merge(second, on=keys, suffixes=("", "_second"), sort=True)
+    if both.empty:
+        raise ArgumentError("the campaigns have no trial in common: give the same target and seed")
+    if (both["faults"] != both["faults_second"]).any():
+        raise ArgumentError("the campaigns have other faults: the models have not the same shape")
+    rule, other = (frame.attrs.get("stop_rule") or {} for frame in (first, second))
+    if rule != other:
+        raise ArgumentError(f"stop_rule={rule} and {other} must be the same")
+    settings = {
+        "method": rule.get("method", "student"),
+        "half_width": rule.get("half_width", 0.005),
+        "pilot": rule.get("pilot", PILOT),
+    }
+    rows = []
+    for where, group in both.groupby(["target", "rate"], sort=True):
+        differences = (group["accuracy"] - group["accuracy_second"]).tolist()
+        interval = interval_of(where[1], differences, level=level, least=-1.0, **settings)
+        mean = sum(differences) / len(differences)
+        rows.append(_row(where, len(group), mean, interval, "pair of trials"))
+    return pd.DataFrame(rows)
 
 
 def _unpaired_difference(
@@ -103,22 +122,17 @@ def _unpaired_difference(
 ) -> pd.DataFrame:
     """As `paired_difference`, of campaigns whose trials have nothing in common."""
     rows = []
-    for (target, rate), group in first.groupby(["target", "rate"], sort=True):
-        other = second[second["rate"] == rate]
-        interval = intervals.welch(
-            group["accuracy"], other["accuracy"], level=level, unit="independent trial"
-        )
-        rows.append(
-            {
-                "target": target,
-                "rate": rate,
-                "trials": len(group),
-                "difference": float(group["accuracy"].mean() - other["accuracy"].mean()),
-                "low": interval.low,
-                "high": interval.high,
-                "level": level,
-                "method": interval.method,
-                "unit": interval.unit,
-            }
-        )
+    for where, group in first.groupby(["target", "rate"], sort=True):
+        pair = group["accuracy"], second["accuracy"][second["rate"] == where[1]]
+        interval = intervals.welch(*pair, level=level, unit="independent trial")
+        mean = float(pair[0].mean() - pair[1].mean())
+        rows.append(_row(where, len(group), mean, interval, interval.unit))
     return pd.DataFrame(rows)
+
+
+def _row(
+    where: tuple[str, float], trials: int, mean: float, found: intervals.Interval, unit: str
+) -> dict[str, Any]:
+    row = {"target": where[0], "rate": where[1], "trials": trials, "difference": mean}
+    ends = {"low": found.low, "high": found.high, "level": found.level}
+    return {**row, **ends, "method": found.method, "unit": unit}

@@ -50,17 +50,11 @@ class PerLayer(FaultModel):
             raise ArgumentError("faults={} must have at least one pattern")
 
     def check_target(self, target: str) -> None:
-        """Raises ArgumentError if a fault model is not for what its pattern names."""
         for pattern, fault in self.faults:
             named = pattern.partition(":")[0]
             fault.check_target(named if named in ("weights", "units") else target)
 
     def placed(self, groups: Sequence[Any]) -> list[Any]:
-        """Returns the groups that a pattern fits, with what happens in each.
-
-        Raises:
-            ModelError: a pattern fits none that is left to it.
-        """
         found: dict[int, Any] = {}
         for pattern, fault, fitting in self._shared_out(groups):
             if not fitting:
@@ -73,7 +67,6 @@ class PerLayer(FaultModel):
         return [found[id(group)] for group in groups if id(group) in found]
 
     def within(self, groups: Sequence[Any]) -> "PerLayer":
-        """Returns the pairs that concern some of the groups."""
         return PerLayer(
             tuple((p, fault) for p, fault, fitting in self._shared_out(groups) if fitting)
         )
@@ -132,26 +125,18 @@ class Patterned(FaultModel):
 
     @property
     def random(self) -> bool:
-        """Whether what faulty values become is random."""
         return self.fault.random
 
     @property
     def sites_per_value(self) -> int:
-        """Fault sites of one value."""
         return self.fault.sites_per_value
 
     def check_target(self, target: str) -> None:
-        """Raises ArgumentError for weights."""
         if target != "units":
             raise ArgumentError(f"pattern={self.pattern!r} is for target='units', not {target!r}")
         self.fault.check_target(target)
 
     def placed(self, groups: Sequence[Any]) -> list[Any]:
-        """Returns the groups with what happens in each.
-
-        Raises:
-            ArgumentError: the groups' units are channels.
-        """
         for group in groups:
             layer = group.points[0][0] if group.points else None
             if not group.positions or getattr(layer, "data_format", "") == "channels_first":
@@ -166,7 +151,6 @@ class Patterned(FaultModel):
         ]
 
     def together(self, shape: tuple[int, ...]) -> int:
-        """Values of an output of this shape that fail together."""
         positions = shape[:-1]
         return {
             "point": 1,
@@ -177,7 +161,6 @@ class Patterned(FaultModel):
         }[self.pattern]
 
     def spread(self, events: np.ndarray) -> np.ndarray:
-        """The values that fail with those drawn, bool [n, *shape, sites per value]."""
         last = events.ndim - 3  # axis of the columns; those before it are rows and others
         if self.pattern == "block":
             for axis in range(max(1, last - 1), last + 1):
@@ -192,5 +175,4 @@ class Patterned(FaultModel):
     def apply(
         self, values: tf.Tensor, mask: tf.Tensor, words: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """`apply` of the inner fault model."""
         return self.fault.apply(values, mask, words)

@@ -8,7 +8,7 @@ from typing import Any
 from ft_tf import keras_layers
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.faults.interrupts import interrupts_held
+from ft_tf.faults.guard import interrupts_held
 from ft_tf.keras_layers import Part, infer, input_spec, is_composite
 from ft_tf.keras_layers.hooks import OnOutput, tensors_in
 from ft_tf.models.usage import using
@@ -34,12 +34,11 @@ def infer_logits(model: keras.Model, inputs: Any) -> tf.Tensor:
         ModelError: the model gives something else.
     """
     outputs = infer(model, inputs)
-    if tf.is_tensor(outputs) and outputs.shape.rank in (None, 2):
-        return outputs
+    given = f"{len(tf.nest.flatten(outputs))} outputs"
     if tf.is_tensor(outputs):
+        if outputs.shape.rank in (None, 2):
+            return outputs
         given = f"an output of shape {tuple(outputs.shape)}"
-    else:
-        given = f"{len(tf.nest.flatten(outputs))} outputs"
     raise ModelError(
         f"model={model.name!r} gives {given}, must give one [n, classes]: take a model of one such "
         "output, keras.Model(model.input, OUTPUT)"
@@ -48,14 +47,7 @@ def infer_logits(model: keras.Model, inputs: Any) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """One call of one layer in a forward pass.
-
-    Attributes:
-        layer: the layer.
-        index: how many calls of the same layer came before.
-        inputs: the symbolic tensors it was given.
-        outputs: what it returned.
-    """
+    """One call of one layer in a forward pass, the `index`-th of that layer from 0."""
 
     layer: keras.layers.Layer
     index: int
@@ -65,13 +57,9 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A traced forward pass in inference mode.
+    """A traced forward pass in inference mode: every layer call, in order, and the outputs.
 
-    Attributes:
-        calls: every layer call, in order.
-        outputs: what the model returned.
-        graph: the graph that holds the tensors.
-        parts: the parts that were hooked with what they gave, by id; it may be in a loop's graph.
+    `parts` has what hooked parts gave, by their ids; it may be in a loop's graph.
     """
 
     calls: tuple[Call, ...]
@@ -86,19 +74,6 @@ class ForwardPass:
             if any(tensor.name in reached for tensor in operation.inputs):
                 reached.update(tensor.name for tensor in operation.outputs)
         return reached
-
-    def computed_by(self, tensor: tf.Tensor) -> set[str]:
-        """Types of the operations that a tensor is computed by, back to the input."""
-        types: set[str] = set()
-        seen: set[str] = set()
-        waiting = [tensor.op]
-        while waiting:
-            operation = waiting.pop()
-            if operation.name not in seen:
-                seen.add(operation.name)
-                types.add(operation.type)
-                waiting += [source.op for source in operation.inputs]
-        return types
 
     def draws(self) -> bool:
         """Whether some operation draws random numbers, which differ from pass to pass."""
@@ -136,33 +111,30 @@ class ForwardPass:
         ]
         if len(takers) != 1:
             return None
-        inside = operations_of(takers[0])
+        inside = operations_between(takers[0].inputs, takers[0].outputs)
         only = all(operation.name in inside for operation in outputs[0].consumers())
         return takers[0] if only else None
 
 
-def operations_of(call: Call) -> set[str]:
-    """Names of the operations that lead from a call's inputs to its outputs."""
-    given = {tensor.name for tensor in call.inputs}
-    names: set[str] = set()
-    waiting = [tensor for tensor in tensors_in(call.outputs) if tensor.name not in given]
+def operations_between(inputs: Iterable[tf.Tensor], outputs: Any) -> dict[str, tf.Operation]:
+    """The operations that lead from inputs, or from the graph's, to outputs, by name."""
+    given = {tensor.name for tensor in inputs}
+    found: dict[str, tf.Operation] = {}
+    waiting = [tensor for tensor in tensors_in(outputs) if tensor.name not in given]
     while waiting:
         operation = waiting.pop().op
-        if operation.name not in names:
-            names.add(operation.name)
+        if operation.name not in found:
+            found[operation.name] = operation
             waiting += [tensor for tensor in operation.inputs if tensor.name not in given]
-    return names
+    return found
 
 
 def trace(
     model: keras.Model, on_output: OnOutput | None = None, parts: Sequence[Part] = ()
 ) -> ForwardPass:
-    """Traces one forward pass and records each layer's call; computes nothing.
+    """Traces one forward pass and records each layer's call, and `parts`; computes nothing.
 
-    Args:
-        model: a built model.
-        on_output: may replace a layer's outputs, as in `hooked`; recorded is what the layer gave.
-        parts: tensors to be recorded, and given to `on_output`, in addition to the layers' outputs.
+    `on_output` may replace outputs, as in `hooked`; recorded is what the layer gave.
     """
     calls: list[Call] = []
     found: dict[int, Any] = {}

@@ -23,13 +23,8 @@ def margin_ratios(
     The margin m of an image is its largest logit minus the second largest. A weight that changes by
     d > 0 takes the share d a of the margins, with a the mean (or the largest) over the images of
     max(0, -dm/dw / m); for d < 0 it is |d| b, with b that of max(0, dm/dw / m). From 1 on the
-    prediction is expected to change.
-
-    Args:
-        model: a classifier.
-        groups: its weights.
-        x: inputs; a few dozen, with a backward pass each.
-        worst: the largest over images instead of the mean.
+    prediction is expected to change. It takes a backward pass for each image: a few dozen are
+    meant. `worst` asks for the largest over images.
 
     Returns:
         (a, b) of each group, flat; None if the model stores one of them as integers.

@@ -7,7 +7,9 @@ evaluate it either, and one that does so already keeps the model from being arme
 """
 
 import contextlib
+import functools
 import inspect
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +17,7 @@ from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ModelError
-from ft_tf.faults.interrupts import interrupts_held
-from ft_tf.keras_layers import all_layers, variables_of
+from ft_tf.keras_layers import all_layers, attribute, variables_of
 from ft_tf.models.usage import using
 
 _ACTIONS = ("fit", "train_on_batch", "save", "save_weights", "export")
@@ -46,46 +47,24 @@ def guarded(model: keras.Model) -> Iterator[None]:
         ModelError: the model is armed already, or another thread computes with it.
     """
     variables = variables_of(model)
-    holders = [layer for layer in all_layers(model) if layer.weights]
-    refuse = _refusals(model)
     with contextlib.ExitStack() as stack:
         stack.enter_context(using(model, "arm"))
         stack.enter_context(_registered(variables))
         _check_no_loop_elsewhere(model, variables)
-        for layer in holders:
-            for name in _OF_LAYERS:
-                stack.enter_context(_attribute(layer, name, refuse("save")))
+        for layer in all_layers(model):
+            for name in _OF_LAYERS if layer.weights else ():
+                refuse = functools.partial(_refuse, model, "save")
+                stack.enter_context(attribute(layer, name, refuse))
         for holder in [part for variable in variables for part in (variable, variable.value)]:
-            stack.enter_context(_attribute(holder, _CHECKPOINTED, refuse("write a checkpoint")))
+            refuse = functools.partial(_refuse, model, "write a checkpoint")
+            stack.enter_context(attribute(holder, _CHECKPOINTED, refuse))
         yield
 
 
-def _refusals(model: keras.Model) -> Callable[[str], Callable[..., Any]]:
-    def refusal(action: str) -> Callable[..., Any]:
-        def refuse(*args: Any, **kwargs: Any) -> Any:
-            raise ModelError(_message(model, action))
-
-        return refuse
-
-    return refusal
-
-
-def _message(model: keras.Model, action: str) -> str:
-    return f"model={model.name!r} is armed with faults: {action} only after leaving the block"
-
-
-@contextlib.contextmanager
-def _attribute(holder: Any, name: str, value: Any) -> Iterator[None]:
-    """An instance attribute for the length of a block, past Keras's tracking."""
-    before = vars(holder).get(name)
-    try:
-        vars(holder)[name] = value
-        yield
-    finally:
-        if before is None:
-            vars(holder).pop(name, None)
-        else:
-            vars(holder)[name] = before
+def _refuse(model: keras.Model, action: str, /, *args: Any, **kwargs: Any) -> None:
+    raise ModelError(
+        f"model={model.name!r} is armed with faults: {action} only after leaving the block"
+    )
 
 
 @contextlib.contextmanager
@@ -94,8 +73,9 @@ def _registered(variables: list[keras.Variable]) -> Iterator[None]:
     thread = threading.get_ident()
     try:
         with _lock:
-            if not _armed:
-                _look_before_acting()
+            for name in () if _armed else (*_ACTIONS, *_LOOPS, "__call__"):
+                _originals[name] = vars(keras.Model).get(name)  # None: a base class has it
+                setattr(keras.Model, name, _looking(name, getattr(keras.Model, name)))
             _armed.update({id(variable): thread for variable in variables})
         yield
     finally:
@@ -103,18 +83,12 @@ def _registered(variables: list[keras.Variable]) -> Iterator[None]:
             for variable in variables:
                 _armed.pop(id(variable), None)
             if not _armed:
-                for name in _originals:
-                    if _originals[name] is None:
+                for name, original in _originals.items():
+                    if original is None:
                         delattr(keras.Model, name)
                     else:
-                        setattr(keras.Model, name, _originals[name])
+                        setattr(keras.Model, name, original)
                 _originals.clear()
-
-
-def _look_before_acting() -> None:
-    for name in (*_ACTIONS, *_LOOPS, "__call__"):
-        _originals[name] = vars(keras.Model).get(name)  # None: a base class has it
-        setattr(keras.Model, name, _looking(name, getattr(keras.Model, name)))
 
 
 def _looking(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,7 +100,7 @@ def _looking(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         if name in _LOOPS:
             threads -= {threading.get_ident()}
         if threads:
-            raise ModelError(_message(model, "training=True" if name == "__call__" else name))
+            _refuse(model, "training=True" if name == "__call__" else name)
 
     # AutoGraph may convert this function and, through it, the layers' own `call`, which need it.
     def look(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
@@ -157,3 +131,28 @@ def _check_no_loop_elsewhere(model: keras.Model, variables: list[keras.Variable]
                     "finished, or give each thread a copy"
                 )
             frame = frame.f_back
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Delays Ctrl-C until the block has run, so that a restoration cannot be cut in half.
+
+    Python raises KeyboardInterrupt in the main thread whichever thread the signal reached, and
+    TensorFlow has threads of its own: a signal mask of the main thread would hold nothing back. So
+    a handler that only remembers takes the place of the usual one for the length of the block; it
+    is called again after it. Other threads are never interrupted, and need nothing.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is None  # set outside Python: it could not come back
+    ):
+        yield
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)

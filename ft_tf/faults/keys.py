@@ -24,12 +24,7 @@ _WORD = 2**64
 class SiteKeys:
     """The keys of sites start, ..., start + size - 1 in one trial.
 
-    Attributes:
-        seed: the campaign's seed.
-        trial: number of the trial.
-        stream: keeps independent uses of the same seed and trial apart.
-        size: number of sites.
-        start: index of the first site.
+    `stream` keeps independent uses of the same seed and trial apart.
     """
 
     seed: int
@@ -50,17 +45,14 @@ class SiteKeys:
         return drawn[skipped:]
 
     @functools.cached_property
-    def _all(self) -> np.ndarray:
-        return self.words(0, self.size)
-
     def all_words(self) -> np.ndarray:
         """uint64 keys of all sites."""
-        return self._all
+        return self.words(0, self.size)
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Pairs of a first site and the keys from there on; bounded memory for any size."""
         if self.size <= _RESIDENT:
-            yield 0, self._all
+            yield 0, self.all_words
             return
         for first in range(0, self.size, CHUNK):
             yield first, self.words(first, min(CHUNK, self.size - first))
@@ -104,31 +96,20 @@ def exact_mask(keys: SiteKeys, count: int) -> np.ndarray:
     """
     if count in (0, keys.size):
         return np.full(keys.size, count > 0)
-    slack = 6.0
+    share, slack = count / keys.size, 6.0
     while True:
-        mask = np.zeros(keys.size, bool)
-        low, high = _bracket(count, keys.size, slack)
-        sites, values = _split(keys, low, high, mask)
+        reach = slack * (math.sqrt(share * (1 - share) / keys.size) + 1 / keys.size)
+        low = max(0, int((share - reach) * _WORD))
+        high = min(_WORD - 1, int((share + reach) * _WORD))
+        mask, found = np.zeros(keys.size, bool), []
+        for first, words in keys.chunks():
+            np.less(words, np.uint64(low), out=mask[first : first + len(words)])
+            # Subtraction wraps, so one comparison tests low <= key <= high.
+            inside = np.flatnonzero(words - np.uint64(low) <= np.uint64(high - low))
+            found.append((inside + first, words[inside]))
+        sites, values = map(np.concatenate, zip(*found, strict=True))
         missing = count - int(np.count_nonzero(mask))
         if 0 <= missing <= len(sites):
-            order = np.argsort(values, kind="stable")
-            mask[sites[order[:missing]]] = True
+            mask[sites[np.argsort(values, kind="stable")[:missing]]] = True
             return mask
         slack *= 8
-
-
-def _bracket(count: int, size: int, slack: float) -> tuple[int, int]:
-    share = count / size
-    reach = slack * (math.sqrt(share * (1 - share) / size) + 1 / size)
-    return max(0, int((share - reach) * _WORD)), min(_WORD - 1, int((share + reach) * _WORD))
-
-
-def _split(keys: SiteKeys, low: int, high: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    sites, values = [], []
-    for first, words in keys.chunks():
-        np.less(words, np.uint64(low), out=mask[first : first + len(words)])
-        # Subtraction wraps, so one comparison tests low <= key <= high.
-        inside = np.flatnonzero(words - np.uint64(low) <= np.uint64(high - low))
-        sites.append(inside + first)
-        values.append(words[inside])
-    return np.concatenate(sites), np.concatenate(values)

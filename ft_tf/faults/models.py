@@ -69,6 +69,10 @@ class FaultModel:
         """Returns the groups of sites (`sites.SiteGroup`) with what happens in each.
 
         Groups without faults are left out.
+
+        Raises:
+            ArgumentError: the fault model is not for such groups.
+            ModelError: it is for layers or parameters that are not among them.
         """
         return [dataclasses.replace(group, fault=self) for group in groups]
 
@@ -155,11 +159,9 @@ class StuckAt(FaultModel):
 
     @property
     def zeroes(self) -> bool:
-        """Whether the constant is 0."""
         return self.value == 0.0
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """The constant."""
         return _as_stored(tf.constant(self.value, tf.float64), tf.as_dtype(values.dtype))
 
 
@@ -169,7 +171,6 @@ class SignFlip(FaultModel):
     """A faulty value changes its sign: w -> -w."""
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """The negated values."""
         return -values
 
 
@@ -192,7 +193,6 @@ class GaussianNoise(FaultModel):
         check_positive(scale=self.scale)
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:
-        """The values plus noise."""
         normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform(words) - 1.0)
         if tf.as_dtype(values.dtype).is_integer:
             return _as_stored(tf.cast(values, tf.float64) + self.scale * normal, values.dtype)

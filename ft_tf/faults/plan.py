@@ -20,8 +20,7 @@ from ft_tf.keras_layers import Part
 ALLOCATIONS = ("model", "layer", "bernoulli")
 PERSISTENCE = ("permanent", "batch", "image")
 _SPARE = "spare"
-_SITE_STREAM = {"weights": 0, "units": 1}
-_SPARE_STREAM = 6
+_SITE_STREAM = {"weights": 0, "units": 1, _SPARE: 6}
 _WORD_STREAM = {"weights": 2, "units": 3}
 
 
@@ -68,6 +67,33 @@ class FaultPlan:
         check_non_negative_integer(seed=seed, trial=trial)
         return Trial(self, seed, trial, draw)
 
+    def by_group(
+        self, target: str, faulty: Mapping[str, Any], words: Mapping[str, Any]
+    ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
+        """Each group of a target with its mask and words: in its shape, or [images, *shape].
+
+        `faulty` and `words` are as in `FaultMasks`: arrays, tensors or variables. The mask of a
+        group with spare sites is flat, these last.
+        """
+        site = value = first_spare = 0
+        images = (-1,) if len(faulty[target].shape) > 1 else ()
+        for group in self.groups_of(target):
+            mask = faulty[target][..., site : site + group.sites]
+            spare = group.spare_sites if target == "weights" else 0
+            if spare:
+                further = faulty[_SPARE][first_spare : first_spare + spare]
+                mask, first_spare = tf.concat([mask, further], 0), first_spare + spare
+            else:
+                per_value = group.fault.sites_per_value
+                tail = (per_value,) if per_value > 1 else ()
+                mask = tf.reshape(mask, (*images, *group.shape, *tail))
+            word = None
+            if group.fault.random:
+                word = words[target][..., value : value + group.size, :]
+                word = tf.reshape(word, (*images, *group.shape, 2))
+            yield group, mask, word
+            site, value = site + group.sites, value + group.size
+
     def masks_of_images(
         self, images: Iterable[int], rate: float, *, seed: int, trial: int
     ) -> "FaultMasks":
@@ -99,10 +125,6 @@ def make_plan(
     check_choice(PERSISTENCE, persistence=persistence)
     if persistence == "image" and target != "units":
         raise ArgumentError(f"persistence='image' is for target='units', not {target!r}")
-    if select is not None and not isinstance(select, Select):
-        raise ArgumentError(
-            f"select={select!r} must be a Select, such as faults.Select(layers=...)"
-        )
     fault = StuckAt(0.0) if fault is None else fault
     fault = PerLayer(fault) if isinstance(fault, Mapping) else fault
     if not isinstance(fault, FaultModel):
@@ -119,7 +141,7 @@ class FaultMasks:
     Attributes:
         faulty: for "weights" and "units", bool [values * sites per value]: which sites are faulty,
             group after group; empty for a target without sites. "spare" has those of the spare
-            sites, if there are any; their number of faults is drawn separately.
+            sites of weights; their number of faults is drawn separately.
         words: the same for the fault model's random words, uint32 [values, 2]; empty unless used.
         count: number of faulty sites, without spare ones.
     """
@@ -129,94 +151,77 @@ class FaultMasks:
     count: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
     """Draws the faults of one trial; a higher rate adds faults to those of a lower one.
 
-    Args:
-        plan: the plan.
-        seed: of the campaign.
-        trial: number of the trial.
-        draw: number of the draw within it, of transient faults.
+    Transient faults are drawn again for each `draw`.
     """
 
-    def __init__(self, plan: FaultPlan, seed: int, trial: int, draw: int = 0) -> None:
-        self._plan = plan
-        self._seed = seed
-        self._trial = trial
-        self._draw = draw
+    plan: FaultPlan
+    seed: int
+    trial: int
+    draw: int = 0
 
     def masks(self, rate: float) -> FaultMasks:
         """The faults at `rate`, in [0, 1]."""
         check_fraction(rate=rate)
-        faulty = {target: self._faulty(target, rate) for target in _SITE_STREAM}
-        count = sum(int(np.count_nonzero(mask)) for mask in faulty.values())
-        if self._spare:
-            drawn = [_draw(keys, rate, self._plan.allocation) for keys in self._spare]
-            faulty[_SPARE] = np.concatenate(drawn)
+        faulty = {kind: self._faulty(kind, rate) for kind in _SITE_STREAM}
+        count = sum(int(np.count_nonzero(faulty[target])) for target in ("weights", "units"))
         return FaultMasks(faulty, self._words, count)
 
-    def _faulty(self, target: str, rate: float) -> np.ndarray:
-        groups = self._plan.groups_of(target)
+    def _faulty(self, kind: str, rate: float) -> np.ndarray:
+        groups, sizes = self._counted(kind)
         parts = [np.zeros(0, bool)] * len(groups)
-        for keys, together, members in self._populations[target]:
-            mask = _draw(keys, _event_rate(rate, together), self._plan.allocation)
+        for keys, together, members in self._populations[kind]:
+            mask = _draw(keys, _event_rate(rate, together), self.plan.allocation)
             if together == 1 and len(members) == len(groups):
                 parts = [mask]  # copied below: returned as it is, trials take a tenth longer
                 break
             start = 0
             for number in members:
-                group = groups[number]
-                part = mask[start : start + group.sites]
+                group, part = groups[number], mask[start : start + sizes[number]]
                 if together > 1:
                     shape = (1, *group.shape, group.fault.sites_per_value)
                     part = group.fault.spread(part.reshape(shape)).ravel()
                 parts[number] = part
-                start += group.sites
+                start += sizes[number]
         return np.concatenate([np.zeros(0, bool), *parts])
+
+    def _counted(self, kind: str) -> tuple[tuple[SiteGroup, ...], list[int]]:
+        """The groups that have sites of a kind, and how many."""
+        groups = self.plan.groups_of("weights" if kind == _SPARE else kind)
+        return groups, [g.spare_sites if kind == _SPARE else g.sites for g in groups]
 
     @functools.cached_property
     def _populations(self) -> dict[str, list[tuple[SiteKeys, int, list[int]]]]:
-        """For each target, what faults are counted in: keys, sites that fail together, groups."""
+        """By kind of sites, what faults are counted in: keys, sites that fail together, groups."""
         found: dict[str, list[tuple[SiteKeys, int, list[int]]]] = {}
-        for target, stream in _SITE_STREAM.items():
-            groups = self._plan.groups_of(target)
+        for kind, stream in _SITE_STREAM.items():
+            groups, sizes = self._counted(kind)
             members: dict[tuple[int | None, int], list[int]] = {}
             for number, group in enumerate(groups):
-                owner = group.owner if self._plan.allocation == "layer" else None
-                together = group.fault.together(group.shape)
+                owner = group.owner if self.plan.allocation == "layer" else None
+                together = 1 if kind == _SPARE else group.fault.together(group.shape)
                 members.setdefault((owner, together), []).append(number)
-            start = self._draw * sum(group.sites for group in groups)
-            found[target] = []
+            start = self.draw * sum(sizes)
+            found[kind] = []
             for (_, together), numbers in members.items():
-                size = sum(groups[number].sites for number in numbers)
-                keys = SiteKeys(self._seed, self._trial, stream, size, start)
-                found[target].append((keys, together, numbers))
+                size = sum(sizes[number] for number in numbers)
+                keys = SiteKeys(self.seed, self.trial, stream, size, start)
+                found[kind].append((keys, together, numbers))
                 start += size
         return found
-
-    @functools.cached_property
-    def _spare(self) -> list[SiteKeys]:
-        """The keys of the spare sites of weights, by what faults are counted in."""
-        sizes: dict[int | None, int] = {}
-        for group in self._plan.groups_of("weights"):
-            owner = group.owner if self._plan.allocation == "layer" else None
-            sizes[owner] = sizes.get(owner, 0) + group.spare_sites
-        starts = self._draw * sum(sizes.values()) + np.cumsum([0, *sizes.values()])
-        return [
-            SiteKeys(self._seed, self._trial, _SPARE_STREAM, size, int(start))
-            for size, start in zip(sizes.values(), starts[:-1], strict=True)
-            if size
-        ]
 
     @functools.cached_property
     def _words(self) -> dict[str, np.ndarray]:
         words = {}
         for target, stream in _WORD_STREAM.items():
-            groups = self._plan.groups_of(target)
+            groups = self.plan.groups_of(target)
             is_random = any(group.fault.random for group in groups)
             size = sum(group.size for group in groups) if is_random else 0
-            keys = SiteKeys(self._seed, self._trial, stream, size, self._draw * size)
-            words[target] = keys.all_words().view(np.uint32).reshape(size, 2)
+            keys = SiteKeys(self.seed, self.trial, stream, size, self.draw * size)
+            words[target] = keys.all_words.view(np.uint32).reshape(size, 2)
         return words
 
 
@@ -231,74 +236,3 @@ def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
     if allocation == "bernoulli":
         return bernoulli_mask(keys, rate)
     return exact_mask(keys, fault_count(rate, keys.size))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Draws:
-    """Masks and words in TensorFlow: constants, variables or arguments of a compiled program.
-
-    Attributes:
-        faulty: flat masks of "weights" and "units".
-        words: flat words of both.
-    """
-
-    faulty: dict[str, Any]
-    words: dict[str, Any]
-
-    @classmethod
-    def tensors(cls, masks: FaultMasks) -> "Draws":
-        """The draws as tensors."""
-        return cls(
-            {target: tf.constant(array) for target, array in masks.faulty.items()},
-            {target: tf.constant(array) for target, array in masks.words.items()},
-        )
-
-    @classmethod
-    def variables(cls, plan: FaultPlan) -> "Draws":
-        """Variables for the draws of a plan, without a fault."""
-        empty = cls.tensors(plan.trial(seed=0, trial=0).masks(0.0))
-        parts = (empty.faulty, empty.words)
-        return cls(*tf.nest.map_structure(lambda t: tf.Variable(t, trainable=False), parts))
-
-    def assign(self, other: "Draws") -> None:
-        """Takes over the values of `other`; for variables."""
-        tf.nest.map_structure(
-            lambda variable, value: variable.assign(value),
-            (self.faulty, self.words),
-            (other.faulty, other.words),
-        )
-
-    def clear(self) -> None:
-        """Makes nothing faulty; for variables."""
-        for variable in self.faulty.values():
-            variable.assign(tf.zeros_like(variable))
-
-    def by_group(
-        self, plan: FaultPlan, target: str
-    ) -> Iterator[tuple[SiteGroup, tf.Tensor, tf.Tensor | None]]:
-        """Each group of a target with its mask and words: in its shape, or [images, *shape].
-
-        The mask of a group with spare sites is flat, these last.
-        """
-        site = value = first_spare = 0
-        faulty, words = self.faulty[target], self.words[target]
-        images = (-1,) if len(faulty.shape) > 1 else ()
-        for group in plan.groups_of(target):
-            per_value = group.fault.sites_per_value
-            tail = (per_value,) if per_value > 1 else ()
-            here = slice(site, site + group.sites)
-            mask = faulty[:, here] if images else faulty[here]
-            spare = group.spare_sites if target == "weights" else 0
-            if spare:
-                last_spare = first_spare + spare
-                mask = tf.concat([mask, self.faulty[_SPARE][first_spare:last_spare]], 0)
-                first_spare = last_spare
-            else:
-                mask = tf.reshape(mask, (*images, *group.shape, *tail))
-            word = None
-            if group.fault.random:
-                here = slice(value, value + group.size)
-                word = words[:, here] if images else words[here]
-                word = tf.reshape(word, (*images, *group.shape, 2))
-            yield group, mask, word
-            site, value = site + group.sites, value + group.size

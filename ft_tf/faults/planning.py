@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras
+from ft_tf.checks import check_probability
 from ft_tf.faults.campaign import sweep
-from ft_tf.faults.rows import Budget, check_question, trials_for
+from ft_tf.faults.rows import Budget, check_half_width, trials_for
 from ft_tf.faults.single_faults import prepared
 
 _TRIALS = 10
@@ -68,25 +69,12 @@ def plan_campaign(
     faults. The number of trials is a forecast from those ten, or from the gradient's prediction: a
     campaign that is given the margin ends when it is reached, whatever was planned.
 
-    Args:
-        model: as for `sweep`.
-        x: inputs.
-        y: labels.
-        seed: as for the campaign.
-        target: as for the campaign.
-        rates: of a sweep; None for single faults.
-        margin: half-width that is wanted, at each rate.
-        confidence: coverage of the intervals.
-        budget: time that there is: seconds, or "10 min", "2 h". If it is too short the plan says
-            what margin it allows.
-        options: further arguments of the campaign, such as fault and select.
-
-    Raises:
-        ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+    Arguments, `options` among them, are those of the campaign. If the budget is too short for the
+    margin the plan says what margin it allows.
     """
     clock = Budget(budget)
-    check_question(margin, confidence)
+    check_probability(confidence=confidence)
+    check_half_width(margin=margin)
     options["target"] = target
     if rates is not None:
         ends: list[float] = []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ft_tf._compat import keras, require_keras_model, tf
-from ft_tf.checks import check_columns, check_fraction, check_positive, check_positive_integer
+from ft_tf.checks import check_columns, check_fraction, check_positive_integer
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
@@ -74,13 +74,8 @@ def first_order(
 
     It takes one backward pass per image and class: a few dozen images are meant.
 
-    Args:
-        model: a built classifier that gives logits.
-        x: inputs [images, ...].
-        target: "weights" or "units".
-        fault: a fault model without randomness; stuck at 0 by default.
-        allocation: "model" or "bernoulli".
-        select: which part of the model.
+    Arguments are those of `sweep`: target "weights" or "units", a fault model without randomness,
+    allocation "model" or "bernoulli".
 
     Raises:
         ArgumentError: the fault is random, or target or allocation has no such formula.
@@ -88,7 +83,8 @@ def first_order(
     """
     x = check_inputs(x, model=model)
     check_input_shape(model, x)
-    plan = _predictable_plan(model, target, fault, allocation, select)
+    options = {"fault": fault, "allocation": allocation, "select": select}
+    plan = _predictable_plan(model, target=target, **options)
     one_image = _gradient_sums(model, plan)
     sums = [one_image(tf.convert_to_tensor(x[i : i + 1])) for i in range(len(x))]
     return FirstOrder(
@@ -110,21 +106,11 @@ def compare_with_trials(
     fault: FaultModel | None = None,
     allocation: str = "model",
     select: Select | None = None,
-    tolerance: float = 0.2,
 ) -> pd.DataFrame:
     """The first-order prediction next to Monte Carlo, at each rate.
 
-    Args:
-        model: a built classifier that gives logits.
-        x: inputs; a few dozen.
-        target: "weights" or "units".
-        rates: positive rates.
-        trials: trials at each rate, at least 2.
-        seed: fixes the faults.
-        fault: a fault model without randomness; stuck at 0 by default.
-        allocation: "model" or "bernoulli".
-        select: which part of the model.
-        tolerance: relative error up to which the prediction holds.
+    `rates` are positive, `trials` (at each rate) at least 2, and `seed` fixes the faults. Other
+    arguments are those of `first_order`.
 
     Returns:
         Columns rate; predicted, measured, noise, distance and allowed of "mean" and of "sd", as
@@ -132,19 +118,17 @@ def compare_with_trials(
         change, of the standard deviation over masks. Noise is the standard error of the measured
         one; the mean's distance is that of the mean changes, logit by logit, and so may be more
         than their sizes differ by. `holds`: both distances are within what is allowed, tolerance *
-        measured + 2 noise: the trials do not refute it. `attrs` has the tolerance. A handful of
+        measured + 2 noise: the trials do not refute it. `attrs` has the tolerance, 0.2. A few
         faults hit weights that do next to nothing or a lot, so that trials show the spread poorly
         at tiny rates.
     """
     check_positive_integer(trials=trials)
     if trials < 2:
         raise ArgumentError(f"trials={trials} must be at least 2 to see a spread")
-    plan = _predictable_plan(model, target, fault, allocation, select)
-    options = {"fault": fault, "allocation": allocation, "select": select}
+    options = {"target": target, "fault": fault, "allocation": allocation, "select": select}
+    plan = _predictable_plan(model, **options)
     x = check_inputs(x, model=model)
-    check_input_shape(model, x)
-    check_positive(tolerance=tolerance)
-    predicted = first_order(model, x, target=target, **options)
+    predicted = first_order(model, x, **options)
     sums = {rate: [0.0, 0.0] for rate in distinct_rates(rates)}
     sizes: dict[float, list[float]] = {rate: [] for rate in sums}
     with contextlib.ExitStack() as stack:
@@ -159,27 +143,23 @@ def compare_with_trials(
                 pair[0], pair[1] = pair[0] + change, pair[1] + change**2
                 sizes[rate].append(float(np.mean(change**2)))
     rows = [
-        _comparison(predicted, rate, total / trials, squares / trials, sizes[rate], tolerance)
+        _comparison(predicted, rate, total / trials, squares / trials, sizes[rate])
         for rate, (total, squares) in sums.items()
     ]
     frame = pd.DataFrame(rows)
-    frame.attrs["tolerance"] = tolerance
+    frame.attrs["tolerance"] = _TOLERANCE
     return frame
 
 
 def prediction_rates(model: keras.Model, rates: Sequence[float], **options: Any) -> list[float]:
     """The rates of a campaign, and small ones before them, at which there is a fault at all.
 
-    Args:
-        model: a built model.
-        rates: of the campaign; 0 is left out.
-        options: target, fault, allocation and select, as for `compare_with_trials`.
+    `options` are target, fault, allocation and select, as for `compare_with_trials`.
 
     Raises:
         ArgumentError: nothing can be predicted for these.
     """
-    defaults = {"fault": None, "allocation": "model", "select": None}
-    plan = _predictable_plan(model, **{**defaults, **options})
+    plan = _predictable_plan(model, **options)
     wanted = {1e-5, 1e-4, 1e-3, 1e-2, 0.03, *distinct_rates(rates)}
     return sorted(rate for rate in wanted if rate * plan.sites >= 1)
 
@@ -192,13 +172,16 @@ def holds_up_to(comparison: pd.DataFrame) -> float | None:
     return float(held.max()) if len(held) else None
 
 
+_TOLERANCE = 0.2  # relative error up to which the prediction holds
+_PARTS = ("predicted", "measured", "noise", "distance")
+
+
 def _comparison(
     predicted: FirstOrder,
     rate: float,
     mean: np.ndarray,
     mean_square: np.ndarray,
     sizes: list[float],
-    tolerance: float,
 ) -> dict[str, Any]:
     """A row of the comparison; `sizes` are the mean squared changes of each trial."""
     trials = len(sizes)
@@ -207,46 +190,38 @@ def _comparison(
         return float(np.sqrt(np.mean(values**2)))
 
     variance = np.maximum(mean_square - mean**2, 0.0) * trials / (trials - 1)
-    noise = size(np.sqrt(variance / trials))
-    expected, spread = predicted.mean_change(rate), np.sqrt(predicted.variance(rate))
-    measured, measured_spread = size(mean), size(np.sqrt(variance))
-    apart, allowed = size(expected - mean), tolerance * measured + 2 * noise
+    expected, spread = predicted.mean_change(rate), size(np.sqrt(predicted.variance(rate)))
+    measured = size(np.sqrt(variance))
     # d sd = d variance / (2 sd), and the trials' own squares show how well the variance is known.
     error = float(np.std(sizes, ddof=1) / np.sqrt(trials))
-    spread_noise = error / (2 * measured_spread) if measured_spread > 0 else 0.0
-    spread_apart = abs(size(spread) - measured_spread)
-    spread_allowed = tolerance * measured_spread + 2 * spread_noise
-    return {
-        "rate": rate,
-        "mean_predicted": size(expected),
-        "mean_measured": measured,
-        "mean_noise": noise,
-        "mean_distance": apart,
-        "mean_allowed": allowed,
-        "sd_predicted": size(spread),
-        "sd_measured": measured_spread,
-        "sd_noise": spread_noise,
-        "sd_distance": spread_apart,
-        "sd_allowed": spread_allowed,
-        "holds": bool(apart <= allowed and spread_apart <= spread_allowed),
+    noise = error / (2 * measured) if measured > 0 else 0.0
+    figures = {
+        "mean": (
+            size(expected),
+            size(mean),
+            size(np.sqrt(variance / trials)),
+            size(expected - mean),
+        ),
+        "sd": (spread, measured, noise, abs(spread - measured)),
     }
+    row, holds = {"rate": rate}, True
+    for name, values in figures.items():
+        row |= zip([f"{name}_{part}" for part in _PARTS], values, strict=True)
+        row[f"{name}_allowed"] = _TOLERANCE * values[1] + 2 * values[2]
+        holds = holds and row[f"{name}_distance"] <= row[f"{name}_allowed"]
+    return {**row, "holds": holds}
 
 
-def _predictable_plan(
-    model: keras.Model,
-    target: str,
-    fault: FaultModel | None,
-    allocation: str,
-    select: Select | None,
-) -> FaultPlan:
+def _predictable_plan(model: keras.Model, *, target: str, **options: Any) -> FaultPlan:
     require_keras_model(model)
-    plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
+    plan = make_plan(model, target=target, **options)
     if plan.parts:
         names = ", ".join(part.name for part in plan.parts)
         raise ArgumentError(f"layers={names}: the prediction is for whole layers' outputs")
-    if target == "both" or allocation == "layer":
+    if target == "both" or plan.allocation == "layer":
         raise ArgumentError(
-            f"target={target!r}, allocation={allocation!r}: the prediction is for one population"
+            f"target={target!r}, allocation={plan.allocation!r}: the prediction is for one "
+            "population"
         )
     for group in plan.groups_of("weights"):
         if not tf.as_dtype(group.variable.dtype).is_floating:
@@ -255,8 +230,7 @@ def _predictable_plan(
                 "have no first-order effect"
             )
     if plan.random or any(
-        group.fault.sites_per_value > 1 or group.fault.together(group.shape) > 1
-        for group in plan.groups
+        g.fault.sites_per_value > 1 or g.fault.together(g.shape) > 1 for g in plan.groups
     ):
         raise ArgumentError(f"fault={plan.fault!r} is random: its first-order effect is not given")
     return plan
@@ -281,16 +255,13 @@ def _gradient_sums(model: keras.Model, plan: FaultPlan) -> Any:
 
             with forward.hooked(model, watch):
                 logits = tf.unstack(forward.infer_logits(model, x)[0])
-        values: list[list[tf.Tensor]] = [
-            [tf.convert_to_tensor(group.variable)]
+        sources = [
+            [group.variable.value]
             if group.variable is not None
             else [watched[id(layer), index] for layer, index in group.points]
             for group in plan.groups
         ]
-        sources = [
-            [group.variable.value] if group.variable is not None else tensors
-            for group, tensors in zip(plan.groups, values, strict=True)
-        ]
+        values = tf.nest.map_structure(tf.convert_to_tensor, sources)
         totals = []
         for logit in logits:
             gradients = tape.gradient(logit, sources, unconnected_gradients="zero")
@@ -309,16 +280,11 @@ def _effects(
     fault: FaultModel, shape: tuple[int, ...], values: list[tf.Tensor], gradients: list[tf.Tensor]
 ) -> tf.Tensor:
     """d_i of one group: change times gradient, summed over what a site stands for."""
+    singles = [axis for axis, length in enumerate(shape) if length == 1]
     total = tf.zeros(shape, tf.float64)
     for value, gradient in zip(values, gradients, strict=True):
         change = fault.corrupt(value, None) - value
         effect = tf.cast(change, tf.float64) * tf.cast(tf.convert_to_tensor(gradient), tf.float64)
-        total += _summed_to(effect, shape)
+        effect = tf.reduce_sum(effect, list(range(effect.shape.rank - len(shape))))
+        total += tf.reduce_sum(effect, singles, keepdims=True)
     return total
-
-
-def _summed_to(effect: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Sums over leading axes and over axes of length 1 in `shape`."""
-    effect = tf.reduce_sum(effect, list(range(effect.shape.rank - len(shape))))
-    singles = [axis for axis, length in enumerate(shape) if length == 1]
-    return tf.reduce_sum(effect, singles, keepdims=True) if singles else effect

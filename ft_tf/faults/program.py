@@ -4,17 +4,21 @@ The test images stay in memory, masks are the only thing that goes in, and what 
 is computed once: the outputs of the last clean layers are kept and read instead.
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
 from ft_tf.faults import forward
 from ft_tf.faults.arming import WeightFaults, silenced_groups, values_of
-from ft_tf.faults.plan import Draws, FaultMasks, FaultPlan
+from ft_tf.faults.bitflips import StoredWords
+from ft_tf.faults.plan import FaultMasks, FaultPlan
 from ft_tf.faults.sites import SiteGroup
 from ft_tf.keras_layers import Part, facts_of, infer
+from ft_tf.models import TFLiteModel
 
 _FREE = frozenset(
     {"Placeholder", "Const", "Identity", "Reshape", "Shape", "StridedSlice", "Pack", "Cast"}
@@ -28,12 +32,8 @@ class TrialProgram:
     """Evaluates a model under the faults of a plan; make it inside `guarded(model)`, use it
     inside `weights.restored_after()` too.
 
-    Args:
-        model: the model; the program writes into its variables.
-        plan: the faults.
-        x: inputs [n, ...], or a structure of such arrays.
-        batch_size: images evaluated at once.
-        cache_bytes: memory for activations that no fault changes; with less, none are kept.
+    The program writes into the model's variables. If `cache_bytes` is not enough memory for the
+    activations that no fault changes, none are kept.
 
     Attributes:
         weights: what is written, and the way back.
@@ -59,8 +59,7 @@ class TrialProgram:
         silenced = () if plan.persistence == "image" else silenced
         self._masked = tuple(g for g in self._plan.groups_of("units") if g not in silenced)
         self.weights = WeightFaults(model, self._plan, silenced, values)
-        self._all_images = tf.function(self._trial, autograph=False)
-        self._some_images = tf.function(self._trial, autograph=False)
+        self._compiled = tf.function(self._trial, autograph=False)
         self._as_written = tf.function(lambda: self._outputs({}, None), autograph=False)
 
     @property
@@ -71,10 +70,8 @@ class TrialProgram:
 
     def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
         """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
-        draws = Draws.tensors(masks)
-        if rows is None:
-            return self._all_images(draws.faulty, draws.words, None).numpy()
-        return self._some_images(draws.faulty, draws.words, tf.constant(rows, tf.int32)).numpy()
+        rows = None if rows is None else tf.constant(rows, tf.int32)
+        return self._compiled(masks.faulty, masks.words, rows).numpy()
 
     def as_written(self) -> np.ndarray:
         """Logits of all images with the variables as they are: weight faults written by hand."""
@@ -110,11 +107,10 @@ class TrialProgram:
     def _trial(
         self, faulty: dict[str, tf.Tensor], words: dict[str, tf.Tensor], rows: tf.Tensor | None
     ) -> tf.Tensor:
-        draws = Draws(faulty, words)
-        self.weights.write(self.weights.values(draws))
+        self.weights.write(self.weights.values(faulty, words))
         masks = {
             (id(layer), index): (group, mask, word)
-            for group, mask, word in draws.by_group(self._plan, "units")
+            for group, mask, word in self._plan.by_group("units", faulty, words)
             if group in self._masked
             for layer, index in group.points
         }
@@ -199,8 +195,8 @@ def clean_frontier(
     around = {id(part.leaf) for part in plan.parts}
     for call in flow.calls:
         if id(call.layer) in around:
-            for name in forward.operations_of(call):
-                marked.extend(flow.graph.get_operation_by_name(name).outputs)
+            for operation in forward.operations_between(call.inputs, call.outputs).values():
+                marked.extend(operation.outputs)
     handles = [group.variable.handle for group in plan.groups_of("weights")]
     faulty_reads = [
         inner for outer, inner in flow.graph.captures if any(outer is h for h in handles)
@@ -212,7 +208,7 @@ def clean_frontier(
         if tf.is_tensor(call.outputs)
         and call.outputs.name not in tainted
         and any(o.name in tainted for op in call.outputs.consumers() for o in op.outputs)
-        and not flow.computed_by(call.outputs) <= _FREE
+        and not {op.type for op in forward.operations_between((), call.outputs).values()} <= _FREE
     ]
     return frontier, flow
 
@@ -240,4 +236,70 @@ def _moved_behind_pools(model: keras.Model, plan: FaultPlan) -> tuple[SiteGroup,
         if group in channels
         else group
         for group in plan.groups
+    )
+
+
+class TFLiteProgram:
+    """Evaluates a .tflite file under the faults of a plan, as `TrialProgram` a Keras model.
+
+    A trial is a copy of the file's bytes with faulty weights, a new interpreter and inference. The
+    weights are faulted as stored, in their own integers and floats:
+
+        model = models.load("model.tflite")
+        frame = sweep(model, x, y, target="weights", fault=BitErrors("as_stored"), ...)
+    """
+
+    draws = False
+    bytes_held = 0
+
+    def __init__(
+        self, model: TFLiteModel, plan: FaultPlan, x: Any, *, batch_size: int, cache_bytes: int
+    ) -> None:
+        self._model, self._plan, self._x, self._batch_size = model, plan, x, batch_size
+        self._prepared = [_prepared(group, model.content) for group in plan.groups]
+        self._values = tf.function(self._faulty_values, autograph=False)
+        self.weights = self  # nothing is written into the model
+
+    restored_after = staticmethod(contextlib.nullcontext)
+
+    def check_clean(self) -> None:
+        """Does nothing: the model's bytes cannot change."""
+
+    check_state = check_clean
+
+    def content(self, masks: FaultMasks) -> bytes:
+        """Returns the file's bytes with the faults."""
+        content = np.frombuffer(self._model.content, np.uint8).copy()
+        values = self._values(masks.faulty, masks.words)
+        for group, faulty in zip(self._plan.groups, values, strict=True):
+            group.variable.write(faulty.numpy(), content)
+        return content.tobytes()
+
+    def _faulty_values(self, faulty: dict[str, Any], words: dict[str, Any]) -> list[tf.Tensor]:
+        drawn = self._plan.by_group("weights", faulty, words)
+        return [
+            prepared(mask, word)
+            for (_, mask, word), prepared in zip(drawn, self._prepared, strict=True)
+        ]
+
+    def __call__(self, masks: FaultMasks, rows: np.ndarray | None = None) -> np.ndarray:
+        """Logits float32 [n, classes] under `masks`, of all images or of some `rows`."""
+        x = self._x if rows is None else self._x[rows]
+        return self._model.outputs(x, batch_size=self._batch_size, content=self.content(masks))
+
+
+def _prepared(group: SiteGroup, content: bytes) -> Any:
+    """Function of a mask and words to the faulty numbers of a tensor, as its `write` takes them."""
+    stored, fault = group.variable, group.fault
+    flips = isinstance(fault, StoredWords)
+    if not flips and stored.zero_point:
+        raise ArgumentError(
+            f"fault={fault!r}: {stored.name} counts from {stored.zero_point}; flip its bits"
+        )
+    values = stored.values(content)
+    if not (flips and stored.dtype == "int4"):
+        return fault.prepared(tf.constant(values))
+    words = tf.constant(values.view(np.uint8) & 15)
+    return lambda mask, drawn: tf.bitwise.bitwise_xor(
+        words, tf.cast(fault.pattern(mask, drawn), tf.uint8)
     )

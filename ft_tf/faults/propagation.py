@@ -33,18 +33,7 @@ def propagation(
     """Follows faults through a model: how much of each layer's output they change, and how far.
 
     The faults are those of `sweep` at the same seed, trial and rate. All outputs of all layers are
-    held in memory at once: give a few hundred images.
-
-    Args:
-        model: any built Keras model.
-        x: inputs [n, ...], or a structure of such arrays.
-        target: "weights", "units" or "both".
-        rate: share of faulty sites, in [0, 1].
-        trials: number of fault sets.
-        seed: fixes the faults.
-        fault: what a faulty value becomes; stuck at 0 by default.
-        allocation: "model", "layer" or "bernoulli"; see `FaultPlan`.
-        select: which part of the model.
+    held in memory at once: give a few hundred images. The arguments are those of `sweep`.
 
     Returns:
         A row per trial and layer call, in the order of the calls: trial, faults, layer, call

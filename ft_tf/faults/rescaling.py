@@ -15,20 +15,15 @@ import numpy as np
 
 from ft_tf import metrics
 from ft_tf._compat import keras, require_keras_model
-from ft_tf.checks import check_fraction, shown
+from ft_tf.checks import shown
 from ft_tf.errors import ArgumentError, ModelError
-from ft_tf.faults.inject import inject
+from ft_tf.faults.arming import inject
 from ft_tf.keras_layers import facts_of
 from ft_tf.models.usage import using
-
-POWERS = (-6, -4, -2, 0, 2, 4, 6)
 
 
 def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.layers.Layer]:
     """The pair to rescale: of all ReLU layers that feed another layer the one with most parameters.
-
-    Args:
-        model: a Sequential Keras model.
 
     Raises:
         ModelError: the model is no such chain, or no ReLU layer in it feeds another one.
@@ -42,16 +37,12 @@ def rescalable_layers(model: keras.Model) -> tuple[keras.layers.Layer, keras.lay
         if facts_of(layer).columns:
             if first is not None:
                 pairs.append((first, layer))
-            first = layer if _is_relu(layer) else None
+            first = layer if layer.activation is keras.activations.relu else None
         elif not facts_of(layer).homogeneous:
             first = None
     if not pairs:
         raise ModelError(f"model={model.name!r} cannot be rescaled: no ReLU layer feeds another")
     return max(pairs, key=lambda pair: pair[0].count_params())
-
-
-def _is_relu(layer: keras.layers.Layer) -> bool:
-    return layer.activation is keras.activations.relu
 
 
 @contextlib.contextmanager
@@ -68,20 +59,16 @@ def rescaled(model: keras.Model, *, power: int) -> Iterator[None]:
     with using(model, "arm"):
         pass  # not now
     with using(model, "trace"):
-        yield from _rescaled(model, power)
-
-
-def _rescaled(model: keras.Model, power: int) -> Iterator[None]:
-    first, second = rescalable_layers(model)
-    kept = first.get_weights(), second.get_weights()
-    factor = np.float32(2.0**power)
-    try:
-        first.set_weights([weight * factor for weight in kept[0]])
-        second.set_weights([kept[1][0] / factor, *kept[1][1:]])
-        yield
-    finally:
-        first.set_weights(kept[0])
-        second.set_weights(kept[1])
+        first, second = rescalable_layers(model)
+        kept = first.get_weights(), second.get_weights()
+        factor = np.float32(2.0**power)
+        try:
+            first.set_weights([weight * factor for weight in kept[0]])
+            second.set_weights([kept[1][0] / factor, *kept[1][1:]])
+            yield
+        finally:
+            first.set_weights(kept[0])
+            second.set_weights(kept[1])
 
 
 def _check_powers(powers: Sequence[int]) -> None:
@@ -97,49 +84,42 @@ def rescaled_spreads(
     model: keras.Model,
     x: np.ndarray,
     *,
-    powers: Sequence[int] = POWERS,
-    fault_rate: float = 0.5,
-    seed: int = 0,
+    powers: Sequence[int] = (-6, -4, -2, 0, 2, 4, 6),
 ) -> dict[str, Any]:
     """Both forms of equation 10 after rescalings, and whether a single logit changed.
 
-    Args:
-        model: a Sequential Keras classifier.
-        x: inputs on which logits are compared, bit by bit.
-        powers: the ReLU layer is multiplied by 2^power.
-        fault_rate: logits are also compared with this share of the weights stuck at 0.
-        seed: fixes these faults.
+    The ReLU layer is multiplied by 2^power for each of `powers`, and logits are compared on x, bit
+    by bit.
 
     Returns:
         {"layers": names of the two, "powers", "standard_deviation", "equation_10": one value per
         power, "changed_logits", "changed_logits_under_faults": how many logits differ from those
-        of the model as it is, summed over the powers}.
+        of the model as it is, and as it is with half of its weights stuck at 0, summed over the
+        powers}.
 
     Raises:
         ModelError: the model cannot be rescaled; see `rescalable_layers`.
-        ArgumentError: the rate is out of range.
     """
-    check_fraction(fault_rate=fault_rate)
     _check_powers(powers)
     first, second = rescalable_layers(model)
 
     def logits(rate: float) -> np.ndarray:
-        with inject(model, target="weights", rate=rate, seed=seed):
+        with inject(model, target="weights", rate=rate, seed=0):
             return metrics.predict_logits(model, x)
 
-    before = logits(0.0), logits(fault_rate)
-    changed = [0, 0]
+    before = logits(0.0), logits(0.5)
+    changed = np.zeros(2, int)
     spreads = []
     for power in powers:
         with rescaled(model, power=power):
             spreads.append(metrics.parameter_spread(model.get_weights()))
-            for place, rate in enumerate((0.0, fault_rate)):
-                changed[place] += int(np.sum(logits(rate) != before[place]))
+            after = logits(0.0), logits(0.5)
+            changed += [np.sum(old != new) for old, new in zip(before, after, strict=True)]
     return {
         "layers": [first.name, second.name],
         "powers": list(powers),
         "standard_deviation": [spread.standard_deviation for spread in spreads],
         "equation_10": [spread.equation_10 for spread in spreads],
-        "changed_logits": changed[0],
-        "changed_logits_under_faults": changed[1],
+        "changed_logits": int(changed[0]),
+        "changed_logits_under_faults": int(changed[1]),
     }

@@ -98,6 +98,9 @@ class StopRule:
         level: coverage of the intervals.
         method: one of `STOP_METHODS`.
         most: trials that there may be; a pilot is no longer than that.
+
+    Attributes:
+        facts: what a summary must know of the rule; None if it never stops.
     """
 
     def __init__(
@@ -114,32 +117,19 @@ class StopRule:
             check_positive_integer(most=most)
         check_choice(STOP_METHODS, method=method)
         check_probability(level=level)
-        if half_width is not None:
-            check_positive(half_width=half_width)
-            check_range(0, 0.5, half_width=half_width)
+        check_half_width(half_width=half_width)
         self._half_width, self._level, self._method = half_width, level, method
-        self._pilot = pilot_trials(most)
+        self._pilot = PILOT if most is None else max(2, min(PILOT, most))
+        self.facts: dict[str, Any] | None = None
+        if half_width is not None:
+            self.facts = {"method": method, "half_width": half_width}
+            self.facts |= {"level": level, "pilot": self._pilot}
         self._open = set(rates)
         self._values: dict[float, list[float]] = {rate: [] for rate in rates}
         self._needed: dict[float, int] = {}
         self._betting: dict[float, intervals.BettingInterval] = {}
         if half_width is not None and method == "anytime":
-            self._betting = {
-                rate: intervals.BettingInterval(level=level, half_width=half_width)
-                for rate in rates
-            }
-
-    @property
-    def facts(self) -> dict[str, Any] | None:
-        """What a summary must know of the rule; None if there is none."""
-        if self._half_width is None:
-            return None
-        return {
-            "method": self._method,
-            "half_width": self._half_width,
-            "level": self._level,
-            "pilot": self._pilot,
-        }
+            self._betting = {rate: _betting((), level, half_width) for rate in rates if rate}
 
     @property
     def done(self) -> bool:
@@ -158,27 +148,18 @@ class StopRule:
             self._open.discard(rate)
 
     def _is_settled(self, rate: float, values: list[float]) -> bool:
-        if is_certain(rate):
+        if rate == 0:
             return True
+        if rate not in self._betting and len(values) == self._pilot:
+            if intervals.has_spread(values):
+                question = {"half_width": self._half_width, "level": self._level}
+                self._needed[rate] = _stein_trials(values, **question)
+            else:
+                self._betting[rate] = _betting(values[:-1], self._level, self._half_width)
         if rate in self._betting:
             self._betting[rate].add(values[-1])
             return self._betting[rate].settled
-        if len(values) == self._pilot and not intervals.has_spread(values):
-            self._betting[rate] = _betting(values, self._level, self._half_width)
-            return self._betting[rate].settled
-        if len(values) == self._pilot:
-            self._needed[rate] = intervals.stein_trials(
-                float(np.var(values, ddof=1)),
-                half_width=self._half_width,
-                pilot_trials=self._pilot,
-                level=self._level,
-            )
         return len(values) >= self._needed.get(rate, math.inf)
-
-    def stops_after(self, row: Row) -> bool:
-        """Takes the next row, and says whether it is the last that is needed."""
-        self.take(row)
-        return self.done
 
     def trials_left(self, most: int) -> int:
         """How many rows may come yet, if no rate has more than `most`."""
@@ -189,28 +170,18 @@ class StopRule:
     def interval(self, rate: float) -> intervals.Interval:
         """What holds of a rate's mean accuracy so far, although the rule has looked."""
         values = self._values[rate]
-        if rate in self._betting and not is_certain(rate):
+        if rate in self._betting:
             return self._betting[rate].interval
         method = "student" if self._half_width is None else self._method
         return interval_of(rate, values, level=self._level, method=method, pilot=self._pilot)
 
 
-def check_question(margin: float | None, confidence: float) -> None:
-    """Raises ArgumentError for a half-width or a coverage that no interval can have."""
-    check_probability(confidence=confidence)
-    if margin is not None:
-        check_positive(margin=margin)
-        check_range(0, 0.5, margin=margin)
-
-
-def is_certain(rate: float) -> bool:
-    """Whether all trials at a rate are the same, whatever the fault model: there are no faults."""
-    return rate == 0.0
-
-
-def pilot_trials(most: int | None) -> int:
-    """Trials of the pilot in a campaign of at most so many."""
-    return PILOT if most is None else max(2, min(PILOT, most))
+def check_half_width(**widths: float | None) -> None:
+    """Raises ArgumentError for a half-width that no interval of an accuracy can have."""
+    for name, width in widths.items():
+        if width is not None:
+            check_positive(**{name: width})
+            check_range(0, 0.5, **{name: width})
 
 
 def interval_of(
@@ -228,16 +199,16 @@ def interval_of(
 
     Args:
         rate: the rate.
-        values: accuracies, in the order of the trials.
+        values: accuracies, in the order of the trials, or figures in [least, most].
         level: nominal coverage.
         method: "student", or how the campaign was stopped: "anytime" or "stein".
         half_width: what "anytime" was aimed at.
         pilot: trials of the pilot of "stein"; with fewer trials it is Student's interval, and
             where those of the pilot agree that of "anytime".
-        least: the least that a value can be.
-        most: the most.
+        least: 0 for accuracies.
+        most: 1 for accuracies.
     """
-    if is_certain(rate):
+    if rate == 0:
         return intervals.Interval(values[0], values[0], level, "no faults: exact", "trial")
     if method == "student":
         return intervals.mean(values, level=level, unit="trial")
@@ -258,33 +229,26 @@ def _betting(values: Iterable[float], level: float, half_width: float) -> interv
     return betting
 
 
+def _stein_trials(values: Sequence[float], *, half_width: float, level: float) -> int:
+    variance, pilot = float(np.var(values, ddof=1)), len(values)
+    return intervals.stein_trials(variance, half_width=half_width, pilot_trials=pilot, level=level)
+
+
 def trials_for(
     rate: float, values: Sequence[float], *, half_width: float, level: float
 ) -> int | None:
     """How many trials of a rate give its mean accuracy to +- `half_width`.
 
     Of trials that differ, those that Stein's procedure asks for; of some that all agree, what
-    `BettingInterval` takes if they go on to agree.
-
-    Args:
-        rate: the rate.
-        values: accuracies of the trials that there are.
-        half_width: wanted half-width.
-        level: nominal coverage.
-
-    Returns:
-        At least the trials that there are; 1 at rate 0; None of a single trial, which shows no
-        spread.
+    `BettingInterval` takes if they go on to agree. At least the trials that there are, whose
+    accuracies are `values`; 1 at rate 0; None of a single trial, which shows no spread.
     """
-    if is_certain(rate):
+    if rate == 0:
         return 1
     if len(values) < 2:
         return None
     if intervals.has_spread(values):
-        variance = float(np.var(values, ddof=1))
-        return intervals.stein_trials(
-            variance, half_width=half_width, pilot_trials=len(values), level=level
-        )
+        return _stein_trials(values, half_width=half_width, level=level)
     betting, count = _betting(values, level, half_width), len(values)
     while not betting.settled:
         betting.add(float(values[0]))
@@ -293,17 +257,7 @@ def trials_for(
 
 
 class Budget:
-    """The time that a campaign may take, counted from here.
-
-    Args:
-        budget: seconds, or a text such as "90 s", "10 min" or "2 h"; None for no limit.
-
-    Attributes:
-        seconds: the time in seconds, infinite without a limit.
-
-    >>> Budget("1.5 min").seconds
-    90.0
-    """
+    """The time that a campaign may take, as for `seconds_of`, counted from here; None: no limit."""
 
     def __init__(self, budget: float | str | None) -> None:
         self.seconds = math.inf if budget is None else seconds_of(budget)

@@ -16,6 +16,7 @@ shrink to 0 as the population is used up (the finite-population correction).
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,14 +36,8 @@ _RESOLUTION, _MOST_CANDIDATES = 50, 10**5  # candidate means, within a half-widt
 _STRATUM = {"half_width": 0.1, "resolution": 1001}
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean with its interval.
-
-    Attributes:
-        value: the estimate, NaN without a trial.
-        interval: valid at any stop.
-    """
+class Estimate(NamedTuple):
+    """A mean, NaN without a trial, and its interval, which is valid at any stop."""
 
     value: float
     interval: intervals.Interval
@@ -121,10 +116,9 @@ class StratifiedMean:
         return self.estimate.interval.half_width <= self._margin
 
     def draw(self, stratum: int | None = None) -> tuple[int, int]:
-        """Draws a member: its cell, and its number in there.
+        """Draws a member, from a stratum if given, for which alone the trial then counts.
 
-        Args:
-            stratum: draw from this one; the trial then counts for the stratum alone.
+        Returns its cell, and its number in there.
         """
         if self.trials % _EVERY == 0:
             self._spreads, _ = self._best(self._margin)

@@ -15,6 +15,7 @@ from ft_tf.checks import (
     check_fraction,
     check_non_negative_integer,
     check_positive_integer,
+    check_probability,
 )
 from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
@@ -23,7 +24,7 @@ from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.gradients import margin_ratios
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
-from ft_tf.faults.rows import Budget, Row, check_question
+from ft_tf.faults.rows import Budget, Row, check_half_width
 from ft_tf.faults.sampling import StratifiedMean
 from ft_tf.faults.sites import Select
 from ft_tf.keras_layers import remember_input
@@ -107,30 +108,12 @@ def failure_rate(
     all trials so far agree, so that the campaign ends itself as soon as the margin is reached. See
     `sampling`.
 
-    Args:
-        model: as for `sweep`.
-        x: inputs. Each trial tests all of them: a few hundred are usual.
-        y: labels int [n].
-        seed: fixes the draws.
-        target: "weights" or "units".
-        fault: `BitErrors(...)`, one bit of which flips in a trial (of float32 by default), or a
-            fault model without randomness, such as `StuckAt(0.0)`.
-        select: which part of the model.
-        failure: what is estimated, see `FAILURES`.
-        accuracy_loss: with failure="accuracy", the fall above which a fault fails.
-        margin: half-width at which the campaign ends.
-        confidence: coverage of the intervals.
-        trials: the most that may run; None for no limit.
-        budget: end when this time is over: seconds, or "10 min", "2 h".
-        stratum_trials: then go on until each layer and bit has this many, for a heat map;
-            they do not count for the rate.
-        predict: whether gradients of 64 images are taken to predict effects, of weights only.
-        batch_size: images evaluated at once.
-        progress: called with every fault tried.
-
-    Raises:
-        ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+    `fault` is `BitErrors(...)`, one bit of which flips in a trial (of float32 by default), or a
+    fault model without randomness, such as `StuckAt(0.0)`, in weights or units. `failure` is a key
+    of `FAILURES`. Each trial tests all of x: a few hundred inputs are usual. After its end the
+    campaign goes on until each layer and bit has `stratum_trials`, for a heat map; these do not
+    count for the rate. `predict` is whether gradients of 64 images are taken to predict effects, of
+    weights only. `progress` is called with every fault tried. Other arguments are those of `sweep`.
     """
     clock = Budget(budget)
     check_non_negative_integer(stratum_trials=stratum_trials)
@@ -165,7 +148,7 @@ def failure_rate(
         sites=sampler.members,
         seconds=clock.used,
         stopped_by=stopped_by,
-        table=_table(sites, sampler),
+        table=sites.table(sampler),
         faults=pd.DataFrame(rows),
     )
 
@@ -179,18 +162,6 @@ def _end(sampler: StratifiedMean, trials: int | None, clock: Budget) -> str:
     if sampler.trials == trials:
         return "trials"
     return "budget" if clock.spent and sampler.trials else ""
-
-
-def _table(sites: "SingleFaults", sampler: StratifiedMean) -> pd.DataFrame:
-    rows = []
-    for stratum, (layer, bit, size) in enumerate(sites.strata):
-        found = sampler.of_stratum(stratum)
-        ends = {"low": found.interval.low, "high": found.interval.high}
-        row = {"layer": layer, "bit": bit, "sites": size, "trials": sampler.count(stratum)}
-        rows.append({**row, "rate": found.value, **ends})
-    table = pd.DataFrame(rows)
-    table["bit"] = table["bit"].astype("Int64")
-    return table
 
 
 @contextlib.contextmanager
@@ -210,14 +181,12 @@ def prepared(
     margin: float = 0.01,
     confidence: float = 0.95,
 ) -> Iterator[tuple["SingleFaults", StratifiedMean]]:
-    """All single faults of a model and what draws them, while the block runs.
-
-    The arguments are those of `failure_rate`.
-    """
+    """All single faults of a model and what draws them; arguments are those of `failure_rate`."""
     check_choice(("weights", "units"), target=target)
     check_choice(FAILURES, failure=failure)
     check_fraction(accuracy_loss=accuracy_loss)
-    check_question(margin, confidence)
+    check_probability(confidence=confidence)
+    check_half_width(margin=margin)
     check_non_negative_integer(seed=seed)
     fault = BitErrors() if fault is None else fault
     if isinstance(model, keras.Model):
@@ -233,9 +202,9 @@ def prepared(
         )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size)
     with campaign.armed():
-        sites = SingleFaults(model, campaign, plan, check_inputs(x), failure, accuracy_loss)
+        sites = SingleFaults(campaign, plan, failure, accuracy_loss)
         if predict and target == "weights":
-            sites.predict()
+            sites.predict(model, check_inputs(x))
         sampler = StratifiedMean(
             **sites.population(), margin=margin, confidence=confidence, seed=seed
         )
@@ -251,15 +220,9 @@ class SingleFaults:
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        campaign: Campaign,
-        plan: FaultPlan,
-        x: Any,
-        failure: str,
-        accuracy_loss: float,
+        self, campaign: Campaign, plan: FaultPlan, failure: str, accuracy_loss: float
     ) -> None:
-        self._model, self._campaign, self._plan, self._x = model, campaign, plan, x
+        self._campaign, self._plan = campaign, plan
         self._failure, self._accuracy_loss = failure, accuracy_loss
         self._variants: list[tuple[int | None, FaultModel]] = [(None, plan.fault)]
         if isinstance(plan.fault, BitErrors):
@@ -271,17 +234,14 @@ class SingleFaults:
         self._faulty = functools.lru_cache(_KEPT)(self._all_faulty)
         self.strata: list[tuple[str, int | None, int]] = []
         self.cells: list[tuple[int, int, int, int, int]] = []
-        for number in range(len(self._stored)):
-            self._write(number, self._stored[number])
+        for group, values in zip(plan.groups, self._stored, strict=False):  # units: none
+            group.variable.assign(values)
         # By the same program as that of the trials: two programs differ in the last bits.
         clean = campaign.measures.clean_logits if not self._stored else campaign.logits(None)
         self._clean_classes = predicted_labels(clean)
         self._clean_accuracy = campaign.measures.accuracy(clean)
 
-    def _write(self, group: int, values: np.ndarray) -> None:
-        self._plan.groups[group].variable.assign(values)
-
-    def predict(self) -> None:
+    def predict(self, model: keras.Model, x: Any) -> None:
         """Takes the gradients from which the classes of the cells are made."""
         logits = self._campaign.measures.clean_logits
         order = np.arange(len(logits))
@@ -289,9 +249,9 @@ class SingleFaults:
             top = np.sort(logits, axis=1)
             order = np.argsort(np.abs(top[:, -1] - (top[:, -2] if top.shape[1] > 1 else 0)))
         chosen = order[:_PREDICTED_IMAGES]
-        x = tf.nest.map_structure(lambda part: part[chosen], self._x)
+        x = tf.nest.map_structure(lambda part: part[chosen], x)
         worst = self._failure == "any_image"
-        self._ratios = margin_ratios(self._model, self._plan.groups, x, worst=worst)
+        self._ratios = margin_ratios(model, self._plan.groups, x, worst=worst)
 
     def _all_faulty(self, group: int, variant: int) -> tuple[np.ndarray, np.ndarray | None]:
         """What each value of a group would be with this one fault, flat; and its class."""
@@ -340,31 +300,38 @@ class SingleFaults:
         expected = np.append(middles**2 / (1 + middles**2), 0.5)
         return {**chosen, "classes": np.array([c[3] for c in found]), "expected": expected}
 
+    def table(self, sampler: StratifiedMean) -> pd.DataFrame:
+        """The table of `FailureRate`."""
+        rows = []
+        for stratum, (layer, bit, size) in enumerate(self.strata):
+            found = sampler.of_stratum(stratum)
+            ends = {"low": found.interval.low, "high": found.interval.high}
+            row = {"layer": layer, "bit": bit, "sites": size, "trials": sampler.count(stratum)}
+            rows.append({**row, "rate": found.value, **ends})
+        return pd.DataFrame(rows).astype({"bit": "Int64"})
+
     def run(self, cell: int, member: int) -> Row:
         """Tries one fault."""
         _, variant, number, kind, _ = self.cells[cell]
         group, (bit, _) = self._plan.groups[number], self._variants[variant]
         if group.target == "units":
-            place, logits = member, self._with_unit(number, member, variant)
+            before = sum(group.size for group in self._plan.groups[:number])
+            units = np.zeros(self._plan.sites, bool)
+            units[(before + member) * self._plan.fault.sites_per_value + variant] = True
+            faulty = {"weights": np.zeros(0, bool), "units": units}
+            words = dict.fromkeys(faulty, np.zeros((0, 2), np.uint32))
+            place, logits = member, self._campaign.logits(FaultMasks(faulty, words, 1))
         else:
             faulty, classes = self._faulty(number, variant)
             place = member if classes is None else int(np.flatnonzero(classes == kind)[member])
             values = self._stored[number].copy()
             values.flat[place] = faulty[place]
-            self._write(number, values)
+            group.variable.assign(values)
             logits = self._campaign.logits(None)
-            self._write(number, self._stored[number])
+            group.variable.assign(self._stored[number])
         index = tuple(int(i) for i in np.unravel_index(place, group.shape))
         where = {"layer": group.layer, "parameter": group.name, "index": index, "bit": bit}
         return {**where, "outcome": self._outcome(logits)}
-
-    def _with_unit(self, number: int, unit: int, variant: int) -> np.ndarray:
-        before = sum(group.size for group in self._plan.groups[:number])
-        units = np.zeros(self._plan.sites, bool)
-        units[(before + unit) * self._plan.fault.sites_per_value + variant] = True
-        faulty = {"weights": np.zeros(0, bool), "units": units}
-        words = dict.fromkeys(faulty, np.zeros((0, 2), np.uint32))
-        return self._campaign.logits(FaultMasks(faulty, words, 1))
 
     def _outcome(self, logits: np.ndarray) -> float:
         if self._failure == "accuracy":

@@ -5,20 +5,24 @@ but the model's structure, so that models of one shape have the same sites.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_choice, check_type, check_types
 from ft_tf.errors import ModelError
-from ft_tf.faults import forward, units
+from ft_tf.faults import forward
 from ft_tf.faults.models import FaultModel
 from ft_tf.keras_layers import (
     Part,
+    activation_name,
     facts_of,
     inner_parts,
     is_composite,
+    keeps_zero,
+    kind_of,
     leaf_layers,
     parameters_of,
     variables_of,
@@ -179,31 +183,22 @@ def _chosen(
             by_name.setdefault(nested.name, []).extend(leaf_layers(nested))
     others = [name for name in dict.fromkeys(names) if name not in by_name]
     parts = inner_parts(model) if others else {}
-    unknown = [name for name in others if name not in parts]
-    if unknown:
-        known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
-        raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
-        )
+    known = [*by_name, *(name for name, part in parts.items() if part.leaf is not None)]
+    _check_known([name for name in others if name not in parts], known, model)
     wanted = {id(layer) for name in names for layer in by_name.get(name, ())}
     return [layer for layer in leaves if id(layer) in wanted], [parts[name] for name in others]
 
 
-def _numbers(leaves: list[keras.layers.Layer]) -> dict[int, int]:
-    return {id(layer): number for number, layer in enumerate(leaves)}
+def _check_known(unknown: list[str], known: list[str], model: Any) -> None:
+    if unknown:
+        raise ModelError(
+            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(known)}"
+        )
 
 
-def _is_parameter_kind(variable: keras.Variable, kind: str) -> bool:
-    if kind == "biases":
-        return "bias" in variable.name
-    if kind == "kernels":
-        return "bias" not in variable.name and len(variable.shape) >= 2
-    return True
-
-
-def _is_statistic(variable: keras.Variable) -> bool:
-    """Whether a variable that is no parameter holds numbers: it is no seed and no counter."""
-    return tf.as_dtype(variable.dtype).is_floating and not variable.overwrite_with_gradient
+def _is_selected(select: Select, *, is_bias: bool, rank: int, dtype: str) -> bool:
+    kinds = {"all": True, "biases": is_bias, "kernels": not is_bias and rank >= 2}
+    return kinds[select.parameters] and select.dtype in (None, dtype)
 
 
 def _weight_groups(
@@ -215,29 +210,25 @@ def _weight_groups(
 ) -> list[SiteGroup]:
     owned = {id(variable) for layer in leaves for variable in layer.weights}
     stray = [v for v in variables_of(model) if id(v) not in owned] if select.layers is None else []
-    number = _numbers(leaves)
+    number = {id(layer): place for place, layer in enumerate(leaves)}
     candidates = [(layer.name, number[id(layer)], v) for layer in chosen for v in layer.weights]
     candidates += [(model.name, -1, variable) for variable in stray]  # made by the model itself
     parameters = {id(variable) for variable in parameters_of(model)}
     groups: dict[int, SiteGroup] = {}
     for layer_name, owner, variable in candidates:
-        is_parameter = id(variable) in parameters
-        if not (is_parameter or (select.moving_statistics and _is_statistic(variable))):
+        shape, dtype = tuple(variable.shape), variable.dtype
+        if id(variable) not in parameters and not (
+            select.moving_statistics
+            and tf.as_dtype(dtype).is_floating  # no seed and no counter
+            and not variable.overwrite_with_gradient
+        ):
             continue
-        if not _is_parameter_kind(variable, select.parameters) or id(variable) in groups:
-            continue
-        if select.dtype not in (None, variable.dtype):
+        is_bias = "bias" in variable.name
+        if not _is_selected(select, is_bias=is_bias, rank=len(shape), dtype=dtype):
             continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
-        groups[id(variable)] = SiteGroup(
-            "weights",
-            layer_name,
-            name,
-            tuple(variable.shape),
-            owner,
-            variable=variable,
-            dtype=variable.dtype,
-        )
+        group = SiteGroup("weights", layer_name, name, shape, owner, variable=variable, dtype=dtype)
+        groups.setdefault(id(variable), group)
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
         problems += [
@@ -258,7 +249,8 @@ def _unit_groups(
 ) -> list[SiteGroup]:
     named = select.layers is not None
     wanted = {id(layer) for layer in chosen if named or facts_of(layer).units}
-    flow, number = forward.trace(model, parts=parts), _numbers(leaves)
+    flow = forward.trace(model, parts=parts)
+    number = {id(layer): place for place, layer in enumerate(leaves)}
     calls: dict[int, list[forward.Call]] = {}
     for call in flow.calls:
         if id(call.layer) in wanted:
@@ -266,79 +258,52 @@ def _unit_groups(
     groups = []
     for own in calls.values():
         layer = own[0].layer
-        chains = [units.chain_to_activation(flow, call) for call in own]
+        chains = [chain_to_activation(flow, call) for call in own]
         ends = [chain[-1] for chain in chains]
         if not (named or select.output_layer) and not any(flow.feeds_layer(e) for e in ends):
             continue
-        shapes = {_unit_shape(end, layer, select.units) for end in ends}
+        channels = functools.partial(channel_shape, layer)
+        shapes = {_unit_shape(end.outputs, channels, select.units) for end in ends}
         if None in shapes or len(shapes) > 1:
             problems.append(
                 f"layer {layer.name} ({type(layer).__name__}) has no units: its output is not one "
                 f"tensor with a known number of {select.units}"
             )
             continue
-        points = tuple((end.layer, end.index) for end in ends)
-        groups.append(
-            SiteGroup(
-                "units",
-                layer.name,
-                ends[0].layer.name,
-                shapes.pop(),
-                number[id(layer)],
-                points=points,
-                dtype=ends[0].outputs.dtype.name,
-                silencers=units.silencers(flow, chains) if select.units == "channels" else (),
-                positions=select.units == "positions",
-            )
-        )
+        options = {"dtype": ends[0].outputs.dtype.name, "positions": select.units == "positions"}
+        options["points"] = tuple((end.layer, end.index) for end in ends)
+        if select.units == "channels":
+            options["silencers"] = silencers(flow, chains)
+        name, owner = ends[0].layer.name, number[id(layer)]
+        groups.append(SiteGroup("units", layer.name, name, shapes.pop(), owner, **options))
     if named:
         problems += [
             f"layer {layer.name} is never called" for layer in chosen if id(layer) not in calls
         ]
     for place, part in enumerate(parts):
         outputs = flow.parts.get(id(part))
-        shape = None if outputs is None else _part_shape(outputs, part, select.units)
+        shape = _unit_shape(outputs, part.unit_shape, select.units)
         if shape is None:
             problems.append(f"{part.name} is no tensor with a known number of {select.units}")
             continue
-        groups.append(
-            SiteGroup(
-                "units",
-                part.name,
-                part.name,
-                shape,
-                number.get(id(part.leaf), len(leaves) + place),
-                points=((part, 0),),
-                dtype=outputs.dtype.name,
-                positions=select.units == "positions",
-            )
-        )
+        owner = number.get(id(part.leaf), len(leaves) + place)
+        options = {"dtype": outputs.dtype.name, "positions": select.units == "positions"}
+        options["points"] = ((part, 0),)
+        groups.append(SiteGroup("units", part.name, part.name, shape, owner, **options))
     return groups
 
 
-def _part_shape(outputs: Any, part: Part, granularity: str) -> tuple[int, ...] | None:
-    if (
-        not tf.is_tensor(outputs)
-        or not outputs.dtype.is_floating
-        or outputs.shape.rank in (None, 1)
-    ):
+def _unit_shape(
+    outputs: Any, channels: Callable[[Any], Any], granularity: str
+) -> tuple[int, ...] | None:
+    """The shape of the units in an output, by `channels` where these are channels; None if open."""
+    if not tf.is_tensor(outputs) or not outputs.dtype.is_floating:
+        return None
+    if outputs.shape.rank in (None, 0, 1):
         return None
     shape = tuple(outputs.shape)
-    shape = shape[1:] if granularity == "positions" else part.unit_shape(shape)
-    return None if None in shape else shape
-
-
-def _unit_shape(
-    call: forward.Call, layer: keras.layers.Layer, granularity: str
-) -> tuple[int, ...] | None:
-    if not tf.is_tensor(call.outputs) or not call.outputs.dtype.is_floating:
-        return None
-    shape = call.outputs.shape
-    if shape.rank is None or shape.rank < 2:
-        return None
-    if granularity == "positions":
-        return tuple(shape[1:]) if shape[1:].is_fully_defined() else None
-    return units.channel_shape(layer, shape)
+    shape = shape[1:] if granularity == "positions" else channels(shape)
+    return None if shape is None or None in shape else shape
 
 
 def same_shape(first: keras.Model, second: keras.Model) -> bool:
@@ -355,27 +320,77 @@ def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[Sit
             f"model={model.name!r} is a .tflite file: faults hit its weights, not its {target}"
         )
     names = list(dict.fromkeys(tensor.layer for tensor in model.tensors))
-    unknown = [name for name in select.layers or () if name not in names]
-    if unknown:
-        raise ModelError(
-            f"layers={', '.join(unknown)} not in model {model.name!r}: it has {', '.join(names)}"
-        )
-    groups = tuple(
-        SiteGroup(
-            "weights",
-            tensor.layer,
-            tensor.name,
-            tensor.shape,
-            names.index(tensor.layer),
-            variable=tensor,
-            dtype=tensor.dtype,
-        )
-        for tensor in model.tensors
-        if (select.layers is None or tensor.layer in select.layers)
-        and select.dtype in (None, tensor.dtype)
-        and (select.parameters != "biases" or tensor.is_bias)
-        and (select.parameters != "kernels" or not (tensor.is_bias or len(tensor.shape) < 2))
-    )
+    _check_known([name for name in select.layers or () if name not in names], names, model)
+    groups = []
+    for tensor in model.tensors:
+        shape, dtype = tensor.shape, tensor.dtype
+        if (select.layers is None or tensor.layer in select.layers) and _is_selected(
+            select, is_bias=tensor.is_bias, rank=len(shape), dtype=dtype
+        ):
+            place = tensor.layer, tensor.name, shape, names.index(tensor.layer)
+            groups.append(SiteGroup("weights", *place, variable=tensor, dtype=dtype))
     if not groups:
         raise ModelError(f"model={model.name!r} has no such weights to fault")
-    return groups
+    return tuple(groups)
+
+
+def channel_shape(layer: keras.layers.Layer, output_shape: Any) -> tuple[int, ...] | None:
+    """Shape of one number per channel that broadcasts over outputs [batch, ...]; None if open."""
+    shape = tf.TensorShape(output_shape)
+    if getattr(layer, "data_format", None) == "channels_first":
+        return None if shape[1] is None else (shape[1],) + (1,) * (shape.rank - 2)
+    return None if shape[-1] is None else (shape[-1],)
+
+
+def chain_to_activation(flow: forward.ForwardPass, call: forward.Call) -> list[forward.Call]:
+    """The calls from `call` to the one at whose output its units have passed their activation."""
+    if not facts_of(call.layer).units or activation_name(call.layer) != "linear":
+        return [call]
+    chain = [call]
+    while True:
+        following = flow.only_consumer(chain[-1])
+        facts = None if following is None else facts_of(following.layer)
+        if facts is None or not (facts.activates or facts.between):
+            return [call]
+        chain.append(following)
+        if facts.activates:
+            return chain
+
+
+def silencers(
+    flow: forward.ForwardPass, chains: list[list[forward.Call]]
+) -> tuple[keras.Variable, ...]:
+    """The variables whose zeros at index j make unit j of a layer deliver exactly 0.
+
+    They are a kernel's column and its bias, or gamma and beta of the batch normalization between
+    them and an activation that maps 0 to 0. Faults of this kind then reach everything that computes
+    with the model, compiled before or after, and cost nothing. There are none where zeros would not
+    do, or would do more: a normalization or a kernel that other layers use too would silence their
+    units as well. `chains` are the calls up to the activation, for each call of the layer.
+    """
+    found = {id(variable): variable for variable in _zeroed(chains)}
+    own = {id(call) for chain in chains for call in chain}
+    elsewhere = (v for call in flow.calls if id(call) not in own for v in call.layer.weights)
+    return () if any(id(variable) in found for variable in elsewhere) else tuple(found.values())
+
+
+def _zeroed(chains: list[list[forward.Call]]) -> tuple[keras.Variable, ...]:
+    """What to set to zero if nothing else computes with it."""
+    if not all(keeps_zero(chain[-1].layer) for chain in chains):
+        return ()
+    between = [call.layer for chain in chains for call in chain[1:-1]]
+    norms = [layer for layer in between if kind_of(layer) == "BatchNormalization"]
+    if not norms:
+        source = chains[0][0].layer
+        # A kernel that is put together from several variables (LoRA, integers) has no one column.
+        if not facts_of(source).columns or len(source.weights) != 1 + source.use_bias:
+            return ()
+        return (source._kernel, source.bias) if source.use_bias else (source._kernel,)
+    norm = norms[-1]
+    axes = norm.axis if isinstance(norm.axis, list | tuple) else [norm.axis]
+    rank = chains[0][0].outputs.shape.rank
+    channels_first = getattr(chains[0][0].layer, "data_format", None) == "channels_first"
+    axis = 1 if channels_first else rank - 1  # along which the units lie
+    if len(chains) > 1 or not norm.scale or list(axes) not in ([axis], [axis - rank]):
+        return ()
+    return (norm.gamma, norm.beta) if norm.center else (norm.gamma,)

@@ -89,7 +89,6 @@ class NativeFloat(StorageFormat):
     dtype: tf.DType
 
     def encode(self, values: tf.Tensor) -> Encoded:
-        """Rounds to the type."""
         return Encoded(tf.bitcast(tf.cast(values, self.dtype), _UNSIGNED[self.bits]))
 
     def decode(self, encoded: Encoded) -> tf.Tensor:
@@ -149,7 +148,6 @@ class SmallFloat(StorageFormat):
         return Encoded(tf.cast(words + tf.where(negative, 2 ** (self.bits - 1), 0), tf.uint8))
 
     def decode(self, encoded: Encoded) -> tf.Tensor:
-        """Looks the words up."""
         return tf.gather(tf.constant(self._table), tf.cast(encoded.words, tf.int32))
 
 
@@ -173,7 +171,6 @@ class ScaledInteger(StorageFormat):
 
     @property
     def needs_all_values(self) -> bool:
-        """Whether scales are taken from the values."""
         return self.scale is None
 
     @property
@@ -189,20 +186,17 @@ class ScaledInteger(StorageFormat):
         return 2 ** (self.bits - 1) - 1
 
     def with_scale(self, scale: float) -> StorageFormat:
-        """The format with one fixed scale."""
         if self.per != "tensor":
             return super().with_scale(scale)
         return dataclasses.replace(self, scale=scale)
 
     def encode(self, values: tf.Tensor) -> Encoded:
-        """Rounds to multiples of the scales."""
         scales = self._scales(values)
         limit = float(self._largest_integer)
         integers = tf.clip_by_value(tf.round(values / scales), -limit, limit)
         return Encoded(_words(integers, self.bits), scales)
 
     def decode(self, encoded: Encoded) -> tf.Tensor:
-        """Multiplies by the scales."""
         return tf.cast(_integers(encoded.words, self.bits), tf.float32) * encoded.scales
 
     def _scales(self, values: tf.Tensor) -> tf.Tensor:
@@ -241,17 +235,14 @@ class FixedPoint(StorageFormat):
 
     @property
     def step(self) -> str:
-        """2^-fraction."""
         return f"2^-{self.fraction}"
 
     def encode(self, values: tf.Tensor) -> Encoded:
-        """Rounds to multiples of 2^-fraction."""
         limit = 2.0 ** (self.bits - 1)  # float64: limit - 1 of 32 bits is no float32
         integers = tf.round(tf.cast(values, tf.float64) * 2.0**self.fraction)
         return Encoded(_words(tf.clip_by_value(integers, -limit, limit - 1), self.bits))
 
     def decode(self, encoded: Encoded) -> tf.Tensor:
-        """Multiplies by 2^-fraction."""
         return tf.cast(_integers(encoded.words, self.bits), tf.float32) * 2.0**-self.fraction
 
 
@@ -280,12 +271,10 @@ _FORMATS: dict[str, tuple[Callable[..., StorageFormat], tuple[str, ...]]] = {}
 def register_format(
     name: str, make: Callable[..., StorageFormat], *, parameters: tuple[str, ...] = ()
 ) -> None:
-    """Gives a format a name, under which fault models and command lines find it.
+    """Gives a format a name without ":", under which fault models and command lines find it.
 
-    Args:
-        name: without ":".
-        make: returns the format; takes the integers of NAME:INTEGER.INTEGER.
-        parameters: what these are called, if there are any.
+    `make` returns the format; it takes the integers of NAME:INTEGER.INTEGER, which are called as
+    `parameters` says, if there are any.
     """
     _FORMATS[name] = (make, parameters)
 

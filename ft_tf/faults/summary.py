@@ -16,7 +16,6 @@ from ft_tf.checks import (
     check_choice,
     check_columns,
     check_fraction,
-    check_positive,
     check_positive_integer,
     check_probability,
     check_range,
@@ -25,7 +24,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.rows import PILOT, STOP_METHODS, interval_of, is_certain, trials_for
+from ft_tf.faults.rows import PILOT, STOP_METHODS, check_half_width, interval_of, trials_for
 from ft_tf.faults.sites import Select
 
 METHODS = ("student", "band", *STOP_METHODS)
@@ -63,19 +62,25 @@ def summarize(
     """
     check_probability(level=level)
     check_columns(("target", "rate", "trial", "faults", "accuracy"), frame=frame)
-    if half_width is not None:
-        check_positive(half_width=half_width)
-        check_range(0, 0.5, half_width=half_width)
+    check_half_width(half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
     method = rule.get("method", "student") if method is None else method
     half_width = half_width or rule.get("half_width", 0.005)
     check_choice(METHODS, method=method)
     if frame.empty:
         raise ArgumentError("frame has no rows: nothing to summarize")
+    settings = {"level": level, "half_width": half_width, "pilot": rule.get("pilot", PILOT)}
     rows = []
     for target, curve in frame.groupby("target", sort=True):
-        found = _intervals(curve, level, method, half_width, rule.get("pilot", PILOT))
-        for (rate, group), interval in zip(curve.groupby("rate", sort=True), found, strict=True):
+        if method == "band":
+            table = accuracy_table(curve).to_numpy(np.float64)
+            band = iter(intervals.simultaneous(table, level=level, unit="trial"))
+        for rate, group in curve.groupby("rate", sort=True):
+            if method == "band":
+                interval = next(band)
+            else:
+                values = group.sort_values("trial")["accuracy"].tolist()
+                interval = interval_of(rate, values, method=method, **settings)
             others = [name for name in MEASURES[1:] if name in group]
             rows.append(
                 {
@@ -110,31 +115,12 @@ def accuracy_table(frame: pd.DataFrame, measure: str = "accuracy") -> pd.DataFra
         raise ArgumentError(f"frame has targets {sorted(frame['target'].unique())}: give one")
     table = frame.pivot(index="trial", columns="rate", values=measure).sort_index()
     if frame.attrs.get("stop_rule"):
-        for rate in filter(is_certain, table.columns):
-            table[rate] = table[rate].ffill().bfill()
+        if 0.0 in table:
+            table[0.0] = table[0.0].ffill().bfill()
         table = table.dropna()
     if table.isna().any(axis=None) or table.empty:
         raise ArgumentError("frame lacks some rates of some trials: give whole trials")
     return table
-
-
-def _intervals(
-    curve: pd.DataFrame, level: float, method: str, half_width: float, pilot: int
-) -> list[intervals.Interval]:
-    if method == "band":
-        table = accuracy_table(curve).to_numpy(np.float64)
-        return intervals.simultaneous(table, level=level, unit="trial")
-    return [
-        interval_of(
-            rate,
-            group.sort_values("trial")["accuracy"].tolist(),
-            level=level,
-            method=method,
-            half_width=half_width,
-            pilot=pilot,
-        )
-        for rate, group in curve.groupby("rate", sort=True)
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,16 +252,13 @@ def lost_rate(
     Each trial is set against the fault-free model on its own images (`accuracy_lost`).
 
     Args:
-        frame: rows of `sweep` of one target, with the same trials at every rate; rate 0 among them.
+        frame: as for `curve_figures`.
         points: the loss, a fraction of all images.
         level: nominal coverage.
 
     Returns:
         The rate, None if the loss is never reached; its interval, as that of
         `CurveFigures.half_rate_interval`.
-
-    Raises:
-        ArgumentError: the frame has several targets, incomplete trials or no rate 0.
 
     >>> rows = [("weights", rate, trial, 0.1 * rate + 0.01 * rate * trial)
     ...         for rate in (0.0, 0.5, 1.0) for trial in (0, 1, 2)]
@@ -341,18 +324,8 @@ def layer_vulnerability(
     """Faults in one layer at a time, and in the whole model.
 
     Uniform faults over all weights mostly hit the largest layer. At an equal rate within the layer,
-    a small one can be more vulnerable.
-
-    Args:
-        model: any built Keras classifier that gives logits.
-        x: inputs.
-        y: labels.
-        target: "weights" or "units".
-        rate: share of faulty sites within the layer.
-        trials: trials per layer.
-        seed: fixes the faults.
-        level: nominal coverage.
-        options: further arguments of `sweep`, the same for all.
+    a small one can be more vulnerable. `level` is the intervals' coverage; other arguments, and
+    `options`, are those of `sweep`, but with one rate and target "weights" or "units".
 
     Returns:
         Columns layer ("whole model" first), sites, faults, clean_accuracy, accuracy, drop (mean
@@ -368,7 +341,9 @@ def layer_vulnerability(
     rows = []
     for name in names:
         groups = [group for group in plan.groups if name in (None, group.layer)]
-        select = whole if name is None else _only(whole, name)
+        select = whole
+        if name is not None:
+            select = dataclasses.replace(whole or Select(), layers=(name,))
         options["fault"] = plan.fault.within(groups)
         frame = sweep(model, x, y, select=select, **shared, **options)
         interval = intervals.mean(frame["accuracy"], level=level, unit="trial")
@@ -385,7 +360,3 @@ def layer_vulnerability(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _only(select: Select | None, layer: str) -> Select:
-    return dataclasses.replace(select or Select(), layers=(layer,))

@@ -61,18 +61,10 @@ def worst_case(
     stays flipped, and the search goes on with the new gradients. The number of bits found is an
     upper bound on the fewest: other bits may do it with fewer, on these images too.
 
-    Args:
-        model: any built Keras classifier with weights that are no integers.
-        x: inputs, on which accuracy is measured and gradients are taken.
-        y: labels int [n].
-        target_accuracy: the search ends at this accuracy or below.
-        fault: the storage format and the bits that may flip; float32, all bits, by default, where a
-            single exponent bit often is enough.
-        select: which part of the model.
-        most_bits: the search also ends after this many.
-        candidates: bits tried in each variable at each step; more of them find fewer bits.
-        batch_size: images evaluated at once.
-        progress: called with every bit found.
+    The search ends at `target_accuracy` or below, or after `most_bits`; more candidates find fewer
+    bits. `fault` is the storage format and the bits that may flip: float32 and all bits by default,
+    where a single exponent bit often is enough. `progress` is called with every bit found. Other
+    arguments are those of `sweep`.
 
     Raises:
         ArgumentError: an argument is out of range, or a variable has no gradient.
@@ -96,10 +88,10 @@ def worst_case(
             found = memory.best(gradients(x, y, batch_size), campaign, y)
             if found is None:
                 break
-            row, accuracy = found
-            rows.append(row)
+            accuracy = found["accuracy"]
+            rows.append(found)
             if progress is not None:
-                progress(row)
+                progress(found)
     columns = ["layer", "parameter", "index", "bit", "before", "after", "accuracy"]
     flips = pd.DataFrame(rows, columns=columns)
     return WorstCase(clean, target_accuracy, accuracy <= target_accuracy, flips)
@@ -114,29 +106,22 @@ class _Memory:
         self._flipped = [plan.fault.flipper(values) for values in clean]
         self._patterns = [np.zeros(group.shape, np.uint32) for group in plan.groups]
         self._values = [self._read(number) for number in range(len(clean))]
-        self._write_all()
+        for group, values in zip(plan.groups, self._values, strict=True):
+            group.variable.assign(values)
 
     def _read(self, number: int, further: np.ndarray | int = 0) -> np.ndarray:
         """The values of a variable with its flipped bits, and `further` ones."""
         pattern = self._patterns[number] ^ np.asarray(further, np.uint32)
         return self._flipped[number](tf.constant(pattern)).numpy()
 
-    def _write_all(self) -> None:
-        for group, values in zip(self._groups, self._values, strict=True):
-            group.variable.assign(values)
-
     def measured(self, campaign: Campaign, y: np.ndarray) -> tuple[float, float]:
         """Accuracy and mean cross-entropy (infinite with a NaN) of what is in the variables."""
-        logits = campaign.logits(None)
-        finite = np.isfinite(logits).all()
-        loss = (
-            float(np.logaddexp(0, metrics.error_log_odds(logits, y)).mean()) if finite else np.inf
-        )
+        logits, loss = campaign.logits(None), np.inf
+        if np.isfinite(logits).all():
+            loss = float(np.logaddexp(0, metrics.error_log_odds(logits, y)).mean())
         return metrics.accuracy_from_logits(logits, y), loss
 
-    def best(
-        self, gradients: list[np.ndarray], campaign: Campaign, y: np.ndarray
-    ) -> tuple[Row, float] | None:
+    def best(self, gradients: list[np.ndarray], campaign: Campaign, y: np.ndarray) -> Row | None:
         """Flips the best bit of the candidates; None if there is none left."""
         tried = []
         for number, gradient in enumerate(gradients):
@@ -157,7 +142,7 @@ class _Memory:
         index = tuple(int(i) for i in np.unravel_index(place, group.shape))
         where = {"layer": group.layer, "parameter": group.name, "index": index, "bit": bit}
         after = float(self._values[number].flat[place])
-        return {**where, "before": before, "after": after, "accuracy": accuracy}, accuracy
+        return {**where, "before": before, "after": after, "accuracy": accuracy}
 
     def _ranked(self, number: int, gradient: np.ndarray) -> list[tuple[float, int, int, float]]:
         """The candidates of a variable: gain, bit, place and the value after it."""

@@ -19,16 +19,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ft_tf._compat import keras, require_keras_model, tf
-from ft_tf.checks import (
-    check_choice,
-    check_fraction,
-    check_non_negative_integer,
-    check_positive,
-)
+from ft_tf.checks import check_choice, check_fraction, check_non_negative_integer, check_positive
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
-from ft_tf.faults.sites import TARGETS, Select, SiteGroup, find_sites
-from ft_tf.faults.units import channel_shape
+from ft_tf.faults.sites import TARGETS, Select, SiteGroup, channel_shape, find_sites
 from ft_tf.keras_layers import all_layers
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_built
@@ -39,8 +33,7 @@ _OUTPUT = -1
 class LayerWrapper(keras.layers.Wrapper):
     """Base of wrappers that change what a layer computes with, or its output.
 
-    Args:
-        layer: the layer, whose name, types and masks it takes over.
+    It takes over the layer's name, types and masks.
     """
 
     is_fault_wrapper = True
@@ -91,21 +84,18 @@ class FaultWrapper(LayerWrapper):
         self.fault = StuckAt(0.0) if fault is None else fault
         _check_for_training(self.fault)
         # Past Keras's __setattr__, which would wrap the dict and track it.
-        vars(self)["_shapes"] = {}
+        vars(self)["_shapes"] = {}  # of the masks, by place of the variable, or _OUTPUT
 
     def build(self, input_shape: Any) -> None:
         """Builds the layer and the step counter of its faults."""
         super().build(input_shape)
-        shapes: dict[int, tuple[int, ...] | None] = {}
         if self.target != "units":
-            shapes = {place: tuple(v.shape) for place, v in enumerate(self._parameters())}
+            self._shapes.update((i, tuple(v.shape)) for i, v in enumerate(self._parameters()))
         if self.target != "weights":
-            shapes[_OUTPUT] = channel_shape(
-                self.layer, self.layer.compute_output_shape(input_shape)
-            )
-            if shapes[_OUTPUT] is None:
+            shape = channel_shape(self.layer, self.layer.compute_output_shape(input_shape))
+            if shape is None:
                 raise ModelError(f"layer={self.name!r} has no units: its output has no channels")
-        self._shapes.update(shapes)
+            self._shapes[_OUTPUT] = shape
         self.fault_step = self.add_weight(
             name="fault_step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
@@ -117,11 +107,9 @@ class FaultWrapper(LayerWrapper):
         """Returns the layer's output: with the faults of this step in training."""
         if self.layer._call_has_training_arg:
             kwargs["training"] = training
-        if training is None or isinstance(training, bool | int):
-            return self._faulty_call(inputs, self._draws() if training else {}, kwargs)
-        raise ModelError(f"layer={self.name!r}: training must be True or False, not a tensor")
-
-    def _faulty_call(self, inputs: Any, draws: dict[int, Any], kwargs: dict[str, Any]) -> Any:
+        if not (training is None or isinstance(training, bool | int)):
+            raise ModelError(f"layer={self.name!r}: training must be True or False, not a tensor")
+        draws = self._draws() if training else {}
         replaced = {
             id(variable): self.fault.apply(stored_value(variable), *draws[place])
             for place, variable in enumerate(self._parameters())
@@ -147,7 +135,10 @@ class FaultWrapper(LayerWrapper):
         draws = {}
         for number, (place, shape) in enumerate(self._shapes.items()):
             sites = (*shape, per_value) if per_value > 1 else shape
-            mask = _below(bits(sites, 2 * number, tf.uint64), self.rate)
+            mask = tf.ones(sites, tf.bool)
+            if self.rate < 1:
+                drawn = bits(sites, 2 * number, tf.uint64)
+                mask = drawn < tf.constant(int(self.rate * 2**64), tf.uint64)
             words = None
             if self.fault.random:
                 words = bits((*shape, 2), 2 * number + 1, tf.uint32)
@@ -156,13 +147,9 @@ class FaultWrapper(LayerWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the wrapper."""
-        return {
-            **super().get_config(),
-            "target": self.target,
-            "rate": self.rate,
-            "fault": keras.saving.serialize_keras_object(self.fault),
-            "seed": self.seed,
-        }
+        fault = keras.saving.serialize_keras_object(self.fault)
+        own = {"target": self.target, "rate": self.rate, "fault": fault, "seed": self.seed}
+        return {**super().get_config(), **own}
 
     @classmethod
     def from_config(
@@ -181,12 +168,6 @@ class FaultWrapper(LayerWrapper):
 def _check_for_training(fault: FaultModel | None) -> None:
     if fault is not None and not fault.in_training:
         raise ArgumentError(f"fault={fault!r} is for inject, FaultInjection and sweep")
-
-
-def _below(words: tf.Tensor, rate: float) -> tf.Tensor:
-    if rate >= 1.0:
-        return tf.ones_like(words, tf.bool)
-    return words < tf.constant(int(rate * 2**64), tf.uint64)
 
 
 def stored_value(variable: keras.Variable) -> tf.Tensor:
@@ -231,13 +212,7 @@ def wrap(
 ) -> keras.Model:
     """Returns a copy of a functional or Sequential model whose layers with sites are wrapped.
 
-    Args:
-        model: the model; its weights are copied.
-        target: "weights", "units" or "both".
-        rate: share of faulty sites in training.
-        fault: what a faulty value becomes; stuck at 0 by default.
-        seed: fixes the faults.
-        select: which layers: wrapped are those that hold the sites it selects.
+    Arguments are those of `FaultWrapper`; wrapped are the layers that hold the sites of `select`.
 
     Raises:
         ModelError: something asked for cannot be faulted, or the model cannot be cloned.
@@ -275,10 +250,8 @@ def wrapped_copy(
 ) -> keras.Model:
     """Returns a copy of a functional or Sequential model, weights and all, with wrapped layers.
 
-    Args:
-        model: the model.
-        wrapper: called with each layer and its copy; returns the copy, or a wrapper of it.
-        recursive: whether it is called with the layers of nested models, not with these.
+    `wrapper` is called with each layer and its copy, or with those of nested models instead of
+    these if `recursive`, and returns the copy or a wrapper of it.
 
     Raises:
         ModelError: the model cannot be cloned.
@@ -287,17 +260,27 @@ def wrapped_copy(
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         return wrapper(layer, type(layer).from_config(layer.get_config()))
 
-    copy = _cloned(model, clone, recursive=recursive)
-    _copy_weights(model, copy)
+    return _copied(model, clone, recursive=recursive)
+
+
+def _copied(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras.Model:
+    require_keras_model(model)
+    try:
+        copy = keras.models.clone_model(model, clone_function=clone, recursive=recursive)
+    except (ValueError, NotImplementedError, AttributeError) as error:
+        raise ModelError(
+            f"model={model.name!r} cannot be cloned ({error}): use inject, FaultInjection or sweep"
+        ) from None
+    # Layer by layer: step counters of wrappers have no counterpart.
+    for old, new in zip(model.layers, copy.layers, strict=True):
+        innermost(new).set_weights(innermost(old).get_weights())
     return copy
 
 
 def limit_weights(model: keras.Model, limit: float) -> None:
     """Lets training clip kernels and biases of a model to [-limit, limit] after each step.
 
-    Args:
-        model: a built model; optimizers of Keras heed the constraint, which no file keeps.
-        limit: above 0.
+    Optimizers of Keras heed the constraint, which no file keeps.
 
     Raises:
         ModelError: a weight has a constraint already.
@@ -320,9 +303,7 @@ def unwrap(model: keras.Model) -> keras.Model:
         inner = innermost(layer)
         return type(inner).from_config(inner.get_config())
 
-    plain = _cloned(model, clone)
-    _copy_weights(model, plain)
-    return plain
+    return _copied(model, clone)
 
 
 def innermost(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -336,22 +317,5 @@ def _holders(model: keras.Model, group: SiteGroup) -> list[keras.layers.Layer]:
         raise ModelError(f"{group.name} is no layer to wrap: use inject, FaultInjection or sweep")
     if group.variable is None:
         return list({id(layer): layer for layer, _ in group.points}.values())
-    return [layer for layer in model.layers if any(group.variable is v for v in layer.weights)] or [
-        model
-    ]
-
-
-def _cloned(model: keras.Model, clone: Any, *, recursive: bool = False) -> keras.Model:
-    require_keras_model(model)
-    try:
-        return keras.models.clone_model(model, clone_function=clone, recursive=recursive)
-    except (ValueError, NotImplementedError, AttributeError) as error:
-        raise ModelError(
-            f"model={model.name!r} cannot be cloned ({error}): use inject, FaultInjection or sweep"
-        ) from None
-
-
-def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies parameters layer by layer; step counters of wrappers have no counterpart."""
-    for old, new in zip(source.layers, target.layers, strict=True):
-        innermost(new).set_weights(innermost(old).get_weights())
+    holders = [layer for layer in model.layers if any(group.variable is v for v in layer.weights)]
+    return holders or [model]

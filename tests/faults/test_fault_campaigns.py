@@ -10,9 +10,8 @@ import pytest
 from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults import tolerance
 from ft_tf.faults.campaign import image_rows
-from ft_tf.faults.measures import Measures
+from ft_tf.faults.measures import Measures, OutputChange
 
 layers = keras.layers
 
@@ -241,9 +240,10 @@ def test_subsets_without_a_changed_prediction_lose_nothing(trained):
 def test_epsilon_by_hand():
     clean = np.array([[np.log(3.0), 0.0], [2.0, 0.0]])
     faulty = np.array([[0.0, 0.0], [np.nan, 0.0]])
-    np.testing.assert_allclose(tolerance.total_variation(clean, faulty), [0.25, 1.0])
-    np.testing.assert_allclose(tolerance.relative_logit_change(clean, faulty), [2.0, np.inf])
-    one = tolerance.total_variation(np.array([[0.0]]), np.array([[np.log(3.0)]]))
+    change = OutputChange(clean)
+    np.testing.assert_allclose(change.total_variation(faulty), [0.25, 1.0])
+    np.testing.assert_allclose(change.logit_change(faulty), [2.0, np.inf])
+    one = OutputChange(np.array([[0.0]])).total_variation(np.array([[np.log(3.0)]]))
     np.testing.assert_allclose(one, [0.25])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ft_tf import faults
 from ft_tf._compat import keras, tf
-from ft_tf.faults.interrupts import interrupts_held
+from ft_tf.faults.guard import interrupts_held
 
 layers = keras.layers
 

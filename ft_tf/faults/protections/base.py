@@ -37,11 +37,9 @@ _PROTECTIONS: dict[str, Callable[..., Protection]] = {}
 
 
 def register_protection(name: str, make: Callable[..., Protection]) -> None:
-    """Gives a protection a name, under which `protection_of` and command lines find it.
+    """Gives a protection a name without ":", under which `protection_of` and command lines find it.
 
-    Args:
-        name: without ":".
-        make: its class; called with the text after NAME: if there is one.
+    `make` is its class, and is called with the text after NAME: if there is one.
     """
     _PROTECTIONS[name] = make
 

@@ -54,7 +54,6 @@ class MemoryProtection(Protection):
             object.__setattr__(self, "layers", tuple(self.layers))
 
     def on_fault(self, fault: FaultModel) -> FaultModel:
-        """The fault, seen through the protection."""
         return Protected(fault, self)
 
     def check_bits(self, values: int, bits: int) -> int:
@@ -73,7 +72,6 @@ class MemoryProtection(Protection):
         raise NotImplementedError(f"{type(self).__name__} must implement read")
 
     def extra_bits(self, model: keras.Model, plan: FaultPlan) -> int:
-        """Its check bits and copies."""
         return sum(
             self.copies * group.size * bits + self.check_bits(group.size, bits)
             for group in plan.groups_of("weights")
@@ -89,7 +87,6 @@ class Parity(MemoryProtection):
     arithmetic: ClassVar[str] = "a parity of each value read"
 
     def check_bits(self, values: int, bits: int) -> int:
-        """One for each value."""
         return values
 
     def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
@@ -118,7 +115,6 @@ class Secded(MemoryProtection):
     arithmetic: ClassVar[str] = "8 parities of each 64 bits read, an inverted bit"
 
     def check_bits(self, values: int, bits: int) -> int:
-        """Eight for each word of 64 bits."""
         return _CHECKS * -(-values * bits // 64)
 
     def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
@@ -150,7 +146,6 @@ class Triplication(MemoryProtection):
     copies: ClassVar[int] = 2
 
     def read(self, words: _T, bits: int, errors: list[_T], checks: _T | None) -> _T:
-        """The majority of each bit."""
         first, second, third = errors
         return words ^ ((first & second) | (first & third) | (second & third))
 
@@ -219,19 +214,12 @@ class Protected(FaultModel):
     )
 
     def spare_sites(self, values: int) -> int:
-        """The copies' values, and the check bits where the rate is per bit."""
         found = self.protection.copies * values * self.sites_per_value
         if self.per_bit:
             found += self.protection.check_bits(values, self.format.bits)
         return found
 
     def placed(self, groups: Sequence[SiteGroup]) -> list[SiteGroup]:
-        """The groups with the fault in protected memory, and the fault itself in other layers.
-
-        Raises:
-            ArgumentError: a layer to be protected has no faults, or sites of several copies fail
-                together.
-        """
         groups, layers = self.fault.placed(groups), self.protection.layers
         missing = set(layers or ()) - {group.layer for group in groups}
         if missing:
@@ -252,7 +240,6 @@ class Protected(FaultModel):
         ]
 
     def within(self, groups: Sequence[SiteGroup]) -> FaultModel:
-        """The fault within them, protected in the layers that were to be."""
         fault, layers = self.fault.within(groups), self.protection.layers
         if layers is None:
             return dataclasses.replace(self, fault=fault)
@@ -263,15 +250,12 @@ class Protected(FaultModel):
         return Protected(fault, dataclasses.replace(self.protection, layers=layers))
 
     def together(self, shape: tuple[int, ...]) -> int:
-        """As many as by the fault."""
         return self.fault.together(shape)
 
     def spread(self, events: np.ndarray) -> np.ndarray:
-        """As by the fault."""
         return self.fault.spread(events)
 
     def check_target(self, target: str) -> None:
-        """Raises ArgumentError for anything but weights."""
         self.fault.check_target(target)
         if target != "weights":
             raise ArgumentError(
@@ -279,7 +263,6 @@ class Protected(FaultModel):
             )
 
     def stored(self, values: tf.Tensor) -> tf.Tensor:
-        """As the fault without protection."""
         return self.fault.stored(values)
 
     def corrupt(self, values: tf.Tensor, words: tf.Tensor | None) -> tf.Tensor:

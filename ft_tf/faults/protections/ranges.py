@@ -172,12 +172,9 @@ def _recorded(model: keras.Model, x: Any, layers: Collection[int]) -> dict[int, 
 
     def record(layer: keras.layers.Layer, index: int, inputs: Any, outputs: Any) -> Any:
         if id(layer) in found:
+            lowest, highest = (float(of(outputs)) for of in (tf.reduce_min, tf.reduce_max))
             low, high = found[id(layer)]
-            low, high = (
-                min(low, float(tf.reduce_min(outputs))),
-                max(high, float(tf.reduce_max(outputs))),
-            )
-            found[id(layer)] = low, high
+            found[id(layer)] = min(low, lowest), max(high, highest)
         return outputs
 
     def batch(first: int) -> Any:

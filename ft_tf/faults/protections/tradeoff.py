@@ -14,9 +14,9 @@ from ft_tf.checks import check_type, shown
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.arming import WeightFaults
 from ft_tf.faults.campaign import sweep
+from ft_tf.faults.comparison import paired_difference
 from ft_tf.faults.models import FaultModel, StuckAt
-from ft_tf.faults.pairs import paired_difference
-from ft_tf.faults.plan import Draws, FaultPlan, make_plan
+from ft_tf.faults.plan import FaultPlan, make_plan
 from ft_tf.faults.protections.base import Protection, protection_names, protection_of
 from ft_tf.faults.protections.memory import format_in
 from ft_tf.faults.sites import Select
@@ -41,16 +41,9 @@ def compare_protections(
 ) -> pd.DataFrame:
     """Measures protections under the same faults in the weights, and what each of them costs.
 
-    Args:
-        model: a functional or Sequential classifier.
-        x: test inputs.
-        y: labels int [n].
-        protections: names or protections; all registered ones by default.
-        fault: what a faulty value becomes; stuck at 0 by default.
-        select: which weights.
-        x_train: inputs that ranges are recorded on.
-        batch_size: images evaluated at once.
-        options: rates, trials and seed, and further arguments of `sweep`.
+    `protections` are names or protections, all registered ones by default, of a functional or
+    Sequential classifier, and ranges are recorded on `x_train`. Other arguments, `options` among
+    them, are those of `sweep`.
 
     Returns:
         A row per protection ("none" first) and rate: protection, rate, memory (bits that it adds,
@@ -137,10 +130,6 @@ def _seconds(
 def _reading(model: keras.Model, plan: FaultPlan) -> Callable[[], Any]:
     """Reads all weights under a plan without a fault."""
     weights = WeightFaults(model, plan, ())
-    draws = Draws.tensors(plan.trial(seed=0, trial=0).masks(0.0))
-
-    @tf.function(autograph=False)
-    def read(faulty: dict[str, tf.Tensor], words: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        return weights.values(Draws(faulty, words))
-
-    return lambda: read(draws.faulty, draws.words)
+    masks = plan.trial(seed=0, trial=0).masks(0.0)
+    read = tf.function(weights.values, autograph=False)
+    return partial(read, *tf.nest.map_structure(tf.constant, (masks.faulty, masks.words)))
