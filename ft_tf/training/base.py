@@ -23,27 +23,12 @@ from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
 from ft_tf.training.batch_values import as_argument_error
-from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch
+from ft_tf.training.compiled_loss import check_label_spec, check_labels_of, require_labels_of
+from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch, same_bytes
 from ft_tf.training.fixed import Fixed
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
-
-
-def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
-    """Returns True if a tensor made of an array still has its bytes, which may change in place."""
-    kind = np.dtype(held.dtype.as_numpy_dtype)
-    if kind.hasobject:
-        return False  # strings: such an array holds pointers
-    # A tensor on the CPU lends its memory, of NumPy's own types; from another device it is copied.
-    lends = "device:CPU:" in held.device and kind.isbuiltin == 1
-    values = np.asarray(memoryview(held)) if lends else held.numpy()
-    if (values.shape, values.dtype) != (array.shape, array.dtype):
-        return False
-    ours, theirs = (
-        np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in (values, array)
-    )
-    return np.array_equal(ours, theirs)
 
 
 def _from_logit(metric: Any) -> Any:
@@ -288,18 +273,11 @@ class ResidentModel(keras.Model):
         """
         if self.model.built:
             check_input_shape(self.model, x)
-        self.check_labels(y)
-
-    def check_labels(self, y: np.ndarray) -> None:
-        """Rejects labels that cannot be trained on or evaluated; subclasses say which.
-
-        Raises:
-            ArgumentError: the labels cannot be used.
-        """
+        check_labels_of(self.loss, self.model, y)
 
     def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
         """Returns a batch, after assertions on values that no earlier check has seen."""
-        return x, y
+        return x, require_labels_of(self.loss, self.model, y)
 
     def check_dataset(self, dataset: tf.data.Dataset) -> None:
         """Rejects a tf.data input, as far as the shapes of its elements tell.
@@ -309,6 +287,7 @@ class ResidentModel(keras.Model):
         """
         if self.model.built:
             check_input_shape(self.model, dataset.element_spec[0])
+        check_label_spec(self.loss, self.model, dataset)
 
     def _check_evaluated(self, name: str, x: Any, y: Any) -> None:
         _check_labelled(name, x, y)
@@ -318,7 +297,7 @@ class ResidentModel(keras.Model):
             self._check_lengths(name, x, y)
             if self.model.built:
                 check_input_shape(self.model, x, name=name)
-            self.check_labels(y)
+            check_labels_of(self.loss, self.model, y)
 
     def _check_lengths(self, name: str, x: np.ndarray, y: np.ndarray) -> None:
         if np.ndim(x) < 1 or np.ndim(y) < 1 or len(x) != len(y) or not len(x):
@@ -368,7 +347,7 @@ class ResidentModel(keras.Model):
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
         if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
             return False
-        return all(map(_same_bytes, self._examples, (x, y)))
+        return all(map(same_bytes, self._examples, (x, y)))
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         if replicas.is_spread(self):
@@ -377,13 +356,18 @@ class ResidentModel(keras.Model):
         self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
         self.train_function = None  # the compiled loop holds the old examples
 
+    def without_weights(self, data: Any) -> tuple[Any, Any]:
+        """Returns (x, y) of a batch of Keras's loop, which must have no weights of examples."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+        return x, y
+
     @forgetting_gradients()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop: gathers the batch, updates the model and the metrics."""
         if self._examples is None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            if sample_weight is not None:
-                raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+            x, y = self.without_weights(data)
             _check_labelled("x", x, y)
             x, y = self.check_batch(x, y, training=True)
         else:

@@ -10,7 +10,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine
 from ft_tf.training import replicas
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.compiled_loss import check_labels_of, require_labels_of, resolve_loss
+from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.independence import (
     check_examples_are_independent,
     check_loss,
@@ -124,10 +124,6 @@ class DPSGDEngine(ResidentModel):
         super().check_arrays(x, y)
         self._check_first_batch(x, y)
 
-    def check_labels(self, y: np.ndarray) -> None:
-        """Rejects labels that the loss has no output for."""
-        check_labels_of(self.loss, self.model, y)
-
     def _check_first_batch(self, x: Any, y: Any) -> bool:
         """Checks the model on a few examples before training, once after `compile`.
 
@@ -190,7 +186,7 @@ class DPSGDEngine(ResidentModel):
                 batch = next(iterator, None)
                 if batch is None:
                     break
-                self._check_first_batch(*_without_weights(batch))
+                self._check_first_batch(*self.without_weights(batch))
                 logs = run(iter([batch]))
             if logs is None:
                 raise StopIteration
@@ -198,13 +194,9 @@ class DPSGDEngine(ResidentModel):
 
         return checked
 
-    def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
-        """As `check_labels`, in the graph; inputs that are not finite are clipped to nothing."""
-        return x, require_labels_of(self.loss, self.model, y)
-
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = self.check_batch(*_without_weights(data), training=False)
+        x, y = self.check_batch(*self.without_weights(data), training=False)
         outputs = self.model(x, training=False)
         self._loss_tracker.update_state(self._per_example_loss(y, outputs))
         results = self.compute_metrics(x, y, outputs)
@@ -215,33 +207,24 @@ class DPSGDEngine(ResidentModel):
         """One step of Keras's loop."""
         if replicas.is_spread(self):
             x, y, count = data
-            result = self._step(*pieces_of_batch(x, y, self.physical_batch_size, count))
-            result, y = result.first_rows(count), y[:count]
+            pieces = pieces_of_batch(x, y, self.physical_batch_size, count)
+            result, y = self._step(*pieces).first_rows(count), y[:count]
         elif self._examples is None:
-            x, y = _without_weights(data)
+            x, y = self.without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
             x, y = self.check_batch(x, y, training=True)
-            result, y = self._step_on_batch(x, y)
+            count = tf.shape(y)[0]
+            self._counter.note(count)
+            size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
+            result = self._step(*pieces_of_batch(x, y, size))
         else:
-            result, y = self._step_on_indices(*data)
+            (all_x, all_y), (indices, count) = self._examples, data
+            result = self._step(*pieces_of_indices(all_x, all_y, indices, count)).first_rows(count)
+            y = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
         self._loss_tracker.update_state(_finite_or_all(result.losses))
         self._nonfinite.update_state(tf.cast(~result.finite, tf.float32))
         return self.compute_metrics(None, y, result.outputs)
-
-    def _step_on_indices(
-        self, indices: tf.Tensor, count: tf.Tensor
-    ) -> tuple[ClippedSum, tf.Tensor]:
-        all_x, all_y = self._examples
-        result = self._step(*pieces_of_indices(all_x, all_y, indices, count))
-        labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
-        return result.first_rows(count), labels
-
-    def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count = tf.shape(y)[0]
-        self._counter.note(count)
-        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
-        return self._step(*pieces_of_batch(x, y, size)), y
 
     def _step(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
         """Updates the model and its average, and counts the step."""
@@ -283,14 +266,6 @@ def _check_optimizer(
             f"gradient_accumulation_steps={steps} cannot be used: physical_batch_size sums the "
             "gradients of a batch in pieces"
         )
-
-
-def _without_weights(data: Any) -> tuple[Any, Any]:
-    """Returns (x, y) of a batch of Keras's loop, which must have no weights of examples."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
-    return x, y
 
 
 def _finite_or_all(losses: tf.Tensor) -> tf.Tensor:
