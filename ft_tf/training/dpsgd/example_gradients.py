@@ -23,9 +23,9 @@ from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     Rule,
-    call_for,
     from_materialized,
     one_at_a_time,
+    registered,
 )
 
 PerExampleLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -146,7 +146,7 @@ def captured(
 
     def capturing(layer: keras.layers.Layer, original: Call) -> Call:
         linear, activation = _split_call(layer, original)
-        faster = call_for(layer)
+        _, faster = registered(layer)
 
         def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             arguments = CallArguments((inputs, args, kwargs))
