@@ -103,17 +103,16 @@ def train_circles(
 ) -> CirclesResult:
     """Trains `replicates` networks for every row, each from its own initial weights.
 
-    Adam has Keras's formula and defaults (beta 0.9 and 0.999, epsilon 1e-7). Points [n, 2] are the
-    same for all replicates; points [replicates, n, 2] are each replicate's own, the same for all
-    rows either way. The result does not depend on `threads`. The program is
-    compiled for n training points in a time proportional to n (ten seconds for 30).
+    Adam has Keras's formula and defaults (beta 0.9 and 0.999, epsilon 1e-7). The result does not
+    depend on `threads`. The program is compiled for n training points in a time proportional to n
+    (ten seconds for 30).
 
     Args:
         rows: how to train; see `CirclesRow`.
-        x_train: training points, [n, 2] or [replicates, n, 2].
+        x_train: points [n, 2] of all replicates, or [replicates, n, 2]; the same for all rows.
         y_train: labels 0 or 1, [n] or [replicates, n].
-        x_test: test points, [m, 2] or [replicates, m, 2].
-        y_test: their labels, [m] or [replicates, m].
+        x_test: as `x_train`.
+        y_test: as `y_train`.
         replicates: networks of each row.
         epochs: full-batch steps.
         hidden: units of the hidden layer.

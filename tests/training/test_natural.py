@@ -8,7 +8,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.training import AdditiveGaussian, MultiplicativeGaussian, NaturalModel
 from ft_tf.training.compiled_loss import CrossEntropy
-from ft_tf.training.penalties import jacobian_penalty, kernels, noise_penalty
+from ft_tf.training.penalties import jacobian_penalty, l2_penalty, noise_penalty
 from ft_tf.training.trades import all_layers_are
 
 FEATURES, CLASSES, BATCH = 4, 3, 8
@@ -112,8 +112,13 @@ def test_kernels_are_found_in_every_layer_that_has_one():
             keras.layers.Dense(2),
         ]
     )
-    names = [variable.name.split("/")[-1] for variable in kernels(model)]
-    assert names == ["kernel:0", "kernel:0", "depthwise_kernel:0", "pointwise_kernel:0", "kernel:0"]
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        penalty = l2_penalty(model, 1.0)
+    gradients = tape.gradient(penalty, variables)
+    found = zip(variables, gradients, strict=True)
+    names = [variable.name for variable, gradient in found if gradient is not None]
+    assert names == ["kernel", "kernel", "depthwise_kernel", "pointwise_kernel", "kernel"]
 
 
 def test_l2_without_a_kernel_is_refused():

@@ -17,7 +17,6 @@ from ft_tf.training.dpsgd.independence import (
     check_plan,
     per_example_loss,
 )
-from ft_tf.training.dpsgd.ledger import BatchCounter, Settings
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.randomness import (
     Pieces,
@@ -30,6 +29,7 @@ from ft_tf.training.dpsgd.randomness import (
 
 # These register their rules.
 from ft_tf.training.dpsgd.rules import convolution, dense, normalization  # noqa: F401
+from ft_tf.training.dpsgd.settings import BatchCounter, Settings
 from ft_tf.training.dpsgd.step import (
     Averaging,
     ClippedSum,

@@ -61,12 +61,8 @@ class CallArguments:
 
     def examples(self) -> list[tf.Tensor]:
         """Returns the tensors [batch, ...] among the arguments, in order, and their masks."""
-        found = []
-        for leaf in self._rows():
-            found.append(leaf)
-            if (mask := getattr(leaf, _MASK, None)) is not None:
-                found.append(mask)
-        return found
+        pairs = ((leaf, getattr(leaf, _MASK, None)) for leaf in self._rows())
+        return [part for pair in pairs for part in pair if part is not None]
 
     def with_examples(self, examples: list[tf.Tensor]) -> tuple[Any, tuple[Any, ...], Any]:
         """Returns the arguments with other, distinct tensors in place of `examples()`."""

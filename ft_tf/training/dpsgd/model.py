@@ -14,8 +14,8 @@ from ft_tf.privacy.batch_sizes import Finding, examine
 from ft_tf.training import replicas
 from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.engine import DPSGDEngine
-from ft_tf.training.dpsgd.ledger import BatchCounter, Run, Settings, check_budget
 from ft_tf.training.dpsgd.randomness import Secret
+from ft_tf.training.dpsgd.settings import BatchCounter, Run, Settings, check_budget
 from ft_tf.training.dpsgd.step import Averaging
 
 
