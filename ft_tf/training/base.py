@@ -24,8 +24,14 @@ from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
 from ft_tf.training.batch_values import as_argument_error
 from ft_tf.training.compiled_loss import check_label_spec, check_labels_of, require_labels_of
-from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch, same_bytes
-from ft_tf.training.fixed import Fixed
+from ft_tf.training.epochs import (
+    Epoch,
+    all_epochs,
+    callbacks_of,
+    one_epoch,
+    permuted,
+    same_bytes,
+)
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
@@ -61,7 +67,8 @@ class ResidentModel(keras.Model):
     """
 
     default_steps_per_execution: ClassVar[int] = 16
-    seed = Fixed()
+    fixed: ClassVar[frozenset[str]] = frozenset({"seed"})
+    """Attributes that are set once: the compiled step keeps the values that it was traced with."""
 
     def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
         require_keras_model(model)
@@ -71,6 +78,22 @@ class ResidentModel(keras.Model):
         self.seed = seed
         self.epoch_start = 0
         self._arrays = self._examples = None  # (x, y) of `fit`: as given, and on the device
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a new value of a `fixed` one would be shown and not used.
+
+        Raises:
+            ArgumentError: it is fixed and has a value.
+        """
+        if name not in self.fixed:
+            super().__setattr__(name, value)
+        elif name in vars(self):
+            raise ArgumentError(
+                f"{name}={value!r} cannot be set: the compiled step keeps "
+                f"{name}={getattr(self, name)!r}; make a new {type(self).__name__}"
+            )
+        else:
+            vars(self)[name] = value  # no part of the model's state
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the trained model's logits."""
@@ -146,18 +169,7 @@ class ResidentModel(keras.Model):
         Each epoch is a permutation of all `size` examples, cut into batches; the last one may be
         smaller.
         """
-        full = size // batch_size * batch_size
-        seed = self.seed
-
-        def epoch(start: tf.Tensor) -> tf.data.Dataset:
-            key = tf.stack([tf.constant(seed, tf.int64), start + (ORDER_STREAM << 40)])
-            order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
-            batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
-            if full == size:
-                return batches
-            return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
-
-        return epoch, -(-size // batch_size)
+        return permuted(self.seed, ORDER_STREAM, size, batch_size), -(-size // batch_size)
 
     def fit(
         self,

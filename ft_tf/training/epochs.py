@@ -28,6 +28,21 @@ def same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
     return np.array_equal(ours, theirs)
 
 
+def permuted(seed: int, stream: int, size: int, batch_size: int) -> Epoch:
+    """Returns epochs that are permutations of `size` examples, functions of (seed, start)."""
+    full = size // batch_size * batch_size
+
+    def epoch(start: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), start + (stream << 40)])
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
+        batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
+        if full == size:
+            return batches
+        return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
+
+    return epoch
+
+
 def _without_autotuning() -> tf.data.Options:
     # Index batches have nothing to tune, and the end of `fit` would wait for the tuner to wake from
     # a sleep that is about as long as the training was, up to a minute.

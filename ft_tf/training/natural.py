@@ -12,7 +12,6 @@ from ft_tf.examples import check_inputs
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
 from ft_tf.training.batch_values import require_finite
 from ft_tf.training.compiled_loss import CrossEntropy, resolve_loss
-from ft_tf.training.fixed import Fixed
 from ft_tf.training.input_noise import InputNoise
 from ft_tf.training.penalties import l2_penalty, noise_penalty
 from ft_tf.training.replicas import part_weight
@@ -27,8 +26,7 @@ class SupervisedModel(ResidentModel):
     compile() without a loss takes the cross-entropy from logits; any Keras loss may be given.
     """
 
-    weight_decay = Fixed()
-    augmentation = Fixed()
+    fixed = ResidentModel.fixed | {"weight_decay", "augmentation"}
 
     def __init__(
         self,
@@ -147,9 +145,7 @@ class NaturalModel(SupervisedModel):
         ModelError: not a Keras 3 model.
     """
 
-    l2 = Fixed()
-    input_noise = Fixed()
-    jacobian_penalty = Fixed()
+    fixed = SupervisedModel.fixed | {"l2", "input_noise", "jacobian_penalty"}
 
     def __init__(
         self,

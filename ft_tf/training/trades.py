@@ -24,7 +24,6 @@ from ft_tf.keras_layers import facts_of
 from ft_tf.keras_layers.graph import functional_of
 from ft_tf.training.base import ATTACK_STREAM
 from ft_tf.training.batch_values import require_within
-from ft_tf.training.fixed import Fixed
 from ft_tf.training.natural import Augmentation, SupervisedModel
 
 _PARTS = ("natural_loss", "kl")
@@ -103,13 +102,9 @@ class TradesModel(SupervisedModel):
         ModelError: not a Keras 3 model, or one that ends in a softmax.
     """
 
-    epsilon = Fixed()
-    step_size = Fixed()
-    num_steps = Fixed()
-    beta = Fixed()
-    distance = Fixed()
-    bounds = Fixed()
-    start_noise = Fixed()
+    fixed = SupervisedModel.fixed | {
+        "epsilon", "step_size", "num_steps", "beta", "distance", "bounds", "start_noise",
+    }  # fmt: skip
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """The Keras side of DP-SGD: compile, the first batch, steps and metrics."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,6 @@ from ft_tf.training.dpsgd.step import (
     reference_optimizer,
 )
 from ft_tf.training.epochs import Epoch
-from ft_tf.training.fixed import Fixed
 
 _NONFINITE = "nonfinite_examples"
 
@@ -46,15 +46,8 @@ _NONFINITE = "nonfinite_examples"
 class DPSGDEngine(ResidentModel):
     """Trains a model by the steps of DP-SGD, without accounting for them; see `DPSGDModel`."""
 
-    l2_norm_clip = Fixed(of="_settings")
-    noise_multiplier = Fixed(of="_settings")  # None until target_epsilon is calibrated by `fit`
-    target_epsilon = Fixed(of="_settings")
-    delta = Fixed(of="_settings")
-    sampling = Fixed(of="_settings")
-    engine = Fixed(of="_settings")
-    weight_decay = Fixed(of="_settings")
-    physical_batch_size = Fixed(of="_settings")
-    clipping = Fixed(of="_settings")
+    # noise_multiplier is None until target_epsilon is calibrated by `fit`.
+    fixed = ResidentModel.fixed | {field.name for field in dataclasses.fields(Settings)}
 
     def __init__(
         self,
@@ -69,7 +62,7 @@ class DPSGDEngine(ResidentModel):
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
             tf.config.experimental.enable_tensor_float_32_execution(False)
-        self._settings = settings
+        self._take(settings)
         self._secret = secret
         self._plan = make_plan(model)
         self._checked_examples = 0  # of the first batch; two are enough
@@ -83,6 +76,10 @@ class DPSGDEngine(ResidentModel):
         # Counts steps where they are taken: an optimizer need not count each.
         self._next_step = replicas.replicated(0, tf.int64)
         self._nonfinite = keras.metrics.Sum(name=_NONFINITE)
+
+    def _take(self, settings: Settings) -> None:
+        self._settings = settings
+        vars(self).update(vars(settings))
 
     def compile(
         self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any

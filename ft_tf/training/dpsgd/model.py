@@ -291,7 +291,7 @@ each replica; noise once, on their sum |
             taken = sum(event.steps for event in self._events)
             if not taken:
                 self._planned = run
-                self._settings = self._settings.calibrated(run)
+                self._take(self._settings.calibrated(run))
                 self.train_function = None  # the compiled step has no noise yet
             check_budget(self._settings, self._planned, run, taken=taken)
         if self.average is not None and self.average.averaging.of_one_fit:
