@@ -1,8 +1,9 @@
 """The strategies of tf.distribute for training, by name."""
 
 import contextlib
+import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from ft_tf import checks
 from ft_tf._compat import tf
@@ -17,7 +18,8 @@ _EXAMPLE = (
 )
 
 
-class Peers(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Peers:
     """The processes of a multi_worker training.
 
     Attributes:
