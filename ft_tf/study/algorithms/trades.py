@@ -80,18 +80,14 @@ class Trades(Algorithm):
 
     def build(self, model: keras.Model, config: RunConfig) -> TradesModel:
         """Returns the trainer."""
-        from ft_tf.training.trades import (
-            MNIST_NORMALIZATION,
-            TradesModel,
-            normalized_mnist_example,
-        )
+        from ft_tf.training import trades
 
         arguments = dataclasses.asdict(self)
         if arguments.pop("normalized_example"):
-            _, std = MNIST_NORMALIZATION
+            _, std = trades.MNIST_NORMALIZATION
             lengths = {"epsilon": self.epsilon * std, "step_size": self.step_size * std}
-            arguments = normalized_mnist_example() | arguments | lengths
-        return TradesModel(model, **arguments, **shared_arguments(config))
+            arguments = trades.normalized_mnist_example() | arguments | lengths
+        return trades.TradesModel(model, **arguments, **shared_arguments(config))
 
 
 def radius(epsilon: float) -> str:
