@@ -139,7 +139,7 @@ def _strategy(config: RunConfig) -> tf.distribute.Strategy | None:
     checks.check_choice(strategies.NAMES, strategy=FLAGS.strategy)
     trainer.check_strategy(config, FLAGS.strategy)
     if FLAGS.strategy == "multi_worker":
-        here = strategies.this_process()
+        here = strategies.peers()
         print(f"process {here.index + 1} of {here.count}, waiting for all", flush=True)
     strategy = strategies.make(FLAGS.strategy)
     if strategy is not None:

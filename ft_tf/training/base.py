@@ -23,27 +23,18 @@ from ft_tf.errors import ArgumentError
 from ft_tf.models import check_input_shape, ending_of, output_shape_of
 from ft_tf.training import replicas
 from ft_tf.training.batch_values import as_argument_error
-from ft_tf.training.epochs import Epoch, all_epochs, callbacks_of, one_epoch
-from ft_tf.training.fixed import Fixed
+from ft_tf.training.compiled_loss import check_label_spec, check_labels_of, require_labels_of
+from ft_tf.training.epochs import (
+    Epoch,
+    all_epochs,
+    callbacks_of,
+    one_epoch,
+    permuted,
+    same_bytes,
+)
 
 ORDER_STREAM, AUGMENTATION_STREAM, NOISE_STREAM, ATTACK_STREAM = range(4)
 """Independent uses of one seed; `ResidentModel.stream_seed` keeps them apart."""
-
-
-def _same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
-    """Returns True if a tensor made of an array still has its bytes, which may change in place."""
-    kind = np.dtype(held.dtype.as_numpy_dtype)
-    if kind.hasobject:
-        return False  # strings: such an array holds pointers
-    # A tensor on the CPU lends its memory, of NumPy's own types; from another device it is copied.
-    lends = "device:CPU:" in held.device and kind.isbuiltin == 1
-    values = np.asarray(memoryview(held)) if lends else held.numpy()
-    if (values.shape, values.dtype) != (array.shape, array.dtype):
-        return False
-    ours, theirs = (
-        np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in (values, array)
-    )
-    return np.array_equal(ours, theirs)
 
 
 def _from_logit(metric: Any) -> Any:
@@ -76,7 +67,8 @@ class ResidentModel(keras.Model):
     """
 
     default_steps_per_execution: ClassVar[int] = 16
-    seed = Fixed()
+    fixed: ClassVar[frozenset[str]] = frozenset({"seed"})
+    """Attributes that are set once: the compiled step keeps the values that it was traced with."""
 
     def __init__(self, model: keras.Model, *, seed: int = 0) -> None:
         require_keras_model(model)
@@ -86,6 +78,22 @@ class ResidentModel(keras.Model):
         self.seed = seed
         self.epoch_start = 0
         self._arrays = self._examples = None  # (x, y) of `fit`: as given, and on the device
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a new value of a `fixed` one would be shown and not used.
+
+        Raises:
+            ArgumentError: it is fixed and has a value.
+        """
+        if name not in self.fixed:
+            super().__setattr__(name, value)
+        elif name in vars(self):
+            raise ArgumentError(
+                f"{name}={value!r} cannot be set: the compiled step keeps "
+                f"{name}={getattr(self, name)!r}; make a new {type(self).__name__}"
+            )
+        else:
+            vars(self)[name] = value  # no part of the model's state
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the trained model's logits."""
@@ -161,18 +169,7 @@ class ResidentModel(keras.Model):
         Each epoch is a permutation of all `size` examples, cut into batches; the last one may be
         smaller.
         """
-        full = size // batch_size * batch_size
-        seed = self.seed
-
-        def epoch(start: tf.Tensor) -> tf.data.Dataset:
-            key = tf.stack([tf.constant(seed, tf.int64), start + (ORDER_STREAM << 40)])
-            order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
-            batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
-            if full == size:
-                return batches
-            return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
-
-        return epoch, -(-size // batch_size)
+        return permuted(self.seed, ORDER_STREAM, size, batch_size), -(-size // batch_size)
 
     def fit(
         self,
@@ -288,18 +285,11 @@ class ResidentModel(keras.Model):
         """
         if self.model.built:
             check_input_shape(self.model, x)
-        self.check_labels(y)
-
-    def check_labels(self, y: np.ndarray) -> None:
-        """Rejects labels that cannot be trained on or evaluated; subclasses say which.
-
-        Raises:
-            ArgumentError: the labels cannot be used.
-        """
+        check_labels_of(self.loss, self.model, y)
 
     def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
         """Returns a batch, after assertions on values that no earlier check has seen."""
-        return x, y
+        return x, require_labels_of(self.loss, self.model, y)
 
     def check_dataset(self, dataset: tf.data.Dataset) -> None:
         """Rejects a tf.data input, as far as the shapes of its elements tell.
@@ -309,6 +299,7 @@ class ResidentModel(keras.Model):
         """
         if self.model.built:
             check_input_shape(self.model, dataset.element_spec[0])
+        check_label_spec(self.loss, self.model, dataset)
 
     def _check_evaluated(self, name: str, x: Any, y: Any) -> None:
         _check_labelled(name, x, y)
@@ -318,7 +309,7 @@ class ResidentModel(keras.Model):
             self._check_lengths(name, x, y)
             if self.model.built:
                 check_input_shape(self.model, x, name=name)
-            self.check_labels(y)
+            check_labels_of(self.loss, self.model, y)
 
     def _check_lengths(self, name: str, x: np.ndarray, y: np.ndarray) -> None:
         if np.ndim(x) < 1 or np.ndim(y) < 1 or len(x) != len(y) or not len(x):
@@ -368,7 +359,7 @@ class ResidentModel(keras.Model):
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
         if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
             return False
-        return all(map(_same_bytes, self._examples, (x, y)))
+        return all(map(same_bytes, self._examples, (x, y)))
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         if replicas.is_spread(self):
@@ -377,13 +368,18 @@ class ResidentModel(keras.Model):
         self._examples = (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
         self.train_function = None  # the compiled loop holds the old examples
 
+    def without_weights(self, data: Any) -> tuple[Any, Any]:
+        """Returns (x, y) of a batch of Keras's loop, which must have no weights of examples."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+        return x, y
+
     @forgetting_gradients()
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's loop: gathers the batch, updates the model and the metrics."""
         if self._examples is None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            if sample_weight is not None:
-                raise ArgumentError(f"sample_weight cannot be used in {type(self).__name__}")
+            x, y = self.without_weights(data)
             _check_labelled("x", x, y)
             x, y = self.check_batch(x, y, training=True)
         else:

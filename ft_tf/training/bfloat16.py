@@ -7,24 +7,10 @@ import warnings
 from ft_tf._compat import tf
 
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
-# As Linux names them: dot products of AVX-512, tiles of AMX, and Arm's (line "Features").
+# As Linux names them: dot products of AVX-512, tiles of AMX, and Arm's (in the line "Features").
 _FAST_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _FAST_CAPABILITY = (8, 0)
 """CUDA compute capability from which tensor cores take bfloat16 (Ampere)."""
-
-
-def processor_flags(cpu_info: str) -> frozenset[str]:
-    r"""Returns the instruction sets in the text of /proc/cpuinfo.
-
-    >>> sorted(processor_flags("model name\t: X\nflags\t\t: fpu avx512f avx512_bf16\n"))
-    ['avx512_bf16', 'avx512f', 'fpu']
-    """
-    flags: set[str] = set()
-    for line in cpu_info.splitlines():
-        name, _, values = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            flags.update(values.split())
-    return frozenset(flags)
 
 
 @functools.cache
@@ -41,10 +27,12 @@ def bfloat16_is_fast() -> bool | None:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability")
         return None if capability is None else capability >= _FAST_CAPABILITY
     try:
-        flags = processor_flags(_CPU_INFO.read_text(encoding="utf-8"))
+        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return bool(flags & _FAST_FLAGS) if flags else None
+    pairs = (line.partition(":")[::2] for line in lines)
+    flags = " ".join(values for name, values in pairs if name.strip() in ("flags", "Features"))
+    return not _FAST_FLAGS.isdisjoint(flags.split()) if flags.strip() else None
 
 
 def warn_if_slow(**precision: str) -> None:

@@ -10,13 +10,6 @@ from ft_tf import checks, metrics
 from ft_tf._compat import keras
 
 Classifier = Callable[[], keras.Model]
-"""Returns the model to evaluate, with its current weights: the trained one may use bfloat16."""
-
-
-def _measured(callback: keras.callbacks.Callback, classifier: Classifier | None) -> keras.Model:
-    if classifier is not None:
-        return classifier()
-    return getattr(callback.model, "model", callback.model)
 
 
 class EpochAccuracy(keras.callbacks.Callback):
@@ -28,8 +21,9 @@ class EpochAccuracy(keras.callbacks.Callback):
     Args:
         train: (x, y) of the training split.
         test: (x, y) of the test split.
+        classifier: returns the model to evaluate, with its current weights: the trained one may
+            use bfloat16.
         batch_size: examples per forward pass.
-        classifier: returns the model to evaluate; the trained model by default.
     """
 
     def __init__(
@@ -37,8 +31,8 @@ class EpochAccuracy(keras.callbacks.Callback):
         *,
         train: tuple[np.ndarray, np.ndarray],
         test: tuple[np.ndarray, np.ndarray],
+        classifier: Classifier,
         batch_size: int = 1000,
-        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
         self._classifier = classifier
@@ -47,7 +41,7 @@ class EpochAccuracy(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, and adds the accuracies to the logs of later callbacks and History."""
-        model = _measured(self, self._classifier)
+        model = self._classifier()
         for name, (x, y) in self._splits.items():
             value = metrics.accuracy(model, x, y, batch_size=self._batch_size)
             if logs is not None:
@@ -64,8 +58,8 @@ class StopAtAccuracy(keras.callbacks.Callback):
     Args:
         examples: (x, y), all of which are evaluated each time, in inference mode.
         accuracy: the level, a fraction.
+        classifier: as of `EpochAccuracy`.
         batch_size: examples per forward pass.
-        classifier: returns the model to evaluate; the trained model by default.
     """
 
     def __init__(
@@ -73,8 +67,8 @@ class StopAtAccuracy(keras.callbacks.Callback):
         *,
         examples: tuple[np.ndarray, np.ndarray],
         accuracy: float,
+        classifier: Classifier,
         batch_size: int = 1000,
-        classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
         self._classifier = classifier
@@ -95,8 +89,8 @@ class StopAtAccuracy(keras.callbacks.Callback):
         if int(self.model.optimizer.iterations) < self._next_evaluation:
             return
         self._plan_evaluation()
-        model = _measured(self, self._classifier)
-        found = metrics.accuracy(model, *self._examples, batch_size=self._batch_size)
+        size = self._batch_size
+        found = metrics.accuracy(self._classifier(), *self._examples, batch_size=size)
         if found >= self._accuracy:
             self.model.stop_training = True
 

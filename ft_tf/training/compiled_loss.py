@@ -48,12 +48,6 @@ _CROSS_ENTROPIES = {
 }
 
 
-def _last_activation(model: keras.Model) -> str | None:
-    """Returns the name of the model's last activation, or None if it is unknown."""
-    ending = ending_of(model)
-    return None if ending is None else ending.activation or None
-
-
 def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
     """Returns a Keras loss that fits the model's output.
 
@@ -69,7 +63,8 @@ def resolve_loss(loss: Any, model: keras.Model) -> keras.losses.Loss:
     Raises:
         ArgumentError: there is no loss, it is unknown, or it contradicts the model's output.
     """
-    activation = _last_activation(model)
+    ending = ending_of(model)
+    activation = None if ending is None else ending.activation or None
     if loss is None:
         raise ArgumentError(
             "loss=None: compile needs a loss, such as "
@@ -120,8 +115,10 @@ def losses_of(loss: keras.losses.Loss, y: tf.Tensor, outputs: tf.Tensor) -> tf.T
 
 def _classes_of(loss: Any, model: keras.Model) -> int | None:
     """Returns the number of classes if `loss` takes one integer per row of outputs, else None."""
+    plain = keras.losses.sparse_categorical_crossentropy
+    takes_integers = isinstance(loss, CrossEntropy) or getattr(loss, "fn", None) is plain
     shape = output_shape_of(model)
-    if not (_takes_integers(loss) and isinstance(shape, tuple) and len(shape) == 2):
+    if not (takes_integers and isinstance(shape, tuple) and len(shape) == 2):
         return None
     return max(2, shape[-1])
 
@@ -177,11 +174,6 @@ def check_label_spec(loss: Any, model: keras.Model, dataset: tf.data.Dataset) ->
     known = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec)
     if known and _classes_of(loss, model) is not None and spec[1].shape.rank is not None:
         _check_shape(tuple(spec[1].shape))
-
-
-def _takes_integers(loss: Any) -> bool:
-    plain = keras.losses.sparse_categorical_crossentropy
-    return isinstance(loss, CrossEntropy) or getattr(loss, "fn", None) is plain
 
 
 def _check_shape(shape: tuple[int | None, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The epochs of a `fit`: their batches, and the numbers of their steps."""
+"""The data of a `fit`: arrays kept on the device, batches of epochs, and numbers of steps."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -10,6 +10,37 @@ from ft_tf._compat import keras, tf
 
 Epoch = Callable[[tf.Tensor], tf.data.Dataset]
 """Step at which an epoch starts -> its batches of indices."""
+
+
+def same_bytes(held: tf.Tensor, array: np.ndarray) -> bool:
+    """Returns True if a tensor made of an array still has its bytes, which may change in place."""
+    kind = np.dtype(held.dtype.as_numpy_dtype)
+    if kind.hasobject:
+        return False  # strings: such an array holds pointers
+    # A tensor on the CPU lends its memory, of NumPy's own types; from another device it is copied.
+    lends = "device:CPU:" in held.device and kind.isbuiltin == 1
+    values = np.asarray(memoryview(held)) if lends else held.numpy()
+    if (values.shape, values.dtype) != (array.shape, array.dtype):
+        return False
+    ours, theirs = (
+        np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in (values, array)
+    )
+    return np.array_equal(ours, theirs)
+
+
+def permuted(seed: int, stream: int, size: int, batch_size: int) -> Epoch:
+    """Returns epochs that are permutations of `size` examples, functions of (seed, start)."""
+    full = size // batch_size * batch_size
+
+    def epoch(start: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), start + (stream << 40)])
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=key)
+        batches = tf.data.Dataset.from_tensor_slices(tf.reshape(order[:full], [-1, batch_size]))
+        if full == size:
+            return batches
+        return batches.concatenate(tf.data.Dataset.from_tensors(order[full:]))
+
+    return epoch
 
 
 def _without_autotuning() -> tf.data.Options:

@@ -11,14 +11,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs
 from ft_tf.training.base import AUGMENTATION_STREAM, NOISE_STREAM, ResidentModel
 from ft_tf.training.batch_values import require_finite
-from ft_tf.training.compiled_loss import (
-    CrossEntropy,
-    check_label_spec,
-    check_labels_of,
-    require_labels_of,
-    resolve_loss,
-)
-from ft_tf.training.fixed import Fixed
+from ft_tf.training.compiled_loss import CrossEntropy, resolve_loss
 from ft_tf.training.input_noise import InputNoise
 from ft_tf.training.penalties import l2_penalty, noise_penalty
 from ft_tf.training.replicas import part_weight
@@ -33,8 +26,7 @@ class SupervisedModel(ResidentModel):
     compile() without a loss takes the cross-entropy from logits; any Keras loss may be given.
     """
 
-    weight_decay = Fixed()
-    augmentation = Fixed()
+    fixed = ResidentModel.fixed | {"weight_decay", "augmentation"}
 
     def __init__(
         self,
@@ -63,24 +55,14 @@ class SupervisedModel(ResidentModel):
         loss = resolve_loss(CrossEntropy() if loss is None else loss, self.model)
         super().compile(optimizer, loss, **kwargs)
 
-    def check_dataset(self, dataset: tf.data.Dataset) -> None:
-        """Rejects labels that the loss cannot take, before training."""
-        super().check_dataset(dataset)
-        check_label_spec(self.loss, self.model, dataset)
-
     def check_arrays(self, x: np.ndarray, y: np.ndarray) -> None:
         """Rejects inputs that are not finite, and what the base rejects."""
         check_inputs(x)
         super().check_arrays(x, y)
 
-    def check_labels(self, y: np.ndarray) -> None:
-        """Rejects labels that the loss has no output for."""
-        check_labels_of(self.loss, self.model, y)
-
     def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
-        """As `check_arrays` and `check_labels`, in the graph."""
-        x = tf.nest.map_structure(require_finite, x)
-        return x, require_labels_of(self.loss, self.model, y)
+        """As `check_arrays`, in the graph."""
+        return super().check_batch(tf.nest.map_structure(require_finite, x), y, training=training)
 
     def augment(self, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns the augmented batch, a function of (x, seed, step)."""
@@ -163,9 +145,7 @@ class NaturalModel(SupervisedModel):
         ModelError: not a Keras 3 model.
     """
 
-    l2 = Fixed()
-    input_noise = Fixed()
-    jacobian_penalty = Fixed()
+    fixed = SupervisedModel.fixed | {"l2", "input_noise", "jacobian_penalty"}
 
     def __init__(
         self,

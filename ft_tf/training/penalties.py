@@ -6,18 +6,14 @@ from ft_tf.errors import ModelError
 from ft_tf.training.input_noise import InputNoise
 
 
-def kernels(model: keras.Model) -> list[tf.Variable]:
-    """Returns the trainable kernels of a model: no biases, no scales."""
-    return [v.value for v in model.trainable_variables if v.name.endswith("kernel")]
-
-
 def l2_penalty(model: keras.Model, l2: float) -> tf.Tensor:
-    """Returns l2 * sum of |W|^2 over the model's kernels, as keras.regularizers.L2 has it.
+    """Returns l2 * sum of |W|^2 over the trainable kernels, as keras.regularizers.L2 has it.
 
     Raises:
         ModelError: the model has no trainable kernel.
     """
-    squares = [2 * tf.nn.l2_loss(kernel) for kernel in kernels(model)]
+    kernels = [v.value for v in model.trainable_variables if v.name.endswith("kernel")]
+    squares = [2 * tf.nn.l2_loss(kernel) for kernel in kernels]
     if not squares:
         raise ModelError(f"model={model.name} has no trainable kernel for l2={l2} to act on")
     return l2 * tf.add_n(squares)

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,11 @@ import numpy.typing as npt
 from ft_tf import checks
 from ft_tf.errors import ArgumentError
 from ft_tf.training.input_noise import InputNoise
-from ft_tf.training.small_networks_program import Coefficients, evaluate_networks, train_networks
+from ft_tf.training.small_networks_program import (
+    coefficients_of,
+    evaluate_networks,
+    train_networks,
+)
 
 REPLICATES_PER_CHUNK = 8
 """Replicates whose networks run together: their state stays in a core's cache.
@@ -49,8 +54,7 @@ class CirclesRow:
         checks.check_non_negative(l2=self.l2, weight_decay=self.weight_decay)
 
 
-@dataclasses.dataclass(frozen=True)
-class CirclesResult:
+class CirclesResult(NamedTuple):
     """Accuracies after the last epoch, on the points without noise.
 
     Replicate r has the same initial weights, and its noise the same N(0, 1) draws, in every row.
@@ -60,11 +64,8 @@ class CirclesResult:
         test_accuracy: fractions [rows, replicates].
     """
 
-    rows: tuple[CirclesRow, ...]
     train_accuracy: Array
     test_accuracy: Array
-    epochs: int
-    seed: int
 
 
 def initial_parameters(
@@ -102,17 +103,16 @@ def train_circles(
 ) -> CirclesResult:
     """Trains `replicates` networks for every row, each from its own initial weights.
 
-    Adam has Keras's formula and defaults (beta 0.9 and 0.999, epsilon 1e-7). Points [n, 2] are the
-    same for all replicates; points [replicates, n, 2] are each replicate's own, the same for all
-    rows either way. The result does not depend on `threads`. The program is
-    compiled for n training points in a time proportional to n (ten seconds for 30).
+    Adam has Keras's formula and defaults (beta 0.9 and 0.999, epsilon 1e-7). The result does not
+    depend on `threads`. The program is compiled for n training points in a time proportional to n
+    (ten seconds for 30).
 
     Args:
         rows: how to train; see `CirclesRow`.
-        x_train: training points, [n, 2] or [replicates, n, 2].
+        x_train: points [n, 2] of all replicates, or [replicates, n, 2]; the same for all rows.
         y_train: labels 0 or 1, [n] or [replicates, n].
-        x_test: test points, [m, 2] or [replicates, m, 2].
-        y_test: their labels, [m] or [replicates, m].
+        x_test: as `x_train`.
+        y_test: as `y_train`.
         replicates: networks of each row.
         epochs: full-batch steps.
         hidden: units of the hidden layer.
@@ -140,14 +140,17 @@ def train_circles(
         chunk = slice(start, start + REPLICATES_PER_CHUNK)
         # A short last chunk is filled up, so that it has the noise and the program of the others.
         index = np.minimum(np.arange(chunk.start, chunk.stop), replicates - 1)
+        initial = [initial_parameters(seed=seed, replicate=int(r), hidden=hidden) for r in index]
+        noise_seed = np.random.SeedSequence([seed, start]).generate_state(1)[0] >> 1
         parameters = train_networks(
-            _initial_networks(index, seed=seed, hidden=hidden, rows=len(rows)),
+            tuple(_lanes(np.stack(part), len(rows)) for part in zip(*initial, strict=True)),
             _lanes(train[0][index], len(rows)),
             _lanes(train[1][index], len(rows)),
-            Coefficients.of_rows(rows, replicates=len(index)),
+            coefficients_of(rows, replicates=len(index)),
+            replicates=len(index),
             epochs=epochs,
             learning_rate=learning_rate,
-            noise_seed=_noise_seed(seed, start),
+            noise_seed=int(noise_seed),  # 31 bits; the epoch is the other half of the program's
         )
         accuracies = []
         for x, y in (train, test):
@@ -169,14 +172,8 @@ def train_circles(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for all the rest
             raise
-    parts = [chunks[start] for start in starts]
-    return CirclesResult(
-        rows=tuple(rows),
-        train_accuracy=np.concatenate([part[0] for part in parts], axis=1),
-        test_accuracy=np.concatenate([part[1] for part in parts], axis=1),
-        epochs=epochs,
-        seed=seed,
-    )
+    parts = zip(*(chunks[start] for start in starts), strict=True)
+    return CirclesResult(*(np.concatenate(part, axis=1) for part in parts))
 
 
 def _points_of_replicates(
@@ -203,16 +200,3 @@ def _points_of_replicates(
 def _lanes(values: Array, rows: int) -> Array:
     """[replicates, ...] -> [..., rows * replicates]: one network each, rows outermost."""
     return np.ascontiguousarray(np.tile(np.moveaxis(values, 0, -1), rows))
-
-
-def _initial_networks(
-    index: npt.NDArray[np.integer], *, seed: int, hidden: int, rows: int
-) -> tuple[Array, ...]:
-    each = [initial_parameters(seed=seed, replicate=int(r), hidden=hidden) for r in index]
-    return tuple(_lanes(np.stack(part), rows) for part in zip(*each, strict=True))
-
-
-def _noise_seed(seed: int, first_replicate: int) -> int:
-    """A 31-bit seed of a chunk's noise; the other half of the program's seed is the epoch."""
-    state = np.random.SeedSequence([seed, first_replicate]).generate_state(1)
-    return int(state[0] >> 1)

@@ -9,7 +9,6 @@ activation is ever stored. The loop over points is unrolled: XLA then fuses it t
 the hidden units, where a batched form was five to ten times slower.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,14 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ft_tf._compat import tf
-from ft_tf.training.input_noise import AdditiveGaussian, InputNoise, MultiplicativeGaussian
+from ft_tf.training.input_noise import AdditiveGaussian, MultiplicativeGaussian
 
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-7
 _EVALUATED_TOGETHER = 8
-_COEFFICIENTS = (
-    "additive_sigma", "multiplicative_sigma", "additive_variance", "multiplicative_variance",
-    "l2", "weight_decay",
-)  # fmt: skip
 
 Array = npt.NDArray[np.floating]
 
@@ -47,48 +42,41 @@ class Sums(NamedTuple):
     total: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Coefficients:
-    """The coefficients of each network, float32 [g] each; replicates of a row are neighbours.
+def coefficients_of(rows: Sequence[Any], *, replicates: int) -> dict[str, Array]:
+    """Returns the coefficients of each network, float32 [g], rows of the study outermost.
 
-    Attributes:
-        replicates: of each row; networks at this distance have the same draws of noise.
+    A coefficient that is 0 in all rows is left out, and so is its term of the program.
     """
 
-    additive_sigma: Array
-    multiplicative_sigma: Array
-    additive_variance: Array
-    multiplicative_variance: Array
-    l2: Array
-    weight_decay: Array
-    replicates: int
+    def sigmas(noise: str, kind: type) -> list[float]:
+        noises = [getattr(row, noise) for row in rows]
+        return [noise.sigma if isinstance(noise, kind) else 0.0 for noise in noises]
 
-    @classmethod
-    def of_rows(cls, rows: Sequence[Any], *, replicates: int) -> "Coefficients":
-        """Coefficients of rows of the study, rows outermost."""
+    def variances(kind: type) -> list[float]:
+        return [sigma**2 for sigma in sigmas("jacobian_penalty", kind)]
 
-        def sigma(noise: InputNoise | None, kind: type) -> float:
-            return noise.sigma if isinstance(noise, kind) else 0.0
-
-        def spread(values: list[float]) -> Array:
-            return np.repeat(np.asarray(values, np.float32), replicates)
-
-        kinds = (AdditiveGaussian, MultiplicativeGaussian)
-        return cls(
-            *(spread([sigma(row.input_noise, kind) for row in rows]) for kind in kinds),
-            *(spread([sigma(row.jacobian_penalty, kind) ** 2 for row in rows]) for kind in kinds),
-            l2=spread([row.l2 for row in rows]),
-            weight_decay=spread([row.weight_decay for row in rows]),
-            replicates=replicates,
-        )
+    values = {
+        "additive_sigma": sigmas("input_noise", AdditiveGaussian),
+        "multiplicative_sigma": sigmas("input_noise", MultiplicativeGaussian),
+        "additive_variance": variances(AdditiveGaussian),
+        "multiplicative_variance": variances(MultiplicativeGaussian),
+        "l2": [row.l2 for row in rows],
+        "weight_decay": [row.weight_decay for row in rows],
+    }
+    return {
+        name: np.repeat(np.asarray(value, np.float32), replicates)
+        for name, value in values.items()
+        if any(value)
+    }
 
 
 def train_networks(
     networks: tuple[Array, ...],
     x: Array,
     y: Array,
-    coefficients: Coefficients,
+    coefficients: dict[str, Array],
     *,
+    replicates: int,
     epochs: int,
     learning_rate: float,
     noise_seed: int,
@@ -100,20 +88,18 @@ def train_networks(
             thresholds [1, g].
         x: points [n, 2, g].
         y: labels 0.0 or 1.0 [n, g].
-        coefficients: of each of the g networks.
+        coefficients: from `coefficients_of`.
+        replicates: of each row; networks at this distance have the same draws of noise.
         epochs: steps.
         learning_rate: Adam's.
         noise_seed: noise is a function of it and of the epoch.
     """
-    values = {name: getattr(coefficients, name) for name in _COEFFICIENTS}
-    used = {name: tf.constant(value) for name, value in values.items() if np.any(value)}
     weights, offsets, heads, thresholds = networks
-    program = _training_program(tuple(used), coefficients.replicates)
-    return program(
+    return _training_program(tuple(coefficients), replicates)(
         Networks(*map(tf.constant, (weights, offsets, heads[:, 0], thresholds[0]))),
         tf.constant(x),
         tf.constant(y),
-        used,
+        {name: tf.constant(value) for name, value in coefficients.items()},
         tf.constant(epochs),
         tf.constant(learning_rate, weights.dtype),
         tf.constant(noise_seed),

@@ -31,15 +31,13 @@ class Peers:
     index: int
 
 
-def peers(tf_config: str | None) -> Peers:
-    """Reads TF_CONFIG, which every process of a multi_worker training has in its environment.
-
-    >>> peers('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
-    Peers(count=2, index=1)
+def peers() -> Peers:
+    """Returns the processes that TF_CONFIG, in the environment of each of them, names.
 
     Raises:
         ArgumentError: it is not there, or is not what tf.distribute expects.
     """
+    tf_config = os.environ.get("TF_CONFIG")
     if not tf_config:
         raise ArgumentError(
             "strategy='multi_worker' needs TF_CONFIG in the environment of every process, with a "
@@ -66,15 +64,6 @@ def peers(tf_config: str | None) -> Peers:
     return Peers(count=len(addresses), index=index + (len(chiefs) if kind == "worker" else 0))
 
 
-def this_process() -> Peers:
-    """Returns the processes that TF_CONFIG in the environment names.
-
-    Raises:
-        ArgumentError: as `peers`.
-    """
-    return peers(os.environ.get("TF_CONFIG"))
-
-
 def make(name: str) -> tf.distribute.Strategy | None:
     """Returns the strategy of that name, None for "none"; call it before TensorFlow computes.
 
@@ -91,16 +80,14 @@ def make(name: str) -> tf.distribute.Strategy | None:
             [d.name for d in tf.config.list_logical_devices(kind)]
         )
     if name == "multi_worker":
-        this_process()
+        peers()
         return tf.distribute.MultiWorkerMirroredStrategy()
     return None
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
     """Returns True in the process that writes the run's directory."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    return this_process().index == 0
+    return name_of(strategy) != "multi_worker" or peers().index == 0
 
 
 def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContextManager[Any]:

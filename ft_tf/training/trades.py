@@ -4,7 +4,6 @@ Zhang et al., "Theoretically Principled Trade-off between Robustness and Accurac
 in the form of the authors' published code.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -21,46 +20,21 @@ from ft_tf.attacks.validation import (
     check_labels,
     check_logits_model,
 )
+from ft_tf.keras_layers import facts_of
+from ft_tf.keras_layers.graph import functional_of
 from ft_tf.training.base import ATTACK_STREAM
 from ft_tf.training.batch_values import require_within
-from ft_tf.training.fixed import Fixed
 from ft_tf.training.natural import Augmentation, SupervisedModel
-from ft_tf.training.passes import gains_from_xla, passes_are_pure
 
 _PARTS = ("natural_loss", "kl")
 
 
-@dataclasses.dataclass(frozen=True)
-class NormalizedMnistExample:
-    """A setting of TRADES in pixels; see `normalized_mnist_example` for its source.
-
-    Attributes:
-        normalization: (mean, std): the model sees (x - mean) / std; architectures.build takes it.
-        epsilon: radius of the ball, in pixels.
-        step_size: of a sign step, in pixels.
-        num_steps: steps of the attack.
-        beta: weight of the KL term.
-        start_noise: standard deviation of the start noise, in pixels.
-        bounds: the box that x' is clamped to, in pixels.
-    """
-
-    normalization: tuple[float, float]
-    epsilon: float
-    step_size: float
-    num_steps: int
-    beta: float
-    start_noise: float
-    bounds: tuple[float, float]
-
-    def trades_arguments(self) -> dict[str, Any]:
-        """Returns the keyword arguments of `TradesModel`."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["normalization"]
-        return values | {"inputs_within_bounds": False}
+MNIST_NORMALIZATION = (0.1307, 0.3081)
+"""(mean, std) of the TRADES authors' MNIST example, whose network sees z = (x - mean) / std."""
 
 
-def normalized_mnist_example() -> NormalizedMnistExample:
-    """Returns the TRADES authors' MNIST example, translated from normalised inputs to pixels.
+def normalized_mnist_example() -> dict[str, Any]:
+    """Returns the arguments of `TradesModel` for the TRADES authors' MNIST example, in pixels x.
 
     The example feeds z = (x - 0.1307) / 0.3081 to the network and runs the attack on z: epsilon
     0.1, 10 steps of 0.02, start noise 0.001, z' clamped to [0, 1]; beta is 1. With
@@ -70,19 +44,19 @@ def normalized_mnist_example() -> NormalizedMnistExample:
     lie within the bounds is off. Published for l_inf only.
 
     >>> example = normalized_mnist_example()
-    >>> print(f"{example.epsilon:.4f} {example.bounds[1]:.4f}")
+    >>> print(f"{example['epsilon']:.4f} {example['bounds'][1]:.4f}")
     0.0308 0.4388
     """
-    mean, std = 0.1307, 0.3081
-    return NormalizedMnistExample(
-        normalization=(mean, std),
-        epsilon=0.1 * std,
-        step_size=0.02 * std,
-        num_steps=10,
-        beta=1.0,
-        start_noise=START_NOISE_STDDEV * std,
-        bounds=(mean, mean + std),
-    )
+    mean, std = MNIST_NORMALIZATION
+    return {
+        "epsilon": 0.1 * std,
+        "step_size": 0.02 * std,
+        "num_steps": 10,
+        "beta": 1.0,
+        "start_noise": START_NOISE_STDDEV * std,
+        "bounds": (mean, mean + std),
+        "inputs_within_bounds": False,
+    }
 
 
 class TradesModel(SupervisedModel):
@@ -126,19 +100,11 @@ class TradesModel(SupervisedModel):
     Raises:
         ArgumentError: an argument is out of range.
         ModelError: not a Keras 3 model, or one that ends in a softmax.
-
-    Attributes:
-        epsilon, step_size, num_steps, beta, distance, bounds, start_noise: as given; to set one
-            later raises ArgumentError, since the compiled step keeps it.
     """
 
-    epsilon = Fixed()
-    step_size = Fixed()
-    num_steps = Fixed()
-    beta = Fixed()
-    distance = Fixed()
-    bounds = Fixed()
-    start_noise = Fixed()
+    fixed = SupervisedModel.fixed | {
+        "epsilon", "step_size", "num_steps", "beta", "distance", "bounds", "start_noise",
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -186,7 +152,7 @@ class TradesModel(SupervisedModel):
 
         def ascend(x: tf.Tensor, natural_logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             return kl_attack(
-                inference_pass(self.model) if fast else self._infer,
+                inference_pass(self.model) if fast else lambda x: self.model(x, training=False),
                 x,
                 natural_logits,
                 epsilon=self.epsilon,
@@ -198,17 +164,18 @@ class TradesModel(SupervisedModel):
                 predict_at_start=float32_pass(self.model) if fast else None,
             )
 
-        if fast and not tf.executing_eagerly() and gains_from_xla(self.model):
+        # XLA fuses the operations between the small products of Dense layers on a processor, and
+        # makes convolutions there several times slower.
+        on_cpu = not tf.config.get_visible_devices("GPU")
+        fusible = on_cpu and all_layers_are("gains_from_xla", self.model)
+        if fast and not tf.executing_eagerly() and fusible:
             ascend = tf.function(ascend, jit_compile=True)
         return ascend(x, natural_logits, noise)
-
-    def _infer(self, x: tf.Tensor) -> tf.Tensor:
-        return self.model(x, training=False)
 
     def gradient_step(self, x: tf.Tensor, y: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Takes one TRADES step; returns the natural logits."""
         x = self.augment(x, step)
-        pure = passes_are_pure(self.model)
+        pure = all_layers_are("pure", self.model)
         adversarial = None
         if self.beta and not pure:
             # Before a pass in training mode updates the statistics that inference reads.
@@ -267,3 +234,15 @@ def mean_divergence(natural_logits: tf.Tensor, adversarial_logits: tf.Tensor) ->
     return tf.reduce_mean(
         kl_divergence(tf.cast(natural_logits, dtype), tf.cast(adversarial_logits, dtype))
     )
+
+
+def all_layers_are(fact: str, model: keras.layers.Layer) -> bool:
+    """Returns True if a fact of `keras_layers.table` holds of every layer and operation of a model.
+
+    An unknown layer (a subclass, a Lambda, a model with its own call) or operation has none. A
+    model of pure layers depends neither on the mode nor on the rest of the batch.
+    """
+    graph = functional_of(model)
+    if graph is None:
+        return getattr(facts_of(model), fact)
+    return all(all_layers_are(fact, operation) for operation in graph.operations)

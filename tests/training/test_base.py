@@ -13,9 +13,9 @@ from ft_tf.training.base import (
     NOISE_STREAM,
     ORDER_STREAM,
     ResidentModel,
-    _same_bytes,
 )
 from ft_tf.training.dpsgd import DPSGDModel
+from ft_tf.training.epochs import same_bytes
 from ft_tf.training.natural import NaturalModel
 
 SIZE, BATCH = 23, 5
@@ -305,11 +305,11 @@ def held_examples():
 @pytest.mark.parametrize("array", held_examples(), ids=lambda array: str(array.dtype))
 def test_every_byte_of_what_is_held_counts(array):
     held = tf.convert_to_tensor(array)
-    assert _same_bytes(held, array)
-    assert not _same_bytes(held, array[:-1])
+    assert same_bytes(held, array)
+    assert not same_bytes(held, array[:-1])
     changed = array.copy()
     changed[-1, -1] = 3 if array.dtype != bool else not array[-1, -1]
-    assert not _same_bytes(held, changed)
+    assert not same_bytes(held, changed)
 
 
 def test_the_seed_is_fixed():

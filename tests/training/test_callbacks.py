@@ -62,7 +62,7 @@ def test_curves_are_whole_splits_in_inference_mode_after_each_epoch(steps_per_ex
         epochs=4,
         verbose=0,
         callbacks=[
-            EpochAccuracy(train=train, test=test, batch_size=7),
+            EpochAccuracy(train=train, test=test, batch_size=7, classifier=lambda: trainer.model),
             keras.callbacks.CSVLogger(tmp_path / "history.csv"),
             snapshots,
         ],
@@ -84,7 +84,7 @@ def test_accuracy_of_one_logit_has_its_threshold_at_zero():
         batch_size=20,
         epochs=3,
         verbose=0,
-        callbacks=[EpochAccuracy(train=train, test=train)],
+        callbacks=[EpochAccuracy(train=train, test=train, classifier=lambda: trainer.model)],
     ).history
     expected = np.mean((trainer.model(train[0]).numpy()[:, 0] > 0) == train[1])
     assert history["test_accuracy"][-1] == pytest.approx(expected)
@@ -152,7 +152,7 @@ def test_a_single_bad_batch_is_noticed_at_the_end_of_its_execution():
 def test_training_stops_at_the_first_step_that_reaches_the_accuracy():
     x, y = examples(200)
     trainer = compiled(NaturalModel(classifier(), seed=1), steps_per_execution=1)
-    stop = StopAtAccuracy(examples=(x, y), accuracy=0.9)
+    stop = StopAtAccuracy(examples=(x, y), accuracy=0.9, classifier=lambda: trainer.model)
     trainer.fit(x, y, batch_size=20, epochs=200, verbose=0, callbacks=[stop])
     taken = int(trainer.optimizer.iterations)
     assert metrics.accuracy(trainer.model, x, y) >= 0.9
@@ -183,7 +183,7 @@ def test_looks_become_rarer_and_an_interruption_moves_none(monkeypatch):
             lambda *args, **kwargs: looked.append(int(trainer.optimizer.iterations)) or 0.0,
         )
         for count in epochs:
-            stop = StopAtAccuracy(examples=(x, y), accuracy=0.9)
+            stop = StopAtAccuracy(examples=(x, y), accuracy=0.9, classifier=lambda: trainer.model)
             trainer.fit(x, y, batch_size=20, epochs=count, verbose=0, callbacks=[stop])
 
     fits(70)

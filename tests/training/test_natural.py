@@ -8,8 +8,8 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.training import AdditiveGaussian, MultiplicativeGaussian, NaturalModel
 from ft_tf.training.compiled_loss import CrossEntropy
-from ft_tf.training.passes import passes_are_pure
-from ft_tf.training.penalties import jacobian_penalty, kernels, noise_penalty
+from ft_tf.training.penalties import jacobian_penalty, l2_penalty, noise_penalty
+from ft_tf.training.trades import all_layers_are
 
 FEATURES, CLASSES, BATCH = 4, 3, 8
 
@@ -112,8 +112,13 @@ def test_kernels_are_found_in_every_layer_that_has_one():
             keras.layers.Dense(2),
         ]
     )
-    names = [variable.name.split("/")[-1] for variable in kernels(model)]
-    assert names == ["kernel:0", "kernel:0", "depthwise_kernel:0", "pointwise_kernel:0", "kernel:0"]
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        penalty = l2_penalty(model, 1.0)
+    gradients = tape.gradient(penalty, variables)
+    found = zip(variables, gradients, strict=True)
+    names = [variable.name for variable, gradient in found if gradient is not None]
+    assert names == ["kernel", "kernel", "depthwise_kernel", "pointwise_kernel", "kernel"]
 
 
 def test_l2_without_a_kernel_is_refused():
@@ -286,15 +291,15 @@ class _OwnDense(keras.layers.Dense):
 def test_which_layers_depend_on_their_batch_or_mode(layer, pure):
     inputs = keras.Input((FEATURES,))
     functional = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs)))
-    assert passes_are_pure(functional) is pure
+    assert all_layers_are("pure", functional) is pure
     sequential = keras.Sequential([keras.Input((FEATURES,)), layer, keras.layers.Dense(2)])
-    assert passes_are_pure(sequential) is pure
+    assert all_layers_are("pure", sequential) is pure
 
 
 def test_an_operation_may_depend_on_its_batch():
     inputs = keras.Input((FEATURES,))
     centred = inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
-    assert not passes_are_pure(keras.Model(inputs, keras.layers.Dense(2)(centred)))
+    assert not all_layers_are("pure", keras.Model(inputs, keras.layers.Dense(2)(centred)))
 
 
 def test_a_model_with_its_own_call_is_not_known():
@@ -302,7 +307,7 @@ def test_a_model_with_its_own_call_is_not_known():
         def call(self, inputs):
             return inputs
 
-    assert not passes_are_pure(Own())
+    assert not all_layers_are("pure", Own())
 
 
 def ending_in(activation):

@@ -19,10 +19,23 @@ def config(cluster, kind="worker", index=0):
 TWO = {"worker": ["a:1", "b:1"]}
 
 
-def test_the_chief_comes_first():
-    assert strategies.peers(config(TWO)) == strategies.Peers(count=2, index=0)
-    assert strategies.peers(config({"chief": ["c:1"], **TWO}, "chief")).index == 0
-    last = strategies.peers(config({"chief": ["c:1"], **TWO}, "worker", 1))
+@pytest.fixture
+def peers(monkeypatch):
+    """strategies.peers in an environment with that TF_CONFIG."""
+
+    def read(text):
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+        if text is not None:
+            monkeypatch.setenv("TF_CONFIG", text)
+        return strategies.peers()
+
+    return read
+
+
+def test_the_chief_comes_first(peers):
+    assert peers(config(TWO)) == strategies.Peers(count=2, index=0)
+    assert peers(config({"chief": ["c:1"], **TWO}, "chief")).index == 0
+    last = peers(config({"chief": ["c:1"], **TWO}, "worker", 1))
     assert last == strategies.Peers(count=3, index=2)
 
 
@@ -41,9 +54,9 @@ def test_the_chief_comes_first():
         (config(TWO, index="0"), "task.index='0'"),
     ],
 )
-def test_what_tf_config_lacks_is_said(text, message):
+def test_what_tf_config_lacks_is_said(peers, text, message):
     with pytest.raises(ArgumentError) as error:
-        strategies.peers(text)
+        peers(text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -259,7 +259,7 @@ def test_unusable_data_is_refused_before_training(x_of, y_of, match):
 
 def test_the_normalised_example_takes_images_outside_its_bounds():
     x, y = examples()
-    arguments = normalized_mnist_example().trades_arguments()
+    arguments = normalized_mnist_example()
     trainer = compiled(TradesModel(classifier(), **arguments))
     history = trainer.fit(x, y, batch_size=BATCH, verbose=0).history
     assert np.isfinite(history["loss"]).all()

@@ -15,11 +15,11 @@ from ft_tf.training.small_networks import (
     train_circles,
 )
 from ft_tf.training.small_networks_program import (
-    Coefficients,
     Networks,
     _gradient_sums,
     _gradients,
     _noisy,
+    coefficients_of,
     evaluate_networks,
     train_networks,
 )
@@ -70,7 +70,8 @@ def parameters_of(row, x, y, *, replicates, epochs, hidden=HIDDEN):
         networks_of(replicates, hidden=hidden),
         np.repeat(x[..., None], lanes, axis=-1),
         np.repeat(y[..., None].astype(np.float32), lanes, axis=-1),
-        Coefficients.of_rows([row], replicates=lanes),
+        coefficients_of([row], replicates=lanes),
+        replicates=lanes,
         epochs=epochs,
         learning_rate=0.001,
         noise_seed=1,

@@ -70,24 +70,23 @@ class Trades(Algorithm):
     @property
     def normalization(self) -> tuple[float, float] | None:
         """That of the authors' example, where it is followed."""
-        from ft_tf.training.trades import normalized_mnist_example
+        from ft_tf.training.trades import MNIST_NORMALIZATION
 
-        return normalized_mnist_example().normalization if self.normalized_example else None
+        return MNIST_NORMALIZATION if self.normalized_example else None
 
     def passes(self, *, classes: int) -> float:
         """With two passes for every attack step."""
         return 7.0 + 2.0 * self.num_steps
 
     def build(self, model: keras.Model, config: RunConfig) -> TradesModel:
-        from ft_tf.training.trades import TradesModel, normalized_mnist_example
+        from ft_tf.training import trades
 
         arguments = dataclasses.asdict(self)
         if arguments.pop("normalized_example"):
-            example = normalized_mnist_example()
-            _, std = example.normalization
+            _, std = trades.MNIST_NORMALIZATION
             lengths = {"epsilon": self.epsilon * std, "step_size": self.step_size * std}
-            arguments = example.trades_arguments() | arguments | lengths
-        return TradesModel(model, **arguments, **shared_arguments(config))
+            arguments = trades.normalized_mnist_example() | arguments | lengths
+        return trades.TradesModel(model, **arguments, **shared_arguments(config))
 
 
 def radius(epsilon: float) -> str:

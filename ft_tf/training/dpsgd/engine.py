@@ -1,5 +1,6 @@
 """The Keras side of DP-SGD: compile, the first batch, steps and metrics."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,13 @@ from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine
 from ft_tf.training import replicas
 from ft_tf.training.base import ResidentModel
-from ft_tf.training.compiled_loss import check_labels_of, require_labels_of, resolve_loss
+from ft_tf.training.compiled_loss import resolve_loss
 from ft_tf.training.dpsgd.independence import (
     check_examples_are_independent,
     check_loss,
     check_plan,
     per_example_loss,
 )
-from ft_tf.training.dpsgd.ledger import BatchCounter, Settings
 from ft_tf.training.dpsgd.plan import make_plan
 from ft_tf.training.dpsgd.randomness import (
     Pieces,
@@ -30,6 +30,7 @@ from ft_tf.training.dpsgd.randomness import (
 
 # These register their rules.
 from ft_tf.training.dpsgd.rules import convolution, dense, normalization  # noqa: F401
+from ft_tf.training.dpsgd.settings import BatchCounter, Settings
 from ft_tf.training.dpsgd.step import (
     Averaging,
     ClippedSum,
@@ -38,7 +39,6 @@ from ft_tf.training.dpsgd.step import (
     reference_optimizer,
 )
 from ft_tf.training.epochs import Epoch
-from ft_tf.training.fixed import Fixed
 
 _NONFINITE = "nonfinite_examples"
 
@@ -46,15 +46,8 @@ _NONFINITE = "nonfinite_examples"
 class DPSGDEngine(ResidentModel):
     """Trains a model by the steps of DP-SGD, without accounting for them; see `DPSGDModel`."""
 
-    l2_norm_clip = Fixed(of="_settings")
-    noise_multiplier = Fixed(of="_settings")  # None until target_epsilon is calibrated by `fit`
-    target_epsilon = Fixed(of="_settings")
-    delta = Fixed(of="_settings")
-    sampling = Fixed(of="_settings")
-    engine = Fixed(of="_settings")
-    weight_decay = Fixed(of="_settings")
-    physical_batch_size = Fixed(of="_settings")
-    clipping = Fixed(of="_settings")
+    # noise_multiplier is None until target_epsilon is calibrated by `fit`.
+    fixed = ResidentModel.fixed | {field.name for field in dataclasses.fields(Settings)}
 
     def __init__(
         self,
@@ -69,7 +62,7 @@ class DPSGDEngine(ResidentModel):
         if tf.config.list_physical_devices("GPU"):
             # TF32 products would make the norms wrong in the fourth digit.
             tf.config.experimental.enable_tensor_float_32_execution(False)
-        self._settings = settings
+        self._take(settings)
         self._secret = secret
         self._plan = make_plan(model)
         self._checked_examples = 0  # of the first batch; two are enough
@@ -83,6 +76,10 @@ class DPSGDEngine(ResidentModel):
         # Counts steps where they are taken: an optimizer need not count each.
         self._next_step = replicas.replicated(0, tf.int64)
         self._nonfinite = keras.metrics.Sum(name=_NONFINITE)
+
+    def _take(self, settings: Settings) -> None:
+        self._settings = settings
+        vars(self).update(vars(settings))
 
     def compile(
         self, optimizer: Any = "SGD", loss: Any = None, metrics: Any = None, **kwargs: Any
@@ -123,10 +120,6 @@ class DPSGDEngine(ResidentModel):
         """Rejects arrays that the model cannot be trained on, such as models that mix examples."""
         super().check_arrays(x, y)
         self._check_first_batch(x, y)
-
-    def check_labels(self, y: np.ndarray) -> None:
-        """Rejects labels that the loss has no output for."""
-        check_labels_of(self.loss, self.model, y)
 
     def _check_first_batch(self, x: Any, y: Any) -> bool:
         """Checks the model on a few examples before training, once after `compile`.
@@ -190,7 +183,7 @@ class DPSGDEngine(ResidentModel):
                 batch = next(iterator, None)
                 if batch is None:
                     break
-                self._check_first_batch(*_without_weights(batch))
+                self._check_first_batch(*self.without_weights(batch))
                 logs = run(iter([batch]))
             if logs is None:
                 raise StopIteration
@@ -198,13 +191,9 @@ class DPSGDEngine(ResidentModel):
 
         return checked
 
-    def check_batch(self, x: Any, y: tf.Tensor, *, training: bool) -> tuple[Any, tf.Tensor]:
-        """As `check_labels`, in the graph; inputs that are not finite are clipped to nothing."""
-        return x, require_labels_of(self.loss, self.model, y)
-
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of Keras's `evaluate`."""
-        x, y = self.check_batch(*_without_weights(data), training=False)
+        x, y = self.check_batch(*self.without_weights(data), training=False)
         outputs = self.model(x, training=False)
         self._loss_tracker.update_state(self._per_example_loss(y, outputs))
         results = self.compute_metrics(x, y, outputs)
@@ -215,33 +204,24 @@ class DPSGDEngine(ResidentModel):
         """One step of Keras's loop."""
         if replicas.is_spread(self):
             x, y, count = data
-            result = self._step(*pieces_of_batch(x, y, self.physical_batch_size, count))
-            result, y = result.first_rows(count), y[:count]
+            pieces = pieces_of_batch(x, y, self.physical_batch_size, count)
+            result, y = self._step(*pieces).first_rows(count), y[:count]
         elif self._examples is None:
-            x, y = _without_weights(data)
+            x, y = self.without_weights(data)
             if tf.executing_eagerly():
                 self._check_first_batch(x, y)
             x, y = self.check_batch(x, y, training=True)
-            result, y = self._step_on_batch(x, y)
+            count = tf.shape(y)[0]
+            self._counter.note(count)
+            size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
+            result = self._step(*pieces_of_batch(x, y, size))
         else:
-            result, y = self._step_on_indices(*data)
+            (all_x, all_y), (indices, count) = self._examples, data
+            result = self._step(*pieces_of_indices(all_x, all_y, indices, count)).first_rows(count)
+            y = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
         self._loss_tracker.update_state(_finite_or_all(result.losses))
         self._nonfinite.update_state(tf.cast(~result.finite, tf.float32))
         return self.compute_metrics(None, y, result.outputs)
-
-    def _step_on_indices(
-        self, indices: tf.Tensor, count: tf.Tensor
-    ) -> tuple[ClippedSum, tf.Tensor]:
-        all_x, all_y = self._examples
-        result = self._step(*pieces_of_indices(all_x, all_y, indices, count))
-        labels = tf.gather(all_y, tf.reshape(indices, [-1])[:count])
-        return result.first_rows(count), labels
-
-    def _step_on_batch(self, x: Any, y: tf.Tensor) -> tuple[ClippedSum, tf.Tensor]:
-        count = tf.shape(y)[0]
-        self._counter.note(count)
-        size = tf.maximum(count, 1) if self.engine == "reference" else self.physical_batch_size
-        return self._step(*pieces_of_batch(x, y, size)), y
 
     def _step(self, piece: Pieces, pieces: tf.Tensor) -> ClippedSum:
         """Updates the model and its average, and counts the step."""
@@ -283,14 +263,6 @@ def _check_optimizer(
             f"gradient_accumulation_steps={steps} cannot be used: physical_batch_size sums the "
             "gradients of a batch in pieces"
         )
-
-
-def _without_weights(data: Any) -> tuple[Any, Any]:
-    """Returns (x, y) of a batch of Keras's loop, which must have no weights of examples."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ArgumentError("sample_weight cannot be used in DPSGDModel")
-    return x, y
 
 
 def _finite_or_all(losses: tf.Tensor) -> tf.Tensor:

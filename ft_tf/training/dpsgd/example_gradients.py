@@ -23,9 +23,9 @@ from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described
 from ft_tf.training.dpsgd.rules import (
     PerExampleGradients,
     Rule,
-    call_for,
     from_materialized,
     one_at_a_time,
+    registered,
 )
 
 PerExampleLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -61,12 +61,8 @@ class CallArguments:
 
     def examples(self) -> list[tf.Tensor]:
         """Returns the tensors [batch, ...] among the arguments, in order, and their masks."""
-        found = []
-        for leaf in self._rows():
-            found.append(leaf)
-            if (mask := getattr(leaf, _MASK, None)) is not None:
-                found.append(mask)
-        return found
+        pairs = ((leaf, getattr(leaf, _MASK, None)) for leaf in self._rows())
+        return [part for pair in pairs for part in pair if part is not None]
 
     def with_examples(self, examples: list[tf.Tensor]) -> tuple[Any, tuple[Any, ...], Any]:
         """Returns the arguments with other, distinct tensors in place of `examples()`."""
@@ -146,7 +142,7 @@ def captured(
 
     def capturing(layer: keras.layers.Layer, original: Call) -> Call:
         linear, activation = _split_call(layer, original)
-        faster = call_for(layer)
+        _, faster = registered(layer)
 
         def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             arguments = CallArguments((inputs, args, kwargs))

@@ -12,21 +12,11 @@ from ft_tf.models import count_inputs
 from ft_tf.privacy import Account, PrivacyEvent, account_for, check_engine
 from ft_tf.privacy.batch_sizes import Finding, examine
 from ft_tf.training import replicas
-from ft_tf.training.compiled_loss import check_label_spec
 from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.engine import DPSGDEngine
-from ft_tf.training.dpsgd.ledger import (
-    BatchCounter,
-    Ledger,
-    Run,
-    Settings,
-    check_budget,
-    warning_of,
-)
 from ft_tf.training.dpsgd.randomness import Secret
+from ft_tf.training.dpsgd.settings import BatchCounter, Run, Settings, check_budget
 from ft_tf.training.dpsgd.step import Averaging
-
-_OF_RUN = ("initial_epoch", "steps_per_epoch")
 
 
 class DPSGDModel(DPSGDEngine):
@@ -149,7 +139,8 @@ each replica; noise once, on their sum |
             model, settings=settings, secret=Secret.of(noise_seed), averaging=averaging, seed=seed
         )
         self._planned: Run | None = None  # that target_epsilon was calibrated to
-        self._ledger = Ledger()
+        self._events: tuple[PrivacyEvent, ...] = ()
+        self._next_noise = 0  # the first step whose noise has not been used
 
     @property
     def private(self) -> bool:
@@ -158,7 +149,7 @@ each replica; noise once, on their sum |
 
     def privacy_events(self) -> tuple[PrivacyEvent, ...]:
         """Returns the steps executed so far, those of an interrupted `fit` included."""
-        return tuple(self._ledger.events)
+        return self._events
 
     def privacy_account(self, *, delta: float | None = None) -> Account:
         """Returns the cost of all executed steps: `epsilon` at `delta`, and a `statement`.
@@ -171,7 +162,7 @@ each replica; noise once, on their sum |
         """
         delta = self.delta if delta is None else delta
         target = self.target_epsilon if delta == self.delta else None
-        return account_for(self._ledger.events, delta=delta, target_epsilon=target)
+        return account_for(self._events, delta=delta, target_epsilon=target)
 
     def averaged_weights(self) -> list[np.ndarray]:
         """Returns the average of the iterates, in the order of `model.get_weights()`.
@@ -229,7 +220,11 @@ each replica; noise once, on their sum |
         self._plan.check_holds()
         resident = not isinstance(x, tf.data.Dataset)
         if resident:
-            _check_takes_arrays(self.model)
+            if (count := count_inputs(self.model)) > 1:
+                raise ArgumentError(
+                    f"x must be a tf.data.Dataset of ((a, b, ...), y): model={self.model.name} has "
+                    f"{count} inputs"
+                )
             x, y = _as_array("x", x), _as_array("y", y)
         elif replicas.is_spread(self):
             raise ArgumentError(
@@ -248,19 +243,19 @@ each replica; noise once, on their sum |
             batch_size=batch_size,
             num_examples=num_examples,
             epochs=epochs,
-            **{name: kwargs[name] for name in _OF_RUN if kwargs.get(name)},
+            initial_epoch=kwargs.get("initial_epoch") or 0,
+            steps_per_epoch=kwargs.get("steps_per_epoch"),
         )
         self._begin(run, before)
-        if self.private and self._ledger.needs_new_noise(before, seeded=self._secret.is_seed):
-            self._secret = Secret.of(None)
-            self.train_function = None  # the compiled step holds the old one
+        if self.private and before < self._next_noise:
+            self._renew_noise(before)
         if resident:
             self._counter = None
             try:
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             finally:
                 self._record(before, len(x), Finding(self.sampling))
-        _check_dataset(self.loss, self.model, x)
+        _check_one_tensor_of_labels(x)
         self._counter = BatchCounter(x, kwargs.get("steps_per_epoch"))
         kwargs["callbacks"] = self._counter.added_to(kwargs.get("callbacks"))
         complete = False
@@ -280,22 +275,46 @@ each replica; noise once, on their sum |
                     complete=complete,
                 )
             if finding.reason and self.private:
-                warnings.warn(warning_of(finding, num_examples=num_examples), stacklevel=2)
+                shuffled = finding.sampling == "shuffle"
+                claimed = "the epsilon of shuffled batches" if shuffled else "no epsilon"
+                warnings.warn(
+                    f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can "
+                    "be claimed",
+                    stacklevel=2,
+                )
             self._record(before, num_examples, finding)
 
     def _begin(self, run: Run, before: int) -> None:
         """Calibrates the noise to a run that continues after `before` steps, and its average."""
         if self.target_epsilon is not None:
             run.check_known(f"target_epsilon={self.target_epsilon:g}", examples=True)
-            if not self._ledger.steps:
+            taken = sum(event.steps for event in self._events)
+            if not taken:
                 self._planned = run
-                self._settings = self._settings.calibrated(run)
+                self._take(self._settings.calibrated(run))
                 self.train_function = None  # the compiled step has no noise yet
-            check_budget(self._settings, self._planned, run, taken=self._ledger.steps)
+            check_budget(self._settings, self._planned, run, taken=taken)
         if self.average is not None and self.average.averaging.of_one_fit:
             run.check_known(f"averaging={self.average.averaging}")
             skipped = self.average.averaging.skipped_steps(run.steps)
             self.average.begin(before - run.steps_before + skipped)
+
+    def _renew_noise(self, first_step: int) -> None:
+        """Takes a new secret, as steps from `first_step` on ran before: noise must not repeat.
+
+        Noise is a function of the step: used twice, it would cancel in a difference.
+
+        Raises:
+            ArgumentError: a seed fixes the noise.
+        """
+        if self._secret.is_seed:
+            raise ArgumentError(
+                f"noise_seed has given the noise of the steps below {self._next_noise}, and the "
+                f"optimizer is at step {first_step} again: keep the optimizer, or train with a "
+                "new DPSGDModel"
+            )
+        self._secret, self._next_noise = Secret.of(None), 0
+        self.train_function = None  # the compiled step holds the old one
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
         steps = self.steps_taken() - first_step
@@ -320,7 +339,8 @@ each replica; noise once, on their sum |
             clipping=self.clipping.name,
             parts=self.clipping.parts(self.noise_multiplier) if self.clipping.adapts else (),
         )
-        self._ledger.record(event, first_step=first_step)
+        self._next_noise = first_step + steps
+        self._events += (event,)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
         """Not available: steps outside `fit` would not be counted.
@@ -351,14 +371,6 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     )
 
 
-def _check_takes_arrays(model: keras.Model) -> None:
-    if (count := count_inputs(model)) > 1:
-        raise ArgumentError(
-            f"x must be a tf.data.Dataset of ((a, b, ...), y): model={model.name} has {count} "
-            "inputs"
-        )
-
-
 def _check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:
     """Rejects sizes that contradict each other; `resident` is that of an array, or None."""
     if batch_size is None:
@@ -376,12 +388,10 @@ def _check_sizes(batch_size: int | None, num_examples: int | None, resident: int
         )
 
 
-def _check_dataset(loss: Any, model: keras.Model, dataset: tf.data.Dataset) -> None:
-    """Rejects a tf.data input whose labels cannot be used, as far as its shapes tell."""
+def _check_one_tensor_of_labels(dataset: tf.data.Dataset) -> None:
     spec = dataset.element_spec
     if isinstance(spec, tuple) and len(spec) > 1 and tf.nest.is_nested(spec[1]):
         raise ArgumentError(
             f"x={type(dataset).__name__} gives y as a {type(spec[1]).__name__}: it must be one "
             "tensor of labels, (x, y)"
         )
-    check_label_spec(loss, model, dataset)

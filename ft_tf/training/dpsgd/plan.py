@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.errors import ModelError
 from ft_tf.keras_layers import all_layers, calls_parts, facts_of, innermost_layers
-from ft_tf.training.dpsgd.rules import Rule, rule_for
+from ft_tf.training.dpsgd.rules import Rule, registered
 
 _MIXES_EXAMPLES = "it mixes the examples of a batch, so that examples have no separate gradients"
 
@@ -151,7 +151,7 @@ def make_plan(model: keras.Model) -> Plan:
     problems = list(_problems_of_model(model))
     parts = innermost_layers(model)
     layers = tuple(layer for layer in parts if layer.trainable_weights)
-    rules = tuple(map(rule_for, layers))
+    rules = tuple(registered(layer)[0] for layer in layers)
     slow = [layer for layer, rule in zip(layers, rules, strict=True) if rule is None]
     for layer in parts:
         problems.extend(_problems_of_layer(layer))

@@ -26,10 +26,10 @@ from ft_tf.errors import ArgumentError
 from ft_tf.training import replicas
 from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.example_gradients import ExampleGradients, PerExampleLoss
-from ft_tf.training.dpsgd.ledger import Settings
 from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, trainable_variables
 from ft_tf.training.dpsgd.randomness import Pieces, Secret, noise_like
 from ft_tf.training.dpsgd.rules import PerExampleGradients
+from ft_tf.training.dpsgd.settings import Settings
 
 
 class ClippedSum(NamedTuple):  # a tuple, so that graph functions can return it

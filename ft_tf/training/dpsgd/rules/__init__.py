@@ -20,7 +20,7 @@ inputs * scale with a weight `scale` [features] on inputs [batch, features]:
 >>> def scale_rule(layer, inputs, gradients):
 ...     return from_materialized([inputs * gradients])  # [batch, *scale.shape]
 >>> register_rule(Scale, scale_rule)
->>> rule_for(Scale()) is scale_rule
+>>> registered(Scale())[0] is scale_rule
 True
 """
 
@@ -101,24 +101,10 @@ def register_rule(
     _rules.setdefault(layer_type, []).append((rule, applies, call))
 
 
-def rule_for(layer: keras.layers.Layer) -> Rule | None:
-    """Returns the rule of `layer`, or None for the exact slower path."""
-    return _registered(layer)[0]
-
-
-def call_for(layer: keras.layers.Layer) -> LayerCall | None:
-    """Returns a faster call of `layer`, or None."""
-    return _registered(layer)[1]
-
-
-def _registered(layer: keras.layers.Layer) -> tuple[Rule | None, LayerCall | None]:
+def registered(layer: keras.layers.Layer) -> tuple[Rule | None, LayerCall | None]:
+    """Returns the rule of `layer`, None for the exact slower path, and its faster call, if any."""
     known = reversed(_rules.get(type(layer), []))  # the latest first
     return next(((rule, call) for rule, applies, call in known if applies(layer)), (None, None))
-
-
-def example_axes(tensor: tf.Tensor) -> list[int]:
-    """Returns all axes of a [batch, ...] tensor but the first."""
-    return list(range(1, tensor.shape.rank))
 
 
 def sum_of_squares(tensor: tf.Tensor) -> tf.Tensor:
@@ -128,7 +114,7 @@ def sum_of_squares(tensor: tf.Tensor) -> tf.Tensor:
     if columns is not None:
         tensor = tf.reshape(tensor, [tf.shape(tensor)[0], columns])
     # One pass over the tensor; tf.square would write its squares out first.
-    return tf.square(tf.math.reduce_euclidean_norm(tensor, axis=example_axes(tensor)))
+    return tf.square(tf.math.reduce_euclidean_norm(tensor, axis=list(range(1, tensor.shape.rank))))
 
 
 def weigh(weights: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:

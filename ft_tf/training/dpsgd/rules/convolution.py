@@ -25,21 +25,18 @@ _FEW_CHANNELS = 4
 _L = keras.layers
 
 
-def _same_padding(
-    size: int, outputs: int, kernel_size: int, stride: int, dilation: int
-) -> tuple[int, int]:
-    """Returns the zeros before and after an axis with which 'same' padding gives `outputs`."""
-    total = max((outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
 def _pad(layer: keras.layers.Layer, inputs: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    """Returns the inputs with the zeros that the layer adds to give outputs of `sizes`."""
     if layer.padding == "valid":
         return inputs
-    options = (layer.kernel_size, layer.strides, layer.dilation_rate)
-    amounts = map(_same_padding, inputs.shape[1:-1], sizes, *options)
-    if layer.padding == "causal":
-        amounts = [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], 0)]
+    amounts = [((layer.kernel_size[0] - 1) * layer.dilation_rate[0], 0)]  # causal
+    if layer.padding == "same":
+        axes = (inputs.shape[1:-1], sizes, layer.kernel_size, layer.strides, layer.dilation_rate)
+        totals = [
+            max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+            for size, outputs, kernel, stride, dilation in zip(*axes, strict=True)
+        ]
+        amounts = [(total // 2, total - total // 2) for total in totals]
     return tf.pad(inputs, [(0, 0), *amounts, (0, 0)])
 
 

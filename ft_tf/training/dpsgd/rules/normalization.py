@@ -19,11 +19,13 @@ def layer_normalization_rule(
     layer: keras.layers.LayerNormalization, inputs: tf.Tensor, gradients: tf.Tensor
 ) -> PerExampleGradients:
     """Per-example gradients of a LayerNormalization layer."""
-    inputs = tf.cast(inputs, tf.float32)
+    inputs, gradients = (tf.cast(part, tf.float32) for part in (inputs, gradients))
     axes = _axes(layer, inputs)
     mean, variance = tf.nn.moments(inputs, axes, keepdims=True)
     normalized = (inputs - mean) * tf.math.rsqrt(variance + layer.epsilon)
-    return _scale_and_center(layer, normalized, gradients, axes)
+    scale = [_summed(gradients * normalized, axes)] if layer.scale else []
+    center = [_summed(gradients, axes)] if layer.center else []
+    return from_materialized([*scale, *center])
 
 
 def group_normalization_rule(
@@ -110,15 +112,6 @@ def rms_normalization_rule(
     mean = tf.reduce_mean(tf.square(inputs), axes, keepdims=True)
     normalized = inputs * tf.math.rsqrt(mean + layer.epsilon)
     return from_materialized([_summed(tf.cast(gradients, tf.float32) * normalized, axes)])
-
-
-def _scale_and_center(
-    layer: keras.layers.Layer, normalized: tf.Tensor, gradients: tf.Tensor, axes: list[int]
-) -> PerExampleGradients:
-    gradients = tf.cast(gradients, tf.float32)
-    scale = [_summed(gradients * normalized, axes)] if layer.scale else []
-    center = [_summed(gradients, axes)] if layer.center else []
-    return from_materialized([*scale, *center])
 
 
 def _summed(tensor: tf.Tensor, axes: list[int]) -> tf.Tensor:

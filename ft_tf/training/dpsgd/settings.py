@@ -1,4 +1,4 @@
-"""The ledger of a trainer: the settings of its mechanism, steps planned, and steps executed."""
+"""The settings of a trainer's mechanism, the steps of a `fit`, and the batches that it counts."""
 
 import dataclasses
 from typing import Any
@@ -8,8 +8,7 @@ import numpy as np
 from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.privacy import PrivacyEvent, check_engine, noise_multiplier_for, steps_per_pass
-from ft_tf.privacy.batch_sizes import Finding
+from ft_tf.privacy import check_engine, noise_multiplier_for, steps_per_pass
 from ft_tf.privacy.phases import check_noise_multiplier
 from ft_tf.training.dpsgd.clipping import Clipping, named
 from ft_tf.training.dpsgd.randomness import Layout
@@ -95,12 +94,12 @@ class Settings:
 
     def layout(self, batch_size: int) -> Layout:
         """Returns the layout in memory of batches of this expected size, drawn from arrays."""
+        largest = self.physical_batch_size
         if self.engine == "reference":
-            return Layout(bucket=1, largest_piece=batch_size)  # it takes a batch as a whole
-        if self.sampling == "shuffle" and batch_size <= self.physical_batch_size:
-            return Layout(bucket=1, largest_piece=self.physical_batch_size)
-        bucket = min(max(1, batch_size // 16), 16, self.physical_batch_size)
-        return Layout(bucket=bucket, largest_piece=self.physical_batch_size)
+            largest = batch_size  # it takes a batch as a whole
+        one_size = self.sampling == "shuffle" and batch_size <= largest
+        bucket = 1 if one_size else min(max(1, batch_size // 16), 16, largest)
+        return Layout(bucket=bucket, largest_piece=largest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +127,8 @@ class Run:
         batch_size: int,
         num_examples: int | None,
         epochs: int,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
+        initial_epoch: int,
+        steps_per_epoch: int | None,
     ) -> "Run":
         """The run that these arguments of `fit` describe."""
         checks.check_positive_integer(epochs=epochs)
@@ -186,47 +185,6 @@ def check_budget(settings: Settings, planned: Run, run: Run, *, taken: int) -> N
     )
 
 
-class Ledger:
-    """The steps of one trainer, `fit` by `fit`.
-
-    Attributes:
-        events: the executed steps.
-    """
-
-    def __init__(self) -> None:
-        self.events: list[PrivacyEvent] = []
-        self._next_step = 0  # the first one whose noise has not been used
-
-    def needs_new_noise(self, first_step: int, *, seeded: bool) -> bool:
-        """Returns True if steps from `first_step` on ran before, with noise that must not repeat.
-
-        Noise is a function of the step: used twice, it would cancel in a difference.
-
-        Raises:
-            ArgumentError: they ran before, and a seed fixes the noise.
-        """
-        if first_step >= self._next_step:
-            return False
-        if seeded:
-            raise ArgumentError(
-                f"noise_seed has given the noise of the steps below {self._next_step}, and the "
-                f"optimizer is at step {first_step} again: keep the optimizer, or train with a "
-                "new DPSGDModel"
-            )
-        self._next_step = 0
-        return True
-
-    @property
-    def steps(self) -> int:
-        """Number of executed steps."""
-        return sum(event.steps for event in self.events)
-
-    def record(self, event: PrivacyEvent, *, first_step: int) -> None:
-        """Records the steps of `event`, which ran from number `first_step` on."""
-        self._next_step = first_step + event.steps
-        self.events.append(event)
-
-
 class BatchCounter(keras.callbacks.Callback):
     """Counts the batches of a tf.data input in one `fit`: how it samples cannot be asked.
 
@@ -260,9 +218,3 @@ class BatchCounter(keras.callbacks.Callback):
             callbacks.append(self)
             return callbacks
         return [self, *tf.nest.flatten([] if callbacks is None else callbacks)]
-
-
-def warning_of(finding: Finding, *, num_examples: int) -> str:
-    """Returns a warning about batches that contradict `sampling` or `num_examples`."""
-    claimed = "the epsilon of shuffled batches" if finding.sampling == "shuffle" else "no epsilon"
-    return f"tf.data input, num_examples={num_examples}: {finding.reason}; {claimed} can be claimed"
