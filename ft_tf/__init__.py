@@ -14,6 +14,7 @@ __all__ = [
     "assessment",
     "attacks",
     "data",
+    "effects",
     "executors",
     "faults",
     "intervals",

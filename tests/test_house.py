@@ -14,8 +14,8 @@ FLOORS = {
     "errors": 0, "checks": 1, "untrusted": 1, "_compat": 2, "keras_layers": 3,
     "examples": 4, "architectures": 3, "data": 3, "models": 4, "records": 3,
     "executors": 4, "intervals": 4, "metrics": 5,
-    "privacy": 5, "attacks": 6, "faults": 7, "training": 8, "study": 9, "report": 10,
-    "assessment": 11,
+    "privacy": 5, "attacks": 6, "faults": 7, "training": 8, "study": 9, "effects": 10,
+    "report": 11, "assessment": 12,
 }  # fmt: skip
 
 

@@ -37,8 +37,6 @@ ARCHITECTURES = {
 }
 _PUBLISHED = [datasets.get(name) for name in ("fashion_mnist", "cifar10")]
 DATASETS = {source.name: source.label for source in _PUBLISHED} | {"circles": "circles"}
-CLASSES = {source.name: source.classes for source in _PUBLISHED} | {"circles": 2}
-"""Number of classes, of equal size, for records that do not have it."""
 _PREFIXES = {"fmnist": "fashion_mnist", "cifar10": "cifar10", "circles": "circles"}
 FORMS = {
     "fixed_data": "the paper's 100 points, new initial weights",
@@ -228,15 +226,6 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
             at = f"the {split} accuracy of {partner}" if is_partner else f"{stop:.2%} {split}"
             name += f" stopped at {at}"
     return name
-
-
-def epsilon(value: float) -> str:
-    """Returns an epsilon with three digits, or whole from 1000 on.
-
-    >>> epsilon(0.34551), epsilon(18615.2)
-    ('0.346', '18,615')
-    """
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def variants(groups: Sequence[Group], *, named: Iterable[str] = ()) -> list[str]:

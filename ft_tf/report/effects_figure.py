@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from ft_tf.effects import Claim, Row
+from ft_tf.effects.runs import PRIVACY
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects import Claim, Row
-from ft_tf.report.effects_runs import PRIVACY
 
 COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
 _MARKERS = "^sXDovP"

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from ft_tf.effects.runs import PRIVACY, normalized_auc
 from ft_tf.errors import RunError
 from ft_tf.records import LayerFault, Record, Run
 from ft_tf.report import display_names, paper
 from ft_tf.report.display_names import OTHER, PRIVATE, TRADES, parts_of
-from ft_tf.report.effects_runs import PRIVACY, normalized_auc
 from ft_tf.report.groups import Group, failure_of, group_by_row
 from ft_tf.report.replicates import band, mean_ends, mean_of
 

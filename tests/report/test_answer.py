@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from factory import study_of, typed
 
-from ft_tf import records, report
-from ft_tf.report import effects, exhibits, pages, table
+from ft_tf import effects, records, report
+from ft_tf.report import exhibits, pages, table
 from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.tidy import Study
 

@@ -5,7 +5,8 @@ import math
 import pytest
 from factory import study_of, typed
 
-from ft_tf.report import effects_runs, tidy
+from ft_tf.effects.runs import normalized_auc
+from ft_tf.report import tidy
 from ft_tf.report.exhibits import robustness, tradeoff
 
 
@@ -191,7 +192,7 @@ def test_the_tradeoff_takes_the_strongest_attack_and_the_runs_own_epsilon(paper_
     assert line["attacks"] == "apgd of 100 steps, pgd of 20 steps"
     assert (line["epsilon"], line["private"]) == (4.5, "DP")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1"
-    assert line["weights_normalized_auc"] == effects_runs.normalized_auc(typed(record), "weights")
+    assert line["weights_normalized_auc"] == normalized_auc(typed(record), "weights")
     record["config"]["fitted"] = True
     (line,) = tradeoff.TradeoffRuns().frame(study_of(record)).to_dict("records")
     assert line["kind"] == "DP-SGD, noise multiplier 1.1, fitted"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ft_tf import records
-from ft_tf.report import effects, effects_figure
+from ft_tf import effects, records
+from ft_tf.report import effects_figure
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 

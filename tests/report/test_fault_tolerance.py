@@ -5,7 +5,7 @@ import math
 import pytest
 from factory import study_of, typed
 
-from ft_tf.report import effects_runs
+from ft_tf.effects.runs import Trained, normalized_auc
 from ft_tf.report.exhibits import fault_tolerance
 
 
@@ -23,7 +23,7 @@ def curve_of(records, target):
 
 
 def auc_of(record):
-    return effects_runs.normalized_auc(typed(record), "weights")
+    return normalized_auc(typed(record), "weights")
 
 
 def with_curve(run, rates, means, **changes):
@@ -85,10 +85,8 @@ def test_normalized_auc_is_missing_where_it_says_nothing(run, rates, means):
 def test_at_chance_is_less_than_a_tenth_of_what_was_above_it(run):
     for level, expected in ((0.17, True), (0.19, False), (0.1, True), (0.05, True)):
         record = with_curve(run, (0.0, 0.5, 0.9), (0.9, level, 0.1))
-        assert effects_runs.Trained(typed(record)).is_at_chance("weights") is expected
-    assert not effects_runs.Trained(typed(with_curve(run, (0.0, 0.9), (0.9, 0.1)))).is_at_chance(
-        "weights"
-    )
+        assert Trained(typed(record)).is_at_chance("weights") is expected
+    assert not Trained(typed(with_curve(run, (0.0, 0.9), (0.9, 0.1)))).is_at_chance("weights")
 
 
 def test_lost_accuracy_is_paired_within_each_seed(run):

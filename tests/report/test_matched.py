@@ -3,8 +3,8 @@
 import pytest
 from factory import study_of, typed
 
+from ft_tf.effects.runs import Trained
 from ft_tf.report import table
-from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import ablations, equal_training
 
 HISTORY = {

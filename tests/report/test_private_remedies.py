@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ft_tf import records
-from ft_tf.report import effects
-from ft_tf.report.effects_runs import Trained
+from ft_tf import effects, records
+from ft_tf.effects.runs import Trained
 from ft_tf.report.exhibits import agreement, claims
 from ft_tf.report.exhibits import private_remedies as remedies
 

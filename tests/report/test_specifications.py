@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ft_tf import records
-from ft_tf.report import Study, effects
+from ft_tf import effects, records
+from ft_tf.report import Study
 from ft_tf.report.exhibits.specifications import Specifications, settings
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"

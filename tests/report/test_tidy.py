@@ -3,7 +3,7 @@
 import pytest
 from factory import study_of, typed
 
-from ft_tf.report import effects_runs
+from ft_tf.effects.runs import chance, normalized_auc
 
 
 def test_a_line_per_run_with_its_figures_and_its_configuration(run, failed_run):
@@ -47,17 +47,15 @@ def test_a_line_per_attack_and_layer(paper_run):
 
 
 def test_chance_is_one_over_the_number_of_classes(run):
-    assert effects_runs.chance(typed(run())) == 0.1
+    assert chance(typed(run())) == 0.1
     three = run()
     three["data"] |= {"name": "mine", "classes": 3}
-    assert effects_runs.chance(typed(three)) == pytest.approx(1 / 3)
+    assert chance(typed(three)) == pytest.approx(1 / 3)
     unknown = run()
     unknown["data"]["name"] = "mine"
-    assert effects_runs.chance(typed(unknown)) is None
-    assert effects_runs.normalized_auc(typed(unknown), "weights") is None
-    assert effects_runs.normalized_auc(typed(three), "weights") != effects_runs.normalized_auc(
-        typed(run()), "weights"
-    )
+    assert chance(typed(unknown)) is None
+    assert normalized_auc(typed(unknown), "weights") is None
+    assert normalized_auc(typed(three), "weights") != normalized_auc(typed(run()), "weights")
 
 
 def test_without_records_every_frame_is_empty():

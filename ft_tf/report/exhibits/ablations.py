@@ -7,10 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ft_tf.effects.runs import chance, normalized_auc
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, paper, plot_styles
 from ft_tf.report.display_names import CLIP_ONLY, CONTROLS, NOISE_ONLY, PRIVATE, STOPPED, parts_of
-from ft_tf.report.effects_runs import chance, normalized_auc
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.plot_styles import FAMILIES, Look

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
+from ft_tf.effects.runs import trained
 from ft_tf.records import Circles, Record
 from ft_tf.report import display_names, paper
-from ft_tf.report.effects_runs import trained
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, two_decimals
 from ft_tf.report.tidy import Study

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from ft_tf import effects
+from ft_tf.effects import Claim
 from ft_tf.errors import RunError
-from ft_tf.report import display_names, effects, effects_figure, plot_styles, rendering
-from ft_tf.report.effects import Claim
+from ft_tf.report import display_names, effects_figure, plot_styles, rendering
 from ft_tf.report.exhibits import (
     Column,
     Exhibit,

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+from ft_tf.effects.runs import Trained
 from ft_tf.report.display_names import NATURAL, TRADES, parts_of
-from ft_tf.report.effects_runs import Trained
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import mean_of

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ft_tf.effects.runs import Trained, chance, normalized_auc
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects_runs import Trained, chance, normalized_auc
 from ft_tf.report.exhibits import Column, Exhibit, Plot, per_architecture, register
 from ft_tf.report.groups import Group
 from ft_tf.report.replicates import deviation, mean_ends, mean_of

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ft_tf.effects.runs import chance
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, plot_styles
-from ft_tf.report.effects_runs import chance
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, number, percent, register, text
 from ft_tf.report.plot_styles import Look
 from ft_tf.report.replicates import band, mean_of

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from ft_tf import intervals
+from ft_tf.effects.runs import FAULTS, Trained, measures, of_plan
 from ft_tf.errors import RunError
 from ft_tf.records import Record
 from ft_tf.report import display_names, plot_styles, rendering
-from ft_tf.report.effects_runs import FAULTS, Trained, measures, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, Plot, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.replicates import mean_ends, mean_of, why_not

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ft_tf.effects.runs import Trained, of_plan
 from ft_tf.records import Record, Run
-from ft_tf.report.effects_runs import Trained, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import NOTHING, count, is_missing, number_3, text

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ft_tf.report import effects, plot_styles
+from ft_tf import effects
+from ft_tf.report import plot_styles
 from ft_tf.report.exhibits import Column, Exhibit, Plot, count, register, text
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import number_3

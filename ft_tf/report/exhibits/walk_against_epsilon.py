@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
+from ft_tf.effects.runs import Trained, measures, of_plan
 from ft_tf.records import Record
-from ft_tf.report.effects_runs import Trained, measures, of_plan
 from ft_tf.report.exhibits import Column, Exhibit, register
 from ft_tf.report.plot_styles import FAMILIES
 from ft_tf.report.table import count, number_3

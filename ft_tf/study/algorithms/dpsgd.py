@@ -164,3 +164,12 @@ class DPSGD(Algorithm):
             clipping=(self.clipping,),
             fresh_weights=True,  # every model is built new, and restores its own checkpoints only
         )
+
+
+def epsilon_text(value: float) -> str:
+    """Formats an epsilon with three digits, or whole from 1000 on.
+
+    >>> epsilon_text(0.34551), epsilon_text(18615.2)
+    ('0.346', '18,615')
+    """
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from ft_tf import records
-from ft_tf.report import effects_premise, paper
+from ft_tf.effects import findings
+from ft_tf.report import paper
 from ft_tf.report.exhibits import agreement
 from ft_tf.report.tidy import Study
 
@@ -36,7 +37,7 @@ def test_tau_is_scipys_within_each_network():
     generator = np.random.Generator(np.random.Philox(3))
     frames = [models(generator, slope=s, network=f"net{s}") for s in (-1, 1, 2)]
     frames[1].loc[:5, "gap"] = 0.5  # ties
-    found = effects_premise.correlation(pd.concat(frames, ignore_index=True), draws=50)
+    found = findings.correlation(pd.concat(frames, ignore_index=True), draws=50)
     taus = [stats.kendalltau(f.gap, f.lost).statistic for f in frames]
     assert [network.tau for network in found.networks] == pytest.approx(taus)
     assert found.tau == pytest.approx(np.mean(taus))
@@ -48,17 +49,17 @@ def test_a_bootstrap_draw_is_scipys_tau_of_the_drawn_models():
     frame = models(generator, slope=0.5)
     frame.loc[3:8, "lost"] = 1.0
     places = generator.integers(0, len(frame), 40)
-    signs = [effects_premise._signs(frame[name]) for name in ("gap", "lost")]
+    signs = [findings._signs(frame[name]) for name in ("gap", "lost")]
     drawn = frame.iloc[places]
     expected = stats.kendalltau(drawn.gap, drawn.lost).statistic
-    assert effects_premise._tau(*signs, places) == pytest.approx(expected)
+    assert findings._tau(*signs, places) == pytest.approx(expected)
 
 
 def test_seeds_of_a_configuration_do_not_count_as_independent():
     generator = np.random.Generator(np.random.Philox(5))
     frame = models(generator, seeds=6)
-    clustered = effects_premise.correlation(frame, draws=400)
-    apart = effects_premise.correlation(
+    clustered = findings.correlation(frame, draws=400)
+    apart = findings.correlation(
         frame.assign(setting=[str(i) for i in range(len(frame))]), draws=400
     )
     assert clustered.high - clustered.low > 1.5 * (apart.high - apart.low)
@@ -70,22 +71,20 @@ def test_intervals_of_tau_cover():
     hits = 0
     for _ in range(100):
         frame = models(generator, configurations=30, seeds=1, slope=1.0)
-        found = effects_premise.correlation(frame, draws=200)
+        found = findings.correlation(frame, draws=200)
         hits += found.low <= true <= found.high
     assert hits >= 88
 
 
 def test_p_values_of_tau():
-    found = effects_premise.Correlation(
-        0.2, 0.1, 0.3, 0.0, 9, (), np.r_[np.full(98, 0.2), [-0.1, -0.2]]
-    )
+    found = findings.Correlation(0.2, 0.1, 0.3, 0.0, 9, (), np.r_[np.full(98, 0.2), [-0.1, -0.2]])
     assert found.p == pytest.approx(2 * 3 / 101)
     assert found.p_equivalence(0.25) == pytest.approx(2 * 1 / 101)
     assert found.p_equivalence(0.15) == 1.0
 
 
 def test_the_noise_walk_explains_the_deviation(study):
-    frame = effects_premise.noise_walk(study).set_index("record")
+    frame = findings.noise_walk(study).set_index("record")
     (name,) = [n for n in frame.index if "cnn_1-dpsgd-sigma_1.1-clip_1-" in n and "seed_0" in n]
     line = frame.loc[name]
     assert line.walk == pytest.approx(0.15 * 1.1 * 1.0 / 250 * math.sqrt(14400))
@@ -97,23 +96,23 @@ def test_the_noise_walk_explains_the_deviation(study):
 
 
 def test_runs_that_the_formula_does_not_hold_for_are_left_out(study):
-    plain = len(effects_premise.noise_walk(study))
+    plain = len(findings.noise_walk(study))
     private = next(r for r in study if "dnn-dpsgd-sigma_5-clip_1-table_8-paper-epochs" in r.name)
     others = [r for r in study if r is not private]
     for option in ({"momentum": 0.9}, {"weight_decay": 0.01}, {"optimizer": "adam"}):
         other = dataclasses.replace(private, config={**private.config, **option})
-        assert len(effects_premise.noise_walk([*others, other])) == plain - 1
+        assert len(findings.noise_walk([*others, other])) == plain - 1
 
 
 def test_remedies_are_compared_with_the_same_run_without_them(study):
-    frame = effects_premise.remedies(study)
+    frame = findings.remedies(study)
     assert set(frame.remedy) == {"dropout 0.5", "faults in training (units) 0.3"}
     assert (frame.lost_difference < 0).all()
     private = next(r for r in study if "dnn-dpsgd-sigma_5-clip_1-table_8-paper-epochs" in r.name)
     decayed = dataclasses.replace(
         private, name="decayed", config={**private.config, "weight_decay": 0.012}
     )
-    line = effects_premise.remedies([*study, decayed]).set_index("record").loc["decayed"]
+    line = findings.remedies([*study, decayed]).set_index("record").loc["decayed"]
     assert (line.remedy, line.record_without) == ("weight decay 0.012", private.name)
     assert line.lost_difference == 0.0
 

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from ft_tf import records
-from ft_tf.report import effects, effects_premise
-from ft_tf.report.effects_runs import Trained
+from ft_tf import effects, records
+from ft_tf.effects.runs import Trained
 from ft_tf.report.exhibits import agreement
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -342,7 +341,7 @@ def test_no_records_give_nine_open_claims():
     claims = effects.claims([])
     assert len(claims) == 9 and {claim.word for claim in claims} == {"inconclusive"}
     assert len(effects.claims_frame(claims)) == 9 and effects.rows_frame(claims).empty
-    assert effects.other_measures([]).empty and effects_premise.noise_walk([]).empty
+    assert effects.other_measures([]).empty and effects.noise_walk([]).empty
     assert set(agreement.agreement([]).word) == {"not attempted"}
 
 

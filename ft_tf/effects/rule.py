@@ -1,8 +1,4 @@
-"""The claims of the paper, each as one effect with its intervals and a word (experiments/RULE.md).
-
->>> claims = effects.claims(records.load_all(directory))  # doctest: +SKIP
->>> effects.claims_frame(claims)[["sentence", "estimate", "low", "high", "word"]]  # doctest: +SKIP
-"""
+"""The rule: what a claim's values say, by network and over networks, and the word for it."""
 
 import dataclasses
 import itertools
@@ -12,17 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 
 from ft_tf import intervals
+from ft_tf.effects import pairs as matched
+from ft_tf.effects.findings import correlation, models
+from ft_tf.effects.pairs import Measure, Pair, Pairs, by, network_of, networks_of
+from ft_tf.effects.runs import Trained, trained
 from ft_tf.intervals import Estimate, NetworkMean
 from ft_tf.records import Record
-from ft_tf.report import effects_pairs, effects_premise
-from ft_tf.report.effects_pairs import Measure, Pair, Pairs, by, network_of, networks_of
-from ft_tf.report.effects_premise import noise_walk, premise, remedies
-from ft_tf.report.effects_runs import Trained, trained
-
-__all__ = [
-    "Claim", "Row", "claims", "claims_frame",
-    "noise_walk", "other_measures", "premise", "remedies", "rows_frame",
-]  # fmt: skip
 
 LEVEL = 0.05
 LOST, GAP, TAU = 5.0, 1.0, 0.1
@@ -91,24 +82,24 @@ _INPUT_NOISE = Claim("input_noise", "Small noise on the inputs narrows the gap",
 _OF_RUNS: tuple[tuple[Claim, Callable[[Sequence[Trained]], Pairs], str], ...] = (
     (Claim("robust_tolerance", "Adversarial training lowers fault tolerance",
            f"{_LOST}, TRADES minus natural, points", 1, LOST),
-     lambda runs: effects_pairs.at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
+     lambda runs: matched.at_equal_accuracy(runs, "trades", Trained.lost), _UNEQUAL),
     (Claim("dp_tolerance", "Differential privacy raises fault tolerance",
            f"{_LOST}, DP-SGD minus natural, points", -1, LOST),
-     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
+     lambda runs: matched.at_equal_accuracy(runs, "dpsgd", Trained.lost), _UNEQUAL),
     (Claim("theorem_1", "The gap is bounded by Theorem 1", "bound minus gap, points", 1, GAP),
-     effects_pairs.against_bound, "with a bound of 100 points or more"),
+     matched.against_bound, "with a bound of 100 points or more"),
     (Claim("dp_gap", "Differential privacy narrows the gap",
            "gap, DP-SGD minus natural at equal test accuracy, points", -1, GAP),
-     lambda runs: effects_pairs.at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
+     lambda runs: matched.at_equal_accuracy(runs, "dpsgd", lambda run: run.gap), _UNEQUAL),
     (Claim("robust_overfit", "Robust models overfit more",
            "gap, TRADES minus natural at equal training accuracy, points", 1, GAP),
-     effects_pairs.at_equal_training, "whose accuracy no natural curve passes"),
+     matched.at_equal_training, "whose accuracy no natural curve passes"),
     (Claim("more_epsilon", "A larger adversary, a larger gap",
            "gap, larger minus smaller radius at equal training accuracy, points", 1, GAP),
-     effects_pairs.by_radius, "whose accuracy the other curve does not pass"),
+     matched.by_radius, "whose accuracy the other curve does not pass"),
     (Claim("robust_faults", "Robust models drop more at 50 to 90% faults",
            "drop from 50 to 90% stuck-at-0 weights, TRADES minus Tikhonov, points", 1, LOST),
-     effects_pairs.as_in_figure_3, "at chance by 50% faults on a side"),
+     matched.as_in_figure_3, "at chance by 50% faults on a side"),
 )
 """Claims on trained runs, where their values come from, and why comparisons are left out."""
 _PREMISE = Claim("premise", "A smaller gap goes with more fault tolerance",
@@ -120,7 +111,7 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     """All nine claims, judged together."""
     records = list(records)
     runs = trained(records)
-    noisy = effects_pairs.with_input_noise(records)
+    noisy = matched.with_input_noise(records)
     found = [_estimated(_INPUT_NOISE, noisy, "of unequal training accuracy")]
     found += [_estimated(claim, pairs(runs), left_out) for claim, pairs, left_out in _OF_RUNS]
     found.append(_of_premise(runs))
@@ -201,10 +192,10 @@ def _notes(pairs: Sequence[Pair], omitted: str, networks: dict[str, NetworkMean]
 
 
 def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
-    found = effects_premise.correlation(effects_premise.models(runs))
+    found = correlation(models(runs))
     if not found.networks:
         return _PREMISE, []
-    apart = effects_premise.correlation(effects_premise.models(runs, private=False))
+    apart = correlation(models(runs, private=False))
     claim = dataclasses.replace(
         _PREMISE,
         estimate=found.tau,
@@ -257,7 +248,7 @@ def other_measures(records: Iterable[Record]) -> pd.DataFrame:
     }
     lines = []
     for name, (title, measure) in itertools.product(("dpsgd", "trades"), measures.items()):
-        pairs, _ = effects_pairs.at_equal_accuracy(runs, name, measure)
+        pairs, _ = matched.at_equal_accuracy(runs, name, measure)
         networks = list(networks_of([pair for pair in pairs if pair.role == "counted"]).values())
         if networks:
             found = intervals.over_networks(networks)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ft_tf import intervals
+from ft_tf.effects.runs import PRIVACY, Trained, label
 from ft_tf.intervals import NetworkMean
 from ft_tf.records import Circles, Record
-from ft_tf.report.effects_runs import PRIVACY, Trained, label
 
 EQUAL = 1.0
 """Test accuracies that differ by at most this count as equal, in points."""

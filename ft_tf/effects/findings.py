@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ft_tf.effects.runs import Trained, label, trained
 from ft_tf.intervals import Estimate
 from ft_tf.records import Record
-from ft_tf.report.effects_runs import Trained, label, trained
 
 DRAWS = 2_000
 LEVEL = 0.95

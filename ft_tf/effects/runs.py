@@ -12,7 +12,9 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from ft_tf.records import Campaign, Record, Run
-from ft_tf.report import display_names
+from ft_tf.study import datasets
+from ft_tf.study.algorithms.dpsgd import epsilon_text
+from ft_tf.study.algorithms.trades import radius
 
 PRIVACY = 25.0
 """Rows with a larger epsilon are controls for clipping."""
@@ -20,6 +22,9 @@ RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
 FAULTS = ("weights_10", "units_10", "weights_1", "int8")
 """Of the plans on DP-SGD; see `Trained.lost_by_fault`."""
+_PUBLISHED = ("fashion_mnist", "cifar10")
+_CLASSES = {name: datasets.get(name).classes for name in _PUBLISHED} | {"circles": 2}
+"""Number of classes, of equal size, for records that do not have it."""
 _AT_CHANCE = 0.1
 """A model is at chance where less than this share of its accuracy above chance is left."""
 _LAST_RATE = 0.9
@@ -208,7 +213,7 @@ def _options(config: dict[str, Any], *, seeds: bool) -> dict[str, Any]:
 
 def chance(record: Record) -> float | None:
     """Returns the accuracy of guessing, 1 / number of classes; None where that is not known."""
-    classes = record.data.classes or display_names.CLASSES.get(record.data.name)
+    classes = record.data.classes or _CLASSES.get(record.data.name)
     return 1 / classes if classes else None
 
 
@@ -257,7 +262,7 @@ def label(run: Trained) -> str:
     options, config = run.algorithm, run.record.config
     if options["name"] == "trades":
         named = {
-            f"radius {display_names.radius(options['epsilon'])}": True,
+            f"radius {radius(options['epsilon'])}": True,
             f"beta {options['beta']:g}": True,
             "normalized inputs": options.get("normalized_example"),
             "crops and flips": config.get("augment"),
@@ -265,7 +270,7 @@ def label(run: Trained) -> str:
     elif options["name"] == "dpsgd":
         alone = run.part.removeprefix("dpsgd_").replace("_", " ")  # "clip only", "noise only"
         named = {
-            alone if run.part != "dpsgd" else f"epsilon {display_names.epsilon(run.epsilon)}": True,
+            alone if run.part != "dpsgd" else f"epsilon {epsilon_text(run.epsilon)}": True,
             f"sigma C {options['noise_multiplier'] * options['l2_norm_clip']:g}": (
                 alone == "noise only"
             ),
