@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ft_tf.report import display_names
+from ft_tf.study.algorithms.dpsgd import epsilon_text
 
 Line = Mapping[str, Any]
 NOTHING = "-"
@@ -98,7 +99,7 @@ def epsilon(value: Any) -> str:
     """
     if is_missing(value) or value > _LARGEST_EPSILON:
         return NOTHING if is_missing(value) else f"{NOTHING} (beyond 1e6)"
-    return display_names.epsilon(value)
+    return epsilon_text(value)
 
 
 def count(value: Any) -> str:

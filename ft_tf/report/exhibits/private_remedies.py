@@ -234,7 +234,7 @@ def draw_remedies(frame: pd.DataFrame) -> Figure:
         best = best[best["weights_10"].cummin().eq(best["weights_10"])]
         panel.plot(100 * best["test"], 100 * best["weights_10"], ":", color="0.6", zorder=0)
         plot_styles.label_points(panel, labels)
-        epsilon = display_names.epsilon(block["epsilon"].iloc[0])
+        epsilon = shown_epsilon(block["epsilon"].iloc[0])
         panel.set_title(f"{display_names.architecture(network)}, epsilon {epsilon}")
         panel.set(xlabel="test accuracy, %", ylabel="points lost at 10% stuck weights")
     return figure
