@@ -265,6 +265,7 @@ def _campaign(subject: TrainedModel, rates: list[float], executor: Executor | No
             subject.run.directory,
             executor,
             data_dir=FLAGS.data_dir,
+            data_file=FLAGS.data,
             note=lambda text: tqdm.write(text, file=sys.stderr),
             **settings,
             **options,

@@ -115,7 +115,8 @@ def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Co
             stats.kendalltau(mine[a], mine[b]).statistic
             for a, b in (("gap", "lost"), ("gap", "test"), ("lost", "test"))
         )
-        partials.append((tau - by_gap * by_lost) / math.sqrt((1 - by_gap**2) * (1 - by_lost**2)))
+        rest = math.sqrt((1 - by_gap**2) * (1 - by_lost**2))
+        partials.append((tau - by_gap * by_lost) / rest if rest else math.nan)
         spread, ends = float(np.nanstd(sample, ddof=1)), _ends(sample)
         networks.append(NetworkTau(str(name), len(mine), float(tau), *ends, spread))
         drawn.append(np.nan_to_num(sample, nan=float(tau)))

@@ -22,6 +22,8 @@ RATE = 0.1
 """Share of stuck-at-0 weights of the primary measure."""
 FAULTS = ("weights_10", "units_10", "weights_1", "int8")
 """Of the plans on DP-SGD; see `Trained.lost_by_fault`."""
+PLANS_ASIDE = ("walk", "proxy")
+"""First words of the labels of runs that are judged by their plan alone (experiments/RULE.md)."""
 _PUBLISHED = ("fashion_mnist", "cifar10")
 _CLASSES = {name: datasets.get(name).classes for name in _PUBLISHED} | {"circles": 2}
 """Number of classes, of equal size, for records that do not have it."""
@@ -233,11 +235,16 @@ def measures(record: Run) -> dict[str, float | None]:
     }
 
 
+def is_aside(record: Record) -> bool:
+    """Whether a record is of one of `PLANS_ASIDE`."""
+    return (record.config.get("label") or "").split("-")[0] in PLANS_ASIDE
+
+
 def trained(records: Iterable[Record]) -> list[Trained]:
-    """Finished runs, by name; of copies of a run for one row the first."""
+    """Finished runs but those of `PLANS_ASIDE`, by name; of copies of a run for a row the first."""
     found: dict[Any, Trained] = {}
     for record in sorted(records, key=lambda record: record.name):
-        if isinstance(record, Run) and record.accuracy is not None:
+        if isinstance(record, Run) and record.accuracy is not None and not is_aside(record):
             run = Trained(record)
             found.setdefault((run.training, record.rows), run)
     return list(found.values())

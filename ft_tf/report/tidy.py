@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from ft_tf.effects.runs import PRIVACY, normalized_auc
+from ft_tf.effects.runs import PRIVACY, is_aside, normalized_auc
 from ft_tf.errors import RunError
 from ft_tf.records import LayerFault, Record, Run
 from ft_tf.report import display_names, paper
@@ -29,12 +29,6 @@ TARGETS = ("weights", "units")
 NOT_PRIVATE = "no guarantee"
 MOST_SERIES = 6
 """Of a panel."""
-PLANS_ASIDE = ("walk", "proxy")
-"""First words of the labels of runs that are in no table but their plan's."""
-
-
-def _of_own_exhibit(record: Record) -> bool:
-    return (record.config.get("label") or "").split("-")[0] in PLANS_ASIDE
 
 
 class Study:
@@ -47,8 +41,8 @@ class Study:
 
     def __init__(self, records: Iterable[Record]) -> None:
         ordered = sorted(records, key=lambda record: record.name)
-        self.records = tuple(record for record in ordered if not _of_own_exhibit(record))
-        self.aside = tuple(record for record in ordered if _of_own_exhibit(record))
+        self.records = tuple(record for record in ordered if not is_aside(record))
+        self.aside = tuple(record for record in ordered if is_aside(record))
         self._computed: dict[Callable[..., Any], Any] = {}
 
     @cached_property

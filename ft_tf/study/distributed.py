@@ -32,9 +32,11 @@ _PARTS = 4
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(directory: Path, data_dir: str | None, batch_size: int, **plan: Any) -> Campaign:
+def _prepared(
+    directory: Path, data_dir: str | None, data_file: str | None, batch_size: int, **plan: Any
+) -> Campaign:
     """The compiled campaign, which a worker keeps from one part to the next."""
-    run = load_run(directory, data_dir=data_dir)
+    run = load_run(directory, data_dir=data_dir, data_file=data_file)
     plan = make_plan(run.model, **plan)
     return Campaign(run.model, plan, *run.data.test, batch_size=batch_size)
 
@@ -67,6 +69,7 @@ def sweep(
     method: str = "anytime",
     batch_size: int = 1000,
     data_dir: str | None = None,
+    data_file: str | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     note: Callable[[str], None] = lambda text: None,
     **plan: Any,
@@ -74,9 +77,10 @@ def sweep(
     """`faults.sweep` on the model of a finished run, by the workers of an executor.
 
     Arguments are those of `faults.sweep`, and `plan` further ones of `faults.make_plan`. The run's
-    data set is in `data_dir`. `progress` is called with every row in the order of the trials, and
-    `note` with a line for the user, such as on a lost worker. The stop rule looks at rows in that
-    order, so that each rate ends where it would have in one process; later trials are discarded.
+    data are found as by `load_run`. `progress` is called with every row in the order of the
+    trials, and `note` with a line for the user, such as on a lost worker. The stop rule looks at
+    rows in that order, so that each rate ends where it would have in one process; later trials are
+    discarded.
 
     Returns:
         The table of `faults.sweep`, `attrs` included.
@@ -93,8 +97,11 @@ def sweep(
     count = images_of_trial(images_per_trial, images, rule)
     settings = {"target": target, "rates": rates, "seed": seed, "images_per_trial": count}
     pool = executor.open(directory / records.FILE_NAME)
-    place = None if data_dir is None else str(Path(data_dir).absolute())
-    prepared = functools.partial(_prepared, directory, place, batch_size, target=target, **plan)
+    # A worker of a cluster may be in another directory. Data may also be a name, such as of a
+    # function.
+    where = (data_dir, data_file)
+    data = [str(Path(path).absolute()) if path and Path(path).exists() else path for path in where]
+    prepared = functools.partial(_prepared, directory, *data, batch_size, target=target, **plan)
     # A stop rule looks after every trial: what is in work when it stops is lost.
     size = 1 if margin is not None else -(-len(numbers) // (_PARTS * pool.size))
     parts = [numbers[first : first + size] for first in range(0, len(numbers), size)]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,7 +20,15 @@ from ft_tf.errors import ArgumentError, DataError, StackError
 from ft_tf.executors import progress
 from ft_tf.executors.ray_cluster import require_ray
 from ft_tf.executors.tasks import perform
-from ft_tf.study import algorithms, circles, distributed, schedule, trained_models
+from ft_tf.study import (
+    algorithms,
+    circles,
+    datasets,
+    distributed,
+    execution,
+    schedule,
+    trained_models,
+)
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
 from ft_tf.study.datasets import DatasetRef
@@ -214,6 +223,23 @@ def test_trials_on_local_workers_make_the_same_table_and_stop_at_the_same_trial(
     assert_same_table(frame, stopped)
     order = [[(row["trial"], row["rate"]) for row in rows] for rows in (seen, expected)]
     assert order[0] == order[1]
+
+
+def test_workers_find_data_of_ones_own(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, 4, 4, 1)), np.arange(60) % 3
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    file = str(tmp_path / "mine.npz")
+    own = datasets.register_own(file, name="mine")
+    config = dataclasses.replace(BASE, dataset="mine", architecture="dnn", train_limit=None)
+    execution.run(config, own.load(), tmp_path)
+    directory = tmp_path / config.name(is_sample=False)
+    settings = {**SETTINGS, "trials": 2, "data_file": file}
+    frame = distributed.sweep(
+        directory, executors.LocalProcesses(workers=1, threads=threads()), **settings
+    )
+    run = trained_models.load_run(directory, data_file=file)
+    assert_same_table(frame, faults.sweep(run.model, *run.data.test, **SETTINGS, trials=2))
 
 
 @pytest.fixture(scope="module")
