@@ -231,7 +231,9 @@ def test_workers_find_data_of_ones_own(tmp_path):
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
     file = str(tmp_path / "mine.npz")
     own = datasets.register_own(file, name="mine")
-    config = dataclasses.replace(BASE, dataset="mine", architecture="dnn", train_limit=None)
+    config = dataclasses.replace(
+        BASE, dataset="mine", architecture="dnn", train_limit=0, test_limit=0
+    )
     execution.run(config, own.load(), tmp_path)
     directory = tmp_path / config.name(is_sample=False)
     settings = {**SETTINGS, "trials": 2, "data_file": file}
