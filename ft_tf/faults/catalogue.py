@@ -38,7 +38,12 @@ def register(name: str, build: Callable[..., FaultModel], options: tuple[str, ..
     `build` is its class, or a function that makes it, and is called with those of `options`, of
     `named`, that were given. Worker processes see the fault model if the call is at the top of a
     module that they import.
+
+    Raises:
+        ArgumentError: it is a fault model itself.
     """
+    if not callable(build):
+        raise ArgumentError(f"build={build!r} must be a class of fault models, or a function")
     _MODELS[name] = (build, options)
 
 

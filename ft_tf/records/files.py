@@ -159,12 +159,13 @@ def load(path: Path) -> Record:
     return dataclasses.replace(record, robustness=record.robustness + later)
 
 
-def load_all(directory: Path) -> list[Record]:
+def load_all(directory: Path | str) -> list[Record]:
     """Returns all records below a directory, sorted by name.
 
     Raises:
         RunError: the directory does not exist, a record is not valid, or two have one name.
     """
+    directory = Path(directory)
     if not directory.is_dir():
         raise RunError(f"{directory} is not a directory: no records there")
     found: dict[str, tuple[Path, Record]] = {}

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list[Path]:
+def build(output_dir: Path | str, *, figure_formats: Sequence[str] = ("png",)) -> list[Path]:
     """Writes report.md, report.html, tables/ and figures/ from all records of a directory.
 
     The same records give the same bytes. A file that is already there is replaced in one step.
@@ -50,6 +50,7 @@ def build(output_dir: Path, *, figure_formats: Sequence[str] = ("png",)) -> list
     if unknown:
         known = ", ".join(plot_styles.FORMATS)
         raise ArgumentError(f"figure_formats={', '.join(sorted(unknown))} must be of {known}")
+    output_dir = Path(output_dir)
     study = Study(record_files.load_all(output_dir))
     report = pages.compose(study, formats=figure_formats)
     texts = pages.markdown(report)

@@ -47,7 +47,12 @@ class DataSource:
         where = {"data_dir": data_dir, "download": download, "source": source}
         found = self.loader(**where) if self.is_published else self.loader()
         shape, classes = found.x_train.shape[1:], found.num_classes
-        if found.name != self.name or shape != self.shape or classes > self.classes:
+        if found.name != self.name:
+            raise DataError(
+                f"dataset={self.name!r}: its loader gives a data set of name={found.name!r}; use "
+                "one name in both"
+            )
+        if shape != self.shape or classes > self.classes:
             raise DataError(
                 f"dataset={self.name!r} was registered with images of shape {self.shape} in "
                 f"{self.classes} classes, but its loader gives {found.name!r} with shape {shape} "

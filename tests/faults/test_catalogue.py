@@ -37,6 +37,12 @@ def test_what_does_not_fit_is_named(name, options, message):
         catalogue.named(name, options)
 
 
+def test_a_fault_model_in_place_of_its_class_is_refused_at_once():
+    with pytest.raises(ArgumentError, match="must be a class of fault models"):
+        catalogue.register("mine", faults.SignFlip())
+    assert "mine" not in catalogue.names()
+
+
 def test_settings_state_bits_and_step():
     assert catalogue.settings(faults.BitFlip("int8")) == {
         "fault": "BitFlip(storage='int8', bits=None, scale=None, flips=1)",

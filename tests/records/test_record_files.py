@@ -76,7 +76,8 @@ def test_load_all_finds_records_at_any_depth_sorted_by_name(tmp_path):
     for place, name in (("z", "a"), ("a/deep/er", "c"), ("m", "b")):
         records.write(tmp_path / place, run(name=name))
     (tmp_path / "m" / "config.json").write_text("{}")
-    assert [record.name for record in records.load_all(tmp_path)] == ["a", "b", "c"]
+    for place in (tmp_path, str(tmp_path)):
+        assert [record.name for record in records.load_all(place)] == ["a", "b", "c"]
 
 
 def test_load_all_refuses_a_run_that_would_count_twice(tmp_path):
