@@ -116,7 +116,8 @@ def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Co
             for a, b in (("gap", "lost"), ("gap", "test"), ("lost", "test"))
         )
         rest = math.sqrt((1 - by_gap**2) * (1 - by_lost**2))
-        partials.append((tau - by_gap * by_lost) / rest if rest else math.nan)
+        # A tau of 1 is one within rounding; the next smaller one is more than 1e-6 below.
+        partials.append((tau - by_gap * by_lost) / rest if rest > 1e-6 else math.nan)
         spread, ends = float(np.nanstd(sample, ddof=1)), _ends(sample)
         networks.append(NetworkTau(str(name), len(mine), float(tau), *ends, spread))
         drawn.append(np.nan_to_num(sample, nan=float(tau)))

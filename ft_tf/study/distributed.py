@@ -97,8 +97,7 @@ def sweep(
     count = images_of_trial(images_per_trial, images, rule)
     settings = {"target": target, "rates": rates, "seed": seed, "images_per_trial": count}
     pool = executor.open(directory / records.FILE_NAME)
-    # A worker of a cluster may be in another directory. Data may also be a name, such as of a
-    # function.
+    # A worker may run in another directory. What is no path names a function or a TFDS data set.
     where = (data_dir, data_file)
     data = [str(Path(path).absolute()) if path and Path(path).exists() else path for path in where]
     prepared = functools.partial(_prepared, directory, *data, batch_size, target=target, **plan)

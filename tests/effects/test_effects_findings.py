@@ -33,6 +33,12 @@ def models(generator, *, configurations=12, seeds=3, slope=0.0, network="net"):
     return pd.DataFrame({"network": network, "setting": settings, **columns})
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_partial_tau_is_unknown_where_accuracy_orders_models_as_the_gap_does():
+    frame = models(np.random.Generator(np.random.Philox(3)), seeds=1)
+    assert math.isnan(findings.correlation(frame.assign(test=frame["gap"]), draws=50).partial)
+
+
 def test_tau_is_scipys_within_each_network():
     generator = np.random.Generator(np.random.Philox(3))
     frames = [models(generator, slope=s, network=f"net{s}") for s in (-1, 1, 2)]
