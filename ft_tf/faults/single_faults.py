@@ -108,12 +108,30 @@ def failure_rate(
     all trials so far agree, so that the campaign ends itself as soon as the margin is reached. See
     `sampling`.
 
-    `fault` is `BitErrors(...)`, one bit of which flips in a trial (of float32 by default), or a
-    fault model without randomness, such as `StuckAt(0.0)`, in weights or units. `failure` is a key
-    of `FAILURES`. Each trial tests all of x: a few hundred inputs are usual. After its end the
-    campaign goes on until each layer and bit has `stratum_trials`, for a heat map; these do not
-    count for the rate. `predict` is whether gradients of 64 images are taken to predict effects, of
-    weights only. `progress` is called with every fault tried. Other arguments are those of `sweep`.
+    Args:
+        model: as for `sweep`.
+        x: inputs. Each trial tests all of them: a few hundred are usual.
+        y: labels int [n].
+        seed: fixes the draws.
+        target: "weights" or "units".
+        fault: `BitErrors(...)`, one bit of which flips in a trial (of float32 by default), or a
+            fault model without randomness, such as `StuckAt(0.0)`.
+        select: which part of the model.
+        failure: what is estimated, see `FAILURES`.
+        accuracy_loss: with failure="accuracy", the fall above which a fault fails.
+        margin: half-width at which the campaign ends.
+        confidence: coverage of the intervals.
+        trials: the most that may run; None for no limit.
+        budget: end when this time is over: seconds, or "10 min", "2 h".
+        stratum_trials: then go on until each layer and bit has this many, for a heat map;
+            they do not count for the rate.
+        predict: whether gradients of 64 images are taken to predict effects, of weights only.
+        batch_size: images evaluated at once.
+        progress: called with every fault tried.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+        ModelError: something asked for cannot be faulted.
     """
     clock = Budget(budget)
     check_non_negative_integer(stratum_trials=stratum_trials)
