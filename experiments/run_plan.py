@@ -5,8 +5,9 @@ Examples:
     python -m experiments.run_plan --plan=remedies --seeds=3 --only=decay_0.012,plain
     python -m experiments.run_plan --plan=remedies --list
 
-Every seed is complete before the next one begins. Ctrl-C is safe: the same command goes on from
-there. `report` reads the records.
+Every seed is complete before the next one begins. Rows of DP-SGD or TRADES that held training
+images out then get a natural partner each, stopped at the same held-out accuracy. Ctrl-C is safe:
+the same command goes on from there. `report` reads the records.
 """
 
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 from absl import flags
 
 from experiments import _app, _stack, _terminal, _workers, plans, presets
-from ft_tf import checks, study
+from ft_tf import checks, records, study
 from ft_tf.errors import ArgumentError
 from ft_tf.study import datasets, schedule
+from ft_tf.study.config import RunConfig
 
 FLAGS = flags.FLAGS
 
@@ -32,6 +34,15 @@ def define_flags() -> None:
     flags.DEFINE_bool("list", False, "Print the plan and the names of its runs, and stop.")
 
 
+def _name(config: RunConfig) -> str:
+    return config.name(is_sample=False)
+
+
+def _chosen(configs: list[RunConfig]) -> list[RunConfig]:
+    wanted = FLAGS.only
+    return [run for run in configs if not wanted or any(part in _name(run) for part in wanted)]
+
+
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
@@ -40,37 +51,34 @@ def main(argv: list[str]) -> None:
     executor = _workers.chosen()
     plan = plans.plan(FLAGS.plan)
     configs = [presets.with_seed(run, seed) for seed in range(FLAGS.seeds) for run in plan.cells()]
-    names = [config.name(is_sample=False) for config in configs]
-    chosen = [
-        (config, name)
-        for config, name in zip(configs, names, strict=True)
-        if not FLAGS.only or any(part in name for part in FLAGS.only)
-    ]
+    chosen = _chosen(configs)
     if not chosen:
         raise ArgumentError(
-            f"only={','.join(FLAGS.only)!r} is in the name of no run: names are like {names[0]}"
+            f"only={','.join(FLAGS.only)!r} is in the name of no run: names are like "
+            f"{_name(configs[0])}"
         )
     if FLAGS.list:
         print(plan.__doc__)
-        print("\n".join(name for _, name in chosen))
+        print("\n".join(map(_name, chosen)))
         return
     _stack.start()
     output_dir = Path(FLAGS.output_dir or f"results/{FLAGS.plan}")
     sets = {}
-    for name in dict.fromkeys(config.dataset for config, _ in chosen):
+    for name in dict.fromkeys(config.dataset for config in chosen):
         sets[name] = datasets.get(name).load(data_dir=FLAGS.data_dir, download=FLAGS.download)
         _terminal.show(sets[name].describe())
-    for config, _ in chosen:
+    for config in chosen:
         study.check_fits(config, sets[config.dataset])
     flagfile = _app.keep_flags(output_dir / "run_plan.flags")
-    schedule.execute(
-        [
+
+    def run(configs: list[RunConfig]) -> list[records.Record]:
+        jobs = [
             schedule.training_job(config, sets[config.dataset], output_dir, data_dir=FLAGS.data_dir)
-            for config, _ in chosen
-        ],
-        executor=executor,
-        output_dir=output_dir,
-    )
+            for config in configs
+        ]
+        return schedule.execute(jobs, executor=executor, output_dir=output_dir)
+
+    run(_chosen(presets.stopped_runs(run(chosen))))
     _terminal.show(f"records below {output_dir}; tables: python -m experiments.report")
     _terminal.show(f"the same again: python -m experiments.run_plan --flagfile={flagfile}")
 

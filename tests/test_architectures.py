@@ -132,6 +132,35 @@ def test_normalization_maps_pixels_first():
     assert normalized.count_params() == plain.count_params()
 
 
+def test_he_s_kernels_keep_the_signal_through_nine_convolutions():
+    images = np.random.default_rng(0).random((16, 32, 32, 3), dtype=np.float32)
+    he, glorot = (architectures.build(f"cifar10_cnn{kind}", seed=3) for kind in ("_he", ""))
+    assert np.std(he(images)) > 0.05 > 0.005 > np.std(glorot(images))
+    for layer, plain in zip(he.layers[:-1], glorot.layers[:-1], strict=True):
+        for weight, same in zip(layer.get_weights(), plain.get_weights(), strict=True):
+            assert weight.shape == same.shape
+            if weight.ndim > 1:  # truncated normal of variance 2 / fan-in
+                deviation = np.sqrt(2 / np.prod(weight.shape[:-1]))
+                assert weight.std() == pytest.approx(deviation, rel=0.1)
+    np.testing.assert_array_equal(
+        he.layers[-1].get_weights()[0], glorot.layers[-1].get_weights()[0]
+    )
+    np.testing.assert_array_equal(
+        he.get_weights()[0], architectures.build("cifar10_cnn_he", seed=3).get_weights()[0]
+    )
+
+
+def test_batch_normalisation_takes_the_biases_place():
+    model = architectures.build("cifar10_cnn_bn")
+    filters = 2 * (32 + 64 + 128 + 256) + 32
+    # No biases; four vectors of a norm, two of them trained.
+    assert model.count_params() == COUNTS["cifar10_cnn"] + (4 - 1) * filters
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds[:6] == ["Conv2D", "BatchNormalization", "ReLU"] * 2
+    assert kinds.count("BatchNormalization") == 9
+    assert model.layers[-1].activation is keras.activations.linear
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,7 +8,10 @@ primary measure and the test. `cells()` returns the runs of one seed, those that
 import importlib
 from types import ModuleType
 
-PLANS = ("remedies", "dp_adam", "normalized_trades", "tutorial_cnn", "zoo", "walk", "proxy")
+PLANS = (
+    "remedies", "dp_adam", "normalized_trades", "tutorial_cnn", "cifar10_recipe", "zoo", "walk",
+    "proxy",
+)  # fmt: skip
 
 
 def plan(name: str) -> ModuleType:

@@ -34,6 +34,8 @@ ARCHITECTURES = {
     "fmnist_cnn_2": "CNN 2",
     "fmnist_cnn_2_tutorial": "CNN 2 (tutorial)",
     "cifar10_cnn": "CNN",
+    "cifar10_cnn_bn": "CNN (batch norm)",
+    "cifar10_cnn_he": "CNN (He)",
 }
 _PUBLISHED = [datasets.get(name) for name in ("fashion_mnist", "cifar10")]
 DATASETS = {source.name: source.label for source in _PUBLISHED} | {"circles": "circles"}

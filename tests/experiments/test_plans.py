@@ -1,0 +1,55 @@
+"""The plans beyond the paper, and the binary that runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import plans
+from ft_tf import records
+from ft_tf.report import paper
+
+ROOT = Path(__file__).parent.parent.parent
+ROWS = {row.id for table in paper.TABLES for row in paper.rows(table)}
+
+
+# The zoo asks no question.
+@pytest.mark.parametrize("name", [name for name in plans.PLANS if name != "zoo"])
+def test_a_plan_states_itself_and_its_runs_differ_by_name(name):
+    plan = plans.plan(name)
+    for part in ("Question.", "Cells.", "Seeds.", "Primary measure.", "Test."):
+        assert f"\n{part} " in plan.__doc__
+    cells = plan.cells()
+    names = [cell.name(is_sample=False) for cell in cells]
+    assert cells and len({*names}) == len(names)
+    assert {cell.seed for cell in cells} == {0}
+    assert {row for cell in cells for row in cell.rows} <= ROWS
+
+
+TINY = """
+import sys, types
+from experiments import _app, plans, run_plan
+from ft_tf.study.algorithms import Trades
+from ft_tf.study.config import Evaluation, RunConfig
+
+run = RunConfig(
+    dataset="fashion_mnist", architecture="fmnist_dnn_256", epochs=3, train_limit=600, holdout=200,
+    test_limit=100, algorithm=Trades(epsilon=0.1, step_size=0.1, num_steps=1), label="tiny",
+    evaluation=Evaluation(fault_trials=1), rows=("table_5/fmnist_dnn/trades",),
+)
+sys.modules["experiments.plans.tiny"] = types.SimpleNamespace(cells=lambda: [run])
+plans.PLANS = ("tiny",)
+_app.run(run_plan.main, run_plan.define_flags, resumes=True)
+"""
+
+
+def test_a_row_that_held_images_out_gets_a_natural_partner(tmp_path):
+    command = [sys.executable, "-c", TINY, "--plan=tiny", f"--output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = {record.rows[0]: record for record in records.load_all(tmp_path)}
+    assert set(found) == {"table_5/fmnist_dnn/trades", "table_5/fmnist_dnn/natural_stopped/trades"}
+    robust, natural = (found[row] for row in sorted(found, reverse=True))
+    assert natural.config["stop_at_holdout_accuracy"] == robust.accuracy.holdout
+    assert natural.config["label"] == "tiny-as_trades"
