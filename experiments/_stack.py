@@ -24,8 +24,8 @@ except StackError as stack_error:  # binaries import this module before anything
 flags.disclaim_key_flags()  # --help lists the flags under the binary that asks for them
 
 
-def define_flags() -> None:
-    """Defines the flags; imports the modules of --import, whose algorithms have flags too."""
+def define_import() -> None:
+    """Defines --import; imports its modules, whose algorithms have flags too."""
     for argument in _app.early_arguments():
         name, _, value = argument.lstrip("-").partition("=")
         if name == "import":
@@ -34,8 +34,19 @@ def define_flags() -> None:
         "import",
         [],
         "Your Python modules to import first, in this directory or on PYTHONPATH: they register "
-        "layers (keras.saving.register_keras_serializable), algorithms, data sets or fault models.",
+        "layers (keras.saving.register_keras_serializable), algorithms, data sets, fault models or "
+        "tables of the report.",
     )
+
+
+def import_modules() -> None:
+    """Imports the modules of --import MODULE, without "=", too."""
+    _import(flags.FLAGS["import"].value)
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    define_import()
     flags.DEFINE_integer(
         "threads",
         len(os.sched_getaffinity(0)),
@@ -60,15 +71,15 @@ def _import(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # a user's module may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            _app.fail(
-                f"import={name!r} cannot be imported ({reason}): name a Python module in this "
-                "directory or on PYTHONPATH"
-            )
+            is_absent = isinstance(error, ModuleNotFoundError) and name.startswith(error.name or "")
+            remedy = "name a Python module in this directory or on PYTHONPATH"
+            remedy = remedy if is_absent else f"the error is in the module: try `import {name}`"
+            _app.fail(f"import={name!r} cannot be imported ({reason}): {remedy}")
 
 
 def start() -> None:
-    """Fixes the number of threads."""
-    _import(flags.FLAGS["import"].value)  # --import MODULE, without "="
+    """Imports the user's modules and fixes the number of threads."""
+    import_modules()
     checks.check_positive_integer(threads=flags.FLAGS.threads)
     set_threads(flags.FLAGS.threads)
 

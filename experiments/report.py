@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import _app, _mlflow, _terminal
+from experiments import _app, _mlflow, _stack, _terminal
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError
 from ft_tf.report import paper, plot_styles
@@ -22,6 +22,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags."""
+    _stack.define_import()
     flags.DEFINE_string(
         "output_dir",
         None,
@@ -68,6 +69,7 @@ def main(argv: list[str]) -> None:
     del argv
     if not FLAGS.output_dir:
         raise ArgumentError("--output_dir is needed: the directory that holds the records")
+    _stack.import_modules()
     exhibits = _exhibits(FLAGS.tables)
     output_dir = Path(FLAGS.output_dir)
     found = records.load_all(output_dir)

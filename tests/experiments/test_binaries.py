@@ -29,6 +29,17 @@ SMOKE = [REPRODUCE, "--scale=smoke", "--tables=8", "--only=natural", "--seeds=2"
 RESUMED = [TRAIN, "--algorithm=dpsgd", "--epochs=80", *SMALL, "--output_dir=stopped"]
 RESUMED_NAME = "fashion_mnist_sample_200-fmnist_dnn-dpsgd-sigma_1.1-clip_1-epochs_80-seed_0"
 
+MY_REPORT = """
+from ft_tf import report
+
+class Steps(report.Exhibit):
+    name, title, columns = "steps", "Steps of each run", (report.Column("steps", "steps"),)
+
+    def frame(self, study):
+        return study.runs
+
+report.register(Steps())
+"""
 COMMANDS = {
     "train": [*PLAIN, "--output_dir=runs"],
     "again": [*PLAIN, "--output_dir=runs"],
@@ -37,7 +48,7 @@ COMMANDS = {
     "round": [
         ATTACK, f"--run={RUN}", "--attack=pgd", "--steps=3", "--images=40", "--distance=l_2",
     ],
-    "report": ["experiments.report", "--output_dir=runs", "--print=all"],
+    "report": ["experiments.report", "--output_dir=runs", "--print=all", "--import=my_report"],
     "nan": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
     "nan_again": [*PLAIN, "--output_dir=runs", "--learning_rate=1e30", "--seed=1"],
     "after_nan": [*PLAIN, "--output_dir=runs", "--learning_rate=0.1", "--seed=1"],
@@ -81,6 +92,7 @@ def place(tmp_path_factory):
         broken.mkdir(parents=True)
         (broken / "dataset_info.json").write_text("{")
     (directory / "held" / NAME).mkdir(parents=True)
+    (directory / "my_report.py").write_text(MY_REPORT)
     return directory
 
 
@@ -166,6 +178,8 @@ def test_attacks_join_the_record_and_norms_stay_apart(results, place):
 def test_the_report_shows_them(results, place):
     code, stdout, stderr = results["report"]
     assert (code, stderr) == (0, "")
+    assert "Steps of each run" in stdout
+    assert (place / "runs" / "tables" / "steps.csv").exists()
     with open(place / "runs" / "tables" / "robustness.csv") as file:
         lines = list(csv.DictReader(file))
     assert sorted(line["distance"] for line in lines) == ["l_2", "l_inf"]

@@ -53,6 +53,7 @@ def used(trained):
     )
     model.save(directory / "mine.keras")
     (directory / "my_layers.py").write_text(LAYERS)
+    (directory / "my_broken_layers.py").write_text("import no_such_package")
     save = (
         "import keras, my_layers; keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), "
     )
@@ -82,6 +83,7 @@ def used(trained):
                       "--rates=0", "--trials=1", "--layer_rate=0"],
         "unknown_layer": [inject, "--model=doubled.keras", *mine[1:]],
         "no_module": [inject, *mine, "--import=my_other_layers"],
+        "broken_module": [inject, *mine, "--import=my_broken_layers"],
         "no_dataset": [inject, "--model=mine.keras"],
         "both": [attack, f"--run={place}", *mine],
         "no_file": [attack, "--model=nothing.keras", "--dataset=cifar10"],
@@ -216,3 +218,7 @@ def test_a_custom_layer_is_imported_first(used):
     code, _, stderr = results["no_module"]
     assert code == 2 and stderr.count("\n") == 1
     assert stderr.startswith("error: import='my_other_layers' cannot be imported (ModuleNotFound")
+    assert "name a Python module in this directory" in stderr
+    code, _, stderr = results["broken_module"]
+    assert code == 2 and stderr.count("\n") == 1
+    assert "No module named 'no_such_package'" in stderr and "the error is in the module" in stderr
