@@ -46,6 +46,9 @@ def compare(
         A row per rate: target, rate, trials, accuracy_first, accuracy_second, faults_first,
         faults_second, difference, low, high, level, method, unit, same_sites. The difference is
         accuracy_first - accuracy_second, low and high are its interval.
+
+    Raises:
+        ArgumentError, ModelError: as `sweep`.
     """
     check_probability(level=level)
     plan = {"target": target, "fault": fault, "allocation": allocation, "select": select}

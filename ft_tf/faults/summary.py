@@ -330,6 +330,9 @@ def layer_vulnerability(
     Returns:
         Columns layer ("whole model" first), sites, faults, clean_accuracy, accuracy, drop (mean
         of accuracy_lost, see `measures`), low, high (of the accuracy); layers in order.
+
+    Raises:
+        ArgumentError, ModelError: as `sweep`.
     """
     check_choice(("weights", "units"), target=target)
     check_probability(level=level)
