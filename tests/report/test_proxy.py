@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from test_private_remedies import campaign
 
-from ft_tf.report.exhibits import proxy
+from ft_tf import effects
+from ft_tf.report.exhibits import agreement, claims, proxy
 
 GRID = list(itertools.product((0.05, 0.15), (64, 250), (0.0, 1e-3), (0.0, 0.5), (256, 512)))
 
@@ -74,6 +75,12 @@ def test_there_is_no_answer_before_all_configurations_have_run(monkeypatch):
     monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID))
     found = proxy.gap_at_end(proxy.compared(study().aside))
     assert found["predictor"] == "gap" and found["replicates"] == len(GRID)
+    # The one predictor here that orders the networks as their losses do.
+    assert (found["best"]["name"], found["predictors"]) == ("margin", 6)
+    premise = effects.Claim("premise", "s", "m", 1, 0.1, -0.3, -0.4, -0.2, word="contradicted")
+    tables = effects.noise_walk([]), agreement.agreement([])
+    (sentence,) = claims.sentences([premise], *tables, proxy=found)
+    assert "numbers that need no faults margin tells most (-1.00 [-1.00, -1.00])" in sentence
     one_failed = proxy.compared(study().aside[1:])
     assert proxy.gap_at_end(one_failed) is None
 
@@ -92,7 +99,25 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap(monkeypatch):
     cells = [cell for row in proxy.Proxy().table(study()).rows for cell in row.cells]
     assert "[-1.00, -1.00]" in cells  # the margin's: the interval of a tau is no percentage
     (plot,) = proxy.Proxy().plots(study())
-    assert plot.draw().axes[0].get_xlabel() == "gap, points"
+    (axes,) = plot.draw().axes
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["gap", "test accuracy"]
+
+
+def test_the_gap_s_taus_by_setting_are_the_terms_of_the_mean(monkeypatch):
+    monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID))
+    runs = proxy.runs_of(study().aside)
+    taus = proxy.gap_by_axis(runs)
+    assert list(taus) == list(proxy.AXES.values())
+    assert np.mean([*taus.values()]) == pytest.approx(brute_force(runs, "gap", "weights_10"))
+    wide, narrow = (runs[runs["width"].eq(width)] for width in ("512", "256"))
+    keys = ["rate", "batch", "l2", "dropout"]
+    sides = narrow.merge(wide, on=keys)
+    agree = np.sign(sides["gap_x"] - sides["gap_y"]) * np.sign(
+        sides["weights_10_x"] - sides["weights_10_y"]
+    )
+    assert taus["width"] == pytest.approx(agree.mean())
+    (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
+    assert f"dropout {taus['dropout']:.2f}, width {taus['width']:.2f}." in note
 
 
 def test_a_stopped_training_that_never_got_there_is_named_and_left_out(monkeypatch):

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -176,7 +177,7 @@ def sentences(
     rows: pd.DataFrame,
     remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
     shares: Mapping[str, float] | None = None,
-    proxy: Mapping[str, float] | None = None,
+    proxy: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ LABEL = re.compile(
     r"proxy-(?P<reading>stopped|end)-rate_(?P<rate>[\d.]+)-batch_(?P<batch>\d+)-l2_(?P<l2>[\de.-]+)"
     r"-dropout_(?P<dropout>[\d.]+)-width_(?P<width>\d+)"
 )
-AXES = ("rate", "batch", "l2", "dropout", "width")
+AXES = {
+    "rate": "learning rate", "batch": "batch size", "l2": "l2 penalty", "dropout": "dropout",
+    "width": "width",
+}  # fmt: skip
 STOPPED_AT = 0.88
 PRIMARY = "weights_10"
 CONFIGURATIONS = 108
@@ -67,21 +70,21 @@ def _line(record: Run) -> dict[str, Any]:
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def pair_weights(runs: pd.DataFrame) -> Pairs:
+def pair_weights(runs: pd.DataFrame, axes: Collection[str] = tuple(AXES)) -> Pairs:
     """The pairs (i, j) of runs that differ in one axis alone, and how much each counts.
 
     Runs of one seed and equal other axes form a group. A group's pairs share its weight equally,
-    the groups of an axis that of the axis, and all axes weigh the same.
+    the groups of an axis that of the axis, and all of `axes` weigh the same.
     """
     pairs, weight = [], []
-    for axis in AXES:
+    for axis in axes:
         others = [name for name in AXES if name != axis]
         groups = runs.groupby([*others, "seed"]).indices.values()
         groups = [list(itertools.combinations(rows, 2)) for rows in groups if len(rows) > 1]
         for group in groups:
             pairs += group
             weight += [1 / len(group) / len(groups)] * len(group)
-    return *np.array(pairs, int).reshape(-1, 2).T, np.array(weight) / len(AXES)
+    return *np.array(pairs, int).reshape(-1, 2).T, np.array(weight) / len(axes)
 
 
 def granulated_tau(
@@ -151,13 +154,31 @@ def _taus(
         yield line | {"against_gap": "" if name == "gap" else beats}
 
 
-def gap_at_end(compared: pd.DataFrame) -> pd.Series | None:
-    """The line of the gap with the primary outcome at the end; None until all of that has run."""
+def gap_by_axis(runs: pd.DataFrame) -> dict[str, float]:
+    """The gap's tau with the primary outcome at the end, among networks that differ in one axis."""
+    block = runs[runs["reading"].eq("end")].reset_index(drop=True) if len(runs) else runs
+    pairs = {name: pair_weights(block, (axis,)) for axis, name in AXES.items() if len(block)}
+    gap, lost = (block[name].to_numpy(float) if pairs else None for name in ("gap", PRIMARY))
+    found = {name: p for name, p in pairs.items() if len(p[0])}
+    return {name: float(granulated_tau(gap, lost, p)) for name, p in found.items()}
+
+
+def gap_at_end(compared: pd.DataFrame) -> dict[str, Any] | None:
+    """The line of the gap with the primary outcome at the end; None until all of that has run.
+
+    `best` is the line of the largest |tau| among the predictors that beat the gap, or None.
+    """
     if not len(compared):
         return None
-    is_it = compared["predictor"].eq("gap") & compared["outcome"].eq(PRIMARY)
-    found = compared[is_it & compared["reading"].eq("end") & compared["is_whole"]]
-    return found.iloc[0] if len(found) and found["tau"].notna().all() else None
+    lines = compared[compared["outcome"].eq(PRIMARY) & compared["reading"].eq("end")]
+    gap = lines[lines["predictor"].eq("gap") & lines["is_whole"]]
+    if not len(gap) or gap["tau"].isna().any():
+        return None
+    better = lines[lines["against_gap"].eq("beats the gap")]
+    best = better.loc[better["tau"].abs().idxmax()].to_dict() if len(better) else None
+    if best:
+        best["name"] = PREDICTORS[best["predictor"]]
+    return gap.iloc[0].to_dict() | {"best": best, "predictors": len(lines)}
 
 
 def _ends(low: float, high: float) -> str:
@@ -168,7 +189,7 @@ class Proxy(Exhibit):
     """A line per predictor: granulated tau with the points lost under each fault."""
 
     name, order = "proxy", 67
-    title = "What goes with fault tolerance: Kendall's tau with points lost"
+    title = "What goes with points lost"
     columns = (
         Column("reading", "read", format=text),
         Column("predictor", "predictor", format=lambda name: PREDICTORS[name], is_text=True),
@@ -189,17 +210,25 @@ class Proxy(Exhibit):
         others = frame.pivot(index=keys, columns="outcome", values="tau").reset_index()
         primary = frame[frame["outcome"].eq(PRIMARY)].drop(columns="outcome")
         wide = primary.sort_values("reading", kind="stable").merge(others, on=keys)
-        wide.attrs |= study.computed(runs_of, aside=True).attrs
+        runs = study.computed(runs_of, aside=True)
+        wide.attrs |= {**runs.attrs, "by_axis": gap_by_axis(runs)}
         return wide
 
     def figure(self, study: Study, axes: Axes) -> None:
-        runs = study.computed(runs_of, aside=True)
-        names = {"stopped": "at 88% training accuracy", "end": "at the end"}
-        shades = [FAMILIES["natural"][0], FAMILIES["dpsgd"][0]]
-        for (reading, block), color in zip(runs.groupby("reading"), shades, strict=False):
-            axes.plot(block["gap"], block[PRIMARY], "o", color=color, ms=4, label=names[reading])
-        axes.set(xlabel="gap, points", ylabel="points lost at 10% stuck weights")
-        axes.legend()
+        frame = self.frame(study)
+        names = {"end": "at the end", "stopped": "at 88% training accuracy"}
+        shades = (FAMILIES["dpsgd"][0], FAMILIES["natural"][0])
+        for at, ((reading, name), color) in enumerate(zip(names.items(), shades, strict=True)):
+            block = frame[frame["reading"].eq(reading)]
+            reach = [block["tau"] - block["low"], block["high"] - block["tau"]]
+            places = np.arange(len(block)) + 0.3 * at
+            axes.errorbar(block["tau"], places, xerr=reach, fmt="o", ms=4, color=color, label=name)
+            if len(block):
+                axes.set_yticks(places, [PREDICTORS[name] for name in block["predictor"]])
+        axes.axvline(0, color="#444444", lw=0.8)
+        axes.set_ylim(len(PREDICTORS) + 2, -1)  # room for the legend
+        axes.set(xlabel="tau, 10% stuck weights")
+        axes.legend(loc="lower left")
 
 
 register(Proxy())
