@@ -47,7 +47,8 @@ def table():
             "network": config["architecture"], "seed": config["seed"], "row": row,
             "exhibit": row.split("/")[0].replace("table_6", "table_4"), "part": row.split("/")[2],
             "name": config["algorithm"]["name"], "augment": config["augment"],
-            "counts": not config["fitted"], "config": config, "steps": record["training"]["steps"],
+            "holdout": config.get("holdout", 0), "counts": not config["fitted"], "config": config,
+            "steps": record["training"]["steps"],
             "epsilon": (record["privacy"] or {}).get("epsilon_claimed"),
             "train": 100 * accuracy["train"], "test": 100 * accuracy["test"],
             "gap": 100 * accuracy["generalization_error"],
@@ -98,12 +99,13 @@ def over_networks(values):
     return estimate, (estimate - reach, estimate + reach), (mean - half, mean + half)
 
 
-def private_pairs(table, measure):
-    """DP-SGD at epsilon <= 25 minus the stopped run of its seed that is nearest in accuracy."""
+def stopped_pairs(table, name, measure):
+    """Runs of an algorithm minus the stopped run of their seed that is nearest in accuracy."""
     counted = table[table.counts]
-    private = counted[(counted.name == "dpsgd") & (counted.epsilon <= 25)].reset_index()
+    mine = counted[(counted.name == name) & ((name != "dpsgd") | (counted.epsilon <= 25))]
     stopped = counted[counted.part == "natural_stopped"]
-    both = private.merge(stopped, on=["network", "seed", "exhibit"], suffixes=("", "_other"))
+    keys = ["network", "seed", "exhibit", "holdout"]
+    both = mine.reset_index().merge(stopped, on=keys, suffixes=("", "_other"))
     both["apart"] = (both.test - both.test_other).abs()
     nearest = both.sort_values("apart", kind="stable").drop_duplicates("index")
     nearest = nearest[nearest.apart <= 1 + 1e-7]
@@ -111,18 +113,26 @@ def private_pairs(table, measure):
     return nearest.assign(setting=nearest.row, value=value)
 
 
-def test_faults_and_gaps_under_dp_recomputed(table, claims):
-    for id, measure in (("dp_tolerance", "lost"), ("dp_gap", "gap")):
-        claim, pairs = claims[id], private_pairs(table, measure)
-        estimate, ends, population = over_networks(pairs)
-        assert claim.estimate == pytest.approx(estimate)
-        assert (claim.low, claim.high) == pytest.approx(ends)
+@pytest.mark.parametrize(
+    ("id", "name", "measure"),
+    [
+        ("dp_tolerance", "dpsgd", "lost"),
+        ("dp_gap", "dpsgd", "gap"),
+        ("robust_tolerance", "trades", "lost"),
+    ],
+)
+def test_pairs_of_equal_test_accuracy_recomputed(table, claims, id, name, measure):
+    claim, pairs = claims[id], stopped_pairs(table, name, measure)
+    estimate, ends, population = over_networks(pairs)
+    assert claim.estimate == pytest.approx(estimate)
+    assert (claim.low, claim.high) == pytest.approx(ends)
+    if population:  # of several networks
         assert (claim.low_networks, claim.high_networks) == pytest.approx(population)
-        assert (claim.networks, claim.trainings) == (pairs.network.nunique(), len(pairs))
+    assert (claim.networks, claim.trainings) == (pairs.network.nunique(), len(pairs))
 
 
 def test_gaps_under_trades_recomputed(table, claims):
-    keys = ["network", "seed", "exhibit", "augment"]
+    keys = ["network", "seed", "exhibit", "augment", "holdout"]
     robust = table[table.name == "trades"]
     natural = table[table.part == "natural"]
     both = robust.merge(natural, on=keys, suffixes=("", "_other"))
@@ -368,9 +378,10 @@ def test_frames_have_the_claims_fields(claims):
 
 def test_other_measures_hold_the_primary_one(study, claims):
     frame = effects.other_measures(study).set_index(["algorithm", "measure"])
-    primary = frame.loc[("dpsgd", "lost at 10% weights")]
-    assert primary.estimate == pytest.approx(claims["dp_tolerance"].estimate)
-    assert {name for name, _ in frame.index} == {"dpsgd"}  # TRADES has no stopped partners yet
+    for name, id in (("dpsgd", "dp_tolerance"), ("trades", "robust_tolerance")):
+        primary = frame.loc[(name, "lost at 10% weights")]
+        assert primary.estimate == pytest.approx(claims[id].estimate)
+    assert {name for name, _ in frame.index} == {"dpsgd", "trades"}
 
 
 def test_normalized_area_of_a_straight_line(study):
