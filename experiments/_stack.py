@@ -71,7 +71,8 @@ def _import(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # a user's module may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            is_absent = isinstance(error, ModuleNotFoundError) and name.startswith(error.name or "")
+            is_missing = isinstance(error, ModuleNotFoundError)
+            is_absent = is_missing and f"{name}.".startswith(f"{error.name}.")  # or its package
             remedy = "name a Python module in this directory or on PYTHONPATH"
             remedy = remedy if is_absent else f"the error is in the module: try `import {name}`"
             _app.fail(f"import={name!r} cannot be imported ({reason}): {remedy}")

@@ -34,6 +34,7 @@ from experiments.plans.common import EVALUATION
 from ft_tf.study.algorithms import Tikhonov, Trades
 from ft_tf.study.config import RunConfig
 
+# 0.05 until those two epochs have run.
 RATES = {"cifar10_cnn_he": 0.05, "cifar10_cnn_bn": 0.1}
 EPOCHS, DROPS = 40, ((30, 0.1), (36, 0.1))
 

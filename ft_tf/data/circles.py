@@ -37,7 +37,7 @@ def circles() -> Dataset:
 
 
 def redrawn_circles(seed: int, n_test: int = 10_000) -> Dataset:
-    """Table 3's second form: training data drawn anew from `seed`, and a large test set.
+    """Table 3's second form: training data redrawn from `seed`, and a large test set.
 
     The training points are the first 30 of 100, as in the paper. The test points are a draw of
     their own, independent of the training points given the seed: `n_test` angles spread evenly over

@@ -80,7 +80,9 @@ def test_there_is_no_answer_before_all_configurations_have_run(monkeypatch):
     premise = effects.Claim("premise", "s", "m", 1, 0.1, -0.3, -0.4, -0.2, word="contradicted")
     tables = effects.noise_walk([]), agreement.agreement([])
     (sentence,) = claims.sentences([premise], *tables, proxy=found)
-    assert "numbers that need no faults margin tells most (-1.00 [-1.00, -1.00])" in sentence
+    assert (
+        "predictors measured without faults, margin is the best (-1.00 [-1.00, -1.00])" in sentence
+    )
     one_failed = proxy.compared(study().aside[1:])
     assert proxy.gap_at_end(one_failed) is None
 

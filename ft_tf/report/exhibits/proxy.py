@@ -189,7 +189,7 @@ class Proxy(Exhibit):
     """A line per predictor: granulated tau with the points lost under each fault."""
 
     name, order = "proxy", 67
-    title = "What goes with points lost"
+    title = "Predictors of points lost under faults"
     columns = (
         Column("reading", "read", format=text),
         Column("predictor", "predictor", format=lambda name: PREDICTORS[name], is_text=True),
