@@ -10,7 +10,7 @@ from types import ModuleType
 
 PLANS = (
     "remedies", "dp_adam", "dp_adam_rows", "normalized_trades", "tutorial_cnn", "cifar10_recipe",
-    "zoo", "walk", "proxy",
+    "cifar10_jpeg", "zoo", "walk", "proxy",
 )  # fmt: skip
 
 

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import plans
+from experiments.plans import cifar10_jpeg
 from ft_tf import records
 from ft_tf.report import paper
 
@@ -48,6 +50,15 @@ def test_dp_adam_s_setting_is_that_of_the_least_sum_over_the_paper_s_rows():
         if line.startswith("| dp_adam |")
     )
     assert all(value in line for value in (least, *others))
+
+
+def test_jpeg_on_the_same_shifted_blocks_repeats_itself():
+    images = 0.3 + 0.4 * np.random.default_rng(0).random((20, 8, 8, 3))
+    images = images.repeat(4, axis=1).repeat(4, axis=2)
+    once = cifar10_jpeg.compressed_again(images) / 255
+    twice = cifar10_jpeg.compressed_again(once) / 255
+    loss, second = np.abs(once - images).mean(), np.abs(twice - once).mean()
+    assert loss > 0.01 and second < loss / 5, (loss, second)
 
 
 TINY = """
