@@ -4,10 +4,11 @@ Question. The images that `cifar10_recipe` trains on have been through JPEG once
 not at hand; one more loss of the same size is. How far does it move training accuracy, test
 accuracy, gap and the accuracy lost at faulty weights?
 
-Cells. The natural run of cifar10_recipe without batch normalisation, on training and test images
-compressed once more. The first compression shows in its pixels: of all qualities, compressing again
-changes them least at 75 with halved colour resolution. So the second has these settings, on a grid
-of blocks shifted by 5 pixels each way: on the same grid it would repeat the first.
+Cells. The natural run of cifar10_recipe without batch normalisation, at the rate that is chosen
+there, on training and test images compressed once more. The first compression shows in its pixels:
+of all qualities, compressing again changes them least at 75 with halved colour resolution. So the
+second has these settings, on a grid of blocks shifted by 5 pixels each way: on the same grid it
+would repeat the first.
 
 Seeds. 0; the spread over seeds is that of cifar10_recipe's natural runs.
 
