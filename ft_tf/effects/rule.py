@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
@@ -78,7 +79,8 @@ _LOST = "accuracy lost at 10% stuck-at-0 weights"
 _UNEQUAL = "without a partner within 1 point of test accuracy"
 # fmt: off
 _INPUT_NOISE = Claim("input_noise", "Small noise on the inputs narrows the gap",
-                     "gap with small noise minus without, points", -1, GAP)
+                     "gap with small noise minus without at equal training accuracy, points",
+                     -1, GAP)
 _OF_RUNS: tuple[tuple[Claim, Callable[[Sequence[Trained]], Pairs], str], ...] = (
     (Claim("robust_tolerance", "Adversarial training lowers fault tolerance",
            f"{_LOST}, TRADES minus natural, points", 1, LOST),
@@ -196,6 +198,7 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
     if not found.networks:
         return _PREMISE, []
     apart = correlation(models(runs, private=False))
+    by_network = [network.tau for network in apart.networks] or [math.nan]
     claim = dataclasses.replace(
         _PREMISE,
         estimate=found.tau,
@@ -206,7 +209,8 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
         p_equivalence=found.p_equivalence(TAU),
         note=(
             f"given test accuracy {found.partial:+.2f}; without DP-SGD {apart.tau:+.2f} "
-            f"[{apart.low:+.2f}, {apart.high:+.2f}]"
+            f"[{apart.low:+.2f}, {apart.high:+.2f}], by network "
+            f"{min(by_network):+.2f} to {max(by_network):+.2f}"
         ),
         rows=tuple(
             Row(n.network, "", "network", n.tau, n.low, n.high, n.models) for n in found.networks
@@ -215,7 +219,10 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
     estimates = [network.estimate for network in found.networks]
     taus = [estimate.value for estimate in estimates]
     variances = [estimate.standard_error**2 for estimate in estimates]
-    return _beyond(claim, estimates, intervals.random_effects(taus, variances)), estimates
+    claim = _beyond(claim, estimates, intervals.random_effects(taus, variances))
+    ends = ("low_networks", "high_networks", "low_other_network", "high_other_network")
+    within = {name: float(np.clip(getattr(claim, name), -1, 1)) for name in ends}
+    return dataclasses.replace(claim, **within), estimates
 
 
 def _worded(found: Sequence[tuple[Claim, list[Estimate]]]) -> list[Claim]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def render_terminal(
 
 
 def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool = False) -> str:
-    """Returns the claims, the findings and the agreement with the paper, a line each.
+    """Returns the claims, the first sentence of each finding, and the agreement with the paper.
 
     With `has_rows` instead the rows of the paper that were run, and the claims with an interval.
     """
@@ -128,8 +129,9 @@ def render_answer(records: Iterable[Record], width: int = 100, *, has_rows: bool
         return "\n".join(
             table.terminal(found, width=width) for found in (rows, claims) if found.rows
         )
-    sentences = exhibits.EXHIBITS["findings"].frame(study)["finding"]
-    findings = "".join(table.wrapped(f"* {text}", width=width, indent="  ") for text in sentences)
+    texts = exhibits.EXHIBITS["findings"].frame(study)["finding"]
+    first = [re.split(r"(?<=\.) (?=[A-Z])", text)[0] for text in texts]
+    findings = "".join(table.wrapped(f"* {text}", width=width, indent="  ") for text in first)
     parts = [table.terminal(claims.brief(1), width=width), findings]
     parts += [table.terminal(by_data, width=width)] if by_data.rows else []
     return "\n".join(parts)

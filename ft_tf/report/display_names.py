@@ -117,10 +117,14 @@ def own_row(row: str) -> str:
     'MLP jacobian 0.1'
     >>> own_row("table_8/fmnist_dnn/dpsgd_noise_only/0.49")
     "DNN noise alone (paper's epsilon 0.49)"
+    >>> own_row("table_5/fmnist_dnn/natural_stopped/trades")
+    'DNN natural, stopped at the accuracy of TRADES'
     """
     _, *parts = row.split("/")
     if len(parts) > 2 and parts[1] in (NOISE_ONLY, STOPPED):
-        parts[2] = f"(paper's epsilon {parts[2]})"
+        is_epsilon = parts[2] not in algorithms.names()
+        stop = f"at the accuracy of {algorithm(parts[2])}"
+        parts[2] = f"(paper's epsilon {parts[2]})" if is_epsilon else stop
     if len(parts) > 1:
         parts = [architecture(parts[0]), algorithm(parts[1]), *parts[2:]]
     return " ".join(parts)
@@ -211,6 +215,8 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
     """An algorithm's name with the options of a run that are no algorithm's."""
     if config.get("augment"):
         name += " with crops and flips"
+    if config.get("optimizer", "sgd") != "sgd":
+        name += f" by {config['optimizer'].capitalize()} at rate {config['learning_rate']:g}"
     if config.get("precision", "float32") != "float32":
         name += f" in {config['precision']}"
     if config.get("dropout"):
@@ -244,6 +250,8 @@ def variants(groups: Sequence[Group], *, named: Iterable[str] = ()) -> list[str]
     shown = [key for key in differing if not key.startswith("rows")] or differing
     # A label repeats what the other settings say; that a run is fitted is marked elsewhere.
     shown = [key for key in shown if key not in ("fitted", "label")] or shown
+    # What else was measured changes no accuracy.
+    shown = [key for key in shown if not key.startswith("evaluation.")] or shown
     shown = sorted({*shown, *named})
     return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
 
@@ -253,6 +261,8 @@ def _setting(key: str, value: str) -> str:
         return FORMS[value]
     if key == "augment":
         return "crops and flips" if value == "True" else "no augmentation"
+    if key == "holdout":
+        return f"{int(value or 0) or 'no'} training images held out"
     if key == "label" and value.startswith("table_"):  # as in "table_4_6-paper"
         tables, _, scale = value.removeprefix("table_").partition("-")
         return f"Table {tables.replace('_', ' and ')}, {scale or 'paper'}"

@@ -74,7 +74,7 @@ def test_points_lost_under_dp_are_recomputed_from_the_record_files(study):
     expected = by_setting.groupby("network").mean().mean()
     (sentence,) = [text for text in sentences(study) if "Differential privacy" in text]
     assert f"DP-SGD (epsilon of at most 25) loses {expected:.1f} points of accuracy" in sentence
-    assert f"of {nearest['network'].nunique()} networks, {len(nearest)} pairs of" in sentence
+    assert f"({nearest['network'].nunique()} networks, {len(nearest)} pairs of" in sentence
 
 
 def test_the_error_of_the_noise_walk_is_recomputed_from_the_record_files(study):
@@ -106,7 +106,28 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
     (sentence,) = [text for text in sentences(study) if "paper's premise" in text]
     assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentence
-    assert len(sentences(study)) == 5
+    assert len(sentences(study)) == 6
+    assert all(f"{row.estimate:+.2f}" in sentence for row in claim.rows)
+    lines = pd.read_csv(RESULTS / "tables" / "orderings.csv").query("form == 'redrawn_data'")
+    drawn = (lines["verdict"] == "reversed").sum(), len(lines)
+    assert "anew {} of Table 3's {} orderings".format(*drawn) in sentences(study)[-1]
+
+
+def test_the_finding_on_trades_has_the_areas_of_the_other_measures(study):
+    (sentence,) = [text for text in sentences(study) if text.startswith("Adversarial")]
+    frame = effects.other_measures(study.records).set_index(["algorithm", "measure"])
+    for name in ("weights", "units"):
+        line = frame.loc[("trades", f"normalized area, {name}")]
+        ends = f"[{-line.high:.1f}, {-line.low:.1f}]"
+        assert line.estimate < 0 and f"{-line.estimate:.1f} points {ends} less" in sentence
+
+
+def test_the_terminal_shows_the_first_sentence_of_each_finding(study):
+    shown = " ".join(report.render_answer(study.records, 100).split())
+    for finding in sentences(study):
+        first, _, rest = finding.partition(". ")
+        assert f"* {first}." in shown or finding == f"{first}."
+        assert not rest or rest not in shown
 
 
 def test_other_measures_and_remedies_are_those_of_effects(study):

@@ -70,6 +70,10 @@ def _printed(row: paper.PaperRow) -> dict[str, Any]:
 
 def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
     own = {"row": group.row, "paper_row": display_names.own_row(group.row)}
+    label = group.config.get("label")
+    if parts_of(group.row)[0] == OTHER and label:
+        network = display_names.architecture(group.config["architecture"])
+        own["paper_row"] = f"{network} {label}"
     return {
         **(_printed(row) if row else own | {"note": "not in the paper"}),
         **{name: getattr(group, name) for name in _OF_GROUP},
@@ -193,7 +197,7 @@ class Accuracy(Exhibit):
         Column("test_difference", "test", "difference", points, 4),
         Column("generalization_error_difference", "gap", "difference", points),
         Column(PREDICTION, "of our gap", "95% prediction", interval, 1),
-        Column("paper_generalization_error_inside", "paper in?", "",
+        Column("paper_generalization_error_inside", "has the paper's", "95% prediction",
                lambda is_in: {True: "yes", False: "no"}.get(is_in, NOTHING), 3),
         Column("replicates", "n", format=count),
         Column(

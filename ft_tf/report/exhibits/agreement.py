@@ -121,7 +121,7 @@ class Agreement(Exhibit):
         Column("variants", "variants", "", count, 3),
         Column("word", "", format=text, is_word=True),
     )  # fmt: skip
-    details = (Column("cause", "known cause", format=text),)
+    details = (Column("cause", "possible cause", format=text),)
 
     def frame(self, study: Study) -> pd.DataFrame:
         frame = study.computed(agreement)
@@ -134,7 +134,7 @@ class Agreement(Exhibit):
 
 
 def known_cause(row: paper.PaperRow) -> str:
-    """Returns what is known of the cause of a disagreement in a row, from known_causes.csv.
+    """Returns what may have caused a disagreement in a row, from known_causes.csv.
 
     >>> known_cause(paper.row("table_3/circles_mlp/natural")).split(",")[0]
     "the paper's is a single run on 30 training and 70 test points"

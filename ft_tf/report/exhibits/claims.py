@@ -19,6 +19,7 @@ from ft_tf.report.exhibits import (
     Plot,
     agreement,
     count,
+    orderings,
     private_remedies,
     proxy,
     register,
@@ -52,6 +53,12 @@ def _interval(low: float, high: float) -> str:
     return NOTHING if is_missing(low) else f"[{low:+.2f}, {high:+.2f}]"
 
 
+def _range(low: float, high: float) -> str:
+    if is_missing(low):
+        return NOTHING
+    return f"{low:+.2f}" if low == high else f"{low:+.2f} to {high:+.2f}"
+
+
 def _training(network: str, algorithm: str, seed: int) -> str:
     return f"{display_names.algorithm(algorithm)}, {display_names.network(network)}, seed {seed}"
 
@@ -73,9 +80,13 @@ class Claims(Exhibit):
     details = (
         Column(("low_networks", "high_networks"), "networks like these", "", _interval),
         Column(("low_other_network", "high_other_network"), "another network", "", _interval),
-        Column(("smallest_network", "largest_network"), "from network to network", "", _interval),
-        Column("p_holm", "p (Holm)", format=number_2),
-        Column("p_equivalence_holm", "p of no smaller effect (Holm)", format=number_2),
+        Column(("smallest_network", "largest_network"), "by network", "", _range),
+        Column("p_holm", "p that there is none (Holm)", format=number_2),
+        Column(
+            "p_equivalence_holm",
+            "p that it reaches the smallest of interest (Holm)",
+            format=number_2,
+        ),
     )
 
     def frame(self, study: Study) -> pd.DataFrame:
@@ -161,11 +172,16 @@ class Findings(Exhibit):
 
     def frame(self, study: Study) -> pd.DataFrame:
         made = (effects.claims, effects.noise_walk, agreement.agreement, private_remedies.promising)
-        shares = walk_against_epsilon.explained(
-            study.computed(walk_against_epsilon.runs_of, aside=True)
+        walks = study.computed(walk_against_epsilon.runs_of, aside=True)
+        found = sentences(
+            *map(study.computed, made),
+            walk_against_epsilon.explained(walks),
+            proxy.gap_at_end(study.computed(proxy.compared, aside=True)),
+            proxy.gap_by_axis(study.computed(proxy.runs_of, aside=True)),
+            study.computed(effects.other_measures),
+            orderings.Orderings().frame(study),
         )
-        gap = proxy.gap_at_end(study.computed(proxy.compared, aside=True))
-        return pd.DataFrame({"finding": sentences(*map(study.computed, made), shares, gap)})
+        return pd.DataFrame({"finding": found})
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot("answer", _FIGURE, functools.partial(draw_answer, study))]
@@ -178,8 +194,11 @@ def sentences(
     remedies: Sequence[tuple[pd.Series, pd.Series]] = (),
     shares: Mapping[str, float] | None = None,
     proxy: Mapping[str, Any] | None = None,
+    by_axis: Mapping[str, float] | None = None,
+    measures: pd.DataFrame | None = None,
+    orderings: pd.DataFrame | None = None,
 ) -> list[str]:
-    """What DP costs, what the noise walk explains, remedies, the premise, and the agreement.
+    """What DP costs, what the noise walk explains, remedies, TRADES, the premise, the agreement.
 
     Made from what the functions of `Findings.frame` return, with no number typed by hand. A
     sentence whose records are missing is left out.
@@ -191,9 +210,14 @@ def sentences(
         for _, mine in walk.dropna(subset="lost").groupby("network")
         if min(mine["walk"].nunique(), mine["lost"].nunique()) > 2
     ]
+    known = {claim.id: claim for claim in claims if not math.isnan(claim.low)}
     return rendering.notes(
         "findings",
-        claims={claim.id: claim for claim in claims if not math.isnan(claim.low)},
+        claims=known,
+        taus=[
+            (display_names.network(row.network).removesuffix(", F-MNIST"), row.estimate)
+            for row in (known["premise"].rows if "premise" in known else ())
+        ],
         errors=errors[(walk["walk"] > 0) & (errors > 1e-9)],
         remedies=[
             (display_names.architecture(line["architecture"]), line, plain)
@@ -201,9 +225,30 @@ def sentences(
         ],
         shares=shares,
         proxy=proxy,
+        by_axis=by_axis,
+        areas=_areas(measures),
+        reversed=_reversed(orderings),
         tau=sum(taus) / len(taus) if taus else None,
         words=agreement.by_word(rows).rename(index=display_names.DATASETS),
     )
+
+
+def _areas(measures: pd.DataFrame | None) -> dict[str, pd.Series]:
+    """The lines of the normalized areas of TRADES, by what is stuck."""
+    if measures is None:
+        return {}
+    lines = measures[measures["algorithm"].eq(display_names.TRADES)].set_index("measure")
+    wanted = {name: f"normalized area, {name}" for name in ("weights", "units")}
+    return {name: lines.loc[key] for name, key in wanted.items() if key in lines.index}
+
+
+def _reversed(orderings: pd.DataFrame | None) -> dict[str, int] | None:
+    """How many orderings of Table 3 are reversed on points drawn anew, and of how many."""
+    if orderings is None or not len(orderings):
+        return None
+    drawn = orderings[orderings["form"].eq("redrawn_data")]
+    count = int(drawn["verdict"].eq("reversed").sum())
+    return {"reversed": count, "all": len(drawn)} if count else None
 
 
 def draw_answer(study: Study) -> Figure:

@@ -192,18 +192,17 @@ def _gives_back(line: Mapping[str, Any]) -> bool:
 def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     """Returns (cell, plain) of each network and epsilon: the most accurate that gives enough back.
 
-    Only weight decay without averaging, whose walk is known before training, is considered. Its
-    interval is beyond 0, its effect and cost are as the plan asks; whether it passes Holm's test is
-    in `p_holm`.
+    Only weight decay, whose walk is known before training, is considered: first what passes the
+    plan's whole rule, then without its Holm's test, for which see `p_holm`.
     """
     frame, found = compared(records), []
     for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
         is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
-        decays = block[block["cell"].str.startswith("decay_") & ~block["averaged"]]
+        decays = block[block["cell"].str.startswith("decay_")]
         enough = [line for _, line in decays.iterrows() if _gives_back(line)]
         enough = [line for line in enough if line["cost"] > -MOST_COST]
         if enough:
-            best = max(enough, key=lambda line: line["test"])
+            best = max(enough, key=lambda line: (line["outcome"] == RECOMMENDED, line["test"]))
             found.append((best, block[is_plain].iloc[0]))
     return found
 

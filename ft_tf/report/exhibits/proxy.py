@@ -111,8 +111,8 @@ def granulated_tau(
 def compared(records: Iterable[Record]) -> pd.DataFrame:
     """A line per reading, outcome and predictor: tau, its interval, and that of |tau| - |gap's|.
 
-    Configurations are resampled with all their seeds. Intervals of the difference are at 95% over
-    all other predictors (Bonferroni).
+    Configurations are resampled with all their seeds. `low_of_all` and `high_of_all` are at 95%
+    over all predictors, intervals of the difference over all but the gap (Bonferroni).
     """
     runs = runs_of(records)
     lines: list[dict[str, Any]] = []
@@ -146,11 +146,13 @@ def _taus(
         if np.isnan(tau):  # an outcome that was not measured
             yield {"predictor": name, "tau": tau, "low": tau, "high": tau}
             continue
-        low, high = np.nanquantile(drawn[name], (0.025, 0.975))
+        of_all = 0.025 / len(PREDICTORS)
+        low, high, *both = np.nanquantile(drawn[name], (0.025, 0.975, of_all, 1 - of_all))
         gain = np.sign(tau) * drawn[name] - np.sign(found["gap"]) * drawn["gap"]
         least, most = np.nanquantile(gain, (tail, 1 - tail))
         beats = "beats the gap" if least > 0 else "worse than the gap" if most < 0 else ""
         line = {"predictor": name, "tau": tau, "low": low, "high": high}
+        line |= dict(zip(("low_of_all", "high_of_all"), both, strict=True))
         yield line | {"against_gap": "" if name == "gap" else beats}
 
 
@@ -195,6 +197,7 @@ class Proxy(Exhibit):
         Column("predictor", "predictor", format=lambda name: PREDICTORS[name], is_text=True),
         Column("tau", OUTCOMES[PRIMARY], "tau", number_3),
         Column(("low", "high"), "95%", "tau", _ends),
+        Column(("low_of_all", "high_of_all"), "95% over all", "tau", _ends, 2),
         Column("against_gap", "", format=text),
         *(Column(name, OUTCOMES[name], "tau", number_3, 1) for name in list(OUTCOMES)[1:]),
         Column("replicates", "n", format=count),

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,11 +66,12 @@ def _terms(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([log, log**2], 1), np.stack([runs["epsilon"].eq(e) for e in levels], 1) * 1.0
 
 
-def explained(runs: pd.DataFrame) -> dict[str, float] | None:
+def explained(runs: pd.DataFrame) -> dict[str, Any] | None:
     """Partial R^2 of epsilon beyond log s and of log s beyond epsilon, as the plan states them.
 
-    With 95% by resampling cells, and p of the F test of epsilon on the means over seeds; None until
-    every epsilon has runs at four levels of s.
+    With 95% by resampling cells, and p of the F test of epsilon on the means over seeds; `least`
+    and `most` are the means of the shortest and the longest walk at the smallest epsilon. None
+    until every epsilon has runs at four levels of s.
     """
     if not len(runs):
         return None
@@ -97,9 +99,12 @@ def explained(runs: pd.DataFrame) -> dict[str, float] | None:
     terms, free = by_epsilon.shape[1], len(means) - 1 - log_of_means.shape[1] - by_epsilon.shape[1]
     p = float(stats.f.sf(share / (1 - share) * free / terms, terms, free))
     found = both(np.arange(len(kept)))
+    first = means[means["epsilon"].eq(means["epsilon"].min())].sort_values("level")
+    first = first[["epsilon", "walk", "weights_10"]].rename(columns={"weights_10": "lost"})
     return {
         "epsilon": found[0], "epsilon_low": low[0], "epsilon_high": high[0],
         "walk": found[1], "walk_low": low[1], "walk_high": high[1], "p": p, "runs": len(kept),
+        "least": dict(first.iloc[0]), "most": dict(first.iloc[-1]),
     }  # fmt: skip
 
 
