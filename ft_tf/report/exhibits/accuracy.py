@@ -73,7 +73,7 @@ def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, A
     label = group.config.get("label")
     if parts_of(group.row)[0] == OTHER and label:
         network = display_names.architecture(group.config["architecture"])
-        own["paper_row"] = f"{network} {label}"
+        own["paper_row"] = f"{network} {group.run.split('; ')[0]}: {label}"
     return {
         **(_printed(row) if row else own | {"note": "not in the paper"}),
         **{name: getattr(group, name) for name in _OF_GROUP},
@@ -261,7 +261,13 @@ def draw_gaps(study: Study, exhibit: str, title: str) -> Figure:
 
 
 def _tick(line: Line) -> str:
-    """The row, and below it what distinguishes our run from it, of a DP run its epsilon."""
+    """The row, and below it what distinguishes our run from it, of a DP run its epsilon.
+
+    Of a run that belongs to no row its label, and below it its algorithm.
+    """
+    described, _, label = line["paper_row"].partition(": ")
+    if label and parts_of(line["row"])[0] == OTHER:
+        return f"{label}, n={line['replicates']}\n{described}"
     parts = [text(line["variant"])[:46]]
     if text(line["epsilon_accounting"]):
         own = "none" if is_missing(line["epsilon"]) else epsilon(line["epsilon"]).removeprefix("- ")
