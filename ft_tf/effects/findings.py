@@ -16,6 +16,8 @@ from ft_tf.records import Record
 
 DRAWS = 2_000
 LEVEL = 0.95
+LEAST_CONFIGURATIONS = 5
+"""A network's tau needs as many: of four even a perfect order has a permutation p of 0.083."""
 MODEL_COLUMNS = (
     "network", "setting", "seed", "algorithm", "label", "epsilon", "train", "test", "gap", "lost",
     "record",
@@ -75,7 +77,7 @@ class Correlation:
     tau: float
     low: float  # percentile interval over configurations
     high: float
-    partial: float  # plain mean of the partial tau given test accuracy
+    partial: float  # mean of the partial tau given test accuracy, where a network has one
     models: int
     networks: tuple[NetworkTau, ...]
     draws: np.ndarray = dataclasses.field(repr=False, compare=False)  # bootstrap draws of `tau`
@@ -97,15 +99,18 @@ class Correlation:
 def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Correlation:
     """Kendall's tau-b of gap and points lost over `models`, within networks.
 
-    Networks of fewer than three configurations, or without any difference, are left out. Bootstrap
-    draws take configurations with all their seeds, within each network; copies of one model are
-    tied and compare as nothing.
+    Networks of fewer than `LEAST_CONFIGURATIONS`, or without any difference, are left out.
+    Bootstrap draws take configurations with all their seeds, within each network; copies of one
+    model are tied and compare as nothing.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     networks, drawn, partials, count = [], [], [], 0
     for name, mine in frame.groupby("network"):
         clusters = list(mine.groupby("setting").indices.values())
-        if len(clusters) < 3 or min(mine["gap"].nunique(), mine["lost"].nunique()) < 2:
+        if (
+            len(clusters) < LEAST_CONFIGURATIONS
+            or min(mine["gap"].nunique(), mine["lost"].nunique()) < 2
+        ):
             continue
         signs = {column: _signs(mine[column]) for column in ("gap", "lost")}
         taken = generator.integers(0, len(clusters), (draws, len(clusters)))
@@ -127,7 +132,8 @@ def correlation(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> Co
         return Correlation(nan, nan, nan, nan, count, (), np.array([]))
     means = np.mean(drawn, axis=0)
     tau = float(np.mean([network.tau for network in networks]))
-    return Correlation(tau, *_ends(means), float(np.mean(partials)), count, tuple(networks), means)
+    known = [partial for partial in partials if not math.isnan(partial)] or [math.nan]
+    return Correlation(tau, *_ends(means), float(np.mean(known)), count, tuple(networks), means)
 
 
 def _ends(sample: np.ndarray) -> tuple[float, float]:

@@ -250,8 +250,9 @@ def variants(groups: Sequence[Group], *, named: Iterable[str] = ()) -> list[str]
     shown = [key for key in differing if not key.startswith("rows")] or differing
     # A label repeats what the other settings say; that a run is fitted is marked elsewhere.
     shown = [key for key in shown if key not in ("fitted", "label")] or shown
-    # What else was measured changes no accuracy.
-    shown = [key for key in shown if not key.startswith("evaluation.")] or shown
+    # What else was measured changes no accuracy; deviations have a remark of their own.
+    aside = ("evaluation.", "deviations")
+    shown = [key for key in shown if not key.startswith(aside)] or shown
     shown = sorted({*shown, *named})
     return [", ".join(_setting(key, _text(s, key)) for key in shown) for s in flat]
 
