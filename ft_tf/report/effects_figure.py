@@ -15,7 +15,7 @@ from ft_tf.effects.runs import PRIVACY
 from ft_tf.report import display_names, plot_styles
 
 COLORS = {name: shades[0] for name, shades in plot_styles.FAMILIES.items()}
-_MARKERS = "^sXDovP"
+_MARKERS = "^sXDovP*<>ph"
 _GRAY = plot_styles.GRAY
 _BAND = "#eeeeee"
 _WIDTH = 48  # characters of a line below a panel
