@@ -22,8 +22,8 @@ The learning rate is the script's 0.1 with batch normalisation. Without it it is
 Added while seed 0 of that run was at epoch 21 of 40, with 61% training accuracy: a loss that falls
 says little about the end, so 0.05 and 0.02 run to the end too with seed 0, and the rate with the
 highest accuracy on the held-out images takes all other runs of the plain net: 0.02, with 83.05%
-(0.05: 82.55%, 0.1: 79.05%). And, since an epoch
-of natural training takes 40 seconds: natural for the script's 76 epochs as well, with drops at the
+(0.05: 82.55%, 0.1: 79.05%). And, since an epoch of
+natural training takes 40 seconds: natural for the script's 76 epochs as well, with drops at the
 same shares (57, 68).
 
 All train in mixed_bfloat16, and hold 2,000 training images out, so that TRADES gets natural

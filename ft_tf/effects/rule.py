@@ -198,7 +198,15 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
     if not found.networks:
         return _PREMISE, []
     apart = correlation(models(runs, private=False))
-    by_network = [network.tau for network in apart.networks] or [math.nan]
+    note = []
+    if not math.isnan(found.partial):
+        note.append(f"given test accuracy {found.partial:+.2f}")
+    if apart.networks:
+        by_network = sorted(network.tau for network in apart.networks)
+        note.append(
+            f"without DP-SGD {apart.tau:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}], by network "
+            f"{by_network[0]:+.2f} to {by_network[-1]:+.2f}"
+        )
     claim = dataclasses.replace(
         _PREMISE,
         estimate=found.tau,
@@ -207,11 +215,7 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
         trainings=found.models,
         p=found.p,
         p_equivalence=found.p_equivalence(TAU),
-        note=(
-            f"given test accuracy {found.partial:+.2f}; without DP-SGD {apart.tau:+.2f} "
-            f"[{apart.low:+.2f}, {apart.high:+.2f}], by network "
-            f"{min(by_network):+.2f} to {max(by_network):+.2f}"
-        ),
+        note="; ".join(note),
         rows=tuple(
             Row(n.network, "", "network", n.tau, n.low, n.high, n.models) for n in found.networks
         ),

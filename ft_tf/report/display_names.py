@@ -215,8 +215,9 @@ def _with_additions(name: str, config: dict[str, Any]) -> str:
     """An algorithm's name with the options of a run that are no algorithm's."""
     if config.get("augment"):
         name += " with crops and flips"
-    if config.get("optimizer", "sgd") != "sgd":
-        name += f" by {config['optimizer'].capitalize()} at rate {config['learning_rate']:g}"
+    optimizer, rate = config.get("optimizer") or "sgd", config.get("learning_rate")
+    if optimizer != "sgd":
+        name += f" by {optimizer.capitalize()}" + (f" at rate {rate:g}" if rate else "")
     if config.get("precision", "float32") != "float32":
         name += f" in {config['precision']}"
     if config.get("dropout"):
@@ -262,8 +263,8 @@ def _setting(key: str, value: str) -> str:
         return FORMS[value]
     if key == "augment":
         return "crops and flips" if value == "True" else "no augmentation"
-    if key == "holdout":
-        return f"{int(value or 0) or 'no'} training images held out"
+    if key == "holdout" and (value.isdigit() or not value):
+        return f"{f'{int(value):,}' if value.strip('0') else 'no'} training images held out"
     if key == "label" and value.startswith("table_"):  # as in "table_4_6-paper"
         tables, _, scale = value.removeprefix("table_").partition("-")
         return f"Table {tables.replace('_', ' and ')}, {scale or 'paper'}"

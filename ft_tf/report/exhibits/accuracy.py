@@ -72,7 +72,7 @@ def _line(study: Study, row: paper.PaperRow | None, group: Group) -> dict[str, A
     own = {"row": group.row, "paper_row": display_names.own_row(group.row)}
     label = group.config.get("label")
     if parts_of(group.row)[0] == OTHER and label:
-        network = display_names.architecture(group.config["architecture"])
+        network = display_names.architecture(group.config.get("architecture", ""))
         own["paper_row"] = f"{network} {group.run.split('; ')[0]}: {label}"
     return {
         **(_printed(row) if row else own | {"note": "not in the paper"}),

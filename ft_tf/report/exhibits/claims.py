@@ -227,6 +227,11 @@ def sentences(
         proxy=proxy,
         by_axis=by_axis,
         areas=_areas(measures),
+        robust_networks=", ".join(
+            display_names.network(row.network).removesuffix(", F-MNIST")
+            for row in (known["robust_tolerance"].rows if "robust_tolerance" in known else ())
+            if row.role == "network"
+        ),
         reversed=_reversed(orderings),
         tau=sum(taus) / len(taus) if taus else None,
         words=agreement.by_word(rows).rename(index=display_names.DATASETS),
@@ -238,7 +243,8 @@ def _areas(measures: pd.DataFrame | None) -> dict[str, pd.Series]:
     if measures is None:
         return {}
     lines = measures[measures["algorithm"].eq(display_names.TRADES)].set_index("measure")
-    wanted = {name: f"normalized area, {name}" for name in ("weights", "units")}
+    wanted = {name: f"normalized area, {name}" for name in ("units", "weights")}
+    lines = lines[lines["low"].notna()]
     return {name: lines.loc[key] for name, key in wanted.items() if key in lines.index}
 
 

@@ -192,8 +192,9 @@ def _gives_back(line: Mapping[str, Any]) -> bool:
 def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     """Returns (cell, plain) of each network and epsilon: the most accurate that gives enough back.
 
-    Only weight decay, whose walk is known before training, is considered: first what passes the
-    plan's whole rule, then without its Holm's test, for which see `p_holm`.
+    Only weight decay, whose walk before averaging is known before training, is considered: first
+    what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`. Of an
+    averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
     """
     frame, found = compared(records), []
     for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
@@ -203,7 +204,10 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
         enough = [line for line in enough if line["cost"] > -MOST_COST]
         if enough:
             best = max(enough, key=lambda line: (line["outcome"] == RECOMMENDED, line["test"]))
-            found.append((best, block[is_plain].iloc[0]))
+            last = block[block["cell"].eq(best["cell"]) & ~block["averaged"]].iloc[0]
+            names = {"weights_10": "lost", "test": "test", "p_holm": "p_holm"}
+            unaveraged = pd.Series({f"last_{new}": last[old] for old, new in names.items()})
+            found.append((pd.concat([best, unaveraged]), block[is_plain].iloc[0]))
     return found
 
 
