@@ -175,7 +175,7 @@ def describe_run(config: dict[str, Any], trained_on: dict[str, list[int]]) -> st
     most = "at most " if any(config.get(field) for field, *_ in _STOPS) else ""
     length = f"{most}{epochs} epoch{'s' * (epochs != 1)}"
     parts = [", ".join([name, *options]), config["architecture"], length]
-    parts += [config["label"]] * bool(config.get("label"))
+    parts += filter(None, [config.get("label")])
     for device, seeds in trained_on.items():
         plural = "s" * (len(seeds) > 1)
         parts.append(f"seed{plural} {', '.join(map(str, seeds))} trained on {device}")
