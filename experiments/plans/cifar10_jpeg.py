@@ -12,10 +12,10 @@ would repeat the first.
 
 Seeds. 0; the spread over seeds is that of cifar10_recipe's natural runs.
 
-Primary measure. Test accuracy, compressed twice minus once, same seed. Beside it: training
+Primary measure. Test accuracy, compressed twice minus once, same seed. Next to it: training
 accuracy, gap, points lost at 10% stuck-at-0 weights.
 
-Test. None with one seed: the four differences are stated beside the spread over seeds. Of the
+Test. None with one seed: the four differences are stated next to the spread over seeds. Of the
 claims the premise alone takes the run, as every trained model.
 """
 

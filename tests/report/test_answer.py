@@ -110,7 +110,7 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     assert all(f"{row.estimate:+.2f}" in sentence for row in claim.rows)
     lines = pd.read_csv(RESULTS / "tables" / "orderings.csv").query("form == 'redrawn_data'")
     drawn = (lines["verdict"] == "reversed").sum(), len(lines)
-    assert "anew {} of Table 3's {} orderings".format(*drawn) in sentences(study)[-1]
+    assert "drawn points {} of Table 3's {} orderings".format(*drawn) in sentences(study)[-1]
 
 
 def test_the_finding_on_trades_has_the_areas_of_the_other_measures(study):

@@ -46,7 +46,7 @@ def _effect(estimate: float, low: float, high: float, id: str) -> str:
     if is_missing(estimate):
         return NOTHING
     interval = "" if is_missing(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{'tau ' * (id == 'premise')}{estimate:+.{digits}f}{interval}"
+    return f"{'tau ' * (id == 'premise')}{estimate:+z.{digits}f}{interval}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -249,7 +249,7 @@ def _areas(measures: pd.DataFrame | None) -> dict[str, pd.Series]:
 
 
 def _reversed(orderings: pd.DataFrame | None) -> dict[str, int] | None:
-    """How many orderings of Table 3 are reversed on points drawn anew, and of how many."""
+    """How many orderings of Table 3 are reversed on newly drawn points, and of how many."""
     if orderings is None or not len(orderings):
         return None
     drawn = orderings[orderings["form"].eq("redrawn_data")]
