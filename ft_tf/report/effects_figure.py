@@ -77,7 +77,8 @@ def gap_panel(axes: Axes, claims: Iterable[Claim]) -> None:
 
 
 def premise_panel(axes: Axes, models: pd.DataFrame, claim: Claim) -> None:
-    """Points lost at 10% stuck-at-0 weights against the gap of every model; tau in the title."""
+    """Points lost at 10% stuck-at-0 weights against the gap of the models in tau, its title."""
+    models = models[models["network"].isin([row.network for row in claim.rows])]
     markers = _markers(models)
     for (network, algorithm), mine in models.groupby(["network", "algorithm"]):
         color = COLORS.get(algorithm, COLORS["other"])

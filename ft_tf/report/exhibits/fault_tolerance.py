@@ -37,7 +37,12 @@ class FaultCurves(Exhibit):
 
 
 class EpsilonFt(Exhibit):
-    """Quantiles over inputs of epsilon_ft (equation 1), averaged over seeds; only as CSV."""
+    """Quantiles over inputs of epsilon_ft (equation 1), averaged over seeds; only as CSV.
+
+    total_variation: distance of the output distributions with and without faults, in [0, 1].
+    half_margin: largest change of a logit over half the prediction's margin; below 1 no prediction
+    changes.
+    """
 
     name = "epsilon_ft"
 
