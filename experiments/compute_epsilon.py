@@ -106,7 +106,10 @@ def main(argv: list[str]) -> None:
 
 
 def _schedule() -> tuple[float, int, int | None]:
-    """Sampling probability, steps, and the passes of a shuffled run where epochs give them."""
+    """Sampling probability, steps, and the passes of a run that is planned with shuffled batches.
+
+    Poisson batches round up where shuffled ones leave examples out: their passes follow from steps.
+    """
     n, batch_size, epochs, steps = FLAGS.n, FLAGS.batch_size, FLAGS.epochs, FLAGS.steps
     check_range(1, MOST_EXAMPLES, n=n, batch_size=batch_size)
     check_positive_integer(n=n, batch_size=batch_size)
@@ -124,7 +127,7 @@ def _schedule() -> tuple[float, int, int | None]:
     check_positive(epochs=epochs)
     check_range(0, MOST_STEPS, epochs=epochs)
     steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size, sampling=_sampling()))
-    return batch_size / n, steps, math.ceil(epochs)
+    return batch_size / n, steps, math.ceil(epochs) if _sampling() == "shuffle" else None
 
 
 def _sampling() -> str:

@@ -90,6 +90,7 @@ _ROWS = {
     "GaussianDropout GaussianNoise AlphaDropout": "same_values random",
     # Normalization
     "BatchNormalization": "between mixes_examples",
+    "MixUp CutMix": "random mixes_examples",
     "LayerNormalization RMSNormalization UnitNormalization": "by_axis pure",
     "GroupNormalization": "pure",
     "SpectralNormalization": "learns_in_inference",

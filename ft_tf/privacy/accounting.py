@@ -16,7 +16,6 @@ ACCOUNTANTS = ("pld", "rdp", "paper", "shuffled")
 NOT_PRIVATE = "noise_multiplier=0 adds no noise: the run is not private, epsilon is infinite"
 
 _MEANINGFUL = 10.0
-_RESOLVED_DELTA = 1e-11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +59,11 @@ class PrivacyCost:
     def private(self) -> bool:
         """True if every executed step added noise."""
         return all(phase.noise_multiplier > 0 for phase in self.phases)
+
+    @property
+    def delta_warning(self) -> str:
+        """The warning that delta is too large for the number of examples, or ""."""
+        return next((text for text in self.warnings if text.startswith("delta=")), "")
 
     @property
     def steps(self) -> int:
@@ -214,10 +218,5 @@ def _warnings(
         warnings.append(
             f"delta={delta:g} is at least 1/{examples}: at such a delta, publishing one example "
             "at random would count as private; choose it well below"
-        )
-    if delta < _RESOLVED_DELTA:
-        warnings.append(
-            f"delta={delta:g} is close to the rounding of the privacy loss distribution: "
-            "prefer epsilon_rdp"
         )
     return tuple(warnings)

@@ -12,7 +12,7 @@ from ft_tf.privacy import rdp
 from ft_tf.privacy.accounting import ACCOUNTANTS, epsilon_of
 from ft_tf.privacy.gaussian import gaussian_total_variation
 from ft_tf.privacy.phases import Phase
-from ft_tf.privacy.pld import GridError, PrivacyLoss
+from ft_tf.privacy.pld import LEAST_DELTA, GridError, PrivacyLoss
 
 _TOLERANCE = 2e-4
 """Of the noise multiplier, relative: epsilon then stays within 0.1% of the target."""
@@ -39,8 +39,8 @@ def noise_multiplier_for(
         delta: in (0, 1).
         sampling_probability: in (0, 1].
         steps: number of steps, >= 1.
-        accountant: "pld" (tight), "rdp", "paper" (both Poisson sampling as well) or "shuffled"
-            (fixed batches).
+        accountant: "pld" (tight, for a delta of at least 1e-10), "rdp", "paper" (both Poisson
+            sampling as well) or "shuffled" (fixed batches).
 
     Raises:
         ArgumentError: an argument is out of range, or no noise multiplier between 0.01 and 1e6
@@ -56,6 +56,11 @@ def noise_multiplier_for(
     check_probability(delta=delta)
     check_positive_integer(steps=steps)
     check_choice(ACCOUNTANTS, accountant=accountant)
+    if accountant == "pld" and delta < LEAST_DELTA and sampling_probability < 1:
+        raise ArgumentError(
+            f"delta={delta:g} is below {LEAST_DELTA:g}, which accountant=pld cannot resolve: use "
+            "accountant=rdp"
+        )
 
     def gap_by(accountant: str) -> Callable[[float], float]:
         def epsilon(sigma: float) -> float:
@@ -75,7 +80,7 @@ def noise_multiplier_for(
     # RDP is quick, and its answer lies within a few percent of the one by PLD.
     start = 0.0
     if accountant == "pld" and (quick := gap_by("rdp"))(most) <= 0:
-        start = _root(quick, start, step=0.5)
+        start = min(_root(quick, start, step=0.5), most)
     return _least_noise(gap, start, step=0.1)
 
 
@@ -147,12 +152,16 @@ def _least_noise(gap: Callable[[float], float], start: float, step: float) -> fl
 
 
 def _root(gap: Callable[[float], float], start: float, step: float) -> float:
-    """Returns the zero of `gap`, to a quarter of the tolerance, searching outward from `start`."""
+    """Returns the zero of `gap`, to a quarter of the tolerance, searching outward from `start`.
+
+    It lies between the least and the most noise.
+    """
+    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
     low = high = start
     while gap(high) > 0:
-        low, high, step = high, high + step, 2 * step
+        low, high, step = high, min(high + step, most), 2 * step
     while gap(low) <= 0:
-        low, high, step = low - step, low, 2 * step
+        low, high, step = max(low - step, least), low, 2 * step
     return optimize.brentq(gap, low, high, xtol=_TOLERANCE / 4)
 
 

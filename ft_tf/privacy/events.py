@@ -12,6 +12,7 @@ from ft_tf.checks import (
     Positive,
     check_choice,
     check_fields,
+    check_non_negative_integer,
     check_positive,
     check_probability,
     check_types,
@@ -37,6 +38,8 @@ class PrivacyEvent:
         seeded: whether a noise seed fixed noise and sampling; the guarantee then holds only while
             the seed is secret.
         pass_offset: of "shuffle": steps of the first pass that had been taken before these.
+        reshuffled: whether these come from another permutation than those before, or from other
+            data, so that they continue no pass.
         from_dataset: whether the batches came from a tf.data input, sampled by the caller.
         counted_passes: of such an input with "shuffle": how often it was begun.
         reason: why `sampling` is not the sampling that the caller stated, or "".
@@ -57,6 +60,7 @@ class PrivacyEvent:
     reason: str = ""
     clipping: Annotated[str, functools.partial(check_choice, tuple(CLIPPING_RULES))] = "flat"
     parts: Annotated[tuple[float, ...], functools.partial(check_types, float)] = ()
+    reshuffled: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -100,7 +104,8 @@ class PrivacyEvent:
     def continues(self, before: "PrivacyEvent") -> bool:
         """Returns True if the first pass of shuffled data is the one in which `before` ended."""
         alike = ("noise_multiplier", "sampling", "num_examples", "batch_size")
-        if not self.pass_offset or any(getattr(self, n) != getattr(before, n) for n in alike):
+        differs = any(getattr(self, n) != getattr(before, n) for n in alike)
+        if self.reshuffled or not self.pass_offset or differs:
             return False
         return (before.pass_offset + before.steps) % self.steps_per_pass == self.pass_offset
 
@@ -115,12 +120,14 @@ class Account:
         sampling: "poisson", "shuffle", or "unaccounted" where the sampling of some steps is not
             known: `cost` then falls short.
         target_epsilon: that the noise was calibrated to, if it was.
+        steps_before: steps of the optimizer before the first event: they are in no epsilon here.
     """
 
     events: tuple[PrivacyEvent, ...]
     cost: PrivacyCost
     sampling: str
     target_epsilon: float | None = None
+    steps_before: int = 0
 
     @property
     def epsilon(self) -> float | None:
@@ -151,6 +158,7 @@ class Account:
         return {
             "sampling": self.sampling,
             "target_epsilon": self.target_epsilon,
+            "steps_before": self.steps_before,
             # Only whether there was one matters, and is known.
             "noise_seed": 0 if any(event.seeded for event in self.events) else None,
             "from_dataset": any(event.from_dataset for event in self.events),
@@ -169,7 +177,11 @@ class Account:
 
 
 def account_for(
-    events: Iterable[PrivacyEvent], *, delta: float, target_epsilon: float | None = None
+    events: Iterable[PrivacyEvent],
+    *,
+    delta: float,
+    target_epsilon: float | None = None,
+    steps_before: int = 0,
 ) -> Account:
     """Accounts for everything that a trainer executed: all its `fit` calls, as one release.
 
@@ -178,6 +190,8 @@ def account_for(
             trained the same model one after another.
         delta: in (0, 1), well below one over the number of examples.
         target_epsilon: that the noise was calibrated to, for the statement.
+        steps_before: steps that the same weights had taken and that are not in `events`, for the
+            statement.
 
     Raises:
         ArgumentError: there are no events, delta is out of range, or some steps were shuffled and
@@ -191,6 +205,7 @@ def account_for(
     check_probability(delta=delta)
     if target_epsilon is not None:
         check_positive(target_epsilon=target_epsilon)
+    check_non_negative_integer(steps_before=steps_before)
     check_types(PrivacyEvent, events=events)
     events = tuple(events)
     if not events:
@@ -211,7 +226,7 @@ def account_for(
     )
     complete = len(known) == len(events)
     sampling = ("shuffle" if shuffled else "poisson") if complete else "unaccounted"
-    return Account(events, cost, sampling, target_epsilon)
+    return Account(events, cost, sampling, target_epsilon, steps_before)
 
 
 def _passes(events: list[PrivacyEvent]) -> int:

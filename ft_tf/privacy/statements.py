@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
-from ft_tf.checks import check_choice, check_non_negative, check_positive, check_type, check_types
+from ft_tf.checks import (
+    check_choice,
+    check_non_negative,
+    check_non_negative_integer,
+    check_positive,
+    check_type,
+    check_types,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.accounting import PrivacyCost
-from ft_tf.privacy.tradeoff import claimed_curve
+from ft_tf.privacy.tradeoff import LEAST_RATE, TradeOff, claimed_curve
 
 SAMPLINGS = ("poisson", "shuffle", "unaccounted")
 ENGINES = ("fast", "reference")
@@ -118,6 +125,7 @@ def statement(
     from_dataset: bool = False,
     dataset_reason: str = "",
     clipping: Sequence[str] = ("flat",),
+    steps_before: int = 0,
 ) -> str:
     """Returns the guarantee of a run as text: to whom it applies, and what would break it.
 
@@ -136,6 +144,7 @@ def statement(
             assumptions that are taken on trust.
         dataset_reason: why `sampling` is not the sampling that was stated of that input, if so.
         clipping: the clipping rules of the run's steps, of `CLIPPING_RULES`.
+        steps_before: steps that the same weights had taken and that `cost` does not hold.
 
     Returns:
         A paragraph of plain sentences.
@@ -152,14 +161,24 @@ def statement(
         check_type(int, noise_seed=noise_seed)
     if target_epsilon is not None:
         check_positive(target_epsilon=target_epsilon)
+    check_non_negative_integer(steps_before=steps_before)
     published = noise_seed is not None and seed_is_published
     subject = "With a secret noise_seed this run would be" if published else "This run is"
     sentences = [_headline(cost, sampling, subject, from_dataset, dataset_reason)]
     if cost.private and sampling != "unaccounted":
+        if cost.delta_warning:
+            sentences.append(f"But {cost.delta_warning}.")
+        if steps_before:
+            sentences.append(
+                f"The weights had taken {steps_before} steps before these, whose cost is not in "
+                "it: account for the events of all trainers together."
+            )
         if target_epsilon is not None:
+            spent = cost.epsilon_shuffled if sampling == "shuffle" else best_epsilon(cost)[0]
+            held = spent <= target_epsilon and not steps_before
             sentences.append(
                 f"The noise was calibrated to spend at most epsilon={target_epsilon:g} at "
-                f"delta={cost.delta:g}."
+                f"delta={cost.delta:g}{'' if held else ', which this run does not keep to'}."
             )
         sentences += filter(None, map(CLIPPING_RULES.__getitem__, clipping))
         if from_dataset:
@@ -173,8 +192,8 @@ def statement(
                 "A test whether one example was trained on finds at most "
                 f"{100 * rate:.3g}% of the members at a false positive rate of 0.1%, and its true "
                 f"positive rate never exceeds its false one by more than "
-                f"{100 * curve.advantage:.3g} points: the test is no easier than telling N(0, 1) "
-                f"from N({curve.gaussian_mu:.3g}, 1)."
+                f"{100 * curve.advantage:.3g} points. It is no easier than telling N(0, 1) from "
+                f"N({curve.gaussian_mu:.3g}, 1){_where_fitted(curve)}."
             )
         sentences.append(OUTSIDE_OF_A_FRESH_MODEL if fresh_weights else OUTSIDE)
     return " ".join(sentences)
@@ -188,6 +207,11 @@ _PUBLISHED = (
     "Sampling and noise come from a fixed noise_seed, and the seed stands in this record: whoever "
     "reads it can take the noise away, so that for them the guarantee is void."
 )
+
+
+def _where_fitted(curve: TradeOff) -> str:
+    """Where the Gaussian of a curve bounds it; everywhere if the run is one Gaussian mechanism."""
+    return "" if curve.mu is not None else f" at error rates of {LEAST_RATE:g} and more"
 
 
 def _on_trust(sampling: str, reason: str) -> list[str]:

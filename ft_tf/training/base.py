@@ -30,6 +30,7 @@ from ft_tf.training.epochs import (
     callbacks_of,
     one_epoch,
     permuted,
+    refuse_backup,
     same_bytes,
 )
 
@@ -182,11 +183,12 @@ class ResidentModel(keras.Model):
         """As Keras's `fit`; arrays x and y stay in memory and are drawn batch by batch.
 
         Raises:
-            ArgumentError: arrays of different lengths, a batch larger than the data, no labels, or
-                a Keras argument that has no effect on resident data.
+            ArgumentError: arrays of different lengths, a batch larger than the data, no labels, a
+                Keras argument that has no effect on resident data, or BackupAndRestore.
         """
         self.check_compiled()
         checks.check_positive_integer(epochs=epochs)
+        refuse_backup(kwargs.get("callbacks"))
         _check_labelled("x", x, y)
         validation = kwargs.get("validation_data")
         if validation is not None:
@@ -359,7 +361,11 @@ class ResidentModel(keras.Model):
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
         if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
             return False
-        return all(map(same_bytes, self._examples, (x, y)))
+        return self._has_bytes_of(x, y)
+
+    def _has_bytes_of(self, x: np.ndarray, y: np.ndarray) -> bool:
+        """Returns True if what is on the device equals these arrays."""
+        return self._examples is not None and all(map(same_bytes, self._examples, (x, y)))
 
     def _keep(self, x: np.ndarray, y: np.ndarray) -> None:
         if replicas.is_spread(self):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ft_tf._compat import keras, tf
+from ft_tf.errors import ArgumentError
 
 Epoch = Callable[[tf.Tensor], tf.data.Dataset]
 """Step at which an epoch starts -> its batches of indices."""
@@ -77,6 +78,23 @@ class _Callbacks(keras.callbacks.CallbackList):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         steps = self.params["steps"]
         super().on_train_batch_end(min(batch, steps - 1) if steps else batch, logs)
+
+
+def refuse_backup(callbacks: Any) -> None:
+    """Refuses the callback BackupAndRestore: it restores weights, and no count of steps.
+
+    Batches, noise and attacks are functions of that count: they would repeat.
+
+    Raises:
+        ArgumentError: it is among the callbacks.
+    """
+    held = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
+    if any(isinstance(one, keras.callbacks.BackupAndRestore) for one in tf.nest.flatten(held)):
+        raise ArgumentError(
+            "callbacks=BackupAndRestore would restore weights without the optimizer's count of "
+            "steps, and batches and noise would repeat: restore a tf.train.Checkpoint of model "
+            "and optimizer"
+        )
 
 
 def callbacks_of(

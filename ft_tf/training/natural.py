@@ -107,15 +107,15 @@ class SupervisedModel(ResidentModel):
         of Keras's optimizers.
         """
         variables = self.model.trainable_variables
-        weight = tf.cast(part_weight(examples), loss.dtype)
+        # The factor by which the optimizer will divide: 1, but for one that scales losses.
+        scale = self.optimizer.scale_loss(tf.ones([], loss.dtype))
+        weight = scale * tf.cast(part_weight(examples), loss.dtype)
         gradients = tape.gradient(loss, variables, output_gradients=weight)
         if self.weight_decay:
             # Replicas' gradients are summed, and this term is the same on each of them.
             decay = self.weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
-            gradients = [
-                decay * v.value if g is None else g + decay * v.value
-                for g, v in zip(gradients, variables, strict=True)
-            ]
+            decays = [tf.cast(scale, v.dtype) * (decay * v.value) for v in variables]
+            gradients = [d if g is None else g + d for g, d in zip(gradients, decays, strict=True)]
         with single_use_gradients():
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 

@@ -82,6 +82,14 @@ def test_epochs_have_the_steps_that_training_takes():
     assert row["steps"] == 6  # round(1000 / 300) Poisson batches, twice: DPSGDModel.fit's
 
 
+def test_shuffled_passes_follow_from_the_steps_that_are_planned():
+    """Batches of 60 of 100 examples: two Poisson steps an epoch, one full batch a pass."""
+    run = ("--n=100", "--batch_size=60", "--noise_multiplier=5", "--delta=1e-3")
+    by_epochs, by_steps = answer(*run, "--epochs=10"), answer(*run, "--steps=20")
+    assert by_epochs["steps"] == 20
+    assert by_epochs["epsilon_shuffled"] == by_steps["epsilon_shuffled"]
+
+
 def test_no_noise_is_null_with_its_reason():
     row = answer("--noise_multiplier=0")
     assert row["epsilon_pld"] is None

@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from scipy import special, stats
 
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import ACCOUNTANTS, Phase, epsilon_of, privacy_cost, privacy_cost_of_phases
@@ -112,6 +114,34 @@ def test_too_little_noise_for_a_grid_gets_a_reason_instead_of_memory():
     assert cost.epsilon_pld is None
     assert "more than a grid can hold" in cost.reasons["epsilon_pld"]
     assert cost.epsilon_shuffled > 1e7
+
+
+def least_epsilon(q, sigma, steps, delta):
+    """What one event allows: that the sum of all outputs, a binomial mixture, exceeds t."""
+    counts = np.arange(steps + 1)
+    weights = stats.binom.logpmf(counts, steps, q)
+    counts, weights = counts[weights > -200], weights[weights > -200]
+    deviation = sigma * math.sqrt(steps)
+    found = 0.0
+    for t in np.linspace(0, steps * q + 15 * deviation, 3000):
+        inside = weights + special.log_ndtr((counts - t) / deviation)
+        probability = math.exp(special.logsumexp(inside))
+        if probability > delta:
+            found = max(found, math.log(probability - delta) - special.log_ndtr(-t / deviation))
+    return found
+
+
+@pytest.mark.parametrize("delta", [1e-9, 1e-10, 1e-11, 1e-13])
+def test_no_epsilon_is_below_an_exact_lower_bound_at_a_tiny_delta(delta):
+    run = {"sampling_probability": 0.9, "steps": 10_000, "delta": delta}
+    cost = privacy_cost(noise_multiplier=300.0, **run)
+    least = least_epsilon(0.9, 300.0, 10_000, delta)
+    assert least > 1.5
+    assert cost.epsilon_rdp >= least
+    if delta < 1e-10:
+        assert cost.epsilon_pld is None and "use RDP" in cost.reasons["epsilon_pld"]
+    else:
+        assert least <= cost.epsilon_pld < 1.01 * least
 
 
 def test_warns_where_the_order_is_the_edge_of_its_grid():

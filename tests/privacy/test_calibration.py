@@ -29,6 +29,26 @@ def test_never_overshoots_and_a_tenth_of_a_percent_less_would(accountant, target
     assert epsilon(0.999 * sigma) > target
 
 
+def test_a_small_target_needs_much_noise_and_gets_it():
+    run = {"delta": 1e-5, "sampling_probability": 0.01, "steps": 100}
+    sigma = noise_multiplier_for(target_epsilon=0.003, **run)
+    epsilons = [
+        epsilon_of([Phase(noise, 0.01, 100)], delta=1e-5, accountant="pld")
+        for noise in (sigma, 0.999 * sigma)
+    ]
+    assert epsilons[0] <= 0.003 < epsilons[1]
+
+
+def test_a_delta_that_pld_cannot_resolve_is_met_by_rdp():
+    run = {"target_epsilon": 2.0, "delta": 1e-12, "sampling_probability": 0.01, "steps": 1000}
+    with pytest.raises(ArgumentError, match="below 1e-10, .* use accountant=rdp"):
+        noise_multiplier_for(**run)
+    sigma = noise_multiplier_for(**run, accountant="rdp")
+    assert epsilon_of([Phase(sigma, 0.01, 1000)], delta=1e-12, accountant="rdp") <= 2
+    exact = noise_multiplier_for(**run | {"sampling_probability": 1.0})  # one Gaussian
+    assert epsilon_of([Phase(exact, 1.0, 1000)], delta=1e-12, accountant="pld") <= 2
+
+
 def test_returns_the_papers_noise_for_the_papers_epsilon():
     for target, sigma in ((0.49177, 5.0), (2.96993, 1.1), (24.6624, 0.5)):
         found = noise_multiplier_for(

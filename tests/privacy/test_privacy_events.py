@@ -15,8 +15,10 @@ def poisson(steps, *, examples=60_000, batch_size=250, noise=1.1, seeded=False):
     return PrivacyEvent(noise, "poisson", examples, batch_size, steps, seeded)
 
 
-def shuffled(steps, *, offset=0, examples=1000, batch_size=100, noise=1.0):
-    return PrivacyEvent(noise, "shuffle", examples, batch_size, steps, False, offset)
+def shuffled(steps, *, offset=0, examples=1000, batch_size=100, noise=1.0, reshuffled=False):
+    return PrivacyEvent(
+        noise, "shuffle", examples, batch_size, steps, False, offset, reshuffled=reshuffled
+    )
 
 
 def shuffled_epsilon(passes, noise=1.0):
@@ -55,6 +57,9 @@ def test_fits_that_differ_are_phases():
         ([shuffled(10, offset=4)], 2),
         # The data are in another order in the second fit: a new pass.
         ([shuffled(4), shuffled(6)], 2),
+        # Steps 3 to 5 of another permutation than steps 0 to 7 of ten: its pass is another one.
+        ([shuffled(8), shuffled(2, offset=8), shuffled(2, offset=3, reshuffled=True)], 2),
+        ([shuffled(3), shuffled(2, offset=3, reshuffled=True)], 2),
         # Another batch size at the same step cuts another permutation.
         ([shuffled(4), shuffled(5, offset=4, batch_size=200)], 3),
     ],
@@ -64,6 +69,15 @@ def test_passes_of_shuffled_fits_are_counted_by_hand(events, passes):
     assert account.cost.passes == passes
     assert account.epsilon == pytest.approx(shuffled_epsilon(passes))
     assert f"{passes} Gaussian mechanisms" in account.statement
+
+
+def test_steps_that_are_not_counted_are_named():
+    events = [poisson(100)]
+    words = account_for(events, delta=DELTA, target_epsilon=3.0, steps_before=29).statement
+    assert "had taken 29 steps before these, whose cost is not in it" in words
+    assert "epsilon=3 at delta=1e-05, which this run does not keep to" in words
+    words = account_for(events, delta=DELTA, target_epsilon=3.0).statement
+    assert "steps before" not in words and "epsilon=3 at delta=1e-05." in words
 
 
 def test_steps_of_unknown_sampling_leave_no_epsilon():
@@ -97,6 +111,7 @@ def test_the_record_claims_the_same_epsilon():
 def test_a_delta_too_large_for_the_data_is_warned_about():
     account = account_for([poisson(10, examples=1000, batch_size=10)], delta=0.01)
     assert any("delta=0.01" in warning for warning in account.cost.warnings)
+    assert "But delta=0.01 is at least 1/1000" in account.statement
 
 
 def test_what_cannot_be_accounted_is_refused():

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from ft_tf.errors import ArgumentError
+from ft_tf.privacy import privacy_cost
 from ft_tf.study import algorithms
 from ft_tf.study import config as c
 from ft_tf.study.algorithms import DPSGD, Trades
@@ -87,3 +88,12 @@ def test_algorithms_and_data_sets_bring_no_tensorflow():
         "algorithms.Trades().settings; assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_shuffled_epsilon_of_poisson_steps_is_that_of_their_passes():
+    """Two Poisson steps an epoch, where a shuffled pass holds one full batch."""
+    config = dataclasses.replace(BASE, algorithm=DPSGD(noise_multiplier=5.0), batch_size=60)
+    found = config.algorithm.privacy(config, examples=100, steps=20, epochs_started=10)
+    cost = privacy_cost(noise_multiplier=5.0, sampling_probability=0.6, steps=20, delta=1e-5)
+    assert found["passes"] == 20
+    assert found["epsilon_shuffled"] == cost.epsilon_shuffled

@@ -176,6 +176,17 @@ def test_refuses(arguments, message):
         recorder().fit(*numbered(), **{"batch_size": BATCH, "verbose": 0, **arguments})
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_backup_and_restore_which_would_repeat_batches_is_refused(tmp_path, as_list):
+    model = recorder()
+    callbacks = [keras.callbacks.BackupAndRestore(tmp_path / "backup")]
+    if as_list:
+        callbacks = keras.callbacks.CallbackList(callbacks, model=model)
+    with pytest.raises(ArgumentError, match="callbacks=BackupAndRestore would restore weights"):
+        model.fit(*numbered(), batch_size=BATCH, verbose=0, callbacks=callbacks)
+    assert model.seen == []
+
+
 def test_refuses_arrays_of_different_lengths():
     x, y = numbered()
     with pytest.raises(ArgumentError, match="must have one length"):

@@ -352,3 +352,21 @@ def test_a_loss_that_contradicts_the_models_output_is_refused():
     for activation, loss in (("softmax", None), (None, from_probabilities), (None, "no_such")):
         with pytest.raises(ArgumentError, match="loss="):
             NaturalModel(ending_in(activation)).compile(keras.optimizers.SGD(0.1), loss)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("by", ["loss_scale_factor", "LossScaleOptimizer"])
+def test_an_optimizer_that_scales_losses_takes_the_same_step(weight_decay, by):
+    x, y = examples()
+
+    def weights(optimizer):
+        trainer = NaturalModel(classifier(), weight_decay=weight_decay)
+        trainer.compile(optimizer)
+        trainer.fit(x, y, batch_size=BATCH, verbose=0)
+        return trainer.model.get_weights()
+
+    scaling = keras.optimizers.SGD(0.5, loss_scale_factor=64.0)
+    if by == "LossScaleOptimizer":
+        scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))
+    for plain, scaled in zip(weights(keras.optimizers.SGD(0.5)), weights(scaling), strict=True):
+        np.testing.assert_allclose(plain, scaled, rtol=1e-6)

@@ -152,7 +152,7 @@ class DPSGD(Algorithm):
             sampling_probability=config.batch_size / examples,
             steps=steps,
             delta=self.delta,
-            passes=passes,
+            passes=passes if self.sampling == "shuffle" else None,
             examples=examples,
         )
         return privacy.to_record(

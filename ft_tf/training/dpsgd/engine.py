@@ -12,8 +12,12 @@ from ft_tf.privacy import check_engine
 from ft_tf.training import replicas
 from ft_tf.training.base import ResidentModel
 from ft_tf.training.compiled_loss import resolve_loss
-from ft_tf.training.dpsgd.independence import (
+from ft_tf.training.dpsgd.first_batch import (
     check_examples_are_independent,
+    chosen_examples,
+    taken,
+)
+from ft_tf.training.dpsgd.independence import (
     check_loss,
     check_plan,
     per_example_loss,
@@ -113,6 +117,7 @@ class DPSGDEngine(ResidentModel):
         if not self._plan.holds:
             self._plan = make_plan(self.model)
         self._checked_examples = 0
+        kwargs["auto_scale_loss"] = False  # which the policy mixed_float16 would turn on
         super().compile(optimizer=optimizer, loss=resolved, metrics=metrics, **kwargs)
         self.optimizer.build(self.model.trainable_variables)
 
@@ -124,14 +129,17 @@ class DPSGDEngine(ResidentModel):
     def _check_first_batch(self, x: Any, y: Any) -> bool:
         """Checks the model on a few examples before training, once after `compile`.
 
-        Returns whether they were enough: one example cannot show that examples are mixed.
+        Returns whether they were enough: one example, or several that are equal or not finite,
+        cannot show that examples are mixed.
         """
-        enough = min(len(y), 2)
+        indices, differing = chosen_examples(x) if len(y) else ([], 0)
+        enough = min(max(differing, len(indices) > 0), 2)
         if enough > self._checked_examples:
-            check_examples_are_independent(self.model, x)
-            check_loss(self.loss, self.model, x, y)
+            few_x, few_y = taken((x, y), indices)
+            check_examples_are_independent(self.model, few_x)
+            check_loss(self.loss, self.model, few_x, few_y)
             if self.engine == "fast":
-                check_plan(self._plan, self._per_example_loss, x, y)
+                check_plan(self._plan, self._per_example_loss, few_x, few_y)
             self._plan.check_holds()  # a layer that was first called now may have new weights
             self._checked_examples = enough
         return self._checked_examples > 1
@@ -251,6 +259,11 @@ def _check_optimizer(
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ArgumentError(
             "optimizer=LossScaleOptimizer would skip steps: use its inner optimizer"
+        )
+    if factor := optimizer.loss_scale_factor:
+        raise ArgumentError(
+            f"loss_scale_factor={factor:g} of the optimizer would divide the noisy gradient, which "
+            "is of a loss that is not scaled: leave it out"
         )
     for name in ("clipnorm", "clipvalue", "global_clipnorm"):
         if is_spread and getattr(optimizer, name) is not None:

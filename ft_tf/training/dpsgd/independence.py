@@ -1,9 +1,8 @@
-"""Examples must not mix: the loss of each example, and checks on a few before training.
+"""The loss of each example, and checks of a plan on a few examples before training.
 
 What a plan cannot read off the layers is found by running the model once on a few examples of the
 first batch:
 
-- a layer that mixes examples: clipping would not bound what one of them does;
 - a weight that is read outside its own layer (a tied kernel in an op or a Lambda): that use's
   gradient would be missing;
 - a layer whose rows are no examples (a model that folds positions into the batch axis);
@@ -35,12 +34,9 @@ from ft_tf.training.dpsgd.example_gradients import (
 from ft_tf.training.dpsgd.plan import Plan, check_no_added_losses, described, trainable_variables
 from ft_tf.training.dpsgd.step import clipped_sum
 
-EXAMPLES = 3
 _MADE_UP_EXAMPLES = 5
 _OPEN_AXIS = 3
 _NO_CLIPPING = 1e30
-_OUTPUT_TOLERANCE = 1e-4  # rounding differs between batch sizes by 1e-6 of the outputs
-_LOW_PRECISION_OUTPUT_TOLERANCE = 1e-2
 
 
 def per_example_loss(loss: keras.losses.Loss) -> PerExampleLoss:
@@ -157,66 +153,31 @@ def _shape(part: tf.Tensor) -> str:
     return "[" + ", ".join(["batch", *(str(size) for size in part.shape[1:])]) + "]"
 
 
-def check_examples_are_independent(model: keras.Model, x: Any) -> None:
-    """Compares the outputs of a few examples together with those of each alone.
-
-    It finds a Lambda layer that subtracts a mean over the batch, say, but not a layer that mixes
-    examples only in training mode.
-
-    Args:
-        model: a model with one output.
-        x: a nest of arrays or tensors [batch, ...].
-
-    Raises:
-        ModelError: the outputs differ.
-    """
-
-    def outputs_of(rows: slice) -> np.ndarray:
-        part = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[rows]), x)
-        return model(part, training=False).numpy()
-
-    count = min(EXAMPLES, len(tf.nest.flatten(x)[0]))
-    together = outputs_of(slice(count))
-    alone = np.concatenate([outputs_of(slice(row, row + 1)) for row in range(count)])
-    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
-        return  # such examples show nothing
-    tolerance = (
-        _LOW_PRECISION_OUTPUT_TOLERANCE if low_precision_layers(model) else _OUTPUT_TOLERANCE
-    )
-    if np.abs(together - alone).max() > tolerance * np.abs(alone).max():
-        raise ModelError(
-            f"model={model.name} gives an example another output when other examples are in the "
-            "batch: a layer mixes examples, so clipping would not bound what one of them does"
-        )
-
-
 def check_plan(plan: Plan, loss: PerExampleLoss, x: Any, y: Any) -> None:
-    """Tries `plan` on the first EXAMPLES of x and y.
+    """Tries `plan` on a few examples.
 
     Args:
         plan: of the model.
         loss: returns one loss per example.
-        x: a nest of arrays or tensors [batch, ...].
-        y: array or tensor of labels [batch, ...].
+        x: a nest of tensors [batch, ...].
+        y: tensor of labels [batch, ...].
 
     Raises:
         ModelError: training by this plan would be wrong; the message names the layer or weight.
     """
-    few_x, few_y = tf.nest.map_structure(lambda part: tf.convert_to_tensor(part[:EXAMPLES]), (x, y))
-    _check_reads_and_rows(plan, few_x)
+    _check_reads_and_rows(plan, x)
     if not all(map(_is_known, plan.layers, plan.rules)):
-        _check_gradients(plan, loss, few_x, few_y)
+        _check_gradients(plan, loss, x, y)
 
 
 def check_loss(loss: keras.losses.Loss, model: keras.Model, x: Any, y: Any) -> None:
-    """Tries the loss on the first EXAMPLES of x and y: made-up labels do not suit every loss.
+    """Tries the loss on a few examples: made-up labels do not suit every loss.
 
     Raises:
         ArgumentError: it mixes examples.
     """
     if len(y) > 1:
-        few_x, few_y = tf.nest.map_structure(lambda part: part[:EXAMPLES], (x, y))
-        check_loss_is_per_example(loss, few_y, model(few_x, training=False))
+        check_loss_is_per_example(loss, y, model(x, training=False))
 
 
 def _is_known(layer: keras.layers.Layer, rule: rules.Rule | None) -> bool:

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ft_tf import checks
 from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.models import count_inputs
@@ -15,7 +14,13 @@ from ft_tf.training import replicas
 from ft_tf.training.dpsgd.clipping import Clipping
 from ft_tf.training.dpsgd.engine import DPSGDEngine
 from ft_tf.training.dpsgd.randomness import Secret
-from ft_tf.training.dpsgd.settings import BatchCounter, Run, Settings, check_budget
+from ft_tf.training.dpsgd.settings import (
+    BatchCounter,
+    Run,
+    Settings,
+    check_budget,
+    check_sizes,
+)
 from ft_tf.training.dpsgd.step import Averaging
 
 
@@ -140,7 +145,9 @@ each replica; noise once, on their sum |
         )
         self._planned: Run | None = None  # that target_epsilon was calibrated to
         self._events: tuple[PrivacyEvent, ...] = ()
+        self._steps_before = 0  # of the optimizer, before the first event
         self._next_noise = 0  # the first step whose noise has not been used
+        self._reshuffled = False  # since the last event
 
     @property
     def private(self) -> bool:
@@ -162,7 +169,9 @@ each replica; noise once, on their sum |
         """
         delta = self.delta if delta is None else delta
         target = self.target_epsilon if delta == self.delta else None
-        return account_for(self._events, delta=delta, target_epsilon=target)
+        return account_for(
+            self._events, delta=delta, target_epsilon=target, steps_before=self._steps_before
+        )
 
     def averaged_weights(self) -> list[np.ndarray]:
         """Returns the average of the iterates, in the order of `model.get_weights()`.
@@ -231,7 +240,7 @@ each replica; noise once, on their sum |
                 f"x={type(x).__name__} cannot be shared out among replicas as it was drawn: give "
                 "arrays"
             )
-        _check_sizes(batch_size, num_examples, len(x) if resident else None)
+        check_sizes(batch_size, num_examples, len(x) if resident else None)
         if batch_size != self._expected_batch_size:
             self._expected_batch_size = batch_size
             self.train_function = None  # the compiled step holds the old one
@@ -251,6 +260,8 @@ each replica; noise once, on their sum |
             self._renew_noise(before)
         if resident:
             self._counter = None
+            if self._events and self.sampling == "shuffle" and not self._has_bytes_of(x, y):
+                self._reshuffled = True
             try:
                 return super().fit(x, y, batch_size, epochs, **kwargs)
             finally:
@@ -293,7 +304,8 @@ each replica; noise once, on their sum |
                 self._planned = run
                 self._take(self._settings.calibrated(run))
                 self.train_function = None  # the compiled step has no noise yet
-            check_budget(self._settings, self._planned, run, taken=taken)
+            check_budget(self._settings, self._planned, run, taken=taken, optimizer_steps=before)
+        self._settings.check_noise(run.batch_size)
         if self.average is not None and self.average.averaging.of_one_fit:
             run.check_known(f"averaging={self.average.averaging}")
             skipped = self.average.averaging.skipped_steps(run.steps)
@@ -313,7 +325,7 @@ each replica; noise once, on their sum |
                 f"optimizer is at step {first_step} again: keep the optimizer, or train with a "
                 "new DPSGDModel"
             )
-        self._secret, self._next_noise = Secret.of(None), 0
+        self._secret, self._next_noise, self._reshuffled = Secret.of(None), 0, True
         self.train_function = None  # the compiled step holds the old one
 
     def _record(self, first_step: int, num_examples: int | None, finding: Finding) -> None:
@@ -338,7 +350,11 @@ each replica; noise once, on their sum |
             reason=finding.reason,
             clipping=self.clipping.name,
             parts=self.clipping.parts(self.noise_multiplier) if self.clipping.adapts else (),
+            reshuffled=self._reshuffled,
         )
+        if not self._events:
+            self._steps_before = first_step
+        self._reshuffled = False
         self._next_noise = first_step + steps
         self._events += (event,)
 
@@ -369,23 +385,6 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     raise ArgumentError(
         f"{name}={type(value).__name__} must be one array, or x a tf.data.Dataset of (x, y)"
     )
-
-
-def _check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:
-    """Rejects sizes that contradict each other; `resident` is that of an array, or None."""
-    if batch_size is None:
-        raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
-    checks.check_positive_integer(batch_size=batch_size)
-    if num_examples is None:
-        return
-    checks.check_positive_integer(num_examples=num_examples)
-    if resident not in (None, num_examples):
-        raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={resident}")
-    if num_examples < batch_size:
-        raise ArgumentError(
-            f"num_examples={num_examples} must be at least batch_size={batch_size}: a sampling "
-            "probability is at most 1"
-        )
 
 
 def _check_one_tensor_of_labels(dataset: tf.data.Dataset) -> None:

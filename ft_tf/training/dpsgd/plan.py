@@ -56,9 +56,12 @@ def described(layer: keras.layers.Layer) -> str:
 
 def _reason_against(part: keras.layers.Layer) -> str | None:
     """Returns the reason why a layer cannot be trained, or None."""
-    if part.trainable and facts_of(part).mixes_examples:
+    facts = facts_of(part)
+    if facts.mixes_examples and facts.random:
+        return f"{_MIXES_EXAMPLES}: leave it out"
+    if part.trainable and facts.mixes_examples:
         return f"{_MIXES_EXAMPLES}: use LayerNormalization, or freeze it"
-    if part.trainable and facts_of(part).learns_in_inference:
+    if part.trainable and facts.learns_in_inference:
         return "it updates its state from the data without noise: remove it"
     return None
 

@@ -10,10 +10,14 @@ from ft_tf._compat import keras, tf
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import check_engine, noise_multiplier_for, steps_per_pass
 from ft_tf.privacy.phases import check_noise_multiplier
+from ft_tf.privacy.pld import LEAST_DELTA
 from ft_tf.training.dpsgd.clipping import Clipping, named
+from ft_tf.training.dpsgd.clipping.adaptive import NORMS
 from ft_tf.training.dpsgd.randomness import Layout
 
 DEFAULT_PHYSICAL_BATCH_SIZE = 512
+LEAST_DEVIATION, MOST_DEVIATION = 1e-17, 1e15
+"""Of noise in float32: its squares, and the smallest of its radii, are no denormal numbers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,14 +87,31 @@ class Settings:
 
     def calibrated(self, run: "Run") -> "Settings":
         """Returns the settings with the noise that spends target_epsilon in the steps of `run`."""
+        resolved = "pld" if self.delta >= LEAST_DELTA else "rdp"
         noise_multiplier = noise_multiplier_for(
             target_epsilon=self.target_epsilon,
             delta=self.delta,
             sampling_probability=run.batch_size / run.num_examples,
             steps=run.steps,
-            accountant="pld" if self.sampling == "poisson" else "shuffled",
+            accountant=resolved if self.sampling == "poisson" else "shuffled",
         )
         return dataclasses.replace(self, noise_multiplier=noise_multiplier)
+
+    def check_noise(self, batch_size: int) -> None:
+        """Rejects noise of a standard deviation sigma C / L that float32 cannot hold.
+
+        Raises:
+            ArgumentError: it would become 0 or infinite.
+        """
+        norms = (self.l2_norm_clip, *(NORMS if self.clipping.adapts else ()))
+        for norm in norms if self.noise_multiplier else ():
+            deviation = self.noise_multiplier * norm / batch_size
+            if not LEAST_DEVIATION <= deviation <= MOST_DEVIATION:
+                raise ArgumentError(
+                    f"noise_multiplier={self.noise_multiplier:g} at a clip norm of {norm:g} and "
+                    f"batch_size={batch_size} is noise of standard deviation {deviation:g}, which "
+                    "float32 cannot hold: choose another l2_norm_clip"
+                )
 
     def layout(self, batch_size: int) -> Layout:
         """Returns the layout in memory of batches of this expected size, drawn from arrays."""
@@ -161,7 +182,9 @@ class Run:
             raise ArgumentError(f"{reason} needs num_examples with a tf.data input")
 
 
-def check_budget(settings: Settings, planned: Run, run: Run, *, taken: int) -> None:
+def check_budget(
+    settings: Settings, planned: Run, run: Run, *, taken: int, optimizer_steps: int
+) -> None:
     """Rejects steps beyond those that the noise was calibrated to.
 
     Args:
@@ -169,13 +192,15 @@ def check_budget(settings: Settings, planned: Run, run: Run, *, taken: int) -> N
         planned: the run that the noise was calibrated to.
         run: the present one.
         taken: steps executed so far.
+        optimizer_steps: by the count of the optimizer: more, where another process took some.
 
     Raises:
         ArgumentError: the target would be overspent, or the batches are drawn otherwise.
     """
     steps = run.steps - run.steps_before
     same = (run.num_examples, run.batch_size) == (planned.num_examples, planned.batch_size)
-    if same and planned.steps_before + taken + steps <= planned.steps:
+    taken = max(planned.steps_before + taken, optimizer_steps)
+    if same and taken + steps <= planned.steps:
         return
     raise ArgumentError(
         f"target_epsilon={settings.target_epsilon:g} is calibrated to {planned.steps} steps of "
@@ -183,6 +208,25 @@ def check_budget(settings: Settings, planned: Run, run: Run, *, taken: int) -> N
         f"taken: {steps} more steps need another budget: use a new DPSGDModel, or give epochs for "
         "all steps in the first fit"
     )
+
+
+def check_sizes(batch_size: int | None, num_examples: int | None, resident: int | None) -> None:
+    """Rejects sizes that contradict each other; `resident` is that of an array, or None."""
+    if batch_size is None:
+        raise ArgumentError("batch_size=None: DP-SGD divides by the expected batch size")
+    checks.check_positive_integer(batch_size=batch_size)
+    if resident is not None and batch_size > resident > 0:
+        raise ArgumentError(f"batch_size={batch_size} must be at most the {resident} examples")
+    if num_examples is None:
+        return
+    checks.check_positive_integer(num_examples=num_examples)
+    if resident not in (None, num_examples):
+        raise ArgumentError(f"num_examples={num_examples} contradicts len(x)={resident}")
+    if num_examples < batch_size:
+        raise ArgumentError(
+            f"num_examples={num_examples} must be at least batch_size={batch_size}: a sampling "
+            "probability is at most 1"
+        )
 
 
 class BatchCounter(keras.callbacks.Callback):

@@ -79,6 +79,41 @@ def test_an_interrupted_run_may_take_the_rest_of_its_steps():
     assert 0.999 * 2 <= private.privacy_account().epsilon <= 2
 
 
+def restored_at(step, **options):
+    """A trainer whose optimizer another process has brought to a step."""
+    private = trainer(**options)
+    private.optimizer.iterations.assign(step)
+    return private
+
+
+def test_steps_of_another_process_are_in_the_budget():
+    private = restored_at(14, **TARGET)
+    with pytest.raises(ArgumentError, match="30 steps .* 14 of them taken: 20 more"):
+        private.fit(*data(), batch_size=BATCH, epochs=3, initial_epoch=1, verbose=0)
+    assert private.privacy_events() == ()
+    private = restored_at(10, **TARGET)
+    private.fit(*data(), batch_size=BATCH, epochs=3, initial_epoch=1, verbose=0)
+    assert "had taken 10 steps before these" in private.privacy_account().statement
+    assert "which this run does not keep to" in private.privacy_account().statement
+
+
+def test_shuffled_steps_that_begin_within_a_pass_are_in_the_budget():
+    private = restored_at(7, sampling="shuffle", **TARGET)
+    with pytest.raises(ArgumentError, match="7 of them taken"):
+        private.fit(*data(), batch_size=BATCH, epochs=3, verbose=0)
+
+
+def test_more_examples_than_there_are_is_said_before_the_noise_is_calibrated():
+    with pytest.raises(ArgumentError, match="batch_size=201 must be at most the 200 examples"):
+        trainer(**TARGET).fit(*data(), batch_size=201, verbose=0)
+
+
+def test_a_tiny_delta_is_kept_to_by_rdp():
+    private = trainer(target_epsilon=2.0, delta=1e-12)
+    private.fit(*data(), batch_size=BATCH, epochs=1, verbose=0)
+    assert 1.9 <= private.privacy_account().epsilon <= 2
+
+
 def test_a_run_that_was_refused_before_its_first_step_is_calibrated_again():
     private = trainer(**TARGET)
     with pytest.raises(ArgumentError, match="label"):

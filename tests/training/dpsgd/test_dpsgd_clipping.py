@@ -123,6 +123,29 @@ def test_clipped_sum_equals_the_oracle(name):
     check_against_oracle(model, *data(model))
 
 
+def test_embedding_counts_negative_ids_from_the_end_as_keras_does():
+    ids = np.array([[-1, 0], [4, -1], [2, 2]], np.int32)
+    model = sequential((2,), L.Embedding(5, 4), L.Flatten(), L.Dense(3))
+    y = np.array([0, 1, 2])
+    for found, other in zip(
+        clipped_gradient_sum(model, "sparse_categorical_crossentropy", ids, y, 0.1),
+        clipped_gradient_sum(model, "sparse_categorical_crossentropy", ids % 5, y, 0.1),
+        strict=True,
+    ):
+        tf.nest.map_structure(np.testing.assert_array_equal, found, other)
+
+
+def test_a_norm_whose_factors_are_beyond_float32_is_no_zero():
+    """|g|^2 = 1e-40 is 0 in float32, and |x|^2 = 3e38 is not: the gradient has a norm of 0.2."""
+    model = keras.Sequential([keras.Input((1,)), L.Dense(1, use_bias=False)])
+    model.set_weights([np.zeros((1, 1), np.float32)])
+    x, y = np.full((2, 1), 1.8e19, np.float32), np.zeros(2, np.float32)
+    loss = lambda y, outputs: 1e-20 * outputs  # noqa: E731
+    (kernel,), norms, _ = clipped_gradient_sum(model, loss, x, y, 0.1)
+    assert (norms >= 0.18).all()
+    assert abs(float(kernel[0, 0])) <= 2 * 0.1
+
+
 def test_embedding_with_repeated_ids():
     keras.utils.set_random_seed(3)
     model = sequential((6,), L.Embedding(5, 4), L.Conv1DTranspose(3, 2), L.Flatten(), L.Dense(3))

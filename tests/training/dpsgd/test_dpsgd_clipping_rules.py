@@ -198,6 +198,15 @@ def test_pieces_count_each_example_once():
     assert abs(np.log(norms[0] / 0.3)) > 0.01
 
 
+def test_a_clip_norm_that_falls_or_rises_for_ever_stays_where_noise_can_be_drawn():
+    rule = AdaptiveClipping(rate=5.0)
+    for count, end in ((5.0, 1e-9), (-5.0, 1e9)):
+        norm = tf.constant(1.0)
+        for _ in range(100):
+            norm = rule.next_norm(norm, tf.constant(count), 10)
+        assert float(norm) == pytest.approx(end)
+
+
 @pytest.mark.parametrize("name", ["per_layer", "automatic", "adaptive"])
 def test_ledger_statement_and_record_say_the_rule(name):
     private = trained(name, noise=1.0, batch_size=8)

@@ -67,6 +67,37 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(sampling):
     assert second.privacy_events() == (PrivacyEvent(1.0, sampling, 100, BATCH, 10, True),)
 
 
+class StopsAfter(keras.callbacks.Callback):
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.steps:
+            raise KeyboardInterrupt
+
+
+def test_passes_of_another_permutation_or_of_other_data_are_not_joined():
+    """Five steps a pass: fits of three and of two steps are one pass, if nothing changed."""
+    x, y = examples()
+
+    def passes(second_x, second_step=3):
+        private = DPSGDModel(
+            tiny_model(), l2_norm_clip=CLIP, noise_multiplier=1.0, sampling="shuffle"
+        )
+        private.compile("sgd", LOSS, steps_per_execution=1)
+        for fit_x, first_step, steps in ((x, 0, 3), (second_x, second_step, 2)):
+            private.optimizer.iterations.assign(first_step)
+            with pytest.raises(KeyboardInterrupt):
+                callbacks = [StopsAfter(steps)]
+                private.fit(fit_x, y, batch_size=BATCH, verbose=0, callbacks=callbacks)
+        return private.privacy_account(delta=1e-5).cost.passes
+
+    assert passes(x) == 1
+    assert passes(x[::-1].copy()) == 2
+    assert passes(x, second_step=1) == 2  # back at step 1: another secret, another permutation
+
+
 def test_events_tell_what_was_executed():
     private, _ = trained(noise_seed=None, batch_size=30)
     assert private.privacy_events() == (PrivacyEvent(1.0, "poisson", 100, 30, 6, False),)

@@ -399,6 +399,83 @@ def test_a_user_layer_in_bfloat16_is_no_wrong_gradient():
     private_model(model).fit(*data(), batch_size=5, verbose=0)
 
 
+class CentersInTraining(L.Layer):
+    def call(self, inputs, training=False):
+        return inputs - keras.ops.mean(inputs, axis=0, keepdims=True) if training else inputs
+
+
+class Centers(L.Layer):
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_layer_that_mixes_examples_in_training_alone_is_found(noise):
+    """Noise of the model is drawn alike for both batches that are compared."""
+    model = sequential((4,), L.Dropout(noise), CentersInTraining(), L.Dense(3))
+    before = model.get_weights()
+    check_refused(model, "a layer mixes examples")
+    for value, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, now)
+
+
+@pytest.mark.parametrize("first", ["equal", "not finite"])
+def test_examples_that_show_no_mixing_are_passed_over(first):
+    x = data()[0]
+    x[:3] = x[0] if first == "equal" else np.nan
+    check_refused(sequential((4,), Centers(), L.Dense(3)), "a layer mixes examples", x)
+
+
+@pytest.mark.parametrize("layer", [L.MixUp, L.CutMix])
+def test_layers_of_keras_that_mix_examples_are_refused(layer):
+    with refused("it mixes the examples of a batch"):
+        private_model(sequential((4, 4, 1), layer(), L.Flatten(), L.Dense(3)))
+
+
+class Keeps(L.Layer):
+    """Writes into a weight in training: a mean of the data, or the number of calls."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def build(self, shape):
+        self.kept = self.add_weight(name="kept", shape=(), trainable=False, initializer="zeros")
+
+    def call(self, inputs, training=False):
+        if training:
+            change = keras.ops.mean(inputs) if self.what == "mean" else 1.0
+            self.kept.assign_add(change)
+        return inputs
+
+
+def test_a_weight_that_keeps_what_the_data_are_is_refused():
+    model = sequential((4,), L.Dropout(0.5), Keeps("mean"), L.Dense(3))
+    check_refused(model, "writes values that depend on the data into '.*kept'")
+    assert float(model.layers[1].kept) == 0
+
+
+def test_a_weight_that_counts_is_no_data():
+    private = private_model(sequential((4,), Keeps("calls"), L.Dense(3)))
+    private.fit(*data(), batch_size=5, verbose=0)
+    assert float(private.model.layers[0].kept) == 4
+
+
+def test_the_first_check_leaves_the_random_numbers_of_training_alone():
+    """A model checked before training trains as one that was checked by another trainer."""
+
+    def weights(check_twice):
+        keras.utils.set_random_seed(1)
+        model = sequential((4,), L.Dropout(0.5, seed=3), L.Dense(3))
+        if check_twice:
+            private_model(model, noise_seed=0).check_arrays(*data())
+        private = private_model(model, noise_seed=0)
+        private.fit(*data(), batch_size=5, verbose=0)
+        return model.get_weights()[0]
+
+    np.testing.assert_array_equal(weights(False), weights(True))
+
+
 def test_batches_of_one_example_show_a_tied_weight():
     private = private_model(autoencoder_tied_by_an_op())
     with refused("reads 'tied/.*' of layer 'tied' outside that layer"):

@@ -20,6 +20,9 @@ from ft_tf._compat import tf
 from ft_tf.errors import ArgumentError
 from ft_tf.training.dpsgd.clipping.base import Clipping
 
+NORMS = (1e-9, 1e9)
+"""Of a clip norm that adapts: where most gradients are 0 it would fall until its noise is lost."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveClipping(Clipping):
@@ -50,7 +53,7 @@ class AdaptiveClipping(Clipping):
         return gradients, self.count_noise * noise_multiplier
 
     def next_norm(self, clip_norm: tf.Tensor, count: tf.Tensor, batch_size: int) -> tf.Tensor:
-        """Returns C_{t+1}.
+        """Returns C_{t+1}, held within `NORMS`.
 
         Args:
             clip_norm: C_t.
@@ -58,4 +61,5 @@ class AdaptiveClipping(Clipping):
             batch_size: L.
         """
         share = count / batch_size + 0.5
-        return clip_norm * tf.exp(-self.rate * (share - self.quantile))
+        moved = clip_norm * tf.exp(-self.rate * (share - self.quantile))
+        return tf.clip_by_value(moved, *NORMS)

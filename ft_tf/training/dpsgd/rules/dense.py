@@ -34,6 +34,10 @@ from ft_tf.training.dpsgd.rules import (
     weigh,
 )
 
+_LOST = 1e-33
+"""More than what squares below 1e-38, which become 0, add up to. It counts where the other factor
+of a squared norm is 1e38: so norms are rounded upwards."""
+
 
 def dense_rule(
     layer: keras.layers.Dense, inputs: tf.Tensor, gradients: tf.Tensor
@@ -77,9 +81,8 @@ def _products(inputs: tf.Tensor, gradients: tf.Tensor, *, use_bias: bool) -> Per
         return [kernel, tf.reduce_sum(weighted, axis=0)] if use_bias else [kernel]
 
     bias_part = 1.0 if use_bias else 0.0
-    return PerExampleGradients(
-        squared_norms=gradient_norms * (input_norms + bias_part), weighted_sum=weighted_sum
-    )
+    squared_norms = (gradient_norms + _LOST) * (input_norms + bias_part + _LOST)
+    return PerExampleGradients(squared_norms=squared_norms, weighted_sum=weighted_sum)
 
 
 class _Einsum(NamedTuple):
@@ -270,13 +273,15 @@ def gram_norms(rows: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
         bool [batch]: whether that is much compared with the squared norm, which must then be
         computed otherwise.
     """
-    products = _gram(rows) * _gram(gradients)
+    by_rows, by_gradients = _gram(rows), _gram(gradients)
+    products = by_rows * by_gradients
     total = tf.reduce_sum(products, axis=[1, 2])
     squares = tf.linalg.diag_part(products)
     largest = tf.square(tf.reduce_sum(tf.sqrt(squares), axis=1))
     summed = sum(min(part.shape[2], _BLOCK) for part in (rows, gradients)) + rows.shape[1]
     rounding = _EPSILON * (summed / 4 * total + largest)
-    return total + rounding, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
+    lost = _LOST * rows.shape[1] * (tf.linalg.trace(by_rows) + tf.linalg.trace(by_gradients))
+    return total + rounding + lost, total < _CANCELLED * tf.reduce_sum(squares, axis=1)
 
 
 def _gram(vectors: tf.Tensor) -> tf.Tensor:
@@ -305,6 +310,7 @@ def embedding_rule(
     """
     positions = math.prod(inputs.shape[1:])
     ids = tf.reshape(tf.cast(inputs, tf.int32), [-1, positions])
+    ids = tf.where(ids < 0, ids + layer.input_dim, ids)  # as Keras counts from the end
     flat = tf.reshape(tf.cast(gradients, tf.float32), [-1, positions, layer.output_dim])
     same = tf.cast(ids[:, :, tf.newaxis] == ids[:, tf.newaxis, :], tf.float32)
     # Each of the k positions of a row holds the row's gradient, so each adds 1/k of its square.
