@@ -5,6 +5,7 @@ and each setting was trained with one or more seeds; a value is the effect of on
 """
 
 import dataclasses
+import itertools
 import math
 import numbers
 from collections.abc import Hashable, Mapping, Sequence
@@ -89,7 +90,8 @@ class NetworkMean:
     Attributes:
         value: plain mean over settings of the mean over seeds.
         variance: of `value`, over seeds; NaN for one seed.
-        freedom: degrees of freedom of `variance`, seeds minus one; 0 for one seed.
+        freedom: degrees of freedom of `variance`; for equal seeds in all settings one less than
+            their number; 0 for one seed.
         within: variance of one training within its setting, pooled over settings; NaN likewise.
         within_freedom: degrees of freedom of `within`.
         settings: number of settings.
@@ -109,6 +111,16 @@ class NetworkMean:
     is_borrowed: bool = False
 
     @property
+    def has_spread(self) -> bool:
+        """True if its own seeds show how they differ."""
+        return bool(self.freedom) and not self.is_borrowed
+
+    @property
+    def replicates(self) -> float:
+        """As many seeds in every setting would tell as much of the spread; one if none does."""
+        return self.freedom + 1 if self.has_spread else 1.0
+
+    @property
     def estimate(self) -> Estimate:
         """The network's own effect, with its interval over seeds."""
         return Estimate(self.value, math.sqrt(self.variance), self.freedom)
@@ -118,14 +130,17 @@ def network_mean(settings: Sequence[Mapping[Hashable, float]]) -> NetworkMean:
     """The mean over a network's settings, and its variance over seeds.
 
     Settings of one seed share its initial weights, order of data and fault sets, and often the
-    natural training that they are compared with: they are not independent. So seeds are the
-    replicates. With J settings, n_j seeds in setting j and m_j its mean,
+    natural training that they are compared with: they are not independent. With J settings, S_j the
+    n_j seeds of setting j, m_j its mean, sigma^2 the variance of a value within its setting and c
+    the covariance of two values of one seed in different settings, both pooled,
 
         value = 1/J sum_j m_j
-        variance = sum_seeds (sum_j sqrt(n_j / (n_j - 1)) (d_js - m_j) / (J n_j))^2
+        variance = 1/J^2 (sigma^2 sum_j 1 / n_j + c sum_{j != k} |S_j and S_k| / (n_j n_k))
 
-    which for equal seeds in all settings is s^2 / n of each seed's mean over settings. A setting of
-    one seed adds `within` / J^2, for the spread that it does not show.
+    which for equal seeds in all settings is s^2 / n of each seed's mean over settings. c is sigma^2
+    where no two settings show it. The degrees of freedom are those of the seeds that repeat: one
+    less than 1 / sum_s w_s^2, with w_s the share of seed s in the mean over the settings of several
+    seeds. In simulations with unequal seeds the 95% interval covers 95 to 98%.
 
     Args:
         settings: for each setting the effect by seed.
@@ -140,24 +155,25 @@ def network_mean(settings: Sequence[Mapping[Hashable, float]]) -> NetworkMean:
     for by_seed in settings:
         check_finite(**{f"settings[...][{seed!r}]": value for seed, value in by_seed.items()})
     means = [float(np.mean(list(by_seed.values()))) for by_seed in settings]
-    repeated = [(s, m) for s, m in zip(settings, means, strict=True) if len(s) > 1]
-    sums: dict[Hashable, float] = {}
-    squares = freedom = 0.0
-    for by_seed, mean in repeated:
-        count = len(by_seed)
-        scale = math.sqrt(count / (count - 1)) / (len(settings) * count)
-        for seed, value in by_seed.items():
-            sums[seed] = sums.get(seed, 0.0) + scale * (value - mean)
-            squares += (value - mean) ** 2
-        freedom += count - 1
-    if any(has_spread(list(by_seed.values())) for by_seed, _ in repeated):
-        within = squares / freedom
-        singles = len(settings) - len(repeated)
-        variance = sum(part**2 for part in sums.values()) + singles * within / len(settings) ** 2
-        seeds_freedom = len(sums) - 1
-    else:
-        within = variance = math.nan
-        freedom = seeds_freedom = 0
+    rests = [
+        {seed: value - mean for seed, value in by_seed.items()}
+        for by_seed, mean in zip(settings, means, strict=True)
+        if len(by_seed) > 1
+    ]
+    within = variance = math.nan
+    freedom, seeds_freedom = 0, 0.0
+    if any(has_spread(list(by_seed.values())) for by_seed in settings if len(by_seed) > 1):
+        freedom = sum(len(rest) - 1 for rest in rests)
+        within = sum(value**2 for rest in rests for value in rest.values()) / freedom
+        pairs = [_overlap(one, other) for one, other in itertools.permutations(settings, 2)]
+        alone = sum(1 / len(by_seed) for by_seed in settings)
+        variance = within * alone + _covariance(rests, within, len(settings)) * sum(pairs)
+        variance /= len(settings) ** 2
+        shares: dict[Hashable, float] = {}
+        for rest in rests:
+            for seed in rest:
+                shares[seed] = shares.get(seed, 0.0) + 1 / (len(rest) * len(rests))
+        seeds_freedom = round(1 / sum(share**2 for share in shares.values()), 9) - 1
     return NetworkMean(
         value=float(np.mean(means)),
         variance=variance,
@@ -170,16 +186,36 @@ def network_mean(settings: Sequence[Mapping[Hashable, float]]) -> NetworkMean:
     )
 
 
+def _overlap(one: Mapping[Hashable, float], other: Mapping[Hashable, float]) -> float:
+    """Shared seeds over the product of the numbers of seeds."""
+    return len(one.keys() & other.keys()) / (len(one) * len(other))
+
+
+def _covariance(rests: Sequence[Mapping[Hashable, float]], within: float, settings: int) -> float:
+    """Covariance of two values of one seed, from the deviations of settings of several seeds.
+
+    The products of I shared seeds have a mean of c I (1 - 1/n_j - 1/n_k + I / (n_j n_k)).
+    """
+    products = weight = 0.0
+    for one, other in itertools.combinations(rests, 2):
+        shared = one.keys() & other.keys()
+        products += sum(one[seed] * other[seed] for seed in sorted(shared, key=str))
+        weight += len(shared) * (1 - 1 / len(one) - 1 / len(other) + _overlap(one, other))
+    if weight < 1e-9:
+        return within
+    return min(max(products / weight, -within / max(1, settings - 1)), within)
+
+
 def seed_variance(networks: Sequence[NetworkMean]) -> tuple[float, float]:
     """Variance of one seed's mean over settings, pooled over networks, and degrees of freedom.
 
     Each network of several seeds counts with its degrees of freedom; (NaN, 0) if there is none.
     """
-    known = [network for network in networks if network.freedom]
+    known = [network for network in networks if network.has_spread]
     freedom = sum(network.freedom for network in known)
     if not known:
         return math.nan, 0.0
-    return sum(n.freedom * n.seeds * n.variance for n in known) / freedom, freedom
+    return sum(n.freedom * n.replicates * n.variance for n in known) / freedom, freedom
 
 
 def with_borrowed_spread(networks: Sequence[NetworkMean]) -> list[NetworkMean]:
@@ -192,7 +228,9 @@ def with_borrowed_spread(networks: Sequence[NetworkMean]) -> list[NetworkMean]:
     return [
         n
         if n.freedom or not freedom
-        else dataclasses.replace(n, variance=pooled / n.seeds, freedom=freedom, is_borrowed=True)
+        else dataclasses.replace(
+            n, variance=pooled / n.replicates, freedom=freedom, is_borrowed=True
+        )
         for n in networks
     ]
 
@@ -215,12 +253,12 @@ def over_networks(networks: Sequence[NetworkMean], *, level: float = 0.95) -> Es
     if not networks:
         raise ArgumentError("networks=[] must have at least one network")
     value = float(np.mean([network.value for network in networks]))
-    known = [network for network in networks if network.freedom]
+    known = [network for network in networks if network.has_spread]
     if not known:
         return Estimate(value, math.nan, 0.0, level)
-    borrowed = sum(1 / network.seeds for network in networks if not network.freedom)
+    borrowed = sum(1 / network.replicates for network in networks if not network.has_spread)
     total_freedom = sum(network.freedom for network in known)
-    parts = [n.variance * (1 + borrowed * n.seeds * n.freedom / total_freedom) for n in known]
+    parts = [n.variance * (1 + borrowed * n.replicates * n.freedom / total_freedom) for n in known]
     freedom = sum(parts) ** 2 / sum(
         part**2 / network.freedom for part, network in zip(parts, known, strict=True)
     )
@@ -230,15 +268,15 @@ def over_networks(networks: Sequence[NetworkMean], *, level: float = 0.95) -> Es
 def mean_of_population(networks: Sequence[NetworkMean], *, level: float = 0.95) -> Estimate:
     """The mean over networks like these, as if they had been drawn: `random_effects`.
 
-    Variances are `seed_variance` / seeds: a network's own, over two to five seeds, is too rough for
-    a weight, and the interval would cover as little as 90%.
+    Variances are `seed_variance` / replicates: a network's own, over two to five seeds, is too
+    rough for a weight, and the interval would cover as little as 90%.
 
     For one further network use `prediction` of the networks' values: with three or four networks
     tau^2 is estimated as 0 too often, and a prediction interval made with it covers 87 to 95%.
     """
     check_types(NetworkMean, networks=networks)
     pooled, freedom = seed_variance(networks)
-    variances = [pooled / n.seeds if freedom else 0.0 for n in networks]
+    variances = [pooled / n.replicates if freedom else 0.0 for n in networks]
     return random_effects([n.value for n in networks], variances, level=level)
 
 

@@ -66,23 +66,35 @@ def table():
 
 def over_networks(values):
     """Mean over networks, its 95% interval, and that of random effects, from a long frame."""
-    variances, freedoms, means, seeds = {}, {}, {}, {}
+    variances, freedoms, means = {}, {}, {}
     for network, mine in values.groupby("network"):
         wide = mine.pivot(index="seed", columns="setting", values="value")
-        means[network], seeds[network] = wide.mean().mean(), len(wide)
-        counts = wide.count()
-        rest = (wide - wide.mean()) * np.sqrt(counts / (counts - 1).where(counts > 1))
-        influence = (rest.fillna(0) / counts / wide.shape[1]).sum(axis=1)
-        variances[network] = (influence**2).sum()
-        if (counts == 1).any() and (counts > 1).any():
-            several = wide.loc[:, counts > 1]
-            within = ((several - several.mean()) ** 2).sum().sum() / (several.count() - 1).sum()
-            variances[network] += (counts == 1).sum() * within / wide.shape[1] ** 2
-        freedoms[network] = wide.loc[:, counts > 1].dropna(how="all").shape[0] - 1
+        means[network] = wide.mean().mean()
+        has = wide.notna().to_numpy(float)  # seeds x settings
+        counts = has.sum(axis=0)
+        shared = has.T @ has / np.outer(counts, counts)  # 1 / n_j on the diagonal
+        several = counts > 1
+        rest = (wide - wide.mean()).fillna(0).to_numpy()[:, several]
+        freedoms[network] = 0.0
+        if several.any():
+            within = (rest**2).sum() / (counts[several] - 1).sum()
+            n, both = counts[several], (has.T @ has)[np.ix_(several, several)]
+            weight = both * (1 - 1 / n[:, None] - 1 / n + both / np.outer(n, n))
+            off = ~np.eye(len(n), dtype=bool)
+            covariance = within
+            if weight[off].sum() > 1e-9:
+                covariance = (rest.T @ rest)[off].sum() / weight[off].sum()
+            covariance = np.clip(covariance, -within / max(1, len(counts) - 1), within)
+            off_all = shared.sum() - np.trace(shared)
+            total = within * np.trace(shared) + covariance * off_all
+            variances[network] = total / len(counts) ** 2
+            share = (has[:, several] / n).mean(axis=1)
+            freedoms[network] = 1 / (share**2).sum() - 1
     known = [network for network in means if freedoms[network] > 0]
     total = sum(freedoms[n] for n in known)
+    seeds = {n: freedoms[n] + 1 for n in means}
     pooled = sum(freedoms[n] * seeds[n] * variances[n] for n in known) / total
-    alone = sum(1 / seeds[n] for n in means if n not in known)
+    alone = sum(1 for n in means if n not in known)
     parts = [variances[n] * (1 + alone * seeds[n] * freedoms[n] / total) for n in known]
     freedom = sum(parts) ** 2 / sum(p**2 / freedoms[n] for p, n in zip(parts, known, strict=True))
     estimate = np.mean(list(means.values()))

@@ -48,12 +48,43 @@ def test_settings_that_agree_within_a_seed_do_not_narrow_the_interval():
 
 
 def test_a_setting_of_one_seed_has_the_spread_of_the_others():
-    # s^2 = 8 of the first setting; 1/4 (8 / 3) from it, 1/4 8 from the single value.
+    # s^2 = 7 of the first setting is also the covariance with the second, which nothing shows.
     found = network([0.0, 4.0, 5.0], [7.0])
     assert found.value == pytest.approx((3.0 + 7.0) / 2)
     assert np.var([0.0, 4.0, 5.0], ddof=1) == pytest.approx(7.0)
-    assert found.variance == pytest.approx(7.0 / 3 / 4 + 7.0 / 4)
+    assert found.variance == pytest.approx((7.0 / 3 + 7.0 + 2 * 7.0 / 3) / 4)
     assert found.freedom == 2
+
+
+def test_unequal_seeds_by_hand():
+    """Two settings of seeds 0, 1, 2 and of 0, 1: c from the two shared seeds."""
+    found = network([0.0, 3.0, 6.0], [1.0, 5.0])
+    within = (9 + 0 + 9 + 4 + 4) / 3
+    products = (-3.0) * (-2.0) + 0.0 * 2.0
+    covariance = products / (2 * (1 - 1 / 3 - 1 / 2 + 2 / 6))
+    assert covariance < within
+    assert found.variance == pytest.approx((within * (1 / 3 + 1 / 2) + 2 * covariance * 2 / 6) / 4)
+    shares = 5 / 12, 5 / 12, 2 / 12
+    assert found.freedom == pytest.approx(1 / sum(share**2 for share in shares) - 1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "correlation"),
+    [((3, 1, 1, 1), 0.9), ((5, 2, 1), 0.8), ((3, 2, 2), 0.8), ((5, 5, 2, 2, 2, 2), 0.8),
+     ((5, 3, 1, 1), 0.0), ((3, 3, 3), 0.8)],
+)  # fmt: skip
+def test_intervals_over_unequal_seeds_cover(seeds, correlation):
+    rng = np.random.default_rng(sum(seeds))
+    shared, own = math.sqrt(correlation), math.sqrt(1 - correlation)
+    repeats, hits, variances, values = 1500, 0, [], []
+    for _ in range(repeats):
+        common = rng.normal(size=max(seeds))
+        found = network(*(shared * common[:n] + own * rng.normal(size=n) for n in seeds))
+        hits += found.estimate.low <= 0 <= found.estimate.high
+        variances.append(found.variance)
+        values.append(found.value)
+    assert 0.935 < hits / repeats < 0.99
+    assert np.mean(variances) > 0.8 * np.var(values)
 
 
 def test_seeds_of_different_settings_may_differ():
@@ -96,6 +127,9 @@ def test_a_network_of_one_seed_borrows_from_the_others():
     assert borrowed.variance == pytest.approx(pooled)
     assert (borrowed.freedom, borrowed.is_borrowed) == (3, True)
     found = intervals.over_networks([*several, alone])
+    lent = intervals.with_borrowed_spread([*several, alone])
+    assert intervals.over_networks(lent) == found  # what is borrowed is no spread of its own
+    assert intervals.mean_of_population(lent) == intervals.mean_of_population([*several, alone])
     assert found.value == pytest.approx((2 + 7 + 20) / 3)
     assert found.standard_error**2 == pytest.approx((2 / 2 + 7 / 3 + pooled) / 9)
     parts = [2 / 2 + 2.0 * 1 / 3, 7 / 3 + 7.0 * 2 / 3]  # what rests on each spread
