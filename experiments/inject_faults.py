@@ -125,7 +125,8 @@ def define_flags() -> None:
         "allocation",
         "model",
         "How many faults: model: exactly round(rate * sites) among all sites; layer: exactly so "
-        "many in each layer; bernoulli: each site on its own.",
+        "many in each layer; bernoulli: each site on its own. Bursts and patterns have as many "
+        "on average.",
     )
     flags.DEFINE_float(
         "half_width",

@@ -213,9 +213,9 @@ class BurstErrors(_Adjacent, BitErrors):
     """Adjacent bits fail together: every fault inverts `length` bits in a row.
 
     Bits are in the order of memory: those among `bits` of a word from the lowest on, then those of
-    the tensor's next word; after the last word comes the first. A burst starts at each bit with
-    probability 1 - (1 - rate)^(1 / length), and where bursts overlap a bit is inverted once: each
-    bit is inverted with probability `rate`.
+    the tensor's next word; after the last word comes the first. Bursts start at random bits, with
+    allocation="bernoulli" at each with probability 1 - (1 - rate)^(1 / length), and where they
+    overlap a bit is inverted once: each bit is inverted with probability `rate`.
 
     Attributes:
         length: bits of a burst.

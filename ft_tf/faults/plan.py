@@ -1,5 +1,6 @@
 """From a model, a rate, a seed and a trial to the faulty sites."""
 
+import bisect
 import dataclasses
 import functools
 import math
@@ -22,6 +23,7 @@ PERSISTENCE = ("permanent", "batch", "image")
 _SPARE = "spare"
 _SITE_STREAM = {"weights": 0, "units": 1, _SPARE: 6}
 _WORD_STREAM = {"weights": 2, "units": 3}
+_ROUNDING_STREAM = {"weights": 7, "units": 8}  # 4 chooses images, see campaign.py
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +35,10 @@ class FaultPlan:
         fault: what was asked for to happen at a faulty site; each group has what happens there.
         allocation: "model": exactly round(rate * sites) faults among all sites; "layer": exactly
             round(rate * sites) in each layer; "bernoulli": each site on its own. With the target
-            "both", weights and units are two populations, each with its own count.
+            "both", weights and units are two populations, each with its own count. Where sites fail
+            together (bursts, patterns) what is drawn are events of several sites: "model" and
+            "layer" fix their number, rounded up or down at random in each trial so that every site
+            is faulty with probability `rate`.
         persistence: permanent: faults stay for all images of a trial; batch, image: transient ones,
             which are drawn for each batch of images, or for each image (units only).
     """
@@ -174,7 +179,7 @@ class Trial:
         groups, sizes = self._counted(kind)
         parts = [np.zeros(0, bool)] * len(groups)
         for keys, together, members in self._populations[kind]:
-            mask = _draw(keys, _event_rate(rate, together), self.plan.allocation)
+            mask = self._drawn(kind, keys, rate, together)
             if together == 1 and len(members) == len(groups):
                 parts = [mask]  # copied below: returned as it is, trials take a tenth longer
                 break
@@ -187,6 +192,17 @@ class Trial:
                 parts[number] = part
                 start += sizes[number]
         return np.concatenate([np.zeros(0, bool), *parts])
+
+    def _drawn(self, kind: str, keys: SiteKeys, rate: float, together: int) -> np.ndarray:
+        """The faulty sites of a population, or of those that fail together the first ones."""
+        if self.plan.allocation == "bernoulli":
+            return bernoulli_mask(keys, _event_rate(rate, together))
+        if together == 1:
+            return exact_mask(keys, fault_count(rate, keys.size))
+        # One uniform number for all rates of a trial keeps the faults nested.
+        (word,) = SiteKeys(self.seed, self.trial, _ROUNDING_STREAM[kind], 1, keys.start).all_words
+        uniform = int(word >> np.uint64(11)) / 2**53  # below 1
+        return exact_mask(keys, math.floor(_mean_events(rate, keys.size, together) + uniform))
 
     def _counted(self, kind: str) -> tuple[tuple[SiteGroup, ...], list[int]]:
         """The groups that have sites of a kind, and how many."""
@@ -232,7 +248,21 @@ def _event_rate(rate: float, together: int) -> float:
     return -math.expm1(math.log1p(-rate) / together)
 
 
-def _draw(keys: SiteKeys, rate: float, allocation: str) -> np.ndarray:
-    if allocation == "bernoulli":
-        return bernoulli_mask(keys, rate)
-    return exact_mask(keys, fault_count(rate, keys.size))
+@functools.lru_cache(maxsize=256)
+def _mean_events(rate: float, sites: int, together: int) -> float:
+    """Mean number of events, each `together` of the sites, so that a share `rate` is faulty.
+
+    A number n of different events spares a site with probability
+    C(sites - together, n) / C(sites, n), the product over j < together of 1 - n / (sites - j).
+    A mean between two whole numbers is one of these at random, so that its share is linear.
+    """
+    if rate == 1.0:
+        return float(sites)
+    left = sites - np.arange(together)
+
+    def share(count: int) -> float:
+        with np.errstate(divide="ignore"):  # of log 0: no site is spared
+            return -math.expm1(np.log1p(-count / left).sum())
+
+    fewer = bisect.bisect(range(sites - together + 2), rate, key=share) - 1
+    return fewer + (rate - share(fewer)) / (share(fewer + 1) - share(fewer))

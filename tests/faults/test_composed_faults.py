@@ -1,5 +1,6 @@
 """Faults per layer, transient ones, bursts, words and patterns: by hand and by closed forms."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.composed import PATTERNS
+from ft_tf.faults.plan import _mean_events
 
 layers = keras.layers
 DRAW = np.random.default_rng(2)
@@ -204,10 +206,7 @@ def test_bursts_are_adjacent_and_their_rate_is_that_of_bits(length):
     assert np.abs(hits / trials - rate).max() < 5 * spread  # of 480 sites; no edge is preferred
     exact = faults.make_plan(MODEL, target="weights", fault=fault, select=select)
     counts = [exact.trial(seed=6, trial=trial).masks(rate).count for trial in range(500)]
-    events = round(480 * (1 - (1 - rate) ** (1 / length)))
-    expected = 480 * (1 - math.comb(480 - length, events) / math.comb(480, events))
-    assert abs(np.mean(counts) - expected) < 5 * np.std(counts) / math.sqrt(500)
-    assert abs(expected / 480 - rate) < 0.005
+    assert abs(np.mean(counts) / 480 - rate) < 4 * np.std(counts) / 480 / math.sqrt(500)
 
 
 def test_bursts_invert_the_bits_of_neighbouring_words():
@@ -310,3 +309,54 @@ def test_faults_at_a_rate_are_among_those_at_a_higher_one(fault):
     low, high = (trial.masks(rate).faulty["weights"] for rate in (0.05, 0.3))
     assert low.any() and not (low & ~high).any()
     assert trial.masks(1.0).faulty["weights"].all() and not trial.masks(0.0).count
+
+
+RATES = (0.005, 0.01, 0.02, 0.04, 0.3, 0.9)
+
+
+def mean_shares(plan, trials):
+    """Mean share of faulty values at each rate, whose faults must be nested in every trial."""
+    shares = []
+    for number in range(trials):
+        trial = plan.trial(seed=4, trial=number)
+        masks = [trial.masks(rate).faulty[plan.groups[0].target] for rate in RATES]
+        assert not any((low & ~high).any() for low, high in itertools.pairwise(masks))
+        shares.append([mask.mean() for mask in masks])
+    return np.array(shares)
+
+
+@pytest.mark.parametrize("allocation", ["model", "layer"])
+@pytest.mark.parametrize("fault", [
+    *(faults.Patterned(pattern) for pattern in PATTERNS[1:]),
+    faults.BurstErrors("int8", length=32), faults.WordErrors("int8", length=9),
+], ids=repr)  # fmt: skip
+def test_every_value_is_faulty_at_the_rate_though_events_are_few(fault, allocation):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(6, 3, padding="same"), layers.Conv2D(4, 3),
+         layers.Flatten(), layers.Dense(3)]
+    )  # fmt: skip
+    where = {"target": "weights"}
+    if isinstance(fault, faults.Patterned):
+        where = {"target": "units", "select": faults.Select(units="positions")}
+    plan = faults.make_plan(model, fault=fault, allocation=allocation, **where)
+    shares = mean_shares(plan, 400)
+    error = shares.std(axis=0) / math.sqrt(len(shares))
+    assert (np.abs(shares.mean(axis=0) - RATES) < 4 * error).all()
+    again = [plan.trial(seed=4, trial=7).masks(rate).count / plan.sites for rate in RATES]
+    np.testing.assert_allclose(again, shares[7])
+
+
+def test_the_mean_number_of_events_is_exact():
+    """Every set of events of a small circle, by enumeration."""
+    sites, together = 7, 3
+    covered = [np.isin(np.arange(sites), np.arange(e, e + together) % sites) for e in range(sites)]
+    for rate in (0.0, 0.1, 0.45, 0.8, 0.95, 1.0):
+        mean = _mean_events(rate, sites, together)
+        share = {
+            count: np.mean([np.any([covered[e] for e in events] + [np.zeros(sites)], axis=0).mean()
+                            for events in itertools.combinations(range(sites), count)])
+            for count in (math.floor(mean), math.ceil(mean))
+        }  # fmt: skip
+        above = mean - math.floor(mean)
+        found = (1 - above) * share[math.floor(mean)] + above * share[math.ceil(mean)]
+        assert found == pytest.approx(rate, abs=1e-12)
