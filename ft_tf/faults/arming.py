@@ -27,8 +27,14 @@ _COMPILED = ("train_function", "test_function", "predict_function", COMPILED_FOR
 
 
 def silenced_groups(plan: FaultPlan) -> tuple[SiteGroup, ...]:
-    """The unit groups whose faults zeros among the weights express exactly: stuck-at-0 units."""
-    return tuple(g for g in plan.groups_of("units") if g.silencers and g.fault.zeroes)
+    """The unit groups whose faults zeros among the weights express exactly: stuck-at-0 units.
+
+    There are none where weights, or units in another way, are faulty too: an infinity that these
+    make in an earlier layer times 0 is NaN, and a unit stuck at 0 must deliver 0.
+    """
+    if not all(group.target == "units" and group.fault.zeroes for group in plan.groups):
+        return ()
+    return tuple(group for group in plan.groups if group.silencers)
 
 
 def values_of(model: keras.Model) -> dict[int, np.ndarray]:
@@ -249,11 +255,12 @@ def inject(
     refused, also through another model that shares its variables (see `guard.guarded`). The faults
     are those of `sweep` at the same seed, trial and rate.
 
-    Weight faults, and stuck-at-0 units of the usual layers, are seen by everything that computes
-    with the model. Other unit faults (another fault model, an activation with f(0) != 0, single
-    positions) are seen by Keras's evaluate and predict of this model, by `metrics.predict_logits`
-    and attacks on it, and by what is called or traced in the block; not by any other tf.function
-    that was traced before it, such as one of a model around this one.
+    Weight faults, and stuck-at-0 units of the usual layers if these are the only faults, are seen
+    by everything that computes with the model. Other unit faults (another fault model, an
+    activation with f(0) != 0, single positions, weight faults too) are seen by Keras's evaluate and
+    predict of this model, by `metrics.predict_logits` and attacks on it, and by what is called or
+    traced in the block; not by any other tf.function that was traced before it, such as one of a
+    model around this one.
 
     Arguments are those of `sweep`, with one rate, and the number of one trial.
 

@@ -80,7 +80,8 @@ class SiteGroup:
             variables that the model itself made.
         points: (layer, call) pairs at whose outputs the units sit: several if a layer is shared.
         silencers: variables whose last axis is the unit's number and whose zeros make the unit
-            deliver exactly 0; empty where that is not known, and for weights.
+            deliver exactly 0 if its inputs are finite; empty where that is not known, and for
+            weights.
         positions: whether a unit is a single activation and no channel.
         fault: what happens there; `make_plan` knows.
     """
@@ -361,6 +362,9 @@ def silencers(
     flow: forward.ForwardPass, chains: list[list[forward.Call]]
 ) -> tuple[keras.Variable, ...]:
     """The variables whose zeros at index j make unit j of a layer deliver exactly 0.
+
+    Its inputs must be finite, as those of a fault-free model are unless it overflows by itself:
+    0 times an infinity is NaN.
 
     They are a kernel's column and its bias, or gamma and beta of the batch normalization between
     them and an activation that maps 0 to 0. Faults of this kind then reach everything that computes

@@ -89,6 +89,28 @@ def test_a_dead_unit_with_positive_bias_gives_0(activation):
         assert (output == 0).sum() == 4 * zeros
 
 
+HUGE = faults.StuckAt(1e39)  # infinite in float32
+
+
+@pytest.mark.parametrize(
+    ("target", "rest"), [("both", {"weights:a": HUGE}), ("units", {"units:a": HUGE})]
+)
+def test_a_dead_unit_gives_0_although_other_faults_overflow(target, rest):
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(8, activation="relu", name="a"),
+         layers.Dense(6, activation="relu", name="b"), layers.Dense(3, name="c")]
+    )  # fmt: skip
+    model.set_weights([rng().normal(size=w.shape) for w in model.get_weights()])
+    x = rng().uniform(1, 2, size=(20, 5)).astype(np.float32)
+    bias = np.tile(model.layers[-1].bias.numpy(), (20, 1))
+    where = {"target": target, "fault": {**rest, "units:b": faults.StuckAt(0.0)}, "rate": 1.0}
+    with faults.inject(model, seed=0, **where):
+        assert np.isinf(model.layers[0](x)).all()
+        np.testing.assert_array_equal(model(x), bias)
+        np.testing.assert_array_equal(model.predict(x, verbose=0), bias)
+    np.testing.assert_array_equal(all_trial_logits(model, x, trials=1, **where)[0], bias)
+
+
 def test_units_sit_behind_a_separate_activation():
     inputs = keras.Input((6, 6, 2))
     hidden = layers.Conv2D(5, 3, padding="same")(inputs)
