@@ -12,7 +12,7 @@ from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.rows import PILOT, interval_of
+from ft_tf.faults.rows import interval_of, interval_settings
 from ft_tf.faults.sites import Select
 
 
@@ -69,7 +69,7 @@ def compare(
 
 
 def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, *, level: float = 0.95
+    first: pd.DataFrame, second: pd.DataFrame, *, level: float | None = None
 ) -> pd.DataFrame:
     """Accuracy of `first` minus that of `second` at each rate, over the trials of both.
 
@@ -81,7 +81,7 @@ def paired_difference(
     Args:
         first: rows of `sweep`.
         second: rows of `sweep` with the same target and seed, on a model of the same shape.
-        level: nominal coverage.
+        level: nominal coverage; by default the confidence of the stop rule, or 0.95.
 
     Returns:
         Columns target, rate, trials, difference, low, high, level, method, unit.
@@ -95,7 +95,6 @@ def paired_difference(
     >>> round(float(table["difference"][0]), 4), round(float(table["high"][0]), 4)
     (0.1, 0.1)
     """
-    check_probability(level=level)
     keys = ["target", "rate", "trial", "seed"]
     check_columns((*keys, "faults", "accuracy"), first=first, second=second)
     both = first.merge(second, on=keys, suffixes=("", "_second"), sort=True)
@@ -106,15 +105,11 @@ def paired_difference(
     rule, other = (frame.attrs.get("stop_rule") or {} for frame in (first, second))
     if rule != other:
         raise ArgumentError(f"stop_rule={rule} and {other} must be the same")
-    settings = {
-        "method": rule.get("method", "student"),
-        "half_width": rule.get("half_width", 0.005),
-        "pilot": rule.get("pilot", PILOT),
-    }
+    settings = interval_settings(first, level=level)
     rows = []
     for where, group in both.groupby(["target", "rate"], sort=True):
         differences = (group["accuracy"] - group["accuracy_second"]).tolist()
-        interval = interval_of(where[1], differences, level=level, least=-1.0, **settings)
+        interval = interval_of(where[1], differences, least=-1.0, **settings)
         mean = sum(differences) / len(differences)
         rows.append(_row(where, len(group), mean, interval, "pair of trials"))
     return pd.DataFrame(rows)

@@ -184,6 +184,21 @@ def check_half_width(**widths: float | None) -> None:
             check_range(0, 0.5, **{name: width})
 
 
+_NO_RULE = {"level": 0.95, "method": "student", "half_width": 0.005, "pilot": PILOT}
+
+
+def interval_settings(frame: pd.DataFrame, **given: Any) -> dict[str, Any]:
+    """How the intervals of a campaign are computed, for `interval_of`.
+
+    As its stop rule says, or `given` where that is not None; without either by Student at 95%.
+    """
+    rule = frame.attrs.get("stop_rule") or {}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = {name: {**rule, **given}.get(name, default) for name, default in _NO_RULE.items()}
+    check_probability(level=settings["level"])
+    return settings
+
+
 def interval_of(
     rate: float,
     values: Sequence[float],

@@ -24,7 +24,13 @@ from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.plan import make_plan
-from ft_tf.faults.rows import PILOT, STOP_METHODS, check_half_width, interval_of, trials_for
+from ft_tf.faults.rows import (
+    STOP_METHODS,
+    check_half_width,
+    interval_of,
+    interval_settings,
+    trials_for,
+)
 from ft_tf.faults.sites import Select
 
 METHODS = ("student", "band", *STOP_METHODS)
@@ -33,7 +39,7 @@ METHODS = ("student", "band", *STOP_METHODS)
 def summarize(
     frame: pd.DataFrame,
     *,
-    level: float = 0.95,
+    level: float | None = None,
     method: str | None = None,
     half_width: float | None = None,
 ) -> pd.DataFrame:
@@ -44,43 +50,40 @@ def summarize(
 
     Args:
         frame: rows of `sweep`, of one model.
-        level: nominal coverage.
+        level: nominal coverage; by default the confidence of its stop rule, or 0.95.
         method: "student": each rate for itself; "band": all rates of a target at once; "anytime" or
-            "stein": for the frame of a campaign that `sweep(half_width=..., method=...)` stopped.
+            "stein": for the frame of a campaign that `sweep(margin=..., method=...)` stopped.
             By default the one that holds for this frame: its stop rule's, or "student".
         half_width: the one that the campaign was stopped at; by default its own.
 
     Returns:
         Columns target, rate, trials, faults, accuracy, low, high, level, method, unit, the mean
         of each further measure that the frame has; trials_to_1_point: how many trials give the mean
-        accuracy to +-1 point; reached: whether the interval is as short as the stop rule was to
-        make it (None without a stop rule). With a stop rule trials_to_1_point is None, as it is for
-        a single trial.
+        accuracy to +-1 point, None with a stop rule and for a single trial; reached: whether the
+        stop rule's interval, at its own level, is as short as it was to make it (None without a
+        stop rule).
 
     Raises:
         ArgumentError: the frame is empty or an argument is out of range.
     """
-    check_probability(level=level)
     check_columns(("target", "rate", "trial", "faults", "accuracy"), frame=frame)
     check_half_width(half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
-    method = rule.get("method", "student") if method is None else method
-    half_width = half_width or rule.get("half_width", 0.005)
+    settings = interval_settings(frame, level=level, method=method, half_width=half_width)
+    own = interval_settings(frame, half_width=half_width)
+    level, method = settings["level"], settings["method"]
     check_choice(METHODS, method=method)
     if frame.empty:
         raise ArgumentError("frame has no rows: nothing to summarize")
-    settings = {"level": level, "half_width": half_width, "pilot": rule.get("pilot", PILOT)}
     rows = []
     for target, curve in frame.groupby("target", sort=True):
         if method == "band":
             table = accuracy_table(curve).to_numpy(np.float64)
             band = iter(intervals.simultaneous(table, level=level, unit="trial"))
         for rate, group in curve.groupby("rate", sort=True):
-            if method == "band":
-                interval = next(band)
-            else:
-                values = group.sort_values("trial")["accuracy"].tolist()
-                interval = interval_of(rate, values, method=method, **settings)
+            values = group.sort_values("trial")["accuracy"].tolist()
+            interval = next(band) if method == "band" else interval_of(rate, values, **settings)
+            stopped = interval if settings == own else interval_of(rate, values, **own)
             others = [name for name in MEASURES[1:] if name in group]
             rows.append(
                 {
@@ -98,7 +101,9 @@ def summarize(
                     "trials_to_1_point": None
                     if rule
                     else trials_for(rate, group["accuracy"].tolist(), half_width=0.01, level=level),
-                    "reached": interval.half_width <= half_width * (1 + 1e-9) if rule else None,
+                    "reached": stopped.half_width <= own["half_width"] * (1 + 1e-9)
+                    if rule
+                    else None,
                 }
             )
     return pd.DataFrame(rows)
@@ -163,7 +168,7 @@ def curve_figures(
     *,
     classes: int,
     rates: tuple[float, float] = (0.5, 0.9),
-    level: float = 0.95,
+    level: float | None = None,
 ) -> CurveFigures:
     """Headline figures of a campaign with one target.
 
@@ -171,7 +176,7 @@ def curve_figures(
         frame: rows of `sweep`, with the same trials at every rate; rate 0 among them.
         classes: number of classes, for the level of chance.
         rates: between which the drop is taken; left out if they were not measured.
-        level: nominal coverage.
+        level: nominal coverage; by default as for `summarize`.
 
     Raises:
         ArgumentError: the frame has several targets, incomplete trials or no rate 0.
@@ -181,7 +186,7 @@ def curve_figures(
     check_fraction(first_rate=rates[0], second_rate=rates[1])
     check_positive_integer(classes=classes)
     check_range(2, 2**31, classes=classes)
-    check_probability(level=level)
+    level = interval_settings(frame, level=level)["level"]
     table = accuracy_table(frame)
     if 0.0 not in table:
         raise ArgumentError("frame has no rate 0: the curve needs its clean end")
@@ -226,12 +231,10 @@ def _over_trials(
 
     None where one trial shows no spread, or a stop rule that looks has chosen the trials.
     """
-    rule = frame.attrs.get("stop_rule") or {"method": "student", "pilot": PILOT}
-    if rule["method"] == "anytime" or len(values) < 2:
+    settings = interval_settings(frame, level=level)
+    if settings["method"] == "anytime" or len(values) < 2:
         return None
-    found = interval_of(
-        1.0, values, level=level, method=rule["method"], pilot=rule["pilot"], least=least, most=most
-    )
+    found = interval_of(1.0, values, least=least, most=most, **settings)
     return dataclasses.replace(found, low=max(found.low, least), high=min(found.high, most))
 
 
@@ -245,7 +248,7 @@ def _first_crossing(where: np.ndarray, curve: np.ndarray, height: float) -> floa
 
 
 def lost_rate(
-    frame: pd.DataFrame, *, points: float, level: float = 0.95
+    frame: pd.DataFrame, *, points: float, level: float | None = None
 ) -> tuple[float | None, intervals.Interval | None]:
     """The lowest rate, interpolated, at which so much accuracy is lost on average.
 
@@ -254,7 +257,7 @@ def lost_rate(
     Args:
         frame: as for `curve_figures`.
         points: the loss, a fraction of all images.
-        level: nominal coverage.
+        level: nominal coverage; by default as for `summarize`.
 
     Returns:
         The rate, None if the loss is never reached; its interval, as that of
@@ -266,7 +269,8 @@ def lost_rate(
     >>> round(lost_rate(frame, points=0.033)[0], 3)  # 0.11 per rate, on average
     0.3
     """
-    check_probability(level=level, points=points)
+    check_probability(points=points)
+    level = interval_settings(frame, level=level)["level"]
     table = accuracy_table(frame, "accuracy_lost")
     if 0.0 not in table:
         raise ArgumentError("frame has no rate 0: the curve needs its clean end")
@@ -318,14 +322,15 @@ def layer_vulnerability(
     rate: float,
     trials: int,
     seed: int,
-    level: float = 0.95,
+    level: float | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Faults in one layer at a time, and in the whole model.
 
     Uniform faults over all weights mostly hit the largest layer. At an equal rate within the layer,
-    a small one can be more vulnerable. `level` is the intervals' coverage; other arguments, and
-    `options`, are those of `sweep`, but with one rate and target "weights" or "units".
+    a small one can be more vulnerable. `level` is the intervals' coverage, by default `confidence`;
+    other arguments, and `options`, are those of `sweep`, but with one rate and target "weights" or
+    "units". Intervals are those of `summarize`.
 
     Returns:
         Columns layer ("whole model" first), sites, faults, clean_accuracy, accuracy, drop (mean
@@ -335,7 +340,8 @@ def layer_vulnerability(
         ArgumentError, ModelError: as `sweep`.
     """
     check_choice(("weights", "units"), target=target)
-    check_probability(level=level)
+    if level is not None:
+        check_probability(level=level)
     shared = {"target": target, "rates": [rate], "trials": trials, "seed": seed}
     whole = options.pop("select", None)
     kept = {name: options[name] for name in ("fault", "allocation") if name in options}
@@ -349,7 +355,8 @@ def layer_vulnerability(
             select = dataclasses.replace(whole or Select(), layers=(name,))
         options["fault"] = plan.fault.within(groups)
         frame = sweep(model, x, y, select=select, **shared, **options)
-        interval = intervals.mean(frame["accuracy"], level=level, unit="trial")
+        settings = interval_settings(frame, level=level)
+        interval = interval_of(rate, frame["accuracy"].tolist(), **settings)
         rows.append(
             {
                 "layer": name or "whole model",

@@ -186,3 +186,39 @@ def test_a_budget_is_a_time(text, seconds):
 def test_other_budgets_are_refused(text):
     with pytest.raises(ArgumentError, match="^budget="):
         seconds_of(text)
+
+
+def test_a_summary_takes_the_confidence_of_the_campaign(model, images):
+    frame = faults.sweep(
+        model, *images, target="weights", rates=[0.3], trials=3000, seed=3, margin=0.01,
+        method="stein", confidence=0.8,
+    )  # fmt: skip
+    (row,) = faults.summarize(frame).to_dict("records")
+    assert (row["level"], row["reached"]) == (0.8, True)
+    assert row["high"] - row["low"] <= 0.02
+    (wider,) = faults.summarize(frame, level=0.95).to_dict("records")
+    assert (wider["level"], wider["reached"]) == (0.95, True)  # for what it was stopped at
+    assert wider["high"] - wider["low"] > 0.02
+    frame.attrs["stop_rule"]["level"] = 0.99  # as if its trials had run out
+    assert faults.summarize(frame, level=0.8)["reached"].tolist() == [False]
+    (pair,) = faults.paired_difference(frame, frame)["level"]
+    assert pair == faults.summarize(frame)["level"][0] == 0.99
+    table = faults.sweep(
+        model, *images, target="weights", rates=RATES, trials=50, seed=3, margin=0.01,
+        method="stein", confidence=0.8,
+    )  # fmt: skip
+    figures = faults.curve_figures(table, classes=3, rates=(0.05, 0.6))
+    assert figures.area_interval.level == figures.drop_interval.level == 0.8
+    assert faults.lost_rate(table, points=0.1)[1].level == 0.8
+
+
+@pytest.mark.parametrize("method", ["stein", "anytime"])
+def test_vulnerable_layers_have_the_intervals_of_the_stop_rule(model, images, method):
+    options = {"target": "weights", "trials": 60, "seed": 0, "margin": 0.05, "method": method}
+    options |= {"confidence": 0.9}
+    table = faults.layer_vulnerability(model, *images, rate=0.1, **options)
+    summary = faults.summarize(faults.sweep(model, *images, rates=[0.1], **options))
+    columns = ["accuracy", "low", "high"]
+    assert table[columns].iloc[0].tolist() == summary[columns].iloc[0].tolist()
+    clean = faults.layer_vulnerability(model, *images, rate=0.0, **options)
+    assert (clean[["low", "high"]] == 1.0).all(axis=None)
