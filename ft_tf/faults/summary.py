@@ -23,6 +23,7 @@ from ft_tf.checks import (
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.campaign import sweep
 from ft_tf.faults.measures import COLUMNS as MEASURES
+from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
     STOP_METHODS,
@@ -31,7 +32,6 @@ from ft_tf.faults.rows import (
     interval_settings,
     trials_for,
 )
-from ft_tf.faults.sites import Select
 
 METHODS = ("student", "band", *STOP_METHODS)
 
@@ -313,6 +313,18 @@ def _crossing_interval(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _InLayer(FaultModel):
+    """Faults in one layer only. Names of `Select` could also stand for the layers in it."""
+
+    fault: FaultModel
+    layer: str
+
+    def placed(self, groups: Sequence[Any]) -> list[Any]:
+        own = [group for group in groups if group.layer == self.layer]
+        return self.fault.within(own).placed(own)
+
+
 def layer_vulnerability(
     model: keras.Model,
     x: Any,
@@ -350,11 +362,8 @@ def layer_vulnerability(
     rows = []
     for name in names:
         groups = [group for group in plan.groups if name in (None, group.layer)]
-        select = whole
-        if name is not None:
-            select = dataclasses.replace(whole or Select(), layers=(name,))
-        options["fault"] = plan.fault.within(groups)
-        frame = sweep(model, x, y, select=select, **shared, **options)
+        options["fault"] = plan.fault if name is None else _InLayer(plan.fault, name)
+        frame = sweep(model, x, y, select=whole, **shared, **options)
         settings = interval_settings(frame, level=level)
         interval = interval_of(rate, frame["accuracy"].tolist(), **settings)
         rows.append(

@@ -267,3 +267,44 @@ def test_bad_arguments_are_named(trained, options, message):
     given = {"target": "weights", "rates": [0.5], "trials": 1, "seed": 0} | options
     with pytest.raises(ArgumentError, match=message):
         faults.sweep(model, x, y, **given)
+
+
+class Scaled(keras.layers.Layer):
+    """A layer made of a layer, with a parameter itself."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = keras.layers.Dense(6, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.gain = self.add_weight(name="gain", shape=(6,), initializer="ones")
+
+    def call(self, inputs):
+        return self.inner(inputs) * self.gain
+
+
+class Shifted(keras.Model):
+    """A model with a parameter itself."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scaled, self.end = Scaled(name="scaled"), keras.layers.Dense(3, name="end")
+        self.shift = self.add_weight(name="shift", shape=(5,), initializer="ones")
+
+    def call(self, inputs):
+        return self.end(self.scaled(inputs + self.shift))
+
+
+def test_parameters_of_models_and_of_layers_made_of_layers_are_faulted_by_themselves():
+    model, x = Shifted(name="own"), np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    y = model(x).numpy().argmax(axis=1)
+    where = {"target": "weights", "rate": 1.0, "trials": 2, "seed": 0}
+    table = faults.layer_vulnerability(model, x, y, fault={"*": faults.SignFlip()}, **where)
+    expected = {"whole model": 5 + 36 + 6 + 21, "inner": 36, "scaled": 6, "end": 21, "own": 5}
+    assert table.set_index("layer")["sites"].to_dict() == expected
+    assert table["faults"].tolist() == list(expected.values())
+    found = table.set_index("layer")["accuracy"]
+    logits = -model(x).numpy()  # biases are 0
+    assert found["inner"] == found["scaled"] == found["end"] == np.mean(logits.argmax(axis=1) == y)
+    assert found["own"] == np.mean(model(x - 2).numpy().argmax(axis=1) == y) < 1
