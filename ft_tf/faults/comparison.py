@@ -36,8 +36,9 @@ def compare(
     """Faults both models and says by how much their accuracies differ at each rate.
 
     Models of one shape get the same faulty sites in each trial and are compared trial by trial
-    (`paired_difference`). Models of different shapes have no sites in common: their trials are
-    independent (Welch). `level` is the intervals' coverage, other arguments are those of `sweep`.
+    (`paired_difference`). Models of different shapes, or whose words have different numbers of bits
+    ("as_stored"), have no sites in common: their trials are independent (Welch). `level` is the
+    intervals' coverage, other arguments are those of `sweep`.
 
     The intervals speak of further fault sets in these two models on these images. They say nothing
     about other training seeds: one model of each kind does not tell which kind is better.
@@ -54,12 +55,12 @@ def compare(
     plan = {"target": target, "fault": fault, "allocation": allocation, "select": select}
     options = {"rates": rates, "trials": trials, "seed": seed, **plan}
     options |= {"images_per_trial": images_per_trial, "batch_size": batch_size}
-    shapes = [
-        [(group.target, group.shape) for group in make_plan(model, **plan).groups]
+    sites = [
+        [(group.target, group.shape, group.sites) for group in make_plan(model, **plan).groups]
         for model in (first, second)
     ]
     frames = [sweep(model, x, y, **options) for model in (first, second)]
-    same_sites = shapes[0] == shapes[1]
+    same_sites = sites[0] == sites[1]
     difference = paired_difference if same_sites else _unpaired_difference
     table = difference(*frames, level=level).assign(same_sites=same_sites)
     for column in ("faults", "accuracy"):
@@ -80,7 +81,7 @@ def paired_difference(
 
     Args:
         first: rows of `sweep`.
-        second: rows of `sweep` with the same target and seed, on a model of the same shape.
+        second: rows of `sweep` with the same target and seed, on a model with the same sites.
         level: nominal coverage; by default the confidence of the stop rule, or 0.95.
 
     Returns:
@@ -101,7 +102,10 @@ def paired_difference(
     if both.empty:
         raise ArgumentError("the campaigns have no trial in common: give the same target and seed")
     if (both["faults"] != both["faults_second"]).any():
-        raise ArgumentError("the campaigns have other faults: the models have not the same shape")
+        raise ArgumentError(
+            "the campaigns have other faults: their models have not the same sites (shapes of "
+            "parameters and bits of words); use compare"
+        )
     rule, other = (frame.attrs.get("stop_rule") or {} for frame in (first, second))
     if rule != other:
         raise ArgumentError(f"stop_rule={rule} and {other} must be the same")

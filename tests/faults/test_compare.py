@@ -92,3 +92,21 @@ def test_a_bad_level_is_refused(data):
         faults.compare(
             model, model, *data, target="units", rates=[0.5], trials=2, seed=0, level=1.5
         )
+
+
+def test_other_words_are_other_sites(data):
+    """Stored as they are, a float32 has 32 bits and a bfloat16 has 16."""
+    first = network(8, seed=1)
+    hidden = keras.layers.Dense(8, activation="relu", dtype="bfloat16")
+    second = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(3, dtype="bfloat16")])
+    second.set_weights(first.get_weights())
+    options = {"target": "weights", "rates": [0.01], "trials": 3, "seed": 0}
+    fault = faults.BitErrors("as_stored")
+    (row,) = faults.compare(first, second, *data, fault=fault, **options).to_dict("records")
+    assert (row["faults_first"], row["faults_second"]) == (round(83 * 0.32), round(83 * 0.16))
+    assert (row["same_sites"], row["unit"]) == (False, "independent trial")
+    frames = [faults.sweep(model, *data, fault=fault, **options) for model in (first, second)]
+    with pytest.raises(ArgumentError, match="their models have not the same sites"):
+        faults.paired_difference(*frames)
+    fault = faults.BitErrors("float32", bits=(0, 29))
+    assert faults.compare(first, second, *data, fault=fault, **options)["same_sites"].all()

@@ -57,7 +57,7 @@ def test_bets_on_differences_stay_in_their_range():
 
 def test_other_shapes_and_other_rules_are_refused():
     one = campaign({0.5: [0.9, 0.8]})
-    with pytest.raises(ArgumentError, match="same shape"):
+    with pytest.raises(ArgumentError, match="same sites"):
         paired_difference(one, campaign({0.5: [0.9, 0.8]}, faults=4))
     with pytest.raises(ArgumentError, match="no trial in common"):
         paired_difference(one, campaign({0.4: [0.9, 0.8]}))
