@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -81,9 +82,27 @@ class PerLayer(FaultModel):
 def _fits(pattern: str, group: Any) -> bool:
     return any(
         fnmatch.fnmatchcase(name, pattern)
-        for part in (group.layer, group.name)
+        for part in (group.layer, *_paths(group))
         for name in (part, f"{group.target}:{part}")
     )
+
+
+def _paths(group: Any) -> Iterator[str]:
+    """The path of a group's parameter, and those that it has in the model it was copied from.
+
+    Protected copies hold a/kernel as a/a/kernel, of a layer in its wrapper. Copies hold both/l/bias
+    as l/bias, and models from files hold block/d/bias as d/bias.
+    """
+    yield group.name
+    if group.target == "units":
+        return
+    given = group.name.split("/")
+    steps = [step for step, _ in itertools.groupby(given)]
+    if group.layer not in steps:
+        steps.insert(0, group.layer)
+    yield "/".join(steps)
+    if len(steps) < len(given):
+        yield "/".join(steps[steps.index(group.layer) :])
 
 
 PATTERNS = ("point", "row", "channel", "position", "block")

@@ -127,3 +127,28 @@ def test_a_protection_of_ones_own():
     assert table["memory"].tolist() == [0, 0, 50, 50]
     assert table["arithmetic"].tolist()[2:] == ["half of it"] * 2
     assert table["clean_accuracy"].tolist()[:2] == [1, 1]
+
+
+def test_paths_of_parameters_hold_in_protected_copies(tmp_path):
+    """There a layer is in another of its name, and layers in layers lose the outer names."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    start = keras.Input((16,))
+    block = keras.Sequential([keras.Input((16,)), layers.Dense(8, "relu", name="d")], name="block")
+    rows = layers.Reshape((2, 4))(block(layers.Dense(16, name="a")(start)))
+    both = layers.Bidirectional(layers.LSTM(3, name="l"), name="both")
+    model = keras.Model(start, layers.Dense(4, name="b")(both(rows)))
+    paths = ["a/kernel", "block/d/bias", "both/forward_l/lstm_cell/kernel", "b/kernel"]
+    fault = faults.PerLayer({f"weights:{path}": faults.BitErrors("int8") for path in paths})
+    plan = faults.make_plan(model, target="weights", fault=fault)
+    assert [group.name for group in plan.groups] == paths
+    names = ["secded", "range_restriction", "weight_clipping"]
+    table = faults.compare_protections(
+        model, X, labels(model), fault=fault, protections=names, **SETTINGS
+    )
+    assert table[table["rate"] > 0]["faults"].unique().tolist() == [round(0.03 * plan.sites)]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for whole, path in ((model, "a/a/kernel"), (loaded, "d/bias")):
+        copy = faults.protect(whole, "weight_clipping")
+        faults.make_plan(copy, target="weights", fault={path: faults.StuckAt()})
