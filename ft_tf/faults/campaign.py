@@ -23,6 +23,7 @@ from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
 from ft_tf.faults.program import TFLiteProgram, TrialProgram
 from ft_tf.faults.rows import (
     MAX_TRIALS,
+    SMALLEST_HALF_WIDTH,
     Budget,
     Row,
     StopRule,
@@ -86,8 +87,9 @@ def sweep(
         images_per_trial: evaluate each trial on a random subset of that many images; most of the
             variance is between masks, so many cheap trials beat few full ones. None for all, or for
             `rows.STEIN_IMAGES` of them with method="stein". Rate 0 is always tested on all.
-        margin: end each rate when its accuracy has an interval of +- that; at rate 0 one trial is
-            enough. A rate that trials or budget end first is "not reached" in the summary.
+        margin: end each rate when its accuracy has an interval of +- that, 1e-5 or more; at rate 0
+            one trial is enough. A rate that trials or budget end first is "not reached" in the
+            summary.
         confidence: coverage of those intervals.
         budget: end with the trial in which this time is over: seconds, or "10 min", "2 h".
         method: how to tell, see `rows.StopRule`: "anytime" (holds for any distribution, takes
@@ -111,7 +113,7 @@ def sweep(
         remember_input(model, x)
     clock = Budget(budget)
     check_probability(confidence=confidence)
-    check_half_width(margin=margin)
+    check_half_width(least=SMALLEST_HALF_WIDTH, margin=margin)
     if trials is None and margin is None and budget is None:
         raise ArgumentError("trials=None needs margin=... or budget=... to end the campaign")
     numbers = trial_numbers(MAX_TRIALS if trials is None else trials)

@@ -32,6 +32,10 @@ chosen from measured times would make rows depend on the machine. Two hundred im
 (1/2)^2 / 200 to the variance of a trial, at most some 210 trials at half a point, and usually cost
 little more than drawing the faults; `intervals.allocate` gives the cheapest for given costs."""
 
+SMALLEST_HALF_WIDTH = 1e-5
+"""Betting on a half-width takes twice its inverse of trials, and as many candidate means."""
+_CANDIDATES = 10  # within a half-width: fewer round the ends of an interval too far outwards
+
 MAX_TRIALS = 2**32  # a trial's number is one word of its seed
 COLUMNS = ("target", "rate", "trial", "seed", "faults", *MEASURES)
 
@@ -117,7 +121,7 @@ class StopRule:
             check_positive_integer(most=most)
         check_choice(STOP_METHODS, method=method)
         check_probability(level=level)
-        check_half_width(half_width=half_width)
+        check_half_width(least=SMALLEST_HALF_WIDTH, half_width=half_width)
         self._half_width, self._level, self._method = half_width, level, method
         self._pilot = PILOT if most is None else max(2, min(PILOT, most))
         self.facts: dict[str, Any] | None = None
@@ -176,12 +180,12 @@ class StopRule:
         return interval_of(rate, values, level=self._level, method=method, pilot=self._pilot)
 
 
-def check_half_width(**widths: float | None) -> None:
-    """Raises ArgumentError for a half-width that no interval of an accuracy can have."""
+def check_half_width(*, least: float = 0.0, **widths: float | None) -> None:
+    """Raises ArgumentError for a half-width that no interval of a campaign can have."""
     for name, width in widths.items():
         if width is not None:
             check_positive(**{name: width})
-            check_range(0, 0.5, **{name: width})
+            check_range(least, 0.5, **{name: width})
 
 
 _NO_RULE = {"level": 0.95, "method": "student", "half_width": 0.005, "pilot": PILOT}
@@ -238,7 +242,8 @@ def interval_of(
 
 
 def _betting(values: Iterable[float], level: float, half_width: float) -> intervals.BettingInterval:
-    betting = intervals.BettingInterval(level=level, half_width=half_width)
+    resolution = max(10_000, math.ceil(_CANDIDATES / half_width)) + 1
+    betting = intervals.BettingInterval(level=level, half_width=half_width, resolution=resolution)
     for value in values:
         betting.add(float(value))
     return betting
@@ -258,6 +263,7 @@ def trials_for(
     `BettingInterval` takes if they go on to agree. At least the trials that there are, whose
     accuracies are `values`; 1 at rate 0; None of a single trial, which shows no spread.
     """
+    check_half_width(least=SMALLEST_HALF_WIDTH, margin=half_width)
     if rate == 0:
         return 1
     if len(values) < 2:

@@ -26,6 +26,7 @@ from ft_tf.faults.measures import COLUMNS as MEASURES
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import (
+    SMALLEST_HALF_WIDTH,
     STOP_METHODS,
     check_half_width,
     interval_of,
@@ -67,7 +68,7 @@ def summarize(
         ArgumentError: the frame is empty or an argument is out of range.
     """
     check_columns(("target", "rate", "trial", "faults", "accuracy"), frame=frame)
-    check_half_width(half_width=half_width)
+    check_half_width(least=SMALLEST_HALF_WIDTH, half_width=half_width)
     rule = frame.attrs.get("stop_rule") or {}
     settings = interval_settings(frame, level=level, method=method, half_width=half_width)
     own = interval_settings(frame, half_width=half_width)

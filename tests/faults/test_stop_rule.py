@@ -9,7 +9,7 @@ from scipy import stats
 from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
-from ft_tf.faults.rows import PILOT, StopRule, seconds_of
+from ft_tf.faults.rows import PILOT, StopRule, seconds_of, trials_for
 
 layers = keras.layers
 
@@ -222,3 +222,24 @@ def test_vulnerable_layers_have_the_intervals_of_the_stop_rule(model, images, me
     assert table[columns].iloc[0].tolist() == summary[columns].iloc[0].tolist()
     clean = faults.layer_vulnerability(model, *images, rate=0.0, **options)
     assert (clean[["low", "high"]] == 1.0).all(axis=None)
+
+
+def test_a_margin_finer_than_a_ten_thousandth_ends():
+    rule = StopRule([0.1], half_width=9e-5, method="anytime")
+    count = trials_for(0.1, [0.7] * 9, half_width=9e-5, level=0.95)
+    assert count > 2 / 9e-5
+    for _ in range(count):
+        assert not rule.done
+        rule.take({"rate": 0.1, "accuracy": 0.7})
+    assert rule.done
+    interval = rule.interval(0.1)
+    assert interval.low <= 0.7 <= interval.high and interval.half_width <= 9e-5
+
+
+def test_a_margin_that_cannot_be_resolved_is_refused(model, images):
+    where = {"target": "weights", "rates": [0.1], "margin": 9e-6, "seed": 0}
+    for campaign in (faults.sweep, faults.plan_campaign):
+        with pytest.raises(ArgumentError, match=r"margin=9e-06 must be .*1e-05"):
+            campaign(model, *images, **where)
+    with pytest.raises(ArgumentError, match=r"half_width=9e-06 must be .*1e-05"):
+        StopRule([0.1], half_width=9e-6)
