@@ -7,8 +7,9 @@
     gru/update_gate, /reset_gate, /candidate, /state          simple_rnn/state
     OPERATION or TENSOR             of a functional model's graph, such as "add_1", "keras_tensor_7"
 
-A gate or state is that of every time step. A layer inside a wrapper (`Bidirectional`) has its inner
-name, such as forward_lstm. To give its scores, attention computes them without a fused kernel.
+A gate or state is that of every time step. The carry is faulty before the state of its step is
+computed from it. A layer inside a wrapper (`Bidirectional`) has its inner name, such as
+forward_lstm. To give its scores, attention computes them without a fused kernel.
 """
 
 import contextlib
@@ -35,13 +36,15 @@ _CELLS = {
     "LSTMCell": {"input_gate": ("recurrent_activation", 0),
                  "forget_gate": ("recurrent_activation", 1),
                  "output_gate": ("recurrent_activation", 2),
-                 "candidate": ("activation", 0), "state": (None, 0), "carry": (None, 1)},
+                 "candidate": ("activation", 0), "state": (None, 0), "carry": ("activation", 1)},
     "GRUCell": {"update_gate": ("recurrent_activation", 0),
                 "reset_gate": ("recurrent_activation", 1),
                 "candidate": ("activation", 0), "state": (None, 0)},
     "SimpleRNNCell": {"state": (None, 0)},
 }  # fmt: skip
-"""Which call of a cell's function gives a gate; None: which of the cell's states it is."""
+"""Which call of a cell's function gives a gate, or reads the carry; None: which of the cell's
+states it is."""
+_CARRY = ("activation", 1)
 
 Relay = Callable[[Any], Any]
 Hook = Callable[[Relay], contextlib.AbstractContextManager[None]]
@@ -157,15 +160,21 @@ def _attention(layer: Any, owner: str | None, relay: Relay) -> Iterator[None]:
 def _cell(layer: Any, cell: Any, function: str | None, number: int, relay: Relay) -> Iterator[None]:
     step = cell.call
     gate = None if function is None else getattr(cell, function)
-    calls: list[None] = []
+    is_carry = (function, number) == _CARRY
+    calls: list[Any] = []
 
     def counted(values: Any) -> Any:
-        calls.append(None)
-        return relay(gate(values)) if len(calls) == number + 1 else gate(values)
+        is_part = len(calls) == number
+        # The state of the step is made of the carry, so both must see the same faults.
+        calls.append(relay(values) if is_part and is_carry else values)
+        given = gate(calls[-1])
+        return relay(given) if is_part and not is_carry else given
 
     def call(*args: Any, **kwargs: Any) -> Any:
         calls.clear()
         output, states = step(*args, **kwargs)
+        if is_carry:
+            return output, [states[0], calls[number]]
         if gate is not None:
             return output, states
         states = list(states)

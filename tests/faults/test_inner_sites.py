@@ -130,9 +130,8 @@ def recurrent_by_hand(kind, weights, part, sign, x):
         if kind == "LSTM":
             i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
             i, f = sigmoid(i) * signs["input_gate"], sigmoid(f) * signs["forget_gate"]
-            c = f * c + i * np.tanh(g) * signs["candidate"]
+            c = (f * c + i * np.tanh(g) * signs["candidate"]) * signs["carry"]
             h = sigmoid(o) * signs["output_gate"] * np.tanh(c) * signs["state"]
-            c = c * signs["carry"]
         elif kind == "GRU":
             inner = x[:, t] @ kernel + bias[0]
             outer = h @ recurrent + bias[1]
@@ -167,6 +166,20 @@ def test_gates_and_states_of_every_step(kind, part):
         return (steps.mean(axis=1) if sequences else steps[:, -1]) @ kernel + bias
 
     assert check(model, f"rnn/{part}", by_hand) == (6,)
+
+
+@pytest.mark.parametrize("implementation", [1, 2])
+def test_a_stuck_carry_is_read_in_its_step(implementation):
+    layer = layers.LSTM(6, implementation=implementation, name="rnn")
+    model = built(lambda x: layer(x[:, :1]))
+    parts = {"rnn/carry": faults.StuckAt(0.3), "rnn/candidate": faults.StuckAt(9.0)}
+    kernel, _, bias = layer.get_weights()
+    gate = sigmoid(X[:, 0] @ kernel + bias)[:, 18:]
+    end = model.get_layer("end").get_weights()
+    select = faults.Select(layers=tuple(parts))
+    with faults.inject(model, target="units", rate=1, seed=0, fault=parts, select=select):
+        found = metrics.predict_logits(model, X)
+    np.testing.assert_allclose(found, gate * np.tanh(0.3) @ end[0] + end[1], rtol=0, atol=1e-5)
 
 
 def test_a_layer_within_a_wrapper():
