@@ -22,7 +22,7 @@ from ft_tf.faults.attacked import FaultsByAttacks, attack_under_faults
 from ft_tf.faults.bitflips import BitErrors, BitFlip, BurstErrors, WordErrors
 from ft_tf.faults.callback import FaultInjection
 from ft_tf.faults.campaign import sweep
-from ft_tf.faults.comparison import compare, paired_difference
+from ft_tf.faults.comparison import compare, paired_difference, same_shape
 from ft_tf.faults.composed import Patterned, PerLayer
 from ft_tf.faults.models import FaultModel, GaussianNoise, SignFlip, StuckAt
 from ft_tf.faults.plan import make_plan
@@ -42,7 +42,7 @@ from ft_tf.faults.protections.tradeoff import compare_protections
 from ft_tf.faults.rescaling import rescalable_layers, rescaled, rescaled_spreads
 from ft_tf.faults.rows import StopRule
 from ft_tf.faults.single_faults import FailureRate, failure_rate
-from ft_tf.faults.sites import Select, find_sites, same_shape
+from ft_tf.faults.sites import Select, find_sites
 from ft_tf.faults.storage_formats import StorageFormat, format_of, register_format
 from ft_tf.faults.summary import (
     CurveFigures,

@@ -38,11 +38,13 @@ class StoredWords(FaultModel):
             model holds each variable: the words of a quantised model and of a .tflite file.
         bits: lowest and highest bit that may flip, both included; None for all.
         scale: step of int8 and int4; None for max|w| / 127 (/ 7) of each tensor.
+        transposed: whether values are of a kernel [..., outputs, inputs]; `placed` knows.
     """
 
     storage: str = "float32"
     bits: tuple[int, int] | None = None
     scale: float | None = None
+    transposed: bool = dataclasses.field(default=False, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         width = self.format.bits
@@ -61,7 +63,8 @@ class StoredWords(FaultModel):
     def format(self) -> StorageFormat:
         """The storage format."""
         stored = format_of(self.storage)
-        return stored if self.scale is None else stored.with_scale(self.scale)
+        stored = stored if self.scale is None else stored.with_scale(self.scale)
+        return stored.of_transposed() if self.transposed else stored
 
     @property
     def bit_numbers(self) -> tuple[int, ...]:
@@ -70,13 +73,12 @@ class StoredWords(FaultModel):
         return tuple(range(lowest, highest + 1))
 
     def placed(self, groups: Sequence[Any]) -> list[Any]:
-        if self.storage != "as_stored":
-            return super().placed(groups)
-        formats = [native_format(group.dtype) for group in groups]
-        return [
-            dataclasses.replace(group, fault=dataclasses.replace(self, storage=storage))
-            for group, storage in zip(groups, formats, strict=True)
-        ]
+        def of(group: Any) -> FaultModel:
+            native = self.storage == "as_stored"
+            storage = native_format(group.dtype) if native else self.storage
+            return dataclasses.replace(self, storage=storage, transposed=group.transposed)
+
+        return [dataclasses.replace(group, fault=of(group)) for group in groups]
 
     def check_target(self, target: str) -> None:
         if target != "weights" and self.format.needs_all_values:

@@ -14,6 +14,17 @@ from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import make_plan
 from ft_tf.faults.rows import interval_of, interval_settings
 from ft_tf.faults.sites import Select
+from ft_tf.models import check_built
+
+
+def same_shape(first: keras.Model, second: keras.Model) -> bool:
+    """Whether two models have parameters of the same shapes.
+
+    Then they have the same sites, unless a fault takes words as stored and theirs differ in bits.
+    """
+    check_built(first)
+    check_built(second)
+    return [v.shape for v in first.weights] == [v.shape for v in second.weights]
 
 
 def compare(

@@ -25,6 +25,7 @@ from ft_tf.keras_layers import (
     kind_of,
     leaf_layers,
     parameters_of,
+    transposed_kernels,
     variables_of,
 )
 from ft_tf.models import TFLiteModel, check_built
@@ -83,6 +84,7 @@ class SiteGroup:
             deliver exactly 0 if its inputs are finite; empty where that is not known, and for
             weights.
         positions: whether a unit is a single activation and no channel.
+        transposed: whether a variable is a kernel [..., outputs, inputs].
         fault: what happens there; `make_plan` knows.
     """
 
@@ -96,6 +98,7 @@ class SiteGroup:
     points: tuple[tuple[keras.layers.Layer, int], ...] = ()
     silencers: tuple[keras.Variable, ...] = ()
     positions: bool = False
+    transposed: bool = False
     fault: FaultModel | None = None
 
     @property
@@ -215,6 +218,7 @@ def _weight_groups(
     candidates = [(layer.name, number[id(layer)], v) for layer in chosen for v in layer.weights]
     candidates += [(model.name, -1, variable) for variable in stray]  # made by the model itself
     parameters = {id(variable) for variable in parameters_of(model)}
+    transposed = {id(kernel) for layer in chosen for kernel in transposed_kernels(layer)}
     groups: dict[int, SiteGroup] = {}
     for layer_name, owner, variable in candidates:
         shape, dtype = tuple(variable.shape), variable.dtype
@@ -228,7 +232,8 @@ def _weight_groups(
         if not _is_selected(select, is_bias=is_bias, rank=len(shape), dtype=dtype):
             continue
         name = variable.path.removeprefix(f"{model.name}/")  # a loaded model's lacks this
-        group = SiteGroup("weights", layer_name, name, shape, owner, variable=variable, dtype=dtype)
+        facts = {"variable": variable, "dtype": dtype, "transposed": id(variable) in transposed}
+        group = SiteGroup("weights", layer_name, name, shape, owner, **facts)
         groups.setdefault(id(variable), group)
     if select.layers is not None:
         found = {group.layer for group in groups.values()}
@@ -305,13 +310,6 @@ def _unit_shape(
     shape = tuple(outputs.shape)
     shape = shape[1:] if granularity == "positions" else channels(shape)
     return None if shape is None or None in shape else shape
-
-
-def same_shape(first: keras.Model, second: keras.Model) -> bool:
-    """Whether two models have parameters of the same shapes: then they have the same sites."""
-    check_built(first)
-    check_built(second)
-    return [v.shape for v in first.weights] == [v.shape for v in second.weights]
 
 
 def _stored_groups(model: TFLiteModel, target: str, select: Select) -> tuple[SiteGroup, ...]:

@@ -6,7 +6,8 @@
     float8_e4m3        0-2, 3-6, 7; no infinities, the largest number is 448
     float8_e5m2        0-1, 2-6, 7; the largest finite number is 57344
     int8, int4         integer * scale, with one scale for each tensor
-    ..._per_channel    one scale for each output channel, the last axis of a Keras kernel
+    ..._per_channel    one scale for each output channel, the last axis of a Keras kernel (of a
+                       transposed convolution's the last but one)
     ..._per_group:SIZE one scale for SIZE consecutive inputs of an output channel
     fixed:TOTAL.FRACTION  integer of TOTAL bits * 2^-FRACTION
     as_stored          the format in which the model itself holds each variable, float32 by default
@@ -74,6 +75,10 @@ class StorageFormat:
         """Inverts the bits of each word that are set in `mask`, unsigned and broadcastable."""
         words = encoded.words
         return encoded._replace(words=tf.bitwise.bitwise_xor(words, tf.cast(mask, words.dtype)))
+
+    def of_transposed(self) -> "StorageFormat":
+        """Returns the format for kernels [..., outputs, inputs]."""
+        return self
 
     def with_scale(self, scale: float) -> "StorageFormat":
         """Returns the format with a fixed scale; ArgumentError if it has none, or several."""
@@ -158,11 +163,13 @@ class ScaledInteger(StorageFormat):
     Attributes:
         per: what has one scale: "tensor", "channel" or "group" of `size` values.
         scale: of all tensors; None to take it from the values.
+        transposed: whether output channels are the last axis but one of kernels.
     """
 
     per: str = "tensor"
     size: int = 1
     scale: float | None = None
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         check_positive_integer(group_size=self.size)
@@ -190,6 +197,9 @@ class ScaledInteger(StorageFormat):
             return super().with_scale(scale)
         return dataclasses.replace(self, scale=scale)
 
+    def of_transposed(self) -> StorageFormat:
+        return dataclasses.replace(self, transposed=True)
+
     def encode(self, values: tf.Tensor) -> Encoded:
         scales = self._scales(values)
         limit = float(self._largest_integer)
@@ -202,7 +212,13 @@ class ScaledInteger(StorageFormat):
     def _scales(self, values: tf.Tensor) -> tf.Tensor:
         if self.scale is not None:
             return tf.constant(self.scale, tf.float32)
-        scales = self._largest(tf.abs(values)) / self._largest_integer
+        magnitudes = tf.abs(values)
+        if self.transposed:
+            moved = self._largest(tf.linalg.matrix_transpose(magnitudes))
+            largest = tf.linalg.matrix_transpose(moved) if moved.shape.rank else moved
+        else:
+            largest = self._largest(magnitudes)
+        scales = largest / self._largest_integer
         return tf.where(scales > 0, scales, 1.0)
 
     def _largest(self, magnitudes: tf.Tensor) -> tf.Tensor:

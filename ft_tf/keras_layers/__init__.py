@@ -24,6 +24,7 @@ from ft_tf.keras_layers.walks import (
     is_composite,
     leaf_layers,
     parameters_of,
+    transposed_kernels,
     variables_of,
 )
 
@@ -52,5 +53,6 @@ __all__ = [
     "parameters_of",
     "remember_input",
     "replaced_calls",
+    "transposed_kernels",
     "variables_of",
 ]

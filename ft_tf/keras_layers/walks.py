@@ -86,3 +86,11 @@ def parameters_of(layer: Layer) -> Iterator[keras.Variable]:
         for variable in part._non_trainable_variables if quantised else ():
             if any(name in variable.name for name in _STORED):
                 yield variable
+
+
+_TRANSPOSED = tuple(getattr(keras.layers, f"Conv{n}DTranspose") for n in (1, 2, 3))
+
+
+def transposed_kernels(layer: Layer) -> list[keras.Variable]:
+    """The kernels [..., outputs, inputs] of a layer: those of transposed convolutions in it."""
+    return [part.kernel for part in all_layers(layer) if isinstance(part, _TRANSPOSED)]

@@ -294,3 +294,31 @@ def test_a_format_of_ones_own_is_a_class_and_a_line():
 def test_what_is_no_format_is_named(make, message):
     with pytest.raises(ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("storage", ["int8_per_channel", "int4_per_group:4"])
+def test_transposed_convolutions_have_their_output_channels_before_the_inputs(dimensions, storage):
+    transposed = getattr(keras.layers, f"Conv{dimensions}DTranspose")
+    layer = keras.layers.TimeDistributed(transposed(5, 3, name="up"), name="each")
+    start = keras.Input((2, *[4] * dimensions, 3))
+    model = keras.Model(start, keras.layers.Dense(2)(keras.layers.Flatten()(layer(start))))
+    kernel = RANDOM.normal(size=(*[3] * dimensions, 5, 3)).astype(np.float32)
+    kernel *= np.array([1, 10, 100, 1000, 0], np.float32)[:, np.newaxis]
+    layer.set_weights([kernel, np.ones(5)])
+    for fault in (faults.BitErrors(storage), faults.WordErrors(storage, length=2)):
+        where = {"target": "weights", "rate": 0.0, "seed": 0, "fault": fault}
+        plan = faults.make_plan(model, target="weights", fault=fault)
+        assert {group.fault for group in plan.groups} == {fault}  # whatever the order of axes
+        expected = np.swapaxes(fault.stored(tf.constant(np.swapaxes(kernel, -1, -2))), -1, -2)
+        with faults.inject(model, **where):
+            np.testing.assert_array_equal(layer.get_weights()[0], expected)
+        protected = faults.Protected(fault, faults.Parity())
+        with faults.inject(model, **{**where, "fault": protected}):
+            np.testing.assert_array_equal(layer.get_weights()[0], expected)
+        (group,) = [group for group in plan.groups if group.shape == kernel.shape]
+        bits = tf.fill(kernel.shape, tf.constant(1, tf.uint8))
+        moved = np.abs(group.fault.flipper(tf.constant(kernel))(bits) - expected)
+        largest = np.abs(kernel).max(axis=tuple({*range(dimensions + 2)} - {dimensions}))
+        step = np.where(largest > 0, largest / (127 if "int8" in storage else 7), 1)
+        assert (moved <= step[:, np.newaxis] * 1.001).all() and (moved > 0).all()
