@@ -206,8 +206,7 @@ class ResidentModel(keras.Model):
                 kwargs["shuffle"] = False  # Keras warns that it has no effect
                 steps = kwargs.get("steps_per_epoch") or max(0, int(x.cardinality())) or None
                 kwargs["callbacks"] = callbacks_of(self, epochs=epochs, steps=steps, **kwargs)
-            self._examples = self._arrays = None
-            self.train_function = None
+            self._examples = self._arrays = self.train_function = None
             with (
                 as_argument_error(),
                 self._exact_steps(kwargs.get("steps_per_epoch"), kwargs.get("validation_steps")),
@@ -359,9 +358,8 @@ class ResidentModel(keras.Model):
 
     def _holds(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Returns True if these arrays, unchanged, were checked and put on the device before."""
-        if self._arrays is None or self._arrays[0] is not x or self._arrays[1] is not y:
-            return False
-        return self._has_bytes_of(x, y)
+        held = self._arrays or (None, None)
+        return held[0] is x and held[1] is y and self._has_bytes_of(x, y)
 
     def _has_bytes_of(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Returns True if what is on the device equals these arrays."""
