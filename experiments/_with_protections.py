@@ -58,10 +58,10 @@ def compare(subject: TrainedModel, path: Path, **settings: Any) -> None:
     )
     _terminal.show("protections, under the same faults:")
     _terminal.show("\n".join(f"  {line}" for line in lines.protection_lines(table)))
-    start = path.with_name(f"{path.stem}-protections")
-    records.write_text(start.with_suffix(".csv"), table.to_csv(index=False))
+    file = path.with_name(f"{path.stem}-protections.csv")
+    records.write_text(file, table.to_csv(index=False))
     spread = table.groupby("rate")["accuracy"].agg(lambda values: values.max() - values.min())
     rate = spread.idxmax()  # where protections differ most
     title = f"{subject.name}: {settings['fault'].name} at rate {rate:g}"
-    _fault_plot.save_protections(start.with_suffix(".png"), table[table["rate"] == rate], title)
-    _terminal.show(f"plot: {start.with_suffix('.png')}")
+    _fault_plot.save_protections(file.with_suffix(".png"), table[table["rate"] == rate], title)
+    _terminal.show(f"plot: {file.with_suffix('.png')}")

@@ -1,12 +1,15 @@
 """The fault binary on two tiny finished runs: what it prints, and what it writes."""
 
+import types
+
 import forked
 import numpy as np
 import pandas as pd
 import pytest
 import tflite_files
 
-from ft_tf import records
+from experiments import _fault_plot, _with_protections
+from ft_tf import faults, records
 
 FAULTS = "experiments.inject_faults"
 TRAIN = ["experiments.train", "--output_dir=runs", "--train_limit=400", "--test_limit=200",
@@ -212,3 +215,23 @@ def test_no_output_takes_the_place_of_a_file_of_the_run(found, number):
     for name in ("model.keras", "config.json", "train.flags"):
         assert (found[0] / name).stat().st_size > 0
     assert (found[0] / "history.csv").read_text().startswith("epoch,")
+
+
+def test_protections_have_the_whole_name_of_their_campaign(tmp_path, monkeypatch):
+    """With --sigma=0.1 and --sigma=0.5 the names differ after a dot."""
+    figures = []
+    table = pd.DataFrame({"rate": [0.1], "accuracy": [0.5]})
+    monkeypatch.setattr(_with_protections, "_chosen", lambda: ["parity"])
+    monkeypatch.setattr(_with_protections.lines, "protection_lines", lambda table: [])
+    monkeypatch.setattr(faults, "compare_protections", lambda *args, **options: table)
+    monkeypatch.setattr(_fault_plot, "save_protections", lambda path, *args: figures.append(path))
+    subject = types.SimpleNamespace(model=None, x=None, y=None, x_train=None, name="model")
+    for sigma in ("0.1", "0.5"):
+        campaign = tmp_path / f"faults-weights-gaussian-sigma_{sigma}-seed_0.csv"
+        _with_protections.compare(
+            subject, campaign, target="weights", fault=faults.GaussianNoise(float(sigma))
+        )
+        start = f"faults-weights-gaussian-sigma_{sigma}-seed_0-protections"
+        assert (tmp_path / f"{start}.csv").read_text() == table.to_csv(index=False)
+        assert figures[-1] == tmp_path / f"{start}.png"
+    assert len(list(tmp_path.iterdir())) == 2
