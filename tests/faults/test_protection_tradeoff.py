@@ -72,6 +72,29 @@ def test_chosen_layers_cost_less():
     assert memory == pytest.approx([0, 200 * 36 / 172, 200, 100 * 4 * 64 / (172 * 32)])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "fault", "same"),
+    [
+        (None, faults.PerLayer({"*": faults.BitErrors("int8")}), faults.BitErrors("int8")),
+        ("float16", faults.BitErrors("as_stored"), faults.BitErrors("float16")),
+    ],
+)
+def test_memory_is_in_percent_of_the_words_that_each_layer_has(dtype, fault, same):
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(8, "relu", name="a", dtype=dtype)
+    last = keras.layers.Dense(4, name="b", dtype=dtype)
+    model = keras.Sequential([keras.Input((16,)), hidden, last])
+    names = ["secded", "parity", "triplication", "weight_clipping"]
+    found, expected = (
+        faults.compare_protections(
+            model, X, labels(model), protections=names, fault=one, **SETTINGS
+        )["memory"].tolist()
+        for one in (fault, same)
+    )
+    assert found == expected
+    assert found[5] == pytest.approx(100 / same.format.bits) and found[7] == 200  # parity, copies
+
+
 def test_bad_input():
     model, y = network(), np.zeros(80, int)
     for names, message in [

@@ -76,7 +76,7 @@ def compare_protections(
     settings = {"target": "weights", "select": select}
     plans = [make_plan(m, fault=f, **settings) for m, f in zip(models, faults, strict=True)]
     seconds = _seconds(models, plans, x, batch_size)
-    bits = sum(g.size * format_in(fault, g.variable.dtype).bits for g in plans[0].groups)
+    bits = sum(g.size * format_in(g.fault, g.dtype).bits for g in plans[0].groups)
     tables, frames = [], []
     for label, protection, protected, plan, time_ratio in zip(
         labels, chosen, models, plans, seconds / seconds[0], strict=True
