@@ -283,7 +283,8 @@ def _effects(
     singles = [axis for axis, length in enumerate(shape) if length == 1]
     total = tf.zeros(shape, tf.float64)
     for value, gradient in zip(values, gradients, strict=True):
-        change = fault.corrupt(value, None) - value
+        sites = tf.ones_like(value, tf.bool)
+        change = fault.apply(value, sites) - fault.apply(value, ~sites)  # as the memory holds it
         effect = tf.cast(change, tf.float64) * tf.cast(tf.convert_to_tensor(gradient), tf.float64)
         effect = tf.reduce_sum(effect, list(range(effect.shape.rank - len(shape))))
         total += tf.reduce_sum(effect, singles, keepdims=True)

@@ -309,3 +309,19 @@ def test_paired_models_share_their_sites():
         with faults.inject(model, target="weights", rate=0.4, seed=9, trial=3):
             patterns.append(np.concatenate([w.ravel() == 0 for w in model.get_weights()]))
     np.testing.assert_array_equal(*patterns)
+
+
+def test_the_first_order_effect_of_a_bit_is_that_of_what_it_does():
+    """The highest bit of a float32 is its sign; a pattern of points is its fault."""
+    model, x = dense_net([6, 9, 3]), rng(2).normal(size=(4, 6)).astype(np.float32)
+    for target, select in (("weights", None), ("units", faults.Select(units="positions"))):
+        where = {"target": target, "select": select}
+        expected = faults.first_order(model, x, fault=faults.SignFlip(), **where)
+        same = [faults.BitErrors(bits=(31, 31)), faults.BitErrors("as_stored", bits=(31, 31))]
+        if target == "units":
+            same.append(faults.Patterned("point", faults.SignFlip()))
+        for fault in same:
+            found = faults.first_order(model, x, fault=fault, **where)
+            np.testing.assert_array_equal(found.shift, expected.shift)
+            np.testing.assert_array_equal(found.squares, expected.squares)
+    assert (expected.shift != 0).any()
