@@ -11,7 +11,7 @@ import numpy as np
 from ft_tf._compat import keras
 from ft_tf.checks import check_probability
 from ft_tf.faults.campaign import sweep
-from ft_tf.faults.rows import Budget, check_half_width, trials_for
+from ft_tf.faults.rows import STEIN_IMAGES, Budget, check_half_width, trials_for
 from ft_tf.faults.single_faults import prepared
 
 _TRIALS = 10
@@ -79,6 +79,8 @@ def plan_campaign(
     if rates is not None:
         ends: list[float] = []
         options["progress"] = lambda row: ends.append(time.perf_counter())
+        if options.get("images_per_trial") is None:  # as many as the campaign takes
+            options["images_per_trial"] = min(STEIN_IMAGES, np.size(y))
         frame = sweep(model, x, y, rates=rates, trials=_TRIALS, seed=seed, **options)
         accuracies = frame.groupby("rate")["accuracy"].apply(list)
 
