@@ -23,7 +23,7 @@ from ft_tf.checks import check_choice, check_fraction, check_non_negative_intege
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, channel_shape, find_sites
-from ft_tf.keras_layers import all_layers
+from ft_tf.keras_layers import all_layers, parameters_of
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_built
 
@@ -53,9 +53,9 @@ class LayerWrapper(keras.layers.Wrapper):
 class FaultWrapper(LayerWrapper):
     """A layer whose parameters or output are faulty in training.
 
-    Every parameter, or every channel of the output, is faulty independently with probability
-    `rate`, resampled from (seed, layer name, step) at each step. Gradients pass through values that
-    are not faulty, and through faults that let them pass (a sign flip, noise).
+    Every parameter, frozen or not, or every channel of the output, is faulty independently with
+    probability `rate`, resampled from (seed, layer name, step) at each step. Gradients pass through
+    values that are not faulty, and through faults that let them pass (a sign flip, noise).
 
     Args:
         layer: the layer.
@@ -80,28 +80,37 @@ class FaultWrapper(LayerWrapper):
         check_choice(TARGETS, target=target)
         check_fraction(rate=rate)
         check_non_negative_integer(seed=seed)
-        self.target, self.rate, self.seed = target, rate, seed
+        self.target, self.rate, self.seed = target, rate, int(seed)  # NumPy's would overflow
         self.fault = StuckAt(0.0) if fault is None else fault
         _check_for_training(self.fault)
         # Past Keras's __setattr__, which would wrap the dict and track it.
-        vars(self)["_shapes"] = {}  # of the masks, by place of the variable, or _OUTPUT
+        vars(self)["_groups"] = {}  # of sites, by place of the variable, or _OUTPUT
 
     def build(self, input_shape: Any) -> None:
         """Builds the layer and the step counter of its faults."""
         super().build(input_shape)
         if self.target != "units":
-            self._shapes.update((i, tuple(v.shape)) for i, v in enumerate(self._parameters()))
+            for place, variable in enumerate(self._parameters()):
+                self._place(place, tuple(variable.shape), variable.dtype)
         if self.target != "weights":
             shape = channel_shape(self.layer, self.layer.compute_output_shape(input_shape))
             if shape is None:
                 raise ModelError(f"layer={self.name!r} has no units: its output has no channels")
-            self._shapes[_OUTPUT] = shape
+            self._place(_OUTPUT, shape, self.compute_dtype)
         self.fault_step = self.add_weight(
             name="fault_step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
 
+    def _place(self, place: int, shape: tuple[int, ...], dtype: str) -> None:
+        """Adds a group of sites with the fault there, such as one as the variable is stored."""
+        target = "units" if place == _OUTPUT else "weights"
+        group = SiteGroup(target, self.name, self.name, shape, 0, dtype=dtype)
+        (self._groups[place],) = self.fault.placed([group])
+
     def _parameters(self) -> list[keras.Variable]:
-        return [variable for variable in self.layer.weights if variable.trainable]
+        """The variables that `find_sites` counts, frozen ones among them."""
+        chosen = {id(variable) for variable in parameters_of(self.layer)}
+        return [variable for variable in self.layer.weights if id(variable) in chosen]
 
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Returns the layer's output: with the faults of this step in training."""
@@ -111,21 +120,23 @@ class FaultWrapper(LayerWrapper):
             raise ModelError(f"layer={self.name!r}: training must be True or False, not a tensor")
         draws = self._draws() if training else {}
         replaced = {
-            id(variable): self.fault.apply(stored_value(variable), *draws[place])
+            id(variable): self._groups[place].fault.apply(stored_value(variable), *draws[place])
             for place, variable in enumerate(self._parameters())
             if place in draws
         }
         with substituted(self.layer, replaced):
             outputs = self.layer(inputs, **kwargs)
         if _OUTPUT in draws:
-            return masked_like(outputs, self.fault.apply(outputs, *draws[_OUTPUT]))
+            fault = self._groups[_OUTPUT].fault
+            return masked_like(outputs, fault.apply(outputs, *draws[_OUTPUT]))
         return outputs
 
     def _draws(self) -> dict[int, tuple[tf.Tensor, tf.Tensor | None]]:
         """Returns the masks and random words of one step, by place of the variable, or _OUTPUT."""
         step = self.fault_step.assign_add(1)
-        base = (self.seed << 32) ^ zlib.crc32(self.name.encode())
-        per_value = self.fault.sites_per_value
+        # The bits of a seed that do not fit above the name's 32 are added to those.
+        base = ((self.seed << 32) % 2**64 | self.seed >> 32) ^ zlib.crc32(self.name.encode())
+        base -= base >> 63 << 64  # signed
 
         def bits(shape: tuple[int, ...], stream: int, dtype: tf.DType) -> tf.Tensor:
             # A step count stays far below 2^40, so no two streams share a counter.
@@ -133,14 +144,15 @@ class FaultWrapper(LayerWrapper):
             return tf.random.stateless_uniform(shape, seed, None, None, dtype)
 
         draws = {}
-        for number, (place, shape) in enumerate(self._shapes.items()):
+        for number, (place, group) in enumerate(self._groups.items()):
+            shape, per_value = group.shape, group.fault.sites_per_value
             sites = (*shape, per_value) if per_value > 1 else shape
             mask = tf.ones(sites, tf.bool)
             if self.rate < 1:
                 drawn = bits(sites, 2 * number, tf.uint64)
                 mask = drawn < tf.constant(int(self.rate * 2**64), tf.uint64)
             words = None
-            if self.fault.random:
+            if group.fault.random:
                 words = bits((*shape, 2), 2 * number + 1, tf.uint32)
             draws[place] = mask, words
         return draws
@@ -222,7 +234,8 @@ def wrap(
     check_fraction(rate=rate)
     check_non_negative_integer(seed=seed)
     layers: dict[int, str] = {}
-    for group in find_sites(model, target=target, select=select):
+    groups = find_sites(model, target=target, select=select)
+    for group in groups if fault is None else fault.placed(groups):
         for layer in _holders(model, group):
             held = layers.setdefault(id(layer), group.target)
             layers[id(layer)] = held if held == group.target else "both"

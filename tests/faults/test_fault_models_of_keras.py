@@ -1,5 +1,7 @@
 """Any Keras model: branches, shared and recurrent layers, batch normalization, own layers."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,62 @@ def test_a_wrapped_model_trains_with_the_faults_of_inject_where_all_sites_are_fa
         injected = model(x).numpy()
     np.testing.assert_allclose(faulty, injected, rtol=1e-5, atol=1e-5)
     assert np.abs(injected - clean).max() > 1e-3
+
+
+@pytest.mark.parametrize("target", ["weights", "units", "both"])
+def test_a_wrapped_model_flips_words_as_they_are_stored(target):
+    """All fraction bits but one of float16, in a model of which a layer is in float32."""
+    keras.utils.set_random_seed(4)
+    stack = [layers.Dense(6, "tanh", dtype="float16"), layers.Dense(5, "tanh"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((3,)), *stack])
+    x = np.random.Generator(np.random.Philox(1)).normal(size=(6, 3)).astype(np.float32)
+    where = {"target": target, "rate": 1.0, "fault": faults.BitErrors("as_stored", bits=(0, 8))}
+    with faults.inject(model, seed=0, **where):
+        injected = model(x).numpy()
+    assert np.abs(model(x).numpy() - injected).max() > 1e-2
+    faulty = faults.wrap(model, **where)(x, training=True).numpy()
+    np.testing.assert_allclose(faulty, injected, rtol=1e-5, atol=1e-6)
+    where["fault"] = faults.BitErrors("as_stored", bits=(0, 29))
+    with pytest.raises(ArgumentError, match="^bits=.* must be .* within 0 ... 15"):
+        faults.wrap(model, **where)
+
+
+def test_frozen_layers_are_faulty_in_training_as_in_a_campaign():
+    keras.utils.set_random_seed(4)
+    normalization = layers.BatchNormalization(name="normalization")
+    stack = [layers.Dense(4, "tanh", name="first"), normalization, layers.Dense(2, name="last")]
+    model = keras.Sequential([keras.Input((3,)), *stack])
+    x = np.random.Generator(np.random.Philox(1)).normal(size=(6, 3)).astype(np.float32)
+    for frozen in stack[:2]:
+        frozen.trainable = False
+    where = {"target": "weights", "rate": 1.0, "fault": faults.StuckAt(0.3)}
+    with faults.inject(model, seed=0, **where):
+        injected = model(x).numpy()
+    wrapped = faults.wrap(model, **where)
+    np.testing.assert_allclose(wrapped(x, training=True), injected, rtol=1e-5, atol=1e-6)
+    assert len(wrapped.trainable_variables) == 2
+    wrapped.layers[-1].trainable = False
+    np.testing.assert_allclose(wrapped(x, training=True), injected, rtol=1e-5, atol=1e-6)
+
+
+def test_every_seed_draws_faults_of_its_own():
+    """Those of seeds below 2^31 are the ones that they always had."""
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(64, use_bias=False, name="only")])
+    model.set_weights([np.ones((1, 64))])
+    drawn = set()
+    seeds = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32, 2**33, 2**63 - 1, np.int32(7)]
+    for seed in seeds:
+        wrapped = faults.wrap(model, target="weights", rate=0.5, seed=seed)
+        eager = wrapped(tf.ones((1, 1)), training=True).numpy()[0]
+        wrapped.set_weights(faults.wrap(model, target="weights", rate=0.5).get_weights())
+        compiled = tf.function(wrapped)(tf.ones((1, 1)), training=True).numpy()[0]
+        np.testing.assert_array_equal(compiled, eager)
+        drawn.add(tuple(eager))
+    assert len(drawn) == len(seeds)
+    first = tf.random.stateless_uniform(
+        (1, 64), [(7 << 32) ^ zlib.crc32(b"only"), 1], None, None, tf.uint64
+    )
+    np.testing.assert_array_equal(eager == 0, first[0] < tf.constant(2**63, tf.uint64))
 
 
 def test_a_wrapped_lstm_has_the_faults_of_inject():
