@@ -28,8 +28,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "In place of --run: your own model, a .keras or .h5 file of Keras 2 or 3, or for weight "
-        "faults a .tflite file. No code from it runs.",
+        "In place of --run: your own model, a .keras or .h5 file of Keras 2 or 3, or for "
+        "inject_faults a .tflite file. No code from it runs.",
     )
     flags.DEFINE_string(
         "dataset",

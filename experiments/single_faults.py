@@ -97,6 +97,10 @@ def _checked() -> tuple[Settings, faults.FaultModel]:
     checks.check_choice(("weights", "units"), target=settings.target)
     if len(FLAGS.run or ()) > 1:
         raise ArgumentError(f"--run={','.join(FLAGS.run)} names several runs: give one at a time")
+    if (FLAGS.model or "").endswith(".tflite"):
+        raise ArgumentError(
+            f"--model={FLAGS.model} must be a .keras or .h5 file; inject_faults takes .tflite files"
+        )
     return settings, _fault(settings)
 
 

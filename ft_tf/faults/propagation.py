@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_positive_integer
 from ft_tf.examples import check_inputs
 from ft_tf.faults import forward
@@ -44,11 +44,11 @@ def propagation(
 
     Raises:
         ArgumentError: an argument is out of range.
-        ModelError: something asked for cannot be faulted.
+        ModelError: something asked for cannot be faulted; the model is not one of Keras, such as
+            that of a .tflite file.
     """
     check_positive_integer(trials=trials)
-    if isinstance(model, keras.Model):
-        remember_input(model, x)
+    remember_input(require_keras_model(model), x)
     plan = make_plan(model, target=target, fault=fault, allocation=allocation, select=select)
     x = check_inputs(x, model=model)
     check_input_shape(model, x)

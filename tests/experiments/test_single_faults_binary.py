@@ -32,6 +32,7 @@ def done(tmp_path_factory):
         "units": [SINGLE, *COMMON, "--fault=stuck_at_0", "--target=units", "--margin=0.01"],
         "random": [SINGLE, *COMMON, "--fault=gaussian"],
         "bits": [SINGLE, *COMMON, "--bits=high"],
+        "tflite": [SINGLE, "--model=mine.tflite", "--data=mine.npz"],
     }
     return forked.run_all(commands, directory), directory
 
@@ -73,7 +74,12 @@ def test_stuck_units(done):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("random", "sigma=None must be given"), ("bits", "bits='high' must be")]
+    ("name", "said"),
+    [
+        ("random", "sigma=None must be given"),
+        ("bits", "bits='high' must be"),
+        ("tflite", "--model=mine.tflite must be a .keras or .h5 file"),
+    ],
 )
 def test_bad_flags_are_one_line(done, name, said):
     code, _, stderr = done[0][name]
