@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ft_tf import metrics
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import check_fraction, check_positive_integer, check_type
+from ft_tf.errors import ArgumentError
 from ft_tf.examples import check_inputs, check_labels
 from ft_tf.faults.bitflips import BitErrors
 from ft_tf.faults.campaign import Campaign
@@ -64,19 +65,24 @@ def worst_case(
     The search ends at `target_accuracy` or below, or after `most_bits`; more candidates find fewer
     bits. `fault` is the storage format and the bits that may flip: float32 and all bits by default,
     where a single exponent bit often is enough. `progress` is called with every bit found. Other
-    arguments are those of `sweep`.
+    arguments are those of `sweep`, but for models of .tflite files, which have no gradients.
 
     Raises:
-        ArgumentError: an argument is out of range, or a variable has no gradient.
-        ModelError: something asked for cannot be faulted.
+        ArgumentError: an argument is out of range, a variable has no gradient, or bits of `fault`
+            fail together.
+        ModelError: something asked for cannot be faulted; the model is not one of Keras.
     """
     check_fraction(target_accuracy=target_accuracy)
     check_positive_integer(most_bits=most_bits, candidates=candidates, batch_size=batch_size)
     fault = BitErrors() if fault is None else fault
     check_type(BitErrors, fault=fault)
-    if isinstance(model, keras.Model):
-        remember_input(model, x)
+    remember_input(require_keras_model(model), x)
     plan = make_plan(model, target="weights", fault=fault, select=select)
+    if any(group.fault.together(group.shape) > 1 for group in plan.groups):
+        raise ArgumentError(
+            f"fault={fault!r} inverts several bits at once: give BitErrors(...), single bits of "
+            "which are searched"
+        )
     campaign = Campaign(model, plan, x, y, batch_size=batch_size)
     x, y = check_inputs(x), check_labels(y, classes=None, examples=campaign.images)
     gradients = loss_gradients(model, plan.groups)
@@ -101,9 +107,11 @@ class _Memory:
     """The stored weights with the bits flipped so far; use it inside `campaign.armed()`."""
 
     def __init__(self, plan: FaultPlan, candidates: int) -> None:
-        self._groups, self._bits, self._candidates = plan.groups, plan.fault.bit_numbers, candidates
+        self._groups, self._candidates = plan.groups, candidates
         clean = [tf.convert_to_tensor(group.variable) for group in plan.groups]
-        self._flipped = [plan.fault.flipper(values) for values in clean]
+        self._flipped = [
+            group.fault.flipper(values) for group, values in zip(plan.groups, clean, strict=True)
+        ]
         self._patterns = [np.zeros(group.shape, np.uint32) for group in plan.groups]
         self._values = [self._read(number) for number in range(len(clean))]
         for group, values in zip(plan.groups, self._values, strict=True):
@@ -148,7 +156,7 @@ class _Memory:
         """The candidates of a variable: gain, bit, place and the value after it."""
         found = []
         slopes, current = np.nan_to_num(gradient).ravel(), self._values[number].ravel()
-        for bit in self._bits:
+        for bit in self._groups[number].fault.bit_numbers:
             after = self._read(number, 1 << bit).ravel()
             with np.errstate(invalid="ignore", over="ignore"):
                 change = after.astype(np.float64) - current

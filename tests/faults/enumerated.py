@@ -29,6 +29,19 @@ def network():
     return model, x[:IMAGES], y[:IMAGES]
 
 
+def in_half_precision(*names):
+    """The network with the weights of these layers in float16."""
+    model, x, y = network()
+    copy = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: type(layer).from_config(
+            {**layer.get_config(), **({"dtype": "float16"} if layer.name in names else {})}
+        ),
+    )
+    copy.set_weights(model.get_weights())
+    return copy, x, y
+
+
 def predictions(weights, x):
     """Classes, -1 with a NaN among the logits."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -121,3 +121,30 @@ def test_what_cannot_be_searched_is_named():
         faults.worst_case(copy, x, y, target_accuracy=0.5, fault=faults.BitErrors("int8"))
     with pytest.raises(ArgumentError, match="fault=StuckAt"):
         faults.worst_case(model, x, y, target_accuracy=0.5, fault=faults.StuckAt())
+    with pytest.raises(ArgumentError, match="inverts several bits at once: give BitErrors"):
+        faults.worst_case(model, x, y, target_accuracy=0.5, fault=faults.BurstErrors("int8"))
+    with pytest.raises(ArgumentError, match="within 0 ... 15"):
+        faults.worst_case(
+            *enumerated.in_half_precision("first"), target_accuracy=0.5,
+            fault=faults.BitErrors("as_stored", bits=(0, 29)),
+        )  # fmt: skip
+
+
+def test_words_as_stored_are_those_of_each_variable():
+    """In a model of float16 and float32 a bit flips in the format that the variable has."""
+    subject = enumerated.in_half_precision("first")
+    for layer, storage in (("first", "float16"), ("second", "float32")):
+        select = faults.Select(layers=(layer,))
+        stored, named = (
+            faults.worst_case(
+                *subject, fault=faults.BitErrors(name), select=select, target_accuracy=0.2,
+                most_bits=3,
+            ).flips
+            for name in ("as_stored", storage)
+        )  # fmt: skip
+        assert stored.equals(named)
+    both = faults.worst_case(
+        *subject, fault=faults.BitErrors("as_stored"), target_accuracy=0.0, most_bits=4
+    )
+    of_first = both.flips[both.flips["layer"] == "first"]
+    assert (of_first["bit"] < 16).all()
