@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ft_tf._compat import keras, tf
+from ft_tf._compat import keras, require_keras_model, tf
 from ft_tf.checks import (
     check_choice,
     check_fraction,
@@ -24,9 +24,10 @@ from ft_tf.faults.campaign import Campaign
 from ft_tf.faults.gradients import margin_ratios
 from ft_tf.faults.models import FaultModel
 from ft_tf.faults.plan import FaultMasks, FaultPlan, make_plan
+from ft_tf.faults.protections.memory import Protected
 from ft_tf.faults.rows import Budget, Row, check_half_width
 from ft_tf.faults.sampling import StratifiedMean
-from ft_tf.faults.sites import Select
+from ft_tf.faults.sites import Select, SiteGroup
 from ft_tf.keras_layers import remember_input
 from ft_tf.metrics import predicted_labels
 
@@ -45,6 +46,7 @@ _HUGE = 10
 """A change beyond this multiple of the largest value of the variable is not first order: with
 a predicted share below 1 it is in the last class."""
 _KEPT = 16  # pairs of a variable and a bit whose faulty values are kept
+_ROUNDING = 1e-6  # of a number of images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ def failure_rate(
     *,
     seed: int,
     target: str = "weights",
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     select: Select | None = None,
     failure: str = "image",
     accuracy_loss: float = 0.01,
@@ -109,13 +111,14 @@ def failure_rate(
     `sampling`.
 
     Args:
-        model: as for `sweep`.
+        model: any built Keras classifier, as for `sweep`; not that of a .tflite file.
         x: inputs. Each trial tests all of them: a few hundred are usual.
         y: labels int [n].
         seed: fixes the draws.
         target: "weights" or "units".
         fault: `BitErrors(...)`, one bit of which flips in a trial (of float32 by default), or a
-            fault model without randomness, such as `StuckAt(0.0)`.
+            fault model without randomness, such as `StuckAt(0.0)`. A dictionary of patterns and
+            fault models has a different one in each layer, see `PerLayer`.
         select: which part of the model.
         failure: what is estimated, see `FAILURES`.
         accuracy_loss: with failure="accuracy", the fall above which a fault fails.
@@ -190,7 +193,7 @@ def prepared(
     *,
     seed: int,
     target: str = "weights",
-    fault: FaultModel | None = None,
+    fault: FaultModel | Mapping[str, FaultModel] | None = None,
     select: Select | None = None,
     failure: str = "image",
     accuracy_loss: float = 0.01,
@@ -206,18 +209,11 @@ def prepared(
     check_probability(confidence=confidence)
     check_half_width(margin=margin)
     check_non_negative_integer(seed=seed)
+    remember_input(require_keras_model(model), x)
     fault = BitErrors() if fault is None else fault
-    if isinstance(model, keras.Model):
-        remember_input(model, x)
     plan = make_plan(model, target=target, fault=fault, select=select)
-    bits = isinstance(fault, BitErrors)
-    if not bits and (fault.random or fault.sites_per_value > 1):
-        raise ArgumentError(f"fault={fault!r} is random: give BitErrors(...), of which one flips")
-    if any(g.fault != fault or g.fault.together(g.shape) > 1 for g in plan.groups):
-        raise ArgumentError(
-            f"fault={fault!r} differs by layer or makes sites fail together: give one for all, as "
-            "BitErrors('int8') or StuckAt(0.0)"
-        )
+    for group in plan.groups:
+        _check_single(group)
     campaign = Campaign(model, plan, x, y, batch_size=batch_size)
     with campaign.armed():
         sites = SingleFaults(campaign, plan, failure, accuracy_loss)
@@ -227,6 +223,26 @@ def prepared(
             **sites.population(), margin=margin, confidence=confidence, seed=seed
         )
         yield sites, sampler
+
+
+def _check_single(group: SiteGroup) -> None:
+    """Raises ArgumentError unless the sites of a group can be faulty one at a time."""
+    fault = group.fault
+    if isinstance(fault, Protected):
+        raise ArgumentError(
+            f"fault={fault!r} is for sweep: give failure_rate the fault without its protection"
+        )
+    if fault.together(group.shape) > 1:
+        raise ArgumentError(
+            f"fault={fault!r} makes sites fail together: give BitErrors('int8') or StuckAt(0.0)"
+        )
+    if not isinstance(fault, BitErrors) and (fault.random or fault.sites_per_value > 1):
+        raise ArgumentError(f"fault={fault!r} is random: give BitErrors(...), of which one flips")
+
+
+def _bits_of(group: SiteGroup) -> tuple[int | None, ...]:
+    """The bits of a group's words that can flip; (None,) where a fault has none."""
+    return group.fault.bit_numbers if isinstance(group.fault, BitErrors) else (None,)
 
 
 class SingleFaults:
@@ -242,12 +258,13 @@ class SingleFaults:
     ) -> None:
         self._campaign, self._plan = campaign, plan
         self._failure, self._accuracy_loss = failure, accuracy_loss
-        self._variants: list[tuple[int | None, FaultModel]] = [(None, plan.fault)]
-        if isinstance(plan.fault, BitErrors):
-            numbers = plan.fault.bit_numbers
-            self._variants = [(b, dataclasses.replace(plan.fault, bits=(b, b))) for b in numbers]
+        found = {bit for group in plan.groups for bit in _bits_of(group)}
+        self._bits = sorted(found, key=lambda bit: -1 if bit is None else bit)
         self._clean = [tf.convert_to_tensor(group.variable) for group in plan.groups_of("weights")]
-        self._stored = [plan.fault.stored(values).numpy() for values in self._clean]
+        self._stored = [
+            group.fault.stored(values).numpy()
+            for group, values in zip(plan.groups, self._clean, strict=False)  # units: none
+        ]
         self._ratios: list[tuple[np.ndarray, np.ndarray]] | None = None
         self._faulty = functools.lru_cache(_KEPT)(self._all_faulty)
         self.strata: list[tuple[str, int | None, int]] = []
@@ -271,11 +288,12 @@ class SingleFaults:
         worst = self._failure == "any_image"
         self._ratios = margin_ratios(model, self._plan.groups, x, worst=worst)
 
-    def _all_faulty(self, group: int, variant: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _all_faulty(self, group: int, bit: int | None) -> tuple[np.ndarray, np.ndarray | None]:
         """What each value of a group would be with this one fault, flat; and its class."""
         clean, stored = self._clean[group], self._stored[group].ravel()
-        everywhere = tf.ones(clean.shape, tf.bool)
-        faulty = self._variants[variant][1].prepared(clean)(everywhere, None).numpy().ravel()
+        everywhere, fault = tf.ones(clean.shape, tf.bool), self._plan.groups[group].fault
+        fault = fault if bit is None else dataclasses.replace(fault, bits=(bit, bit))
+        faulty = fault.prepared(clean)(everywhere, None).numpy().ravel()
         if self._ratios is None:
             return faulty, None
         up, down = self._ratios[group]
@@ -292,12 +310,12 @@ class SingleFaults:
         layers = list(dict.fromkeys(group.layer for group in self._plan.groups))
         found = []
         for number, group in enumerate(self._plan.groups):
-            for variant in range(len(self._variants)):
+            for bit in _bits_of(group):
                 sizes = np.array([group.size])
                 if self._ratios is not None:
-                    sizes = np.bincount(self._faulty(number, variant)[1], minlength=1)
+                    sizes = np.bincount(self._faulty(number, bit)[1], minlength=1)
                 found += [
-                    (layers.index(group.layer), variant, number, kind, size)
+                    (layers.index(group.layer), self._bits.index(bit), number, kind, size)
                     for kind, size in enumerate(sizes)
                     if size
                 ]
@@ -308,8 +326,8 @@ class SingleFaults:
         strata = strata.reshape(-1)
         totals = np.bincount(strata, sizes).astype(int).tolist()
         self.strata = [
-            (layers[layer], self._variants[variant][0], total)
-            for (layer, variant), total in zip(pairs, totals, strict=True)
+            (layers[layer], self._bits[bit], total)
+            for (layer, bit), total in zip(pairs, totals, strict=True)
         ]
         chosen = {"sizes": sizes, "strata": strata}
         if self._ratios is None:
@@ -330,17 +348,18 @@ class SingleFaults:
 
     def run(self, cell: int, member: int) -> Row:
         """Tries one fault."""
-        _, variant, number, kind, _ = self.cells[cell]
-        group, (bit, _) = self._plan.groups[number], self._variants[variant]
+        _, bit, number, kind, _ = self.cells[cell]
+        group, bit = self._plan.groups[number], self._bits[bit]
         if group.target == "units":
-            before = sum(group.size for group in self._plan.groups[:number])
+            before = sum(group.sites for group in self._plan.groups[:number])
             units = np.zeros(self._plan.sites, bool)
-            units[(before + member) * self._plan.fault.sites_per_value + variant] = True
+            bits = _bits_of(group)
+            units[before + member * len(bits) + bits.index(bit)] = True
             faulty = {"weights": np.zeros(0, bool), "units": units}
             words = dict.fromkeys(faulty, np.zeros((0, 2), np.uint32))
             place, logits = member, self._campaign.logits(FaultMasks(faulty, words, 1))
         else:
-            faulty, classes = self._faulty(number, variant)
+            faulty, classes = self._faulty(number, bit)
             place = member if classes is None else int(np.flatnonzero(classes == kind)[member])
             values = self._stored[number].copy()
             values.flat[place] = faulty[place]
@@ -353,7 +372,9 @@ class SingleFaults:
 
     def _outcome(self, logits: np.ndarray) -> float:
         if self._failure == "accuracy":
-            lost = self._clean_accuracy - self._campaign.measures.accuracy(logits)
-            return float(lost > self._accuracy_loss)
+            # Counted in images: as floats 0.83 - 0.82 > 0.01, and 0.29 * 100 < 29.
+            fall = self._clean_accuracy - self._campaign.measures.accuracy(logits)
+            images = len(logits)
+            return float(round(fall * images) > self._accuracy_loss * images + _ROUNDING)
         changed = predicted_labels(logits) != self._clean_classes
         return float(changed.any() if self._failure == "any_image" else changed.mean())

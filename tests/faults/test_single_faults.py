@@ -9,6 +9,7 @@ import pytest
 from ft_tf import faults
 from ft_tf._compat import keras
 from ft_tf.errors import ArgumentError
+from ft_tf.faults import planning
 
 ALL = {"margin": 1e-4, "seed": 0}
 FAULTS = {
@@ -117,6 +118,87 @@ def test_accuracy_that_falls_by_more_than_a_threshold():
     assert found.rate == pytest.approx(np.mean(failed))
 
 
+@pytest.mark.parametrize("wrong", range(6))
+def test_a_loss_of_exactly_the_threshold_is_no_failure(wrong):
+    """Of 60 images 0.05 are 3; as floats 57/60 - 54/60 is less and 54/60 - 51/60 is more."""
+    model, x, y = enumerated.network()
+    y = enumerated.predictions(model.get_weights(), x)
+    y[:wrong] = (y[:wrong] + 1) % 3
+    lost = []
+    for number, weight in enumerate(model.get_weights()):
+        for place in range(weight.size):
+            weights = model.get_weights()
+            weights[number].flat[place] *= -1
+            lost.append(60 - wrong - np.sum(enumerated.predictions(weights, x) == y))
+    found = faults.failure_rate(
+        model, x, y, fault=faults.SignFlip(), failure="accuracy", accuracy_loss=0.05, **ALL
+    )
+    assert 3 in lost
+    assert found.rate == pytest.approx(np.mean(np.array(lost) > 3))
+
+
+def outcomes(found):
+    table = found.faults.astype({"bit": "Int64"}).fillna({"bit": -1})
+    keys = zip(table["parameter"], table["index"], table["bit"], strict=True)
+    return dict(zip(keys, table["outcome"], strict=True))
+
+
+def test_words_as_stored_are_those_of_each_variable():
+    """In a model of float16 and float32 bits flip in the format that the variable has."""
+    subject = enumerated.in_half_precision("first")
+    options = {**ALL, "stratum_trials": 1000}  # all of them
+    found = faults.failure_rate(*subject, fault=faults.BitErrors("as_stored"), **options)
+    named = {"first": faults.BitErrors("float16"), "second": faults.BitErrors("float32")}
+    assert faults.failure_rate(*subject, fault=named, **options).faults.equals(found.faults)
+    alone = {}
+    for layer, fault in named.items():
+        select = faults.Select(layers=(layer,))
+        alone |= outcomes(faults.failure_rate(*subject, fault=fault, select=select, **options))
+        bits = found.table["bit"][found.table["layer"] == layer]
+        assert bits.tolist() == list(fault.bit_numbers)
+    assert outcomes(found) == pytest.approx(alone) and len(alone) == found.sites
+
+
+def test_a_pattern_for_all_layers_is_the_fault_itself(everything):
+    again = faults.failure_rate(*enumerated.network(), fault={"*": FAULTS["int8"]}, **ALL)
+    assert again.faults.equals(everything.faults) and again.table.equals(everything.table)
+
+
+def test_units_of_each_layer_have_their_own_faults():
+    keras.utils.set_random_seed(1)
+    dense = keras.layers.Dense
+    hidden = [dense(4, "relu", name="a"), dense(5, "relu", name="b"), dense(6, "relu", name="c")]
+    model = keras.Sequential([keras.Input((enumerated.INPUTS,)), *hidden, dense(3)])
+    x, y = enumerated.network()[1:]
+    per_layer = {
+        "a": faults.BitErrors(bits=(30, 31)),
+        "b": faults.StuckAt(9.0),
+        "c": faults.BitErrors(bits=(31, 31)),
+    }
+    found = faults.failure_rate(model, x, y, target="units", fault=per_layer, **ALL)
+    assert found.sites == 2 * 4 + 5 + 6
+    alone = {}
+    for layer, fault in per_layer.items():
+        options = {"fault": fault, "select": faults.Select(layers=(layer,)), **ALL}
+        alone |= outcomes(faults.failure_rate(model, x, y, target="units", **options))
+    assert outcomes(found) == pytest.approx(alone) and len(alone) == found.sites
+
+
+def test_a_plan_tests_as_many_images_as_the_campaign(monkeypatch):
+    model, x, y = enumerated.network()
+    frames = []
+
+    def noted(*arguments, **options):
+        frames.append(faults.sweep(*arguments, **options))
+        return frames[-1]
+
+    monkeypatch.setattr(planning, "sweep", noted)
+    for repeats, given, images in ((1, {}, 60), (4, {}, 200), (4, {"images_per_trial": 30}, 30)):
+        pair = np.tile(x, (repeats, 1)), np.tile(y, repeats)
+        faults.plan_campaign(model, *pair, rates=[0.1], margin=0.1, seed=0, **given)
+        assert frames[-1].attrs["images_per_trial"] == images
+
+
 @pytest.mark.parametrize("target", ["weights", "units"])
 def test_one_stuck_site_at_a_time(target):
     model, x, y = enumerated.network()
@@ -193,6 +275,15 @@ def test_plans_say_what_a_campaign_takes():
     ("options", "message"),
     [
         ({"fault": faults.BitFlip()}, "is random: give BitErrors"),
+        ({"fault": faults.BurstErrors()}, "makes sites fail together: give BitErrors"),
+        (
+            {"fault": faults.Protected(faults.StuckAt(0.0), faults.Secded())},
+            "is for sweep: give failure_rate the fault without its protection",
+        ),
+        (
+            {"fault": {"*": faults.Protected(faults.StuckAt(0.0), faults.Triplication())}},
+            "is for sweep: give failure_rate the fault without its protection",
+        ),
         ({"target": "both"}, "target='both' must be one of weights, units"),
         ({"failure": "none"}, "failure='none' must be one of image, any_image, accuracy"),
         ({"margin": 0}, "margin=0 must be"),

@@ -129,6 +129,14 @@ def test_what_does_not_fit_is_said_in_a_line(model):
         faults.find_sites(model, target="weights", select=faults.Select(layers=("convv",)))
     with pytest.raises(ArgumentError, match=r"x.shape=\(40, 64\) must be \(n, 8, 8, 1\)"):
         faults.sweep(model, x.reshape(40, 64), y, target="weights", **options)
+    for refused in (
+        lambda: faults.failure_rate(model, x, y, seed=0),
+        lambda: faults.worst_case(model, x, y, target_accuracy=0.5),
+        lambda: faults.plan_campaign(model, x, y, seed=0),
+        lambda: faults.propagation(model, x, target="weights", rate=0.1, trials=1, seed=0),
+    ):
+        with pytest.raises(ModelError, match="is not a Keras model"):
+            refused()
     with (
         pytest.raises(ModelError, match="is not a Keras model"),
         faults.inject(model, target="weights", rate=0.1, seed=0),
