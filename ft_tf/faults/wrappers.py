@@ -23,7 +23,7 @@ from ft_tf.checks import check_choice, check_fraction, check_non_negative_intege
 from ft_tf.errors import ArgumentError, ModelError
 from ft_tf.faults.models import FaultModel, StuckAt
 from ft_tf.faults.sites import TARGETS, Select, SiteGroup, channel_shape, find_sites
-from ft_tf.keras_layers import all_layers, parameters_of
+from ft_tf.keras_layers import all_layers, parameters_of, transposed_kernels
 from ft_tf.keras_layers.hooks import masked_like
 from ft_tf.models import check_built
 
@@ -90,21 +90,23 @@ class FaultWrapper(LayerWrapper):
         """Builds the layer and the step counter of its faults."""
         super().build(input_shape)
         if self.target != "units":
+            transposed = set(map(id, transposed_kernels(self.layer)))
             for place, variable in enumerate(self._parameters()):
-                self._place(place, tuple(variable.shape), variable.dtype)
+                facts = {"dtype": variable.dtype, "transposed": id(variable) in transposed}
+                self._place(place, tuple(variable.shape), **facts)
         if self.target != "weights":
             shape = channel_shape(self.layer, self.layer.compute_output_shape(input_shape))
             if shape is None:
                 raise ModelError(f"layer={self.name!r} has no units: its output has no channels")
-            self._place(_OUTPUT, shape, self.compute_dtype)
+            self._place(_OUTPUT, shape, dtype=self.compute_dtype)
         self.fault_step = self.add_weight(
             name="fault_step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
 
-    def _place(self, place: int, shape: tuple[int, ...], dtype: str) -> None:
+    def _place(self, place: int, shape: tuple[int, ...], **facts: Any) -> None:
         """Adds a group of sites with the fault there, such as one as the variable is stored."""
         target = "units" if place == _OUTPUT else "weights"
-        group = SiteGroup(target, self.name, self.name, shape, 0, dtype=dtype)
+        group = SiteGroup(target, self.name, self.name, shape, 0, **facts)
         (self._groups[place],) = self.fault.placed([group])
 
     def _parameters(self) -> list[keras.Variable]:

@@ -86,6 +86,21 @@ def test_a_wrapped_model_trains_with_the_faults_of_inject_where_all_sites_are_fa
     assert np.abs(injected - clean).max() > 1e-3
 
 
+@pytest.mark.parametrize("storage", ["int8_per_channel", "int8_per_group:4"])
+def test_a_wrapped_transposed_kernel_has_the_scales_of_its_output_channels(storage):
+    model = keras.Sequential(
+        [keras.Input((4, 3)), keras.layers.Conv1DTranspose(2, 3), keras.layers.Flatten()]
+    )
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel * np.array([[1.0], [50.0]], np.float32), bias])
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    where = {"target": "weights", "rate": 1.0, "fault": faults.BitErrors(storage, bits=(6, 6))}
+    with faults.inject(model, seed=0, **where):
+        expected = model.predict(x, verbose=0)
+    wrapped = faults.wrap(model, **where)(x, training=True)
+    np.testing.assert_allclose(wrapped, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("target", ["weights", "units", "both"])
 def test_a_wrapped_model_flips_words_as_they_are_stored(target):
     """All fraction bits but one of float16, in a model of which a layer is in float32."""
