@@ -8,6 +8,8 @@ from ft_tf import attacks, intervals
 from ft_tf._compat import keras, tf
 from ft_tf.assessment.card import Robust, packed, unpacked
 from ft_tf.assessment.subject import NotPossible, Subject
+from ft_tf.attacks.validation import BOUNDS_TOLERANCE
+from ft_tf.keras_layers import inputs_of
 from ft_tf.models import TFLiteModel, ending_of
 
 _BLOCKS = (100, 50, 20, 10)
@@ -24,6 +26,34 @@ _BLACK_BOX = (
     "gradients: an attack with gradients on the model it was made from may find more, so that this "
     "accuracy is an upper bound"
 )
+
+_BRIGHT = 128
+"""Whole numbers of floating dtype are bytes where one of them is as large as this."""
+
+
+def bounds_of(x: Any) -> tuple[float, float]:
+    """The range of pixels that the values suggest: 0 to 1, 0 to 255, or else what occurs."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiub":
+        return 0.0, 1.0
+    low, high = float(x.min()), float(x.max())
+    if low >= -BOUNDS_TOLERANCE and high <= 1 + BOUNDS_TOLERANCE:
+        return 0.0, 1.0
+    # Pixels over their standard deviation are also in [0, 255]: only bytes are whole numbers.
+    is_bytes = x.dtype.kind in "iu" or (high >= _BRIGHT and bool((x == np.round(x)).all()))
+    return (0.0, 255.0) if is_bytes and low >= 0 and high <= 255 else (low, high)
+
+
+def why_no_attack(model: keras.Model, x: Any, epsilon: float | None) -> str | None:
+    """Returns why small changes of the inputs mean nothing here; None where they do."""
+    if not isinstance(x, np.ndarray):
+        return "the model takes several inputs: an attack moves one array"
+    inputs = [] if isinstance(model, TFLiteModel) else inputs_of(model)
+    if x.dtype.kind not in "fu" or any(not tf.as_dtype(i.dtype).is_floating for i in inputs):
+        kind = "text" if x.dtype.kind in "OSU" else f"dtype {x.dtype.name}"
+        return f"inputs of {kind} cannot be changed a little"
+    if x.ndim < 3 and epsilon is None:
+        return "inputs are no images, so that no radius is usual: give epsilon"
+    return None
 
 
 class BlackBox(keras.Model):

@@ -156,7 +156,9 @@ def rows_of(card: Card) -> list[tuple[str, str, str, str]]:
                      f"{percent(before)} lost, {len(gained)} trials at {rate:g}"))  # fmt: skip
     if card.robust is not None:
         robust = card.robust
-        on = f"{robust.attack} {display_names.radius(robust.epsilon)}"
+        low, high = card.settings.bounds
+        box = "" if (low, high) == (0, 1) else f" in [{low:g}, {high:g}]"
+        on = f"{robust.attack} {display_names.radius(robust.epsilon)}{box}"
         rows.append(("accuracy under attack", f"{percent(robust.accuracy)}%",
                      span(*robust.interval), f"{on}, {robust.images:,} images"))  # fmt: skip
     if found is not None:

@@ -16,7 +16,7 @@ from ft_tf import attacks, checks, faults, intervals, metrics, models, records
 from ft_tf._compat import keras, tf
 from ft_tf.assessment import card as cards
 from ft_tf.assessment import leakage
-from ft_tf.assessment.attack import RobustMeasurement
+from ft_tf.assessment.attack import RobustMeasurement, bounds_of, why_no_attack
 from ft_tf.assessment.card import Card, Clean, NotMeasured, Settings, packed
 from ft_tf.assessment.clock import Clock
 from ft_tf.assessment.curves import Protector, all_protections, parts_of_model, whole_model
@@ -26,7 +26,6 @@ from ft_tf.errors import ArgumentError, FtTfError, ModelError, RunError
 from ft_tf.examples import check_inputs, check_labels
 from ft_tf.faults.rows import seconds_of
 from ft_tf.faults.storage_formats import format_names
-from ft_tf.keras_layers import inputs_of
 from ft_tf.models import TFLiteModel
 from ft_tf.study import membership
 from ft_tf.study.execution import weights_fingerprint
@@ -88,7 +87,8 @@ def assess(
         dataset: name of the test data.
         seed: fixes faults, attacks and the order of test images.
         storage: format of the stored weights; by default that of the model's variables.
-        bounds: lowest and highest input; by default (0, 1), (0, 255) or what occurs.
+        bounds: lowest and highest input; by default (0, 1) or, for bytes, (0, 255), where all
+            inputs lie in that, and else what occurs. The card has them.
         attack: a name of `attacks.ATTACKS`; by default AutoAttack if there is time, else APGD. Of a
             .tflite file Square, which needs no gradients.
         images: test images that faults and attacks are tried on, at most.
@@ -124,7 +124,7 @@ def assess(
         models.check_built(model)
     x_test = check_inputs(x_test, model=model)
     y_test = check_labels(y_test, classes=None, examples=len(tf.nest.flatten(x_test)[0]))
-    bounds = bounds or _bounds(x_test)
+    bounds = bounds or bounds_of(x_test)
     radius = _RADIUS * (bounds[1] - bounds[0]) if epsilon is None else epsilon
     checks.check_radius(distance="l_inf", bounds=bounds, epsilon=radius)
     protections = all_protections(x_train) if protections is None else protections
@@ -142,7 +142,7 @@ def assess(
         clock = Clock(
             seconds, earlier.seconds if earlier else {}, functools.partial(_show, bar), now
         )
-        found = _Assessment(model, settings, clock, _why_no_attack(model, x_test, epsilon))
+        found = _Assessment(model, settings, clock, why_no_attack(model, x_test, epsilon))
         found.look(named, dataset, (x_test, y_test), (x_train, y_train), record)
         found.plan(protections, earlier, kept)
         return found.run()
@@ -375,25 +375,3 @@ def _clean(logits: np.ndarray, y: np.ndarray) -> Clean:
     error, confidence = metrics.calibration_error(logits, y)
     ends = (interval.low, interval.high)
     return Clean(float(right.mean()), ends, error, confidence, packed(right))
-
-
-def _bounds(x: Any) -> tuple[float, float]:
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
-        low, high = float(x.min()), float(x.max())
-        if low >= 0 and high <= 255:
-            return (0.0, 1.0) if high <= 1 else (0.0, 255.0)
-        return low, high
-    return 0.0, 1.0
-
-
-def _why_no_attack(model: keras.Model, x: Any, epsilon: float | None) -> str | None:
-    """Returns why small changes of the inputs mean nothing here; None where they do."""
-    if not isinstance(x, np.ndarray):
-        return "the model takes several inputs: an attack moves one array"
-    inputs = [] if isinstance(model, TFLiteModel) else inputs_of(model)
-    if x.dtype.kind not in "fu" or any(not tf.as_dtype(i.dtype).is_floating for i in inputs):
-        kind = "text" if x.dtype.kind in "OSU" else f"dtype {x.dtype.name}"
-        return f"inputs of {kind} cannot be changed a little"
-    if x.ndim < 3 and epsilon is None:
-        return "inputs are no images, so that no radius is usual: give epsilon"
-    return None
