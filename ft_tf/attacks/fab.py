@@ -21,6 +21,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks.geometry import l2_norm, largest_entry
 from ft_tf.attacks.input_gradients import inference_pass
 from ft_tf.attacks.kl import class_logits
+from ft_tf.attacks.losses import is_wrong
 from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem, compiled
 from ft_tf.checks import check_positive_integer
@@ -135,6 +136,8 @@ def closest_points(
         gradient = tape.gradient(value, point)
         gradient = tf.zeros_like(point) if gradient is None else gradient
         gradient = tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
+        # One NaN would put NaN into the point; from a step of 0 it goes back towards x.
+        value = tf.where(tf.math.is_finite(value), value, tf.zeros_like(value))
         here, normal = tf.reshape(point, flat), tf.reshape(gradient, flat)
         from_clean = -value - tf.reduce_sum(normal * (clean - here), axis=1)
         steps = step_to_hyperplane(
@@ -252,7 +255,7 @@ def _build(model: Callable[[], keras.Model], problem: Problem) -> Callable:
             logits = class_logits(tf.cast(predict(point), tf.float32))
             of_target = tf.gather(logits, targets, axis=-1, batch_dims=1)
             of_label = tf.gather(logits, y, axis=-1, batch_dims=1)
-            return of_target - of_label, tf.not_equal(tf.argmax(logits, axis=-1), y)
+            return of_target - of_label, is_wrong(logits, y)
 
         ball = {"distance": distance, "bounds": tf.unstack(bounds)}
         return closest_points(difference, x, start, num_steps=num_steps, **ball)

@@ -22,7 +22,10 @@ Objective = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Worst(NamedTuple):
-    """The worst point met for each example: misclassified before not, then by the higher loss."""
+    """The worst point met for each example: misclassified before not, then by the higher loss.
+
+    A loss of NaN is higher than all others.
+    """
 
     point: tf.Tensor
     loss: tf.Tensor
@@ -31,7 +34,8 @@ class Worst(NamedTuple):
     def updated(self, point: tf.Tensor, loss: tf.Tensor, broken: tf.Tensor) -> "Worst":
         """This, or where the new point is worse, the new point."""
         same_kind = tf.equal(broken, self.broken)
-        is_worse = (broken & ~self.broken) | (same_kind & (loss > self.loss))
+        is_higher = (loss > self.loss) | (tf.math.is_nan(loss) & ~tf.math.is_nan(self.loss))
+        is_worse = (broken & ~self.broken) | (same_kind & is_higher)
         return Worst(
             _choose(is_worse, point, self.point),
             tf.where(is_worse, loss, self.loss),

@@ -24,6 +24,17 @@ def _largest_other_logit(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.where(is_label, logits.dtype.min, logits), axis=-1)
 
 
+def is_wrong(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Whether the largest logit is not the label's; a NaN is no prediction and never right.
+
+    >>> is_wrong(tf.constant([[2.0, 1.0], [float("nan"), 1.0]]), tf.constant([0, 0])).numpy()
+    array([False,  True])
+    """
+    labels = tf.cast(labels, tf.int64)
+    is_nan = tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+    return is_nan | tf.not_equal(tf.argmax(logits, axis=-1), labels)
+
+
 def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """max_{i != y} z_i - z_y (Carlini and Wagner 2017); its gradient never vanishes by saturation.
 

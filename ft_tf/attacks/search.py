@@ -218,7 +218,9 @@ class WorstCase:
 
     def _keep(self, batch: npt.NDArray[np.int64], worst: Worst, *, comparable: bool) -> None:
         loss, broken = worst.loss.numpy(), worst.broken.numpy()
-        kept = broken | (comparable & (loss > self.loss[batch]))
+        before = self.loss[batch]
+        is_higher = (loss > before) | (np.isnan(loss) & ~np.isnan(before))
+        kept = broken | (comparable & is_higher)
         self.point[batch[kept]] = worst.point.numpy()[kept]
         self.loss[batch[kept]] = loss[kept]
         self.broken[batch] = broken
@@ -323,7 +325,7 @@ def _build_ascent(
                     fn_output_signature=(tf.float32, tf.float32),
                 )
                 value, scores = (tf.reduce_mean(part, axis=0) for part in several)
-            return value, tf.not_equal(tf.argmax(scores, axis=-1), y)
+            return value, losses.is_wrong(scores, y)
 
         ball = Ball.around(x, epsilon, tf.unstack(bounds), distance)
         if method == "apgd":

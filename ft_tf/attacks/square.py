@@ -17,7 +17,7 @@ from ft_tf._compat import keras, tf
 from ft_tf.attacks.geometry import Ball
 from ft_tf.attacks.kl import class_logits
 from ft_tf.attacks.loops import Worst
-from ft_tf.attacks.losses import margin
+from ft_tf.attacks.losses import is_wrong, margin
 from ft_tf.attacks.noise import uniform_numbers
 from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem, compiled
@@ -168,7 +168,7 @@ def _build(
         def objective(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             inputs = tf.reshape(at, [-1, *own_shape])
             logits = class_logits(tf.cast(model()(inputs, training=False), tf.float32))
-            return margin(logits, y), tf.not_equal(tf.argmax(logits, axis=-1), y)
+            return margin(logits, y), is_wrong(logits, y)
 
         ball = Ball.around(x, epsilon, tf.unstack(bounds), distance)
         nothing = tf.fill([tf.shape(x)[0]], False)
