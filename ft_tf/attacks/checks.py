@@ -94,13 +94,23 @@ def _few(problem: Problem) -> tf.Tensor:
 
 
 def _agree(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> bool:
-    slack = REPEATED_TOLERANCE * float(np.abs(second).max())
-    return bool(np.abs(first - second).max() <= slack)
+    finite = np.isfinite(first) & np.isfinite(second)
+    if not np.array_equal(first[~finite], second[~finite], equal_nan=True):
+        return False
+    first, second = first[finite], second[finite]
+    slack = REPEATED_TOLERANCE * float(np.abs(second).max(initial=0))
+    return bool(np.abs(first - second).max(initial=0) <= slack)
 
 
 def outcome_warnings(problem: Problem, worst: WorstCase) -> tuple[str, ...]:
     """What an attack's own outcome gives away, and a second look at a few images."""
     warnings = [*randomness_warnings(problem), *dynamic_warnings(problem)]
+    unknown = int(np.isnan(problem.clean_logits).any(axis=1).sum())
+    if unknown:
+        warnings.append(
+            f"the model gives logits of NaN for {unknown} of {len(problem.x)} images: they count "
+            "as misclassified"
+        )
     attacked = int(worst.attacked.sum())
     stuck = int(worst.stuck.sum())
     if attacked and stuck >= STUCK_SHARE * attacked and problem.epsilon > 0:

@@ -1,5 +1,9 @@
 """What a model, images and labels must be before an attack or TRADES training means anything."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,14 +53,33 @@ def check_logits_model(model: keras.Model, example: npt.ArrayLike | None = None)
     return max(2, int(shape[-1]))
 
 
+_allows_non_finite = contextvars.ContextVar("allows_non_finite", default=False)
+
+
+@contextlib.contextmanager
+def non_finite_logits_allowed() -> Iterator[None]:
+    """Within the block attacks do not refuse a model that gives non-finite logits for some images.
+
+    Images whose logits are NaN count as misclassified, as in `metrics.predicted_labels`.
+    """
+    token = _allows_non_finite.set(True)
+    try:
+        yield
+    finally:
+        _allows_non_finite.reset(token)
+
+
 def check_logits(logits: npt.NDArray[np.floating], *, name: str = "model") -> None:
     """Checks what a model gave for real inputs, [n, classes].
 
     Raises:
-        ModelError: a value that is not finite, or rows that are all probability distributions.
+        ModelError: a non-finite value, unless in a block of `non_finite_logits_allowed`; rows that
+            are all probability distributions.
     """
     finite = np.isfinite(logits).all(axis=-1)
-    if not finite.all():
+    if _allows_non_finite.get():
+        logits = logits[finite]
+    elif not finite.all():
         raise ModelError(
             f"model={name} gives logits that are not finite for {(~finite).sum()} of "
             f"{len(logits)} images: its training has diverged"

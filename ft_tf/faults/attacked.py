@@ -11,6 +11,7 @@ import pandas as pd
 from ft_tf import attacks as known_attacks
 from ft_tf import checks
 from ft_tf._compat import keras
+from ft_tf.attacks.validation import non_finite_logits_allowed
 from ft_tf.errors import ArgumentError
 from ft_tf.faults.arming import inject
 from ft_tf.faults.models import FaultModel
@@ -23,7 +24,8 @@ class FaultsByAttacks:
 
     Attributes:
         frame: a row per fault set and attack: target, rate, trial, seed, faults, attack,
-            clean_accuracy and robust_accuracy, both of the faulty model.
+            clean_accuracy and robust_accuracy, both of the faulty model, and the attack's warnings,
+            one in each line.
         survived: bool [fault sets, attacks, n]: right on the image and on every point tried.
     """
 
@@ -67,8 +69,8 @@ def attack_under_faults(
 
     `attacks` are names of `ft_tf.attacks.ATTACKS`, or names with the options of `attacks.evaluate`,
     among them a seed; `epsilon` is the radius of the ball, in units of x. Fault sets, and arguments
-    for them, are those of `sweep`, with one trial at rate 0. `progress` receives each row when its
-    attack ends.
+    for them, are those of `sweep`, with one trial at rate 0. As there, images with logits of NaN
+    count as misclassified. `progress` receives each row when its attack ends.
 
     Raises:
         ModelError: the model does not give logits, or cannot be made faulty.
@@ -83,7 +85,7 @@ def attack_under_faults(
     for rate in distinct_rates(rates):
         for trial in range(trials if rate else 1):
             where = {"target": target, "rate": rate, "seed": seed, "trial": trial}
-            with inject(model, fault=fault, **where) as injected:
+            with inject(model, fault=fault, **where) as injected, non_finite_logits_allowed():
                 for name, given in attacks.items():
                     found = known_attacks.evaluate(
                         model, x, y, attack=name, epsilon=epsilon, **{"sanity": False} | dict(given)
@@ -92,6 +94,7 @@ def attack_under_faults(
                     row = {**where, "faults": injected.faults, "attack": name}
                     row["clean_accuracy"] = found.clean_accuracy
                     row["robust_accuracy"] = found.robust_accuracy
+                    row["warnings"] = "\n".join(found.warnings)
                     rows.append(row)
                     if progress:
                         progress(rows[-1])

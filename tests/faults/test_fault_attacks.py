@@ -83,3 +83,44 @@ def test_nothing_to_attack_with_is_named():
         faults.attack_under_faults(sigmoid_net(), x, [0], attacks=[], epsilon=0.1, rates=[0])
     with pytest.raises(ArgumentError, match="attack='frog'"):
         faults.attack_under_faults(sigmoid_net(), x, [0], attacks=["frog"], epsilon=0.1, rates=[0])
+
+
+def test_images_without_a_prediction_count_as_misclassified_as_in_a_sweep():
+    """The highest bit of the exponent makes weights of 1 to 2 infinite or NaN."""
+    model = sigmoid_net()
+    x = np.random.default_rng(1).random((40, 4)).astype(np.float32)
+    x[:10] = 0  # an infinite weight times 0 is NaN, times the others inf
+    y = model(x).numpy().argmax(axis=1)
+    faulty = {
+        "rates": [0, 0.05, 0.2], "trials": 3, "target": "weights", "seed": 2,
+        "fault": faults.BitErrors("float32", bits=(30, 30)),
+    }  # fmt: skip
+    options = {"fgsm": {}, "square": {"queries": 60}}
+    found = faults.attack_under_faults(model, x, y, attacks=options, epsilon=0.05, **faulty)
+    frame = faults.sweep(model, x, y, **faulty)
+    wanted = frame.set_index(["rate", "trial"])["accuracy"]
+    rows = found.frame.set_index(["rate", "trial"])
+    unknown = rows["warnings"].str.contains("logits of NaN for .* of 40 images")
+    assert 0 < unknown.sum() < len(rows)
+    for name, group in rows.groupby("attack"):
+        np.testing.assert_allclose(group["clean_accuracy"], wanted[group.index], err_msg=name)
+        assert (group["robust_accuracy"] <= group["clean_accuracy"]).all()
+    np.testing.assert_allclose(rows["robust_accuracy"], found.survived.mean(axis=2).ravel())
+
+
+def test_what_makes_an_attack_doubtful_is_kept_with_its_row():
+    """Logits that are rounded have gradient 0, with faults and without."""
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(inputs, keras.ops.round(10 * dense(inputs)))
+    dense.set_weights([np.random.default_rng(0).normal(0, 4, (4, 3))])
+    x = np.random.default_rng(1).random((40, 4)).astype(np.float32)
+    y = model(x).numpy().argmax(axis=1)
+    found = faults.attack_under_faults(
+        model, x, y, attacks={"pgd": {"steps": 2}, "square": {"queries": 9}}, epsilon=0.1,
+        rates=[0, 0.1],
+    )  # fmt: skip
+    warnings = found.frame.set_index(["attack", "rate"])["warnings"]
+    for rate in (0, 0.1):
+        assert warnings["pgd", rate].startswith("the gradient is exactly zero for ")
+        assert warnings["square", rate] == ""
