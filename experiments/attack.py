@@ -94,6 +94,21 @@ def _rates() -> list[float]:
     return rates
 
 
+def _options_by_attack() -> dict[str, dict[str, Any]]:
+    """Each attack's options: --steps and --queries for those that take them.
+
+    What none takes goes to all, and the attack refuses it.
+    """
+    options = {name: {"distance": FLAGS.distance, "seed": FLAGS.seed} for name in _names()}
+    flags_given = {"num_steps": ("steps", FLAGS.steps), "queries": ("queries", FLAGS.queries)}
+    for argument, (key, value) in flags_given.items():
+        takers = [name for name in options if argument in attacks.ATTACKS[name].__kwdefaults__]
+        if value is not None:
+            for name in takers or options:
+                options[name][key] = value
+    return options
+
+
 def _under_faults(subject: TrainedModel, count: int, place: str) -> None:
     """Attacks while faults are armed; prints the table and writes its rows."""
 
@@ -103,20 +118,11 @@ def _under_faults(subject: TrainedModel, count: int, place: str) -> None:
             f"{row['robust_accuracy']:.2%}; not attacked: {row['clean_accuracy']:.2%}"
         )
 
-    options = {}
-    for name in _names():
-        taken = attacks.ATTACKS[name].__kwdefaults__
-        given = {"distance": FLAGS.distance, "seed": FLAGS.seed}
-        if "num_steps" in taken:
-            given["steps"] = FLAGS.steps
-        if "queries" in taken and FLAGS.queries is not None:
-            given["queries"] = FLAGS.queries
-        options[name] = given
     found = faults.attack_under_faults(
         subject.model,
         subject.x[:count],
         subject.y[:count],
-        attacks=options,
+        attacks=_options_by_attack(),
         epsilon=FLAGS.epsilon,
         rates=_rates(),
         target=FLAGS.fault_target,
@@ -132,6 +138,9 @@ def _under_faults(subject: TrainedModel, count: int, place: str) -> None:
         f"first {count:,} test images; worst: of images that survive all\n{table.to_string()}"
     )
     _terminal.show(_subject.provenance(subject))
+    for warning in dict.fromkeys("\n".join(found.frame["warnings"]).splitlines()):
+        if warning:
+            _app.warn(warning)
     records.write_text(Path(f"{place}.csv"), found.frame.to_csv(index=False))
     _app.save_flags(Path(f"{place}.flags"))
     _terminal.show(f"written: {place}.csv")

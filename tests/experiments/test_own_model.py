@@ -61,6 +61,9 @@ def used(trained):
     subprocess.run([sys.executable, "-c", save], cwd=directory, check=True)
     small = keras_3.Sequential([keras_3.Input((32, 32, 3)), layers.Flatten(), layers.Dense(10)])
     small.save(directory / "colour.keras")
+    saturated = {"activation": "sigmoid", "kernel_initializer": keras_3.initializers.Constant(9.0)}
+    flat = [keras_3.Input((28, 28)), layers.Flatten(), layers.Dense(8, **saturated)]
+    keras_3.Sequential([*flat, layers.Dense(10)]).save(directory / "flat.keras")
     place = str(run.relative_to(directory))
     inject, attack = "experiments.inject_faults", "experiments.attack"
     mine = ["--model=mine.keras", "--dataset=fashion_mnist"]
@@ -76,6 +79,12 @@ def used(trained):
                  "--queries=20", "--images=20"],
         "table": [attack, *mine, "--attack=fgsm,square", "--queries=20", "--images=20",
                   "--fault_rates=0,0.2", "--fault_trials=2", "--fault_target=units"],
+        "masked": [attack, "--model=flat.keras", mine[1], "--attack=pgd,square", "--steps=2",
+                   "--queries=9", "--images=20", "--fault_rates=0,0.1"],
+        "no_steps": [attack, *mine, "--attack=fgsm,square", "--steps=7", "--images=20",
+                     "--fault_rates=0"],
+        "no_queries": [attack, *mine, "--attack=pgd", "--queries=9", "--images=20",
+                       "--fault_rates=0"],
         "two": [attack, *mine, "--attack=fgsm,pgd"],
         "foreign": [attack, *mine, "--attack=pgd", "--queries=20", "--images=20"],
         "colour": [inject, "--model=colour.keras", "--dataset=fashion_mnist"],
@@ -180,6 +189,17 @@ def test_a_table_of_faults_by_attacks_is_printed_and_written(used):
         assert cells[:2] == [f"{value:.2%}" for value in row]
 
 
+def test_reasons_to_doubt_an_attack_under_faults_are_printed_and_written(used):
+    directory, _, results = used
+    code, stdout, stderr = results["masked"]
+    assert code == 0, stderr
+    doubt = "the gradient is exactly zero for "
+    assert doubt in stdout + stderr
+    (path,) = directory.glob("flat-*.csv")
+    warnings = pd.read_csv(path, keep_default_na=False).set_index("attack")["warnings"]
+    assert warnings["pgd"].str.contains(doubt).any() and set(warnings["square"]) == {""}
+
+
 def test_a_campaign_is_repeated_from_its_flagfile(used):
     directory, _, results = used
     assert results["file_again"][0] == 0, results["file_again"]
@@ -193,6 +213,8 @@ def test_a_campaign_is_repeated_from_its_flagfile(used):
     [
         ("two", "--attack=fgsm,pgd needs --fault_rates"),
         ("foreign", "queries=20 is no argument of pgd"),
+        ("no_steps", "steps=7 must be 1 for fgsm"),
+        ("no_queries", "queries=9 is no argument of pgd"),
         ("colour", "takes inputs of shape (32, 32, 3), dataset='fashion_mnist'"),
         ("no_dataset", "--model=mine.keras needs --dataset"),
         ("both", "--model=mine.keras: give one"),
