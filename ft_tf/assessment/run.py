@@ -298,8 +298,13 @@ class _Assessment:
             return False
         widest = max(open_, key=lambda m: m.width)
         size, seconds = widest.size, min(left, max(_SLICE * budget, needed[widest]))
-        with self._clock.charged(widest.group) as began:
-            widest.more(self._subject, began + seconds)
+        try:
+            with self._clock.charged(widest.group) as began:
+                widest.more(self._subject, began + seconds)
+        except FtTfError as error:  # what it has so far stays on the card
+            self._missing[widest.group, widest.name] = f"ended early: {error}"
+            active.remove(widest)
+            return True
         if widest.size == size:  # nothing ended in time
             needed[widest] = 2 * seconds
         return True
