@@ -33,7 +33,7 @@ def differences(first: Card, second: Card) -> list[Difference]:
     """Returns accuracies without and under faults and attack, set against each other.
 
     Where images, faults and seeds are the same, pairs are compared, image by image or trial by
-    trial; other intervals are those of independent samples (Welch).
+    trial; other intervals are those of independent samples (Newcombe, of trials Welch).
     """
     cards = (first, second)
     same_data = first.data.fingerprint == second.data.fingerprint
@@ -43,13 +43,14 @@ def differences(first: Card, second: Card) -> list[Difference]:
     )
     right = [unpacked(card.clean.right, card.data.examples) for card in cards]
     found = [_of_images("accuracy", "accuracy", right, same_data)]
+    # The first images of one order, whatever their number and the size of a block.
+    same_order = same_data and first.settings.seed == second.settings.seed
     attacks = [card.robust and (card.robust.attack, card.robust.epsilon) for card in cards]
     if attacks[0] and attacks[0] == attacks[1]:
         survived = [unpacked(card.robust.survived, card.robust.images) for card in cards]
-        paired = same_images and first.robust.block == second.robust.block
-        least = min(map(len, survived)) if paired else None
+        least = min(map(len, survived)) if same_order else None
         what = f"accuracy under {attacks[0][0]} within {display_names.radius(attacks[0][1])}"
-        found.append(_of_images("attack", what, [flags[:least] for flags in survived], paired))
+        found.append(_of_images("attack", what, [flags[:least] for flags in survived], same_order))
     for key in first.curves:
         if key in second.curves and first.curves[key].fault == second.curves[key].fault:
             found += _of_curves(key, cards, same_images)
@@ -57,7 +58,7 @@ def differences(first: Card, second: Card) -> list[Difference]:
 
 
 def _of_images(group: str, what: str, right: Sequence[np.ndarray], paired: bool) -> Difference:
-    compare = intervals.paired_proportions if paired else intervals.welch
+    compare = intervals.paired_proportions if paired else intervals.independent_proportions
     interval = compare(*right, unit="test image")
     a, b = (float(flags.mean()) for flags in right)
     return Difference(group, what, a, b, a - b, interval.low, interval.high, paired)

@@ -3,6 +3,7 @@
 from ft_tf.intervals.basic import (
     Interval,
     has_spread,
+    independent_proportions,
     mean,
     paired_proportions,
     prediction,
@@ -43,6 +44,7 @@ __all__ = [
     "allocate",
     "has_spread",
     "holm",
+    "independent_proportions",
     "mean",
     "mean_of_population",
     "network_mean",

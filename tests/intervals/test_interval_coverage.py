@@ -3,6 +3,7 @@
 Binomial error at 1,000 repetitions and 95% is 0.7 points; limits allow three of them.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -260,6 +261,25 @@ def test_paired_proportions_cover_exactly_enumerated(only_first, only_second):
                 second = [False] * (images - c) + [True] * c
                 coverage += chance * covered(intervals.paired_proportions(first, second), truth)
     assert 0.94 <= coverage <= 1.0
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+@pytest.mark.parametrize("other", [0.0, 0.5, 0.98])
+def test_independent_proportions_cover_exactly_enumerated(share, other):
+    coverage = 0.0
+    for a, b in itertools.product(range(31), range(21)):
+        chance = stats.binom.pmf(a, 30, share) * stats.binom.pmf(b, 20, other)
+        if chance > 1e-9:
+            flags = [True] * a + [False] * (30 - a), [True] * b + [False] * (20 - b)
+            coverage += chance * covered(intervals.independent_proportions(*flags), share - other)
+    assert 0.93 <= coverage <= 1.0
+
+
+def test_proportions_without_spread_have_an_interval_with_width():
+    one = intervals.independent_proportions([True] * 20, [True] * 20)
+    assert (round(one.low, 4), round(one.high, 4)) == (-0.1611, 0.1611)  # 1 - 1 / (1 + z^2 / 20)
+    with pytest.raises(ArgumentError, match=r"second=\[\] must be"):
+        intervals.independent_proportions([True], [])
 
 
 def test_pairing_makes_the_interval_shorter_than_that_of_two_test_sets():

@@ -11,6 +11,7 @@ def test_ends_are_plain_numbers_whatever_numpy_calls_its_own():
         betting.add(value)
     found = [
         betting.interval,
+        intervals.independent_proportions(right, [True, True]),
         intervals.mean(some, unit="seed"),
         intervals.over_seeds([some, others]),
         intervals.paired_proportions(right, ~right),
