@@ -51,6 +51,14 @@ def distance_between(point: tf.Tensor, x: tf.Tensor, distance: str) -> tf.Tensor
     return tf.reshape(length, [-1])
 
 
+def _power_of_two(values: tf.Tensor) -> tf.Tensor:
+    """The largest power of two that is no larger, of values >= 0: divisions by it are exact."""
+    is_double = values.dtype == tf.float64
+    exponent = tf.constant(0x7FF << 52, tf.int64) if is_double else tf.constant(0xFF << 23)
+    bits = tf.bitwise.bitwise_and(tf.bitcast(values, exponent.dtype), exponent)
+    return tf.bitcast(bits, values.dtype)
+
+
 def step_to_hyperplane(
     point: tf.Tensor,
     normal: tf.Tensor,
@@ -83,18 +91,25 @@ def step_to_hyperplane(
     [[0.3..., 0.1...]]
     """
     low, high = bounds
+    # The same hyperplane; squares of a normal of 1e-25 are 0 in float32, of 1e20 infinite.
+    scale = _power_of_two(tf.reduce_max(tf.abs(normal), axis=1))
+    normal = tf.math.divide_no_nan(normal, scale[:, None])
+    value = tf.math.divide_no_nan(value, scale)
     weight = tf.abs(normal)
     direction = tf.sign(value)[:, None] * tf.sign(normal)
     room = tf.where(direction > 0, high - point, point - low)
     gain = tf.ones_like(weight) if distance == "l_inf" else weight
     wanted = tf.abs(value)
 
+    def reach(length: tf.Tensor) -> tf.Tensor:
+        return tf.math.multiply_no_nan(length[:, None], gain)  # an infinite length too
+
     def missing(length: tf.Tensor) -> tf.Tensor:
-        moved = tf.minimum(length[:, None] * gain, room)
+        moved = tf.minimum(reach(length), room)
         return wanted - tf.reduce_sum(weight * moved, axis=1)
 
     def improve(length: tf.Tensor, _: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        is_free = tf.cast(length[:, None] * gain < room, weight.dtype)
+        is_free = tf.cast(reach(length) < room, weight.dtype)
         slope = tf.reduce_sum(weight * gain * is_free, axis=1)
         rise = tf.maximum(tf.math.divide_no_nan(missing(length), slope), 0)
         return length + rise, tf.reduce_any(rise > 1e-7 * length), count + 1
@@ -104,7 +119,7 @@ def step_to_hyperplane(
         improve,
         (tf.zeros_like(wanted), tf.constant(True), tf.constant(0)),
     )
-    return direction * tf.minimum(length[:, None] * gain, room)
+    return direction * tf.minimum(reach(length), room)
 
 
 def closest_points(

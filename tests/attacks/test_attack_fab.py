@@ -63,6 +63,23 @@ def test_the_step_to_a_hyperplane_is_the_shortest_inside_the_box(distance):
     assert solved >= 30
 
 
+@pytest.mark.parametrize("distance", ["l_inf", "l_2"])
+@pytest.mark.parametrize("exponent", [-100, -80, 60, 110])
+def test_the_step_does_not_depend_on_the_scale_of_the_logits(distance, exponent):
+    rng = np.random.default_rng(3)
+    point, normal = rng.random((40, 6)), rng.standard_normal((40, 6))
+    normal[0] = 0
+    value = rng.uniform(-0.8, 0.8, 40)
+
+    def step(scale):
+        arrays = (point, normal * scale, value * scale)
+        tensors = [tf.constant(array, tf.float32) for array in arrays]
+        return step_to_hyperplane(*tensors, distance=distance, bounds=(0.0, 1.0)).numpy()
+
+    np.testing.assert_array_equal(step(2.0**exponent), step(1.0))
+    assert np.isfinite(step(1.0)).all() and not step(1.0)[0].any()
+
+
 def test_a_hyperplane_out_of_reach_is_approached_as_far_as_the_box_allows():
     step = step_to_hyperplane(
         tf.constant([[0.25, 0.5]]), tf.constant([[1.0, -2.0]]), tf.constant([9.0]),
