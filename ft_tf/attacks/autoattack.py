@@ -22,8 +22,9 @@ from ft_tf.attacks import fab, square
 from ft_tf.attacks.evaluations import SECOND_LOSSES, apgd_attempts
 from ft_tf.attacks.result import AttackResult, result_of
 from ft_tf.attacks.search import Problem, WorstCase, checked_problem
-from ft_tf.checks import check_choice, check_positive_integer
-from ft_tf.errors import ArgumentError
+from ft_tf.checks import check_choice, check_path, check_positive_integer
+from ft_tf.errors import ArgumentError, RunError
+from ft_tf.records import check_writable
 
 VERSIONS = ("standard", "rand")
 NORMS = {"l_inf": "l_inf", "Linf": "l_inf", "l_2": "l_2", "L2": "l_2"}
@@ -80,11 +81,13 @@ def autoattack(
         The result; `parameters["stages"]` has the accuracy after each attack and its seconds.
 
     Raises:
-        ArgumentError: bad input, or `resume` is a file of another problem.
+        ArgumentError: bad input, or `resume` is a file of another problem or cannot be written.
         ModelError: the model does not give logits.
     """
     check_choice(tuple(NORMS), norm=norm)
     check_choice(VERSIONS, version=version)
+    if resume is not None:
+        _check_resume(resume)
     check_positive_integer(num_steps=num_steps, queries=queries, targets=targets, restarts=restarts)
     problem = checked_problem(model, x, y, epsilon, NORMS[norm], bounds, seed, batch_size)
     settings = {"version": version, "num_steps": num_steps, "restarts": restarts}
@@ -111,6 +114,14 @@ def autoattack(
     if kept:
         kept.path.unlink(missing_ok=True)
     return dataclasses.replace(result, warnings=result.warnings + _masking_warning(stages, result))
+
+
+def _check_resume(resume: str | os.PathLike) -> None:
+    check_path(resume=resume)
+    try:
+        check_writable(Path(resume))
+    except RunError as error:
+        raise ArgumentError(f"resume={error}: name another file") from None
 
 
 def _stages(problem: Problem, settings: dict[str, Any]) -> list[Stage]:
@@ -187,7 +198,10 @@ class _Kept:
                 for name in self._arrays:
                     setattr(worst, name, found[name])
                 columns = [found[name].tolist() for name in ("names", "accuracy", "seconds")]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        # The file of a single array, which np.load also reads, raises AttributeError or TypeError.
+        except (
+            OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, AttributeError, TypeError
+        ) as error:  # fmt: skip
             if isinstance(error, ArgumentError):
                 raise
             raise ArgumentError(

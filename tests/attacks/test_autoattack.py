@@ -154,6 +154,28 @@ def test_what_was_kept_for_another_model_is_refused(tmp_path):
     place.write_bytes(b"PK damaged")
     with pytest.raises(ArgumentError, match="cannot be read"):
         attacks.autoattack(model, x, y, epsilon=0.03, **QUICK, resume=place)
+    with place.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        attacks.autoattack(model, x, y, epsilon=0.03, **QUICK, resume=place)
+
+
+def test_a_file_to_resume_from_is_checked_before_any_attack(tmp_path):
+    model = classifier()
+    x, y = labelled(model, examples=2)
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "state.npz"):
+        lines = []
+        with pytest.raises(ArgumentError, match=r"^resume=.*: name another file$"):
+            attacks.autoattack(
+                model, x, y, epsilon=0.03, **QUICK, resume=place, progress=lines.append
+            )
+        assert lines == []
+    with pytest.raises(ArgumentError, match="resume=3 must be a path"):
+        attacks.autoattack(model, x, y, epsilon=0.03, **QUICK, resume=3)
+    made = tmp_path / "new" / "state.npz"
+    attacks.autoattack(model, x, y, epsilon=0.03, **QUICK, resume=made)
+    assert list(made.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
