@@ -106,6 +106,18 @@ def _checked(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return check_labels(labels, classes=max(2, logits.shape[1]), examples=len(logits))
 
 
+def _class_logits(logits: np.ndarray) -> np.ndarray:
+    """Logits float64 with a column per class, their largest finite for softmax; NaN stays.
+
+    Where the largest is infinite, those equal to it share all of the probability.
+    """
+    values = logits.astype(np.float64)
+    if values.shape[1] == 1:
+        values = np.concatenate([np.zeros_like(values), values], axis=1)
+    top = values.max(axis=1, keepdims=True)
+    return np.where(np.isinf(top), np.where(values == top, 0.0, -np.inf), values)
+
+
 def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """log((1 - p) / p) of each label's probability p, float64 [n]; one column is a sigmoid.
 
@@ -119,9 +131,7 @@ def error_log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     logits = _checked_logits(logits)
     labels = _checked(labels, logits)
-    values = logits.astype(np.float64)
-    if values.shape[1] == 1:
-        values = np.concatenate([np.zeros_like(values), values], axis=1)
+    values = _class_logits(logits)
     at_label = np.arange(len(values)), labels
     own = values[at_label]
     others = values.copy()
@@ -153,9 +163,7 @@ def calibration_error(
     check_positive_integer(bins=bins)
     logits = _checked_logits(logits)
     right = predicted_labels(logits) == _checked(labels, logits)
-    values = logits.astype(np.float64)
-    if values.shape[1] == 1:
-        values = np.concatenate([np.zeros_like(values), values], axis=1)
+    values = _class_logits(logits)
     values = values - values.max(axis=1, keepdims=True)
     confidence = np.nan_to_num(1 / np.exp(values).sum(axis=1))  # a NaN is no prediction
     number = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import warnings
 import weakref
 
 import numpy as np
@@ -202,3 +203,21 @@ def test_calibration_error_is_that_of_bins_counted_one_by_one(classes):
             error += inside.mean() * gap
     found = metrics.calibration_error(logits, labels)
     assert found == pytest.approx((error, confidence.mean()), abs=1e-12)
+
+
+def test_infinite_logits_take_all_of_the_probability():
+    """The limit of softmax: equal infinities share it; a NaN is no prediction."""
+    inf, nan = np.inf, np.nan
+    logits = np.array([[inf, 0, -inf], [0, 1e9, -inf], [inf, 1, inf], [-inf] * 3, [nan, inf, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error, confidence = metrics.calibration_error(logits, np.array([0, 1, 0, 0, 1]))
+        odds = [metrics.error_log_odds(logits[:4], np.full(4, label)) for label in range(3)]
+    assert confidence == pytest.approx((1 + 1 + 1 / 2 + 1 / 3 + 0) / 5)
+    assert error == pytest.approx((0 + 0 + 1 / 2 + 2 / 3 + 0) / 5)
+    half = np.log(2)
+    np.testing.assert_allclose(odds[0], [-inf, 1e9, 0, half])
+    np.testing.assert_allclose(odds[1], [inf, -1e9, inf, half])
+    np.testing.assert_allclose(odds[2], [inf, inf, 0, half])
+    single = np.array([[inf], [-inf]])
+    assert metrics.error_log_odds(single, np.array([1, 1])).tolist() == [-inf, inf]
