@@ -87,12 +87,13 @@ def check_radius(*, distance: str, bounds: tuple[float, float] = (0.0, 1.0), **v
     """
     check_choice(("l_inf", "l_2"), distance=distance)
     check_non_negative(**values)
-    low, high = bounds
+    width = float(bounds[1] - bounds[0])
     for name, value in values.items():
-        if distance == "l_inf" and value > (high - low) * (1 + 1e-6):  # rounding aside
+        radius = float(value)  # before Python 3.12 a Fraction has no format
+        if distance == "l_inf" and radius > width * (1 + 1e-6):  # rounding aside
             raise ArgumentError(
-                f"{name}={value:g} must be <= {high - low:g}, the width of the bounds: "
-                f"{value:g} / 255 is {value / 255:.3g}"
+                f"{name}={radius:g} must be <= {width:g}, the width of the bounds: "
+                f"{radius:g} / 255 is {radius / 255:.3g}"
             )
 
 

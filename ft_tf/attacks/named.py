@@ -15,7 +15,7 @@ from ft_tf.attacks.evaluations import apgd, fgsm, pgd
 from ft_tf.attacks.fab import fab
 from ft_tf.attacks.result import AttackResult
 from ft_tf.attacks.square import square
-from ft_tf.checks import check_choice, check_positive_integer
+from ft_tf.checks import check_choice, check_positive_integer, shown
 from ft_tf.errors import ArgumentError
 from ft_tf.metrics import predict_logits, predicted_labels
 
@@ -28,6 +28,8 @@ ATTACKS: dict[str, Callable[..., AttackResult]] = {
     "autoattack": autoattack,
 }
 _NORM_NAMES = {"autoattack": "norm"}
+_CALLED_HERE = {"norm": "distance", "num_steps": "steps"}
+"""Arguments of the attacks that `evaluate` has under another name."""
 
 
 def evaluate(
@@ -61,9 +63,13 @@ def evaluate(
     """
     check_choice(tuple(ATTACKS), attack=attack)
     run = ATTACKS[attack]
-    unknown = sorted(set(options) - (set(run.__kwdefaults__) - {"num_steps"}))
+    unknown = sorted(set(options) - (set(run.__kwdefaults__) - set(_CALLED_HERE)))
     if unknown:
-        raise ArgumentError(f"{unknown[0]}={options[unknown[0]]!r} is no argument of {attack}")
+        name = _CALLED_HERE.get(unknown[0])
+        remedy = f" here: give {name}=" if name else ""
+        raise ArgumentError(
+            f"{unknown[0]}={shown(options[unknown[0]])} is no argument of {attack}{remedy}"
+        )
     if "num_steps" in run.__kwdefaults__:
         steps = run.__kwdefaults__["num_steps"] if steps is None else steps
         check_positive_integer(steps=steps)

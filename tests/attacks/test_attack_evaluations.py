@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -353,7 +354,9 @@ def test_evaluate_runs_each_attack_by_name(classifier, images):
         ({"steps": 0}, "steps=0"),
         ({"attack": "fgsm", "steps": 3}, "steps=3 must be 1 for fgsm"),
         ({"attack": "fgsm", "restarts": 3}, "restarts=3 is no argument of fgsm"),
-        ({"num_steps": 3}, "num_steps=3 is no argument of pgd"),
+        ({"num_steps": 3}, "num_steps=3 is no argument of pgd here: give steps="),
+        ({"attack": "autoattack", "norm": "L2"}, "norm='L2' is no argument .* give distance="),
+        ({"epsilon": Fraction(8)}, "epsilon=8 must be <= 1, the width"),
         ({"epsilon": -0.1}, "epsilon=-0.1"),
         ({"epsilon": float("nan")}, "epsilon=nan"),
         ({"distance": "l_1"}, "distance='l_1' must be one of l_inf, l_2"),
