@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -221,6 +222,53 @@ def test_idx_files_that_are_not_what_they_say(case, canary):
         read_idx(path, (10,))
 
 
+HEADERS = (
+    "{'descr': (", "  1\n 2", "-" * 9000 + "1", "1+" * 4000 + "1j", "{[]: 1}", "x" * 11_000,
+    *(
+        f"{{'descr': {kind}, 'fortran_order': False, 'shape': ({shape},)}}"
+        for kind, shape in (
+            ("('<f4',)", 1), ("'<f4'", "0, " + "9" * 23), ("'V0'", "9" * 11), ("'S0'", "9" * 11),
+            ("[]", "9" * 11), ("{'a': 1}", 1), ("'<f4'", "1," * 99),
+        )
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(HEADERS)))
+def test_headers_of_arrays_that_numpy_cannot_parse(number, canary):
+    path = canary.directory / "sample.npz"
+    header = HEADERS[number].encode()
+    written(path, b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+    with canary.refuses(DataError, "the embedded sample is unreadable", peak=4 << 20):
+        read_sample(path)
+    with pytest.raises(ValueError, match=r"damaged|no numbers") as raised:
+        read_npz(path)
+    assert len(str(raised.value)) < 200
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zip_files_that_numpy_does_not_write(tmp_path):
+    path, content = tmp_path / "sample.npz", io.BytesIO()
+    np.save(content, np.zeros(1000))
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        written(path, content.getvalue(), compression=method)
+        with pytest.raises(ValueError, match="compressed by other means than deflate"):
+            read_npz(path)
+    written(path, content.getvalue())
+    encrypted = bytearray(path.read_bytes())
+    for place in range(len(encrypted)):
+        if encrypted.startswith(b"PK\1\2", place):
+            encrypted[place + 8] |= 1
+    path.write_bytes(encrypted)
+    with pytest.raises(ValueError, match=r"damaged \(.*is encr"):
+        read_npz(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for _ in range(2):
+            archive.writestr("a.npy", content.getvalue())
+    with pytest.raises(ValueError, match="more than once"):
+        read_npz(path)
+
+
 def npy(header):
     text = str(header).encode().ljust(118) + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text
@@ -284,6 +332,28 @@ def test_json_is_parsed_as_json_does():
     assert parse_json(b"[" * 200 + b"]" * 200)
     with pytest.raises(ValueError, match="nested 201 levels deep"):
         parse_json(b"[" * 201 + b"]" * 201)
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b"\n"])
+def test_a_text_of_escaped_quotes_is_read_once(end):
+    """Read again from each of its quotes, it would take 10 seconds here, and hours at 1 MB."""
+    before = time.process_time()
+    with pytest.raises(ValueError, match="Unterminated|Invalid"):
+        parse_json(b'"' + b'\\"' * (1 << 15) + end)
+    assert time.process_time() - before < 2
+
+
+def test_the_texts_in_json_are_not_copied(canary):
+    with canary.refuses(ValueError, "Extra data", peak=16 << 20):
+        parse_json(b'"' + b"a" * (1 << 20) + b'"' * (1 << 20))
+
+
+def test_json_is_utf_8():
+    """In UTF-16 the byte of a quote hides brackets, and the parser recurses."""
+    assert parse_json(b"\xef\xbb\xbf[1]") == [1]
+    hidden = '["\u2200", ' + "[" * 100_000 + '"'
+    with pytest.raises(ValueError, match="utf-8"):
+        parse_json(hidden.encode("utf-16"))
 
 
 def test_reading_a_directory_imports_no_tfds(directory):
