@@ -1,16 +1,17 @@
-"""The CIFAR-10 batches as published: the binary version, and the Python one without its dangers."""
+"""The CIFAR-10 batches as published: the binary version, and the Python one, not unpickled."""
 
-import io
-import pickle
+import dataclasses
+import math
 import pickletools
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ft_tf.data.files import first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError
+from ft_tf.untrusted import check_regular
 
 _TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _TEST_BATCHES = ("test_batch",)
@@ -69,29 +70,28 @@ def read_binary_batch(path: Path, count: int, spec: ImageSpec) -> tuple[np.ndarr
 
 
 def read_python_batch(path: Path, count: int, spec: ImageSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a batch of the Python version through an unpickler that knows NumPy arrays only.
+    """Reads a batch of the Python version, by what its pickle says: nothing in it is called.
 
     Returns:
         Images uint8 [count, h, w, c] and labels uint8 [count].
 
     Raises:
-        DataError: as `read_binary_batch`, and for a pickle that names any other function or class.
+        DataError: as `read_binary_batch`, and for a pickle that holds more than such a batch.
     """
     pixels = int(np.prod(spec.shape))
     try:
+        check_regular(path)
         if path.stat().st_size > 2 * count * (pixels + 100) + 10_000:
-            raise pickle.UnpicklingError(f"it has {path.stat().st_size:,} bytes, too many")
-        content = path.read_bytes()
-        _check_opcodes(content)
-        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, too many")
+        batch = _parse_pickle(path.read_bytes(), most=10 * count + 1000)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # a corrupt pickle can raise nearly anything
         raise DataError(
-            f"{path}: not a CIFAR-10 batch ({first_line(error)}): take the binary version"
+            f"{path}: not a CIFAR-10 batch ({first_line(error)[:200]}): take the binary version"
         ) from None
-    data, labels = _batch_arrays(batch)
-    if data is None or data.shape != (count, pixels) or labels.shape != (count,):
+    data, labels = _batch_arrays(batch, (count, pixels))
+    if data is None or labels.shape != (count,):
         raise DataError(
             f"{path}: not a CIFAR-10 batch of {count} images with {pixels} bytes each and as many "
             "labels: take the binary version"
@@ -100,47 +100,113 @@ def read_python_batch(path: Path, count: int, spec: ImageSpec) -> tuple[np.ndarr
     return _planes_to_images(data, spec), labels.astype(np.uint8)
 
 
-def _check_opcodes(content: bytes) -> None:
-    """Refuses memo numbers beyond the file's size: the unpickler makes a table up to the largest.
+_NAMES = frozenset({
+    "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct", "numpy ndarray",
+    "numpy dtype", "_codecs encode",
+})  # fmt: skip
+"""What the pickle of an array of bytes names: module and name."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Call:
+    """A call that a pickle asks for, which is recorded and not made."""
+
+    function: str
+    arguments: tuple
+    state: Any = None
+
+
+def _parse_pickle(content: bytes, most: int) -> Any:
+    """Returns what a pickle of lists, dicts, tuples, integers, texts and arrays describes.
+
+    Neither NumPy nor Python's unpickler sees it: an array's `__setstate__` makes pointers of any
+    bytes, and a key of nested tuples takes exponential time. Each call becomes a `_Call`, each text
+    bytes, and no other key is allowed.
+
+    Args:
+        content: The pickle, of protocol 2, 3 or 4.
+        most: Instructions that it may consist of.
 
     Raises:
-        UnpicklingError: there is such a number.
-        ValueError: it is no pickle.
+        Exception: it is damaged, or holds anything else.
     """
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name.endswith("PUT") and int(argument) > len(content):
-            raise pickle.UnpicklingError(f"it numbers an object {int(argument):,}")
+    stack: list[Any] = []  # texts on it are bytes: a str is a name of `_NAMES`
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def take(start: int) -> list[Any]:
+        taken, stack[start:] = stack[start:], []
+        return taken
+
+    for number, (opcode, value, _) in enumerate(pickletools.genops(content)):
+        if number > most:
+            raise ValueError(f"it has more than {most:,} instructions")
+        name = opcode.name
+        match name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINBYTES" | "SHORT_BINBYTES":
+                stack.append(value)
+            case "BINSTRING" | "SHORT_BINSTRING" | "BINUNICODE" | "SHORT_BINUNICODE":
+                stack.append(value.encode("latin-1"))  # as which `genops` reads bytes of Python 2
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+            case "EMPTY_LIST" | "EMPTY_DICT":
+                stack.append([] if name == "EMPTY_LIST" else {})
+            case "MARK":
+                marks.append(len(stack))
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "TUPLE":
+                stack.append(tuple(take(marks.pop())))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(take(-int(name[-1]))))
+            case "APPEND" | "APPENDS":
+                items = take(-1 if name == "APPEND" else marks.pop())
+                stack[-1].extend(items)
+            case "SETITEM" | "SETITEMS":
+                items = take(-2 if name == "SETITEM" else marks.pop())
+                if not all(isinstance(key, bytes) for key in items[::2]):
+                    raise ValueError("it has a key that is no text, which is refused")
+                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+            case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if name == "MEMOIZE" else value] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[value])
+            case "GLOBAL" | "STACK_GLOBAL":
+                named = value or b" ".join(take(-2)).decode()
+                if named not in _NAMES:
+                    raise ValueError(f"it asks for {named[:80]!r}, which is refused")
+                stack.append(named)
+            case "REDUCE":
+                function, arguments = take(-2)
+                if function == "_codecs encode":  # bytes, in protocol 2 of Python 3
+                    stack.append(arguments[0])
+                else:
+                    stack.append(_Call(function, arguments))
+            case "BUILD":
+                state = stack.pop()
+                stack[-1].state = state
+            case _:
+                raise ValueError(f"it holds the instruction {name}, which is refused")
+    return stack.pop()
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickling calls what the file names, so only what an array of bytes needs may be named."""
-
-    _ALLOWED: ClassVar = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns one of the four allowed names, and refuses all others."""
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return self._ALLOWED[module, name]
-
-
-def _batch_arrays(batch: Any) -> tuple[np.ndarray | None, np.ndarray]:
+def _batch_arrays(batch: Any, shape: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
     """The arrays `data` and `labels` of a batch; (None, empty) when they are not such arrays."""
     nothing = None, np.empty(0, np.int64)
     if not isinstance(batch, dict):
         return nothing
-    data = batch.get(b"data", batch.get("data"))
-    labels = batch.get(b"labels", batch.get("labels"))
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-        return nothing
+    labels = batch.get(b"labels")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         return nothing
-    return data, np.array([min(max(label, -1), 256) for label in labels], np.int64)
+    labels = np.array([min(max(label, -1), 256) for label in labels], np.int64)
+    match batch.get(b"data"):
+        case _Call(_, _, (_, found, _Call("numpy dtype", (b"u1", *_)), by_column, bytes(content))):
+            if found == shape and len(content) == math.prod(shape):
+                order = "F" if by_column else "C"
+                return np.frombuffer(content, np.uint8).reshape(shape, order=order), labels
+    return nothing
 
 
 def _planes_to_images(planes: np.ndarray, spec: ImageSpec) -> np.ndarray:

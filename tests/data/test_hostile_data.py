@@ -18,6 +18,7 @@ from canary import MODULE
 from published_files import (
     TINY_CIFAR10,
     TINY_FASHION_MNIST,
+    python2_batch,
     random_arrays,
     write_cifar_python,
     write_idx,
@@ -177,7 +178,23 @@ def opcodes(*parts):
     return b"\x80\x02" + b"".join(parts) + b"."
 
 
+def object_array(_):
+    """Eight bytes as the pointer of an array of objects, which its iterator follows."""
+    integer = lambda value: b"J" + struct.pack("<i", value)  # noqa: E731
+    ends = integer(3) + b"X\1\0\0\0|" + b"NNN" + integer(-1) * 2 + integer(0)
+    dtype = b"cnumpy\ndtype\nX\2\0\0\0O8\x89\x88\x87R(" + ends + b"tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\1b\x87R"
+    state = b"(K\1K\1\x85" + dtype + b"\x89C\x08AAAAAAAAtb"
+    return opcodes(b"cnumpy\nndarray\n(", array, state, b"tR")
+
+
 BATCHES = {
+    "object array": object_array,
+    "nested key": lambda _: opcodes(b"})", b"2\x86" * 60, b"K\1s"),
+    "nested key by number": lambda _: opcodes(
+        b"})", *(b"q%ch%c\x86" % (i, i) for i in range(60)), b"K\1s"
+    ),
+    "many instructions": lambda _: opcodes(b"]" * 20_000),
     "import": lambda _: pickle.dumps({b"data": 1})[:-1] + f"c{MODULE}\nAct\n.".encode(),
     "call": lambda canary: pickle.dumps(Call(open, canary.written(), "w"), 2),
     "stack global": lambda _: opcodes(b"\x8c\x0e" + MODULE.encode() + b"\x8c\x03Act\x93"),
@@ -198,6 +215,29 @@ def test_pickled_batches_of_every_kind(case, canary):
     path.write_bytes(BATCHES[case](canary))
     with canary.refuses(DataError, "data_batch_1: not a CIFAR-10 batch", peak=32 << 20):
         read_python_batch(path, 4, TINY_CIFAR10)
+
+
+@pytest.mark.parametrize("change", [
+    (b"u1", b"i1"), (b"u1", b"O8"), (b"M\0\x0c\x86", b"M\0\x0b\x86"), (b"K\4M", b"K\5M"),
+])  # fmt: skip
+def test_arrays_other_than_the_bytes_they_hold(change, canary):
+    path = canary.directory / "data_batch_1"
+    content = python2_batch(np.zeros((4, 3072), np.uint8), [0] * 4)
+    assert content.count(change[0]) == 1
+    path.write_bytes(content.replace(*change))
+    with canary.refuses(DataError, "data_batch_1: not a CIFAR-10 batch", peak=1 << 20):
+        read_python_batch(path, 4, TINY_CIFAR10)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_batches_that_python_3_has_saved_again(protocol, order, tmp_path):
+    data = np.arange(4 * 3072).reshape(4, 3072).astype(np.uint8, order=order)
+    batch = {b"data": data, b"labels": [3, 1, 2, 0], "filenames": ["a.png", b"b.png"]}
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(batch, protocol))
+    images, labels = read_python_batch(tmp_path / "data_batch_1", 4, TINY_CIFAR10)
+    np.testing.assert_array_equal(images[..., 1].reshape(4, -1), data[:, 1024:2048])
+    np.testing.assert_array_equal(labels, [3, 1, 2, 0])
 
 
 def test_published_batches_are_read(tmp_path):
