@@ -11,6 +11,16 @@ SECRET = "the secret of the canary"
 MODULE = "lurking_module"
 
 
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
 class Canary:
     """Files around a hostile one, and a module on the path that leaves a trace when imported."""
 

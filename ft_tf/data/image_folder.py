@@ -8,6 +8,7 @@ import numpy as np
 from ft_tf._compat import tf
 from ft_tf.data.files import MAX_BYTES
 from ft_tf.errors import DataError
+from ft_tf.untrusted import check_regular
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -93,6 +94,7 @@ def _images(
 def _decoded(path: Path, channels: int | None) -> np.ndarray:
     """The pixels of an image, uint8 [h, w, c], transparency left out; c is 1 or 3."""
     try:
+        check_regular(path)
         image = tf.io.decode_image(path.read_bytes(), expand_animations=False)
     except (tf.errors.OpError, OSError):
         raise DataError(f"{path}: is no PNG, JPEG or BMP image that can be decoded") from None

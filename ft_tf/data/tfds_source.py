@@ -19,11 +19,12 @@ import numpy as np
 from absl import logging
 
 from ft_tf._compat import VERBOSE, tf
+from ft_tf.checks import shown
 from ft_tf.data.dataset import MOST_CLASSES
 from ft_tf.data.files import MAX_BYTES, first_line, refuse_labels
 from ft_tf.data.specs import ImageSpec
 from ft_tf.errors import DataError, DataNotFoundError, StackError
-from ft_tf.untrusted import parse_json
+from ft_tf.untrusted import check_regular, parse_json
 
 _JSON_SIZE = 1 << 24
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -92,7 +93,7 @@ def spec_of(directory: Path, name: str) -> ImageSpec:
         shape = image["shape"]
         shape = tuple(map(int, shape["dimensions"] if isinstance(shape, dict) else shape))
         classes = int(label["numClasses"] if "numClasses" in label else label["num_classes"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # of an infinity
         raise DataError(f"{path}: must have an Image `image` and a ClassLabel `label`") from None
     if len(shape) != 3 or min(shape) < 1:
         raise DataError(f"{path}: images must have one size: write them to a folder, a class each")
@@ -155,6 +156,7 @@ def quiet() -> Iterator[None]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         if path.stat().st_size > _JSON_SIZE:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, too many")
         found = parse_json(path.read_bytes())
@@ -189,14 +191,16 @@ def _record_files(
 def _shard_lengths(directory: Path, info: dict[str, Any]) -> dict[str, list[int]]:
     path = directory / "dataset_info.json"
     if info.get("fileFormat", "tfrecord") != "tfrecord":
-        raise DataError(f"{path}: file format {info['fileFormat']!r} must be tfrecord")
+        raise DataError(f"{path}: file format {shown(info['fileFormat'])} must be tfrecord")
     try:
         lengths = {
             split["name"]: [int(length) for length in split["shardLengths"]]
             for split in info["splits"]
         }
         templates = {split.get("filepathTemplate", _TEMPLATE) for split in info["splits"]}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if any(abs(length) > MAX_BYTES for shards in lengths.values() for length in shards):
+            raise ValueError(f"a shard of more than {MAX_BYTES} examples")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{path}: not a TFDS data set that this version reads ({first_line(error)})"
         ) from None
@@ -213,12 +217,11 @@ def _check_features(path: Path, spec: ImageSpec) -> str | None:
         raise DataError(f"{path}: must have an Image `image` and a ClassLabel `label`")
     shape = image.get("shape")
     sizes = shape.get("dimensions") if isinstance(shape, dict) else shape
+    sizes = tuple(map(str, sizes)) if isinstance(sizes, list) else ()
     dtype = image.get("dtype", "uint8")
-    if [str(size) for size in sizes or ()] != [
-        str(size) for size in spec.shape
-    ] or dtype != "uint8":
+    if sizes != tuple(map(str, spec.shape)) or dtype != "uint8":
         raise DataError(
-            f"{path}: images of shape ({', '.join(map(str, sizes or ()))}) and type {dtype}, "
+            f"{path}: images of shape ({', '.join(sizes)[:100]}) and dtype={shown(dtype)}, "
             f"{spec.name} has uint8 of shape {spec.shape}"
         )
     return image.get("encodingFormat", image.get("encoding_format"))
@@ -246,8 +249,8 @@ def _feature(described: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]
     name = described["type"] if older else described.get("pythonClassName")
     if name not in _CONNECTORS:
         raise DataError(
-            f"{path}: names the class {name!r}; of features, only images, labels and texts of TFDS "
-            "are read: prepare the data set again"
+            f"{path}: names the class {shown(name)}; of features, only images, labels and texts of "
+            "TFDS are read: prepare the data set again"
         )
     kind = _CONNECTORS[name]
     options = described["content" if older else kind]
@@ -290,6 +293,7 @@ def _check_lengths(path: Path, most: int) -> None:
     The bound also limits what a compressed image can unpack to.
     """
     try:
+        check_regular(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             position = 0

@@ -15,6 +15,7 @@ from ft_tf.errors import RunError
 from ft_tf.records.parsing import parse, to_dict
 from ft_tf.records.results import Attack
 from ft_tf.records.schema import Record, Run, from_dict
+from ft_tf.untrusted import check_regular
 
 FILE_NAME = "record.json"
 ATTACKS = "attacks"
@@ -102,6 +103,7 @@ def read_json(path: Path) -> Any:
         RunError: the file cannot be read or is not JSON.
     """
     try:
+        check_regular(path)
         content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error})") from None

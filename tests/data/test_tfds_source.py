@@ -232,7 +232,7 @@ def test_missing_descriptions_are_named(copied):
 def test_another_shape_is_refused(prepared):
     _, directory = prepared["fashion_mnist"]
     spec = dataclasses.replace(TINY_FASHION_MNIST, shape=(32, 32, 3))
-    refused(directory, r"\(28, 28, 1\) and type uint8, .* \(32, 32, 3\)", spec)
+    refused(directory, r"\(28, 28, 1\) and dtype='uint8', .* \(32, 32, 3\)", spec)
 
 
 def test_another_set_of_features_is_refused(copied):
