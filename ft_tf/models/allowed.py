@@ -60,6 +60,11 @@ LITERALS = _words("""
     TensorShape __bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__
 """)
 """Values that JSON lacks, written as if they were objects."""
+DTYPES = _words("""
+    bfloat16 bool complex128 complex64 float16 float32 float64 int16 int32 int64 int8 uint16 uint32
+    uint64 uint8
+""")
+"""Types of the numbers in such a value: NumPy's types of texts and records say their own size."""
 
 _OPS = {
     "numpy": """

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+from ft_tf.checks import shown
 from ft_tf.models import allowed
 
 _MOST_LAYERS = 10_000
@@ -15,6 +16,9 @@ _LARGEST_INTEGER = 1 << 31
 _LARGEST_TENSOR = 1 << 28
 """Numbers in one example's tensor: a gigabyte of float32."""
 _TEXT_LENGTH = 10_000
+MOST_OUTPUTS = 10_000
+"""Outputs of one layer: Keras makes each of them, however small."""
+_COUNTS_OF_OUTPUTS = ("num", "num_or_size_splits", "indices_or_sections")
 _FREE_INTEGERS = ("seed", "salt", "shared_object_id", "vocabulary")
 _NAMES = ("module", "class_name", "registered_name", "spec_name", "shared_object_id", "name")
 _Call = tuple[str, int]
@@ -50,7 +54,9 @@ class Judge:
             return
         yield from self._object(config, "the model")
 
-    def _value(self, value: Any, option: str, layer: str, *, free: bool) -> Iterator[str]:
+    def _value(
+        self, value: Any, option: str, layer: str, *, free: bool, own: bool = False
+    ) -> Iterator[str]:
         """Judges one value.
 
         Args:
@@ -59,8 +65,11 @@ class Judge:
             layer: What to call the layer that it belongs to.
             free: Whether plain values may be anything: they go to code that this process has
                 registered, or to a function that only computes.
+            own: Whether they go to code that this process has registered.
         """
-        if not free and option in ("vocabulary", "idf_weights") and isinstance(value, str | dict):
+        if not own and option in _COUNTS_OF_OUTPUTS and _outputs(value) > MOST_OUTPUTS:
+            yield f"{layer} has {option}={shown(value)}, more than {MOST_OUTPUTS:,} outputs"
+        elif not free and option in ("vocabulary", "idf_weights") and isinstance(value, str | dict):
             yield f"{layer} reads its {option} from {value!r}: give it as a list and save again"
         elif not free and option == "stateful" and value:
             yield f"{layer} keeps a state between calls: build it with stateful=False"
@@ -70,14 +79,14 @@ class Judge:
             else:
                 free = free or option in ("input_layers", "output_layers")
                 for key, item in value.items():
-                    yield from self._value(item, key, layer, free=free)
+                    yield from self._value(item, key, layer, free=free, own=own)
         elif isinstance(value, list):
             if not free and option.endswith("shape"):
                 yield from _shape(value, option, layer)
             for item in value:
                 if not free and option == "vocabulary" and isinstance(item, str):
                     continue  # a token
-                yield from self._value(item, option, layer, free=free)
+                yield from self._value(item, option, layer, free=free, own=own)
         elif not free and isinstance(value, str):
             yield from self._text(value, option, layer)
         elif not free and isinstance(value, int | float):
@@ -89,6 +98,11 @@ class Judge:
         if isinstance(name, str) and kind not in allowed.POLICIES:
             layer = f"layer {name!r} ({kind})"
         if kind in allowed.LITERALS:
+            dtype = inner.get("dtype", "bool") if isinstance(inner, dict) else "bool"
+            is_text = dtype == "string" and kind != "__numpy__"
+            if not is_text and not (isinstance(dtype, str) and dtype in allowed.DTYPES):
+                yield f"{layer} has values of dtype={shown(dtype)}, which is no type of numbers"
+                return
             for key, item in value.items():
                 if key != "class_name":
                     yield from self._value(item, key, layer, free=True)
@@ -118,9 +132,10 @@ class Judge:
                 continue
             item = inner if key == "config" else item
             if key == "inbound_nodes":
-                yield from self._value(item, key, layer, free=True)
+                yield from self._value(item, key, layer, free=True, own=registered)
             else:
-                yield from self._value(item, key, layer, free=registered or kind == "function")
+                free = registered or kind == "function"
+                yield from self._value(item, key, layer, free=free, own=registered)
         if isinstance(layers, list):
             yield from self._graph(layers, layer)
 
@@ -198,6 +213,17 @@ def _shape(value: list[Any], option: str, layer: str) -> Iterator[str]:
     if math.prod(sizes) > _LARGEST_TENSOR:
         shown = str(value)[:80]
         yield f"{layer} has {option}={shown}, more than {_LARGEST_TENSOR:,} numbers an example"
+
+
+def _outputs(value: Any) -> float:
+    """The most outputs that an option can mean: a number, or one of each size in a list."""
+    if isinstance(value, dict):  # a tuple or an array
+        return max(map(_outputs, value.values()), default=0)
+    if isinstance(value, list):
+        return max(
+            len(value), *(_outputs(item) for item in value if isinstance(item, list | dict)), 0
+        )
+    return value if isinstance(value, int | float) else 0
 
 
 def _is_connected(layer: Any) -> bool:

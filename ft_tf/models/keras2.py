@@ -10,6 +10,7 @@ from typing import Any
 from ft_tf._compat import keras, tf
 from ft_tf.models import allowed
 from ft_tf.models.archive import RefusedError
+from ft_tf.models.description import MOST_OUTPUTS
 
 _MODULES = ("layers", "initializers", "regularizers", "constraints")
 _RENAMED = {
@@ -45,7 +46,24 @@ class TensorFlowFunction(keras.layers.Layer):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives."""
+        if self.function in ("split", "unstack"):
+            self._check_outputs(**inspect.signature(self._computes).bind(*args, **kwargs).arguments)
         return self._computes(*args, **kwargs)
+
+    def _check_outputs(
+        self, value: Any, num_or_size_splits: Any = None, num: Any = None, axis: int = 0, **_: Any
+    ) -> None:
+        """Raises RefusedError for a function that would give very many tensors."""
+        if self.function == "split":
+            num = num_or_size_splits
+        elif num is None:
+            num = tf.convert_to_tensor(value).shape[axis]
+        sizes = tf.convert_to_tensor(0 if num is None else num)
+        count = sizes.shape.num_elements() if sizes.shape.rank else tf.get_static_value(sizes)
+        if count is not None and count > MOST_OUTPUTS:
+            raise RefusedError(
+                f"layer {self.name!r} has {count:,} outputs, more than {MOST_OUTPUTS:,}"
+            )
 
     def get_config(self) -> dict[str, Any]:
         """The function's name, and what every layer has."""

@@ -1,14 +1,16 @@
-"""Bounds on the memory that building a model may take: its weights are counted as they are made."""
+"""Bounds on the memory that building a model may take: weights and tensors are counted as made."""
 
 import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ft_tf._compat import tf
+from ft_tf._compat import keras, tf
 
 _SLACK = 1 << 20
 """Numbers beyond the stored ones: random states and the like, which not every format keeps."""
+MOST_TENSORS = 100_000
+"""Symbolic tensors, of 1 kB each, that building may make: 10,000 layers make some 20,000."""
 LARGEST_OUTPUT = 1 << 28
 _OPEN_DIMENSION = 32
 
@@ -19,14 +21,23 @@ class TooLargeError(Exception):
 
 @contextlib.contextmanager
 def at_most(stored: int) -> Iterator[None]:
-    """Refuses, while models are built, weights that go beyond `stored` numbers.
+    """Refuses, while models are built, weights that go beyond `stored` numbers, and many tensors.
 
     A weight is counted by its shape before it is allocated.
 
     Raises:
-        TooLargeError: the weights are too many.
+        TooLargeError: the weights or the layers' outputs are too many.
     """
-    total, refused = 0, None
+    total, tensors, refused = 0, 0, None
+    make_tensor = keras.KerasTensor.__init__
+
+    def count_tensor(tensor: keras.KerasTensor, *args: Any, **options: Any) -> None:
+        nonlocal tensors, refused
+        tensors += 1
+        if tensors > MOST_TENSORS and not is_built:
+            refused = TooLargeError(f"its layers have more than {MOST_TENSORS:,} outputs")
+            raise refused
+        make_tensor(tensor, *args, **options)
 
     def create(create_next: Callable[..., Any], **options: Any) -> Any:
         nonlocal total, refused
@@ -45,6 +56,8 @@ def at_most(stored: int) -> Iterator[None]:
             raise refused
         return create_next(**options)
 
+    is_built = False
+    keras.KerasTensor.__init__ = count_tensor
     with tf.variable_creator_scope(create):
         try:
             yield
@@ -52,6 +65,9 @@ def at_most(stored: int) -> Iterator[None]:
             if refused is not None:  # Keras may have wrapped it
                 raise refused from None
             raise
+        finally:
+            keras.KerasTensor.__init__ = make_tensor
+            is_built = True  # another thread may have taken `count_tensor` for Keras's own
 
 
 def check_outputs(model: Any) -> None:

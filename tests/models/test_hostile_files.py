@@ -12,7 +12,10 @@ from canary import MODULE
 from hostile_files import KERAS, OP_MODULE, function, with_hidden, with_layer, with_operation
 
 import ft_tf
+from ft_tf._compat import keras
 from ft_tf.errors import ModelError
+from ft_tf.models.archive import RefusedError
+from ft_tf.models.keras2 import TensorFlowFunction
 
 
 def refused(canary, path, match):
@@ -210,6 +213,76 @@ def test_shapes_that_would_fill_the_memory(case, version, canary):
         other.unlink()
     with canary.refuses(ModelError, reason):
         ft_tf.load_model(path)
+
+
+def literal(kind, **config):
+    return with_layer("Rescaling", scale={"class_name": kind, "config": config})
+
+
+MANY = {"class_name": "__tuple__", "items": [1] * 10_001}
+NODE = ["start", 0, 0]
+OUTPUTS = {
+    "unstack": ("3", with_layer("Unstack", "keras.src.ops.core", num=10_001, axis=1)),
+    "split": ("3", with_layer("Split", "keras.src.ops.numpy", indices_or_sections=1e5, axis=1)),
+    "places": ("3", with_layer("Split", "keras.src.ops.numpy", indices_or_sections=MANY)),
+    "array": (
+        "3", with_layer("Unstack", "keras.src.ops.core", num={
+            "class_name": "__numpy__", "config": {"value": 10_001, "dtype": "int64"},
+        }),
+    ),
+    "tf.unstack": ("2", with_operation("unstack", None, [*NODE, {"num": 10_001, "axis": 1}])),
+    "tf.split": ("2", with_operation("split", None, [*NODE, {"num_or_size_splits": 10_001}])),
+    "tf.split, sizes": (
+        "2", with_operation("split", None, [*NODE, {"num_or_size_splits": [1] * 10_001}]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_layers_of_many_outputs(case, canary):
+    version, change = OUTPUTS[case]
+    path = canary.directory / "model.keras"
+    hostile.configured(version, path, change)
+    refused(
+        canary, path, r"has num\w*=.*, more than 10,000 outputs|has indices_or_sections=.*, more"
+    )
+
+
+@pytest.mark.parametrize("change", [
+    with_layer("Unstack", "keras.src.ops.core", num=None, axis=1),
+    with_layer("Split", "keras.src.ops.numpy", indices_or_sections=6, axis=1),
+])  # fmt: skip
+def test_outputs_that_the_description_does_not_count(change, canary, monkeypatch):
+    """As many as the input is wide, or the same few again at each call."""
+    monkeypatch.setattr("ft_tf.models.limits.MOST_TENSORS", 5)
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, change)
+    refused(canary, path, "its layers have more than 5 outputs")
+    keras.Input((6,))
+
+
+@pytest.mark.parametrize("arguments", [
+    {"num": None, "axis": 1}, {"num": 10_001}, {"num_or_size_splits": 10_001},
+    {"num_or_size_splits": [1] * 10_001},
+])  # fmt: skip
+def test_a_function_of_tensorflow_with_many_outputs(arguments):
+    """Counted where it is called too: by the shape, or in a file that names ft_tf's own layer."""
+    name = "unstack" if "num" in arguments else "split"
+    with pytest.raises(RefusedError, match="has 10,001 outputs, more than 10,000"):
+        TensorFlowFunction(name)(keras.Input((10_001,)), **arguments)
+
+
+TYPES = ("S2000000000", "U5", "V5", "O", "(500000000,)i4", "string", None, ["f4"], "datetime64[s]")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", ["__numpy__", "__tensor__", "__keras_tensor__"])
+def test_values_are_numbers(kind, dtype, canary):
+    if dtype == "string" and kind != "__numpy__":
+        return  # of a fixed size, in TensorFlow
+    path = canary.directory / "model.keras"
+    hostile.configured("3", path, literal(kind, value=["a"], dtype=dtype))
+    refused(canary, path, r"layer 'hidden' \(Rescaling\) has values of dtype=.*, which is no type")
 
 
 @pytest.mark.parametrize("version", KERAS)
