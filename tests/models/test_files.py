@@ -297,6 +297,29 @@ def test_a_registered_layer_loads_under_its_own_name_only(tmp_path):
         ft_tf.load_model(path)
 
 
+def test_outputs_arrays_and_numbers_of_a_registered_layer_load(tmp_path):
+    @keras.saving.register_keras_serializable("many_test")
+    class Scaling(keras.layers.Layer):
+        def __init__(self, num, **options):
+            super().__init__(**options)
+            self.num = num
+
+        def get_config(self):
+            return super().get_config() | {"num": self.num}
+
+        def call(self, inputs):
+            return self.num * inputs
+
+    start = keras.Input((6,))
+    parts = [*keras.ops.unstack(start, axis=1), *keras.ops.unstack(start, 6, axis=1)]
+    parts = [keras.ops.expand_dims(part, 1) for part in parts]
+    parts += [*keras.ops.split(start, [1, 3], axis=1), *keras.ops.split(start, 3, axis=1)]
+    end = Scaling(20_000)(keras.layers.Concatenate()(parts)) + np.arange(24.0)
+    model = keras.Model(start, end)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ft_tf.load_model(tmp_path / "model.keras")(X), model(X))
+
+
 def old_models():
     """Models of Keras 2 whose files Keras 3 describes in another way."""
     layers, module = KERAS["2"].layers, KERAS["2"]
