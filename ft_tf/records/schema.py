@@ -104,7 +104,7 @@ class Timing:
 class Model:
     """The network."""
 
-    architecture: str  # its name
+    architecture: Annotated[str, directory_name]  # its name
     parameters: Positive  # their number
     weights_fingerprint: str | None = None  # hash of all weights; absent from older records
 
@@ -126,8 +126,8 @@ class _Algorithm(Open):
 class _ConfigOfRun(Open):
     """What code above reads of a configuration without making a RunConfig of it."""
 
-    dataset: str
-    architecture: str
+    dataset: Annotated[str, directory_name]
+    architecture: Annotated[str, directory_name]
     algorithm: _Algorithm
     seed: Count
     epochs: Positive

@@ -45,7 +45,8 @@ def build(output_dir: Path | str, *, figure_formats: Sequence[str] = ("png",)) -
 
     Raises:
         ArgumentError: a format is not known.
-        RunError: the directory does not exist, a record is not valid, or a file cannot be written.
+        RunError: the directory does not exist, a record is not valid, or a file cannot be written
+            or would be outside of the directory.
     """
     unknown = set(figure_formats) - set(plot_styles.FORMATS)
     if unknown:
@@ -63,6 +64,13 @@ def build(output_dir: Path | str, *, figure_formats: Sequence[str] = ("png",)) -
         for image in section.images:
             for ending, content in image.files.items():
                 files[f"figures/{image.name}.{ending}"] = content
+    whole = output_dir.resolve()
+    for path in (output_dir / name for name in files):
+        if not path.parent.resolve().is_relative_to(whole):
+            raise RunError(
+                f"{path} is outside of output_dir={str(output_dir)!r}: exhibits have names without "
+                "'..', and their folders are no links"
+            )
     for name, content in files.items():
         record_files.write_text(output_dir / name, content)
     return [output_dir / name for name in files]

@@ -7,6 +7,8 @@ this file: names, families (which give colours), and which rows are ablations or
 from __future__ import annotations
 
 import collections
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,18 @@ def algorithm(name: str) -> str:
 def architecture(name: str) -> str:
     """Returns the short name of an architecture."""
     return ARCHITECTURES.get(name, name)
+
+
+def slug(name: str) -> str:
+    """Returns a name as a part of file names: at most 80 letters, digits, "_", "." and "-".
+
+    A name that changes gets a hash at its end, so that two names stay different.
+
+    >>> slug("fmnist_dnn"), slug("../notes")
+    ('fmnist_dnn', '.._notes-6e6b14de')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name[:80])
+    return name if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def dataset_of(architecture_name: str) -> str:

@@ -114,6 +114,9 @@ def nested(depth):
         ("name", "a\nb", "name='a\\nb' must be usable"),
         ("name", " a", "name=' a' must be usable"),
         ("name", 300 * "a", "name='aaaaaaaaaaaa...aaaaaaaaaaaaa' must be usable"),
+        ("config.dataset", "", "config.dataset='' must be usable as the name of a directory"),
+        ("config.architecture", "x/../up", "config.architecture='x/../up' must be usable"),
+        ("model.architecture", "a\nb", "model.architecture='a\\nb' must be usable"),
         # Missing, unknown, of another type.
         ("history", DROP, "history is missing"),
         ("membership", DROP, "membership is missing"),

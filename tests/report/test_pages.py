@@ -12,7 +12,7 @@ from factory import typed
 
 from ft_tf import records, report
 from ft_tf.errors import ArgumentError, RunError
-from ft_tf.report import paper
+from ft_tf.report import exhibits, paper
 
 UNDRAWN = {"history": {}, "parameters": None, "faults": {}}  # only the gap figure is left
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -143,6 +143,42 @@ def test_texts_of_records_are_shown_and_not_interpreted(tmp_path, run):
             assert "<script" not in text and "<img src=x" not in text, path
     assert "{{ 7 \\* 7 }}" in (tmp_path / "tables" / "table_5.md").read_text()
     assert HOSTILE in "".join(checker.text)
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)<b>", "a) ![x](y", "x" * 200])
+def test_names_of_architectures_are_no_paths_and_no_markup(tmp_path, paper_run, name):
+    record = paper_run()
+    record["model"]["architecture"] = record["config"]["architecture"] = name
+    records.write(tmp_path / "one", typed(record | {"name": "one"}))
+    files = [str(path.relative_to(tmp_path)) for path in report.build(tmp_path)]
+    assert any(file.startswith("tables/layers_") for file in files)
+    assert any(file.startswith("figures/curves_") for file in files)
+    for file in files:
+        assert re.fullmatch(r"(tables/|figures/)?[A-Za-z0-9_.-]{1,120}", file)
+        if file.endswith((".md", ".html")):
+            text = (tmp_path / file).read_text()
+            assert "<script" not in text, file
+            assert file.endswith(".html") or "![x](y" not in text, file
+
+
+def test_nothing_is_written_outside_of_the_directory(tmp_path, monkeypatch, run):
+    """A record's architecture was part of a file's name, and overwrote files elsewhere."""
+    output_dir, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    records.write(output_dir / "one", typed(run(**UNDRAWN)))
+    elsewhere.mkdir()
+    (output_dir / "figures").symlink_to(elsewhere)
+    with pytest.raises(RunError, match=r"figures/\S+ is outside of output_dir='\S+study'"):
+        report.build(output_dir)
+    (output_dir / "figures").unlink()
+
+    class Climbing(report.Exhibit):
+        name, title = "../../elsewhere/notes", "Notes"
+        columns = (report.Column("run", "run"),)
+
+    monkeypatch.setitem(exhibits.EXHIBITS, Climbing.name, Climbing())
+    with pytest.raises(RunError, match=r"notes\.md is outside of output_dir"):
+        report.build(output_dir)
+    assert not any(elsewhere.iterdir()) and not (output_dir / "report.md").exists()
 
 
 def test_the_same_records_give_the_same_bytes_wherever_they_are(tmp_path, study):

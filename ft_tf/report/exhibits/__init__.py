@@ -117,7 +117,7 @@ def per_architecture(
     """
     return [
         Plot(
-            f"{name}_{architecture}",
+            f"{name}_{display_names.slug(architecture)}",
             f"{caption}; {display_names.describe_architecture(architecture)}",
             functools.partial(draw, study, architecture),
         )

@@ -48,7 +48,8 @@ class Layers(Exhibit):
     )
 
     def __init__(self, architecture: str = "") -> None:
-        self.name, self.architecture = f"layers_{architecture}", architecture
+        self.name = f"layers_{display_names.slug(architecture)}"
+        self.architecture = architecture
         where = display_names.describe_architecture(architecture)
         self.title = f"Layers of {where}: faults in one at a time"
 
