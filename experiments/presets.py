@@ -130,7 +130,14 @@ def _table_5_rows(architecture: str, at: Scale) -> list[RunConfig]:
 def table_3(at: Scale) -> list[CirclesConfig]:
     """Input noise on circles: Adam, binary cross-entropy, 4,000 epochs of one batch."""
     return [
-        CirclesConfig(form=form, rows=at.circles_rows, replicates=at.circles_replicates)
+        CirclesConfig(
+            form=form,
+            rows=at.circles_rows,
+            replicates=at.circles_replicates,
+            label="smoke"
+            if at.name == "smoke"
+            else "",  # names of other runs are older than labels
+        )
         for form in at.circles_forms
     ]
 

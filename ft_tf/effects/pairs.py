@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ft_tf import intervals
-from ft_tf.effects.runs import PRIVACY, Trained, label
+from ft_tf.effects.runs import PRIVACY, Trained, circles, label
 from ft_tf.intervals import NetworkMean
-from ft_tf.records import Circles, Record
+from ft_tf.records import Record
 
 EQUAL = 1.0
 """Test accuracies that differ by at most this count as equal, in points."""
@@ -132,9 +132,7 @@ def with_input_noise(records: Iterable[Record]) -> Pairs:
     Context: of all replicates, equal or not.
     """
     found, left_out = [], 0
-    for record in records:
-        if not isinstance(record, Circles) or record.status != "finished":
-            continue
+    for record in circles(records):
         plain = next((r for r in record.results.values() if r.noise == "natural"), None)
         for result in record.results.values() if plain else ():
             if (result.noise, result.sigma) not in _SMALL_NOISE:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.integrate import trapezoid
 
-from ft_tf.records import Campaign, Record, Run
+from ft_tf.records import Campaign, Circles, Record, Run
 from ft_tf.study import datasets
 from ft_tf.study.algorithms.dpsgd import epsilon_text
 from ft_tf.study.algorithms.trades import radius
@@ -49,7 +49,7 @@ class Trained:
         part: algorithm in the id of its row, such as "natural_stopped"; "" without a row.
         conditions: what two runs must share to be compared.
         is_stopped: whether training ended at an accuracy, not after its epochs.
-        counts: whether it may enter an estimate: neither fitted nor of the scale smoke.
+        counts: whether it may enter an estimate other than the premise: it was not fitted.
         train, test, gap: training accuracy, test accuracy, generalization error.
         chance: accuracy of guessing; None where the number of classes is not known.
         epsilon: the one that holds; infinite without one.
@@ -67,8 +67,7 @@ class Trained:
         data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
         self.conditions = (self.table, record.data.fingerprint, self.network, self.seed, *data)
         self.is_stopped = self.part == "natural_stopped"
-        is_smoke = "smoke" in (config.get("label") or "").split("-")
-        self.counts = not config.get("fitted") and not is_smoke
+        self.counts = not config.get("fitted")
         self.train, self.test = 100 * accuracy.train, 100 * accuracy.test
         self.gap = 100 * accuracy.generalization_error
         self.chance = None if guess is None else 100 * guess
@@ -240,11 +239,28 @@ def is_aside(record: Record) -> bool:
     return (record.config.get("label") or "").split("-")[0] in PLANS_ASIDE
 
 
+def is_smoke(record: Record) -> bool:
+    """Whether a record is of the scale smoke, as its label says: such ones never count."""
+    return "smoke" in (record.config.get("label") or "").split("-")
+
+
+def _counted(records: Iterable[Record]) -> list[Record]:
+    """Finished records but those of `PLANS_ASIDE` and of the scale smoke, by name."""
+    finished = (record for record in records if record.status == "finished")
+    found = (record for record in finished if not is_aside(record) and not is_smoke(record))
+    return sorted(found, key=lambda record: record.name)
+
+
+def circles(records: Iterable[Record]) -> list[Circles]:
+    """Counted records of Table 3, by name."""
+    return [record for record in _counted(records) if isinstance(record, Circles)]
+
+
 def trained(records: Iterable[Record]) -> list[Trained]:
-    """Finished runs but those of `PLANS_ASIDE`, by name; of copies of a run for a row the first."""
+    """Counted runs by name; of copies of a run for a row the first."""
     found: dict[Any, Trained] = {}
-    for record in sorted(records, key=lambda record: record.name):
-        if isinstance(record, Run) and record.accuracy is not None and not is_aside(record):
+    for record in _counted(records):
+        if isinstance(record, Run):
             run = Trained(record)
             found.setdefault((run.training, record.rows), run)
     return list(found.values())

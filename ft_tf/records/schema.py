@@ -148,6 +148,7 @@ class _ConfigOfRun(Open):
 @dataclasses.dataclass(frozen=True)
 class _ConfigOfCircles(Open):
     seed: Count
+    label: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

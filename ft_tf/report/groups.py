@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Any
 
+from ft_tf.effects.runs import is_smoke
 from ft_tf.records import Circles, Privacy, Record, Run
 from ft_tf.report import display_names
 from ft_tf.report.display_names import OTHER, STOPPED, parts_of
@@ -56,7 +57,7 @@ class Group:
         names: names of the finished records, with blanks between.
         is_circles: whether its replicates are those of Table 3.
         is_fitted: whether a setting was chosen so that the accuracy comes near the paper's.
-        is_smoke: whether it is of the scale "smoke", as its label says; Table 3's runs carry none.
+        is_smoke: whether it is of the scale "smoke", as its label says.
         left_out: why the group is left out of every test; "" where it counts.
         source: the data source with its size and remarks: a sample is not taken for the set.
         data: name and source of the data.
@@ -81,7 +82,7 @@ class Group:
         first = self.records[0]
         self.is_circles = isinstance(first, Circles)
         self.is_fitted = any(record.config.get("fitted") for record in self.records)
-        self.is_smoke = "smoke" in (first.config.get("label") or "").split("-")
+        self.is_smoke = is_smoke(first)
         self.left_out = "; ".join([FITTED] * self.is_fitted + [SMOKE] * self.is_smoke)
         item = "points" if self.is_circles else "images"
         remarks = f" ({'; '.join(first.data.notes)})" if first.data.notes else ""

@@ -44,6 +44,7 @@ class CirclesConfig:
     learning_rate: checks.AboveZero = 1e-3  # of Adam
     seed: checks.Count = 0  # fixes points, initial weights and noise
     deviations: tuple[str, ...] = ()  # what differs from the paper's setting, as text
+    label: str = ""  # in the run's name, such as "smoke"; older records lack it
 
     def __post_init__(self) -> None:
         checks.check_fields(self)
@@ -56,8 +57,9 @@ class CirclesConfig:
     @property
     def name(self) -> str:
         """Name of the run's directory."""
+        label = f"{self.label}-" if self.label else ""
         size = f"replicates_{self.replicates}-epochs_{self.epochs}-seed_{self.seed}"
-        return f"circles-{self.form}-{size}"
+        return f"circles-{self.form}-{label}{size}"
 
 
 def run_circles(
@@ -75,6 +77,8 @@ def run_circles(
     directory = output_dir / config.name
     points, described = _points(config)
     fields = {"name": "circles", **dataclasses.asdict(config), "dataset": "circles"}
+    if not config.label:
+        del fields["label"]
 
     def compute() -> dict[str, Any]:
         result = circles.train_circles(

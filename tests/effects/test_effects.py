@@ -268,6 +268,10 @@ def is_private(record):
     return record.kind == "run" and record.config["algorithm"]["name"] == "dpsgd"
 
 
+def is_circles(record):
+    return record.kind == "circles"
+
+
 def of(study, id):
     return next(claim for claim in effects.claims(study) if claim.id == id)
 
@@ -333,6 +337,19 @@ def test_what_never_enters_an_estimate(reproduced):
             for r in study
         ]
         assert of(left, "dp_tolerance").networks == 2
+
+
+def test_the_scale_smoke_and_failed_records_never_count(study):
+    """Records of Table 3 had no label: two replicates of the scale smoke were claimed on."""
+    smoke = [changed(r, label="table_3-smoke") for r in study]
+    failure = records.Failure("loss is NaN", 1, 1)
+    failed = [
+        dataclasses.replace(r, status="failed", failure=failure) for r in study if is_circles(r)
+    ]
+    for left in (smoke, failed):
+        assert any(map(is_circles, left))
+        assert {claim.trainings for claim in effects.claims(left)} == {0}
+        assert set(agreement.agreement(left).word) == {"not attempted"}
 
 
 def test_partners_further_than_a_point_do_not_count(reproduced):

@@ -5,7 +5,7 @@ import example_records
 import pytest
 
 from experiments import presets, scales
-from ft_tf.report import paper, replicates
+from ft_tf.report import paper
 from ft_tf.study import algorithms
 from ft_tf.study import config as c
 
@@ -213,11 +213,13 @@ def test_the_quick_scale_takes_smaller_batches_of_cifar10_and_says_so():
 
 
 def test_runs_of_the_scale_smoke_say_so_in_their_labels():
-    """By which the report leaves them out of every verdict; Table 3 has too few replicates."""
+    """By which the report leaves them out of every verdict."""
     runs = presets.runs_of(presets.TABLES, scales.SMOKE, seeds=1)
+    runs += presets.table_3(scales.SMOKE)
     runs += presets.ablations_of(presets.TABLES, scales.SMOKE)
     assert all("smoke" in run.label.split("-") for run in runs)
-    assert scales.SMOKE.circles_replicates < replicates.LEAST
+    names = [table.name for table in presets.table_3(scales.PAPER)]
+    assert names[0] == "circles-fixed_data-replicates_200-epochs_4000-seed_0"  # as committed
 
 
 def test_only_trades_on_cifar10_trains_in_mixed_precision():

@@ -219,6 +219,7 @@ def test_what_breaks_the_schema_is_named_with_its_field(path, value, words):
         ("form", "new", "form='new' must be fixed_data or redrawn_data"),
         ("results", DROP, "results is missing"),
         ("config.seed", DROP, "config.seed is missing"),
+        ("config.label", 3, "config.label=3 must be a string"),
         ("accuracy", None, "accuracy is an unknown key"),
     ],
 )

@@ -48,6 +48,16 @@ def test_it_is_done_once_and_belongs_to_its_config(record):
         circles.run_circles(dataclasses.replace(CONFIG, learning_rate=0.01), output_dir)
 
 
+def test_a_label_is_in_the_name_and_the_record_and_none_leaves_older_ones_as_they_are(tmp_path):
+    plain = dataclasses.replace(CONFIG, rows=ROWS[:1], replicates=2, epochs=5)
+    found = circles.run_circles(plain, tmp_path)
+    assert found.name == "circles-fixed_data-replicates_2-epochs_5-seed_0"
+    assert "label" not in found.config
+    labelled = circles.run_circles(dataclasses.replace(plain, label="smoke"), tmp_path)
+    assert labelled.name == "circles-fixed_data-smoke-replicates_2-epochs_5-seed_0"
+    assert labelled.config == found.config | {"label": "smoke"}
+
+
 def test_the_same_seed_gives_the_same_record(record, tmp_path):
     again = circles.run_circles(CONFIG, tmp_path)
     assert records.comparable(again) == records.comparable(record[1])

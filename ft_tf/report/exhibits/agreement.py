@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
-from ft_tf.effects.runs import trained
-from ft_tf.records import Circles, Record
+from ft_tf.effects.runs import circles, trained
+from ft_tf.records import Record
 from ft_tf.report import display_names, paper
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, two_decimals
@@ -89,8 +89,8 @@ def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
     for (row, *_), runs in sorted(settings.items(), key=lambda item: item[0]):
         values = {name: [getattr(run, name) for run in runs] for name in TOLERANCES}
         found[row].append((values, [run.record.name for run in runs]))
-    for record in records:
-        if isinstance(record, Circles) and record.form == "fixed_data":
+    for record in circles(records):
+        if record.form == "fixed_data":
             for row, result in record.results.items():
                 train, test = 100 * np.array(result.train), 100 * np.array(result.test)
                 values = {"train": train, "test": test, "gap": train - test}
