@@ -43,7 +43,7 @@ class Evaluation:
         attack_sanity: also run the sanity checks of the first attack's result.
         membership: also tell training from test images by their losses.
         reference_models: with membership, also by RMIA: with the help of this many models, trained
-            as this one on training images that train_limit leaves out.
+            as this one, for as many steps, on training images that train_limit leaves out.
         rescaling: also move the parameters' spread by a rescaling that changes no prediction.
         curve: measure train and test accuracy after every epoch (Figure 1); trades also keeps its
             most robust epoch, chosen on 500 test images that the attack does not take.

@@ -30,8 +30,12 @@ def evaluate(
     *,
     held_out: Split | None,
     unseen: Split,
+    steps: int,
 ) -> dict[str, Any]:
-    """Returns what the record says of the model, and of the average of its iterates."""
+    """Returns what the record says of the model, and of the average of its iterates.
+
+    `steps` are those of the training.
+    """
     measured = config.evaluation
     fields = {
         **_measured(model, data, measured, held_out),
@@ -44,7 +48,7 @@ def evaluate(
     if measured.layer_rate:
         fields["layer_faults"] = _layer_faults(model, data, measured)
     if measured.membership:
-        fields["membership"] = membership.measure(config, data, model, unseen)
+        fields["membership"] = membership.measure(config, data, model, unseen, steps)
     if measured.predictors:
         fields["predictors"] = predictors.measure(
             model, data.train, data.test, batch_size=measured.batch_size

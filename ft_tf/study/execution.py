@@ -103,8 +103,9 @@ def run(
         }
         if failure is None:
             fields |= evaluation.evaluate(
-                config, data, classifier, averaged, directory, held_out=held_out, unseen=unseen
-            )
+                config, data, classifier, averaged, directory,
+                held_out=held_out, unseen=unseen, steps=steps,
+            )  # fmt: skip
         _save_model(classifier, directory / runs.MODEL)
         if averaged is not None:
             _save_model(averaged, directory / AVERAGED_MODEL)

@@ -1,8 +1,8 @@
 """Membership inference on a run's model: by its losses, and with reference models (RMIA).
 
-Reference models are trained as the run is, with other seeds, on training images that the run does
-not see. Half of the test images are then the non-members, the other half the population that both
-are measured against.
+Reference models are trained as the run is, for as many steps and with the same options, but with
+other seeds and on training images that the run does not see. Half of the test images are then the
+non-members, the other half the population that both are measured against.
 """
 
 import dataclasses
@@ -22,12 +22,13 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def measure(
-    config: RunConfig, data: Dataset, model: keras.Model, unseen: Split
+    config: RunConfig, data: Dataset, model: keras.Model, unseen: Split, steps: int
 ) -> records.Membership:
     """How well the losses of all training and test images tell one split from the other.
 
-    `config.evaluation.reference_models`, if any, are each trained on a random part of the `unseen`
-    training images, as large as the run's if there are enough.
+    `config.evaluation.reference_models`, if any, are each trained for `steps` steps, those of the
+    run, on a random part of the `unseen` training images, as large as the run's. Where there are
+    fewer images, an epoch has each of them several times.
     """
 
     def splits(by: keras.Model) -> list[Split]:
@@ -39,7 +40,7 @@ def measure(
 
     target = splits(model)
     references = [
-        _probabilities(splits(_reference(config, data, unseen, number)))
+        _probabilities(splits(_reference(config, data, unseen, steps, number)))
         for number in range(config.evaluation.reference_models)
     ]
     found = of_logits(*target)
@@ -87,17 +88,29 @@ def _by_references(
     )
 
 
-def _reference(config: RunConfig, data: Dataset, unseen: Split, number: int) -> keras.Model:
+class _StopAfter(keras.callbacks.Callback):
+    """Stops after as many steps as a run took that stopped before its last epoch."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if int(self.model.optimizer.iterations) >= self._steps:
+            self.model.stop_training = True
+
+
+def _reference(
+    config: RunConfig, data: Dataset, unseen: Split, steps: int, number: int
+) -> keras.Model:
     seed = config.seed + 1_000_003 * (number + 1)  # far from those of other runs
-    chosen = np.random.default_rng(seed).permutation(len(unseen[1]))[: len(data.x_train)]
+    # As many examples as the run's: epochs have the same steps, and learning rates drop after them.
+    chosen = np.resize(np.random.default_rng(seed).permutation(len(unseen[1])), len(data.x_train))
     x, y = (part[chosen] for part in unseen)
-    config = dataclasses.replace(
-        config,
-        seed=seed,
-        algorithm=config.algorithm.with_seed(seed),
-        batch_size=min(config.batch_size, len(y)),
-    )
+    config = dataclasses.replace(config, seed=seed, algorithm=config.algorithm.with_seed(seed))
     trained = trainer.build(config)
     part = dataclasses.replace(data, x_train=x, y_train=y)
-    trainer.fit(trained, config, part)
+    trainer.fit(trained, config, part, callbacks=[_StopAfter(steps)])
+    if config.weight_noise:
+        trainer.add_weight_noise(config, trained.model)
     return trainer.evaluation_model(config, trained.model)

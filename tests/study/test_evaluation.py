@@ -10,6 +10,7 @@ from ft_tf import attacks, faults, metrics, models, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import config as c
 from ft_tf.study import directory as runs
+from ft_tf.study import trainer
 from ft_tf.study.evaluation import fault_campaign
 from ft_tf.study.execution import directory_of, run, weights_fingerprint
 
@@ -202,6 +203,35 @@ def test_reference_models_that_never_saw_the_run_s_images_show_what_it_memorised
         run(dataclasses.replace(config, train_limit=0), data, tmp_path)
     with pytest.raises(ArgumentError, match="reference_models=2 needs membership=True"):
         c.Evaluation(reference_models=2)
+
+
+def test_reference_models_are_trained_as_the_run_was(stripes, tmp_path, monkeypatch):
+    """A run that stopped after a few steps had references of all epochs, and without its noise."""
+    config = dataclasses.replace(
+        CONFIG,
+        epochs=50,
+        train_limit=50,
+        holdout=20,
+        stop_at_holdout_accuracy=0.8,
+        batch_size=15,
+        weight_noise=0.5,
+        evaluation=dataclasses.replace(BARE, membership=True, reference_models=1),
+    )
+    fits, fit = [], trainer.fit
+
+    def noted(model, config, data, **options):
+        fit(model, config, data, **options)
+        weights = [weight.numpy() for weight in model.model.trainable_variables]
+        fits.append((model, weights, len(data.x_train), int(model.optimizer.iterations)))
+
+    monkeypatch.setattr(trainer, "fit", noted)
+    record = run(config, stripes, tmp_path)
+    assert 1 < record.training.steps < 100
+    assert [line[2:] for line in fits] == [(30, record.training.steps)] * 2  # of 10 images, thrice
+    for model, before, *_ in fits:
+        after = [weight.numpy() for weight in model.model.trainable_variables]
+        moved = np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)])
+        assert moved.std() == pytest.approx(0.5, rel=0.01)
 
 
 def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripes, tmp_path):
