@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ft_tf import records
+from ft_tf.records.parsing import step
 from ft_tf.records.rules import (
     Amount,
     Change,
@@ -24,6 +25,7 @@ from ft_tf.records.rules import (
     Target,
     ascending,
     ends,
+    hexadecimal,
     lengths,
 )
 
@@ -77,7 +79,7 @@ class Clean:
     interval: Interval  # over test images
     calibration_error: Fraction  # expected calibration error, 15 bins of equal width
     confidence: Fraction  # mean probability of the predicted class
-    right: str  # whether each image is right, see `unpacked`
+    right: Annotated[str, hexadecimal]  # whether each image is right, see `unpacked`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Robust:
     accuracy: Fraction  # share of images that survive
     interval: Interval  # over test images
     clean_accuracy: Fraction  # on the same images, not attacked
-    survived: str  # whether each image does, see `unpacked`
+    survived: Annotated[str, hexadecimal]  # whether each image does, see `unpacked`
     images: Positive  # images attacked
     warnings: tuple[str, ...]  # reasons to doubt the result, from sanity checks on the first block
 
@@ -194,7 +196,8 @@ class Card:
     data: Data
     settings: Settings
     clean: Clean
-    curves: dict[str, Curve]  # "weights" and "units" stuck at 0, "bits": errors in stored weights
+    # "weights" and "units" stuck at 0, "bits": errors in stored weights
+    curves: dict[Literal["weights", "units", "bits"], Curve]
     layers: dict[str, Curve]  # weights stuck at 0 in one layer, at the half rate of "weights"
     # as many bit errors as at the half rate of "bits" in one bit (0 the lowest), or in several
     bits: dict[str, Curve]
@@ -213,6 +216,13 @@ class Card:
             yield "clean.right", f"must have a bit for each of {self.data.examples} images"
         if self.robust and len(self.robust.survived) != -(-self.robust.images // 4):
             yield "robust.survived", f"must have a bit for each of {self.robust.images} images"
+        for key, curve in self.curves.items():
+            if curve.one_point is None or curve.half is None:
+                yield f"curves.{key}", "must have one_point and half"
+        bits = self.curves.get("bits")
+        for name, part in self.protections.items():
+            if bits is None or len(part.rates) > 1 or part.rates[0] not in bits.rates:
+                yield f"protections{step(name)}.rates", "must be one of the rates of curves.bits"
 
     @property
     def spent(self) -> float:

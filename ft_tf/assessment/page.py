@@ -265,7 +265,8 @@ def page_of(card: Card) -> Page:
         f"{model.weights_fingerprint[:12]}; {card.data.name}: sha256 {card.data.fingerprint[:12]}",
         f"seed {settings.seed}; faults and attacks on {min(settings.images, card.data.examples):,} "
         f"images drawn with it; inputs in [{settings.bounds[0]:g}, {settings.bounds[1]:g}]",
-        f"TensorFlow {where.packages['tensorflow']}, {where.processor}, {where.threads} threads",
+        f"TensorFlow {where.packages.get('tensorflow')}, {where.processor}, "
+        f"{where.threads} threads",
     )))  # fmt: skip
     return Page(
         title=f"{model.name} on {card.data.name} ({card.spent:.0f} s of {card.budget:.0f})",

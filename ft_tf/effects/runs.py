@@ -61,9 +61,9 @@ class Trained:
         self.algorithm: dict[str, Any] = config["algorithm"]
         self.network: str = config["architecture"]
         self.seed: int = config["seed"]
-        tables = [row.split("/")[0] for row in record.rows if row.startswith("table_")]
-        self.table = _ONE_TABLE.get(tables[0], tables[0]) if tables else ""
-        self.part = record.rows[0].split("/")[2] if tables else ""
+        row = next((row for row in record.rows if row.startswith("table_")), "//")
+        table, _, self.part = row.split("/")[:3]
+        self.table = _ONE_TABLE.get(table, table)
         data = (config.get(key, 0) for key in ("train_limit", "holdout", "augment"))
         self.conditions = (self.table, record.data.fingerprint, self.network, self.seed, *data)
         self.is_stopped = self.part == "natural_stopped"
@@ -132,7 +132,7 @@ class Trained:
         config, options, steps = self.record.config, self.algorithm, self.record.training.steps
         rate = np.full(config["epochs"], config["learning_rate"], float)
         for epoch, factor in config.get("learning_rate_drops", ()):
-            rate[epoch:] *= factor
+            rate[int(epoch) :] *= factor
         rate = np.repeat(rate, math.ceil(steps / len(rate)))[:steps]
         sigma_c = options["noise_multiplier"] * options["l2_norm_clip"]
         kept = np.log1p(-rate * config.get("weight_decay", 0.0))

@@ -6,6 +6,7 @@ A check returns what is wrong with a value, or None; `parsing` puts the field's 
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -71,6 +72,18 @@ def directory_name(value: str) -> str | None:
     if is_plain and value not in ("", ".", "..") and len(value.encode()) <= 255:
         return None
     return "must be usable as the name of a directory"
+
+
+def row_id(value: str) -> str | None:
+    """Check: the id of a row; one of the paper's tables names its network and algorithm too."""
+    if value.startswith("table_") and not all((*value.split("/"), "", "")[:3]):
+        return "must be TABLE/NETWORK/ALGORITHM, such as table_5/fmnist_dnn/trades"
+    return None
+
+
+def hexadecimal(value: str) -> str | None:
+    """Check: hexadecimal digits alone."""
+    return None if re.fullmatch(r"[0-9a-f]*", value) else "must be of hexadecimal digits"
 
 
 def lengths(item: Any, *names: str) -> Problems:

@@ -34,6 +34,7 @@ from ft_tf.records.rules import (
     Range,
     Target,
     directory_name,
+    row_id,
 )
 
 SCHEMA_VERSION = 1
@@ -123,16 +124,44 @@ class _Algorithm(Open):
 
 
 @dataclasses.dataclass(frozen=True)
+class _Trades(_Algorithm):
+    epsilon: Amount
+    beta: Amount
+    normalized_example: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _DPSGD(_Algorithm):
+    l2_norm_clip: Amount
+    noise_multiplier: Amount
+    noise_seed: Count | None = None
+
+
+_ALGORITHMS = {"trades": _Trades, "dpsgd": _DPSGD}
+
+
+def _options(value: dict[str, Any]) -> None:
+    """Check: the options of the algorithm that it names."""
+    Matches(_Algorithm)(value)
+    Matches(_ALGORITHMS.get(value["name"], _Algorithm))(value)
+
+
+@dataclasses.dataclass(frozen=True)
 class _ConfigOfRun(Open):
     """What code above reads of a configuration without making a RunConfig of it."""
 
     dataset: Annotated[str, directory_name]
     architecture: Annotated[str, directory_name]
-    algorithm: _Algorithm
+    algorithm: Annotated[dict[str, Any], _options]
     seed: Count
     epochs: Positive
     batch_size: Positive
     learning_rate: Amount
+    learning_rate_drops: tuple[tuple[float, float], ...] = ()
+    optimizer: str = "sgd"
+    momentum: Amount = 0.0
+    weight_decay: Amount = 0.0
+    train_limit: Count = 0
     label: str = ""
     fitted: bool = False
     augment: bool = False
@@ -161,7 +190,7 @@ class _Common:
     failure: Failure | None  # None for a finished run
     # ids of the paper's rows that the run is meant for, such as "table_5/fmnist_dnn/trades" (see
     # ft_tf.report.paper)
-    rows: tuple[str, ...]
+    rows: tuple[Annotated[str, row_id], ...]
     data: Data  # the data set
     environment: Environment  # of the evaluation
     deviations: tuple[str, ...]  # what differs from the paper's setting, such as "epochs 10 of 60"

@@ -15,6 +15,7 @@ from ft_tf._compat import threads
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms
 from ft_tf.study import directory as runs
+from ft_tf.study.config import check_row
 from ft_tf.study.execution import describe
 from ft_tf.study.schedule import Job
 from ft_tf.training import small_networks as circles
@@ -50,7 +51,8 @@ class CirclesConfig:
         checks.check_fields(self)
         if not self.rows:
             raise ArgumentError("rows=() must name at least one row")
-        for _, kind, sigma in self.rows:
+        for row, kind, sigma in self.rows:
+            check_row(row=row)
             checks.check_choice(NOISES, noise=kind)
             checks.check_non_negative(sigma=sigma)
 

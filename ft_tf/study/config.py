@@ -10,10 +10,20 @@ from ft_tf import architectures, attacks, checks
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
 from ft_tf.faults.storage_formats import format_of
+from ft_tf.records.rules import row_id
 from ft_tf.study import algorithms, datasets
 from ft_tf.study.algorithms import ADDED, Algorithm, Natural
 
 _NATURAL = Natural()
+
+
+def check_row(**named: str) -> None:
+    """Raises ArgumentError unless the value is the id of a row, as a record has it."""
+    for name, value in named.items():
+        checks.check_type(str, **{name: value})
+        if problem := row_id(value):
+            raise ArgumentError(f"{name}={value!r} {problem}")
+
 
 _Target = Annotated[str, partial(checks.check_choice, ("weights", "units"))]
 _Attack = Annotated[str, partial(checks.check_choice, tuple(attacks.ATTACKS))]
@@ -152,7 +162,7 @@ class RunConfig:
     stop_at_test_accuracy: checks.Fraction = 0.0
     evaluation: Evaluation = Evaluation()
     label: str = ""
-    rows: tuple[str, ...] = ()
+    rows: tuple[Annotated[str, check_row], ...] = ()
     fitted: bool = False
     deviations: tuple[str, ...] = ()
     holdout: checks.Count = field(default=0, metadata=ADDED)

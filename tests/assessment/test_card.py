@@ -25,6 +25,16 @@ def test_a_card_comes_back_from_its_file(card, place, tmp_path):
     assert forms(assessment.load(tmp_path)) == forms(card)
 
 
+def test_a_card_without_curves_is_shown(card):
+    """Also one whose package versions lack TensorFlow's."""
+    fields = json.loads(card.to_json())
+    fields |= {"curves": {}, "layers": {}, "bits": {}, "protections": {}}
+    fields["environment"]["packages"] = {}
+    bare = Card.from_json(json.dumps(fields))
+    assert all(forms(bare))
+    assert comparison.page_of_two(bare, card).title
+
+
 def test_protections_are_in_the_order_in_which_they_were_asked_for(card):
     """Also from a file, whose keys are sorted: its pages are those of the card."""
     (part,) = card.protections.values()
@@ -44,6 +54,14 @@ def test_protections_are_in_the_order_in_which_they_were_asked_for(card):
         (lambda c: c["clean"].update(right="ff"), "clean.right must have a bit for each of 300"),
         (lambda c: c["curves"]["weights"]["accuracy"][1].pop(),
          "curves.weights.accuracy[1] must have a value per trial"),
+        (lambda c: c["clean"].update(right="z" * 75), "clean.right='zzz"),
+        (lambda c: c["robust"].update(survived="é" * len(c["robust"]["survived"])),
+         "robust.survived='éé"),
+        (lambda c: c["curves"].update(evil=c["curves"]["bits"]),
+         "curves.evil='evil' must be weights or units or bits"),
+        (lambda c: c["curves"]["units"].pop("half"), "curves.units must have one_point and half"),
+        (lambda c: c["curves"].pop("bits"),
+         "protections['fraction only'].rates must be one of the rates of curves.bits"),
         (lambda c: c.pop("seconds"), "seconds is missing"),
         (lambda c: c.update(colour=1), "colour is an unknown key"),
     ],

@@ -352,6 +352,14 @@ def test_the_scale_smoke_and_failed_records_never_count(study):
         assert set(agreement.agreement(left).word) == {"not attempted"}
 
 
+def test_a_row_of_a_table_need_not_be_the_first(reproduced):
+    before = of(reproduced, "dp_tolerance")
+    named = [dataclasses.replace(r, rows=("mine", *r.rows)) if is_private(r) else r
+             for r in reproduced]  # fmt: skip
+    found = of(named, "dp_tolerance")
+    assert (found.estimate, found.low, found.high) == (before.estimate, before.low, before.high)
+
+
 def test_partners_further_than_a_point_do_not_count(reproduced):
     study = reproduced
 

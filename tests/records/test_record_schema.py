@@ -106,6 +106,31 @@ def nested(depth):
         ("config.own", 10**400, "config.own must have at most 128 bits"),
         ("training.steps", 10**400, "training.steps must have at most 128 bits"),
         ("accuracy.train", 10**400, "accuracy.train must have at most 128 bits"),
+        ("rows", ["mine", "table_5"], "rows[1]='table_5' must be TABLE/NETWORK/ALGORITHM, such as"),
+        ("rows", ["table_5/fmnist_dnn/"], "rows[0]='table_5/fmnist_dnn/' must be TABLE/NETWORK"),
+        (
+            "config.algorithm",
+            {"name": "trades", "beta": 1.0},
+            "config.algorithm.epsilon is missing",
+        ),
+        (
+            "config.algorithm",
+            {"name": "trades", "epsilon": "x", "beta": 1.0},
+            "config.algorithm.epsilon='x' must be a number",
+        ),
+        (
+            "config.algorithm",
+            {"name": "trades", "epsilon": 0.1},
+            "config.algorithm.beta is missing",
+        ),
+        (
+            "config.algorithm",
+            {"name": "dpsgd", "l2_norm_clip": 1.0},
+            "config.algorithm.noise_multiplier is missing",
+        ),
+        ("config.learning_rate_drops", [[3, "x"]], "config.learning_rate_drops[0][1]='x' must be"),
+        ("config.weight_decay", "x", "config.weight_decay='x' must be a number"),
+        ("config.train_limit", [1], "config.train_limit=[1] must be an integer"),
         # Names that are paths, or cannot be made.
         ("name", "", "name='' must be usable as the name of a directory"),
         ("name", "..", "name='..' must be usable"),

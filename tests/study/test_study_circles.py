@@ -123,6 +123,7 @@ def test_kept_chunks_are_what_is_used(whole, tmp_path):
         ({"rows": ()}, "rows="),
         ({"rows": (("x", "uniform", 0.1),)}, "noise='uniform'"),
         ({"rows": (("x", "natural", -0.1),)}, "sigma=-0.1"),
+        ({"rows": (("table_3/x", "natural", 0.1),)}, "row='table_3/x' must be TABLE/NETWORK"),
         ({"replicates": 0}, "replicates=0"),
     ],
 )

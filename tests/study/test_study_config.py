@@ -52,6 +52,7 @@ def test_a_configuration_survives_json(algorithm):
         ({"precision": "float16"}, "precision='float16'"),
         ({"dropout": 1.5}, "dropout=1.5"),
         ({"dropout": 1.0}, "dropout=1.0 must be below 1"),
+        ({"rows": ("table_5",)}, "row='table_5' must be TABLE/NETWORK/ALGORITHM"),
         ({"seed": -1}, "seed=-1"),
         ({"holdout": -1}, "holdout=-1"),
         ({"stop_at_holdout_accuracy": 0.8}, "stop_at_holdout_accuracy=0.8 needs holdout > 0"),
