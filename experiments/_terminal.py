@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
+from ft_tf.errors import printable
+
 _STYLES = {
     "error": "1;31", "warning": "33", "supported": "32", "replicated": "32", "contradicted": "31",
     "not replicated": "31", "no difference": "36", "mixed": "33", "inconclusive": "2",
@@ -90,5 +92,5 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
 
 
 def show(text: str) -> None:
-    """Prints lines at once, broken as `wrapped` breaks them."""
-    print(wrapped(text), flush=True)
+    """Prints lines at once, broken as `wrapped` breaks them; names in them may hold anything."""
+    print(wrapped("\n".join(map(printable, text.split("\n")))), flush=True)

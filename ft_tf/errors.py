@@ -6,6 +6,15 @@ Binaries print them without a traceback and exit with a code that is not 0.
 _LONGEST = 1000
 
 
+def printable(text: str) -> str:
+    r"""Returns text with a space for every character that no terminal shows, or that steers it.
+
+    >>> printable("a\x1b[31mb\n")
+    'a [31mb '
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 class FtTfError(Exception):
     """Base of every error that is addressed to the user; its message is one line.
 
@@ -14,7 +23,7 @@ class FtTfError(Exception):
     """
 
     def __init__(self, message: object = "", *arguments: object) -> None:
-        text = "".join(c if c.isprintable() else " " for c in " ".join(str(message).split()))
+        text = printable(" ".join(str(message).split()))
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST - 3]}..."
         super().__init__(text, *arguments)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ft_tf._compat import keras, tf
 from ft_tf.checks import check_path
-from ft_tf.errors import ModelError
+from ft_tf.errors import ModelError, printable
 from ft_tf.keras_layers import input_spec
 from ft_tf.models import archive, limits, tflite, zoo
 from ft_tf.models.description import Judge
@@ -79,7 +79,7 @@ def load(path: str | os.PathLike) -> keras.Model | tflite.TFLiteModel:
 
 def _failure(path: Path, reason: str) -> ModelError:
     """The error, in one line that a terminal shows as it is: a file's names may hold anything."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in reason[: _LENGTH + 1])
+    shown = printable(reason[: _LENGTH + 1])
     shown = shown if len(shown) <= _LENGTH else f"{shown[:_LENGTH]}..."
     return ModelError(f"model={str(path)!r} cannot be loaded: {shown}")
 

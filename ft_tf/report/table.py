@@ -1,6 +1,7 @@
 """Tables: each column named once, and the same table as text, Markdown, CSV and LaTeX.
 
-A cell without a value is "-". Markdown and LaTeX escape every text, since records may hold any.
+A cell without a value is "-". Records may hold any text: Markdown and LaTeX escape it, and no form
+has the characters that steer a terminal.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ft_tf.errors import printable
 from ft_tf.report import display_names
 from ft_tf.study.algorithms.dpsgd import epsilon_text
 
@@ -231,7 +233,7 @@ def escape_markdown(value: str) -> str:
     >>> print(escape_markdown("a|b <script> *c* [d](e)"))
     a\|b &lt;script&gt; \*c\* [d\](e)
     """
-    return " ".join(value.translate(_MARKDOWN).replace("](", "\\](").split())
+    return " ".join(printable(value).translate(_MARKDOWN).replace("](", "\\](").split())
 
 
 def markdown(table: Table, *, has_details: bool = True) -> str:
@@ -272,7 +274,7 @@ def escape_latex(value: str) -> str:
     >>> escape_latex("50% of x_1 ±2")
     '50\\% of x\\_1 $\\pm$2'
     """
-    return "".join(_LATEX.get(mark, mark) for mark in " ".join(value.split()))
+    return "".join(_LATEX.get(mark, mark) for mark in " ".join(printable(value).split()))
 
 
 def group_spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
@@ -294,8 +296,12 @@ def terminal(table: Table, *, width: int) -> str:
     lines = [*_wrap(table.title, width), "=" * min(len(table.title), width)]
     if not table.rows:
         return "\n".join([*lines, EMPTY, ""])
-    heads = [[c.group for c in table.columns], [c.header for c in table.columns]]
-    columns = zip(*heads, *(row.cells for row in table.rows), strict=True)
+    heads = [
+        [printable(c.group) for c in table.columns],
+        [printable(c.header) for c in table.columns],
+    ]
+    body = [[printable(cell) for cell in row.cells] for row in table.rows]
+    columns = zip(*heads, *body, strict=True)
     rooms = [max(map(len, column)) for column in columns]
     shown = list(range(len(rooms)))
 
@@ -314,10 +320,10 @@ def terminal(table: Table, *, width: int) -> str:
 
     lines += [head for head in map(join, heads) if head]
     lines.append("-" * min(width, total()))
-    for row in table.rows:
-        lines += _wrap(row.cells[0], width) if has_name_line else []
-        lines.append(join(row.cells))
-        further = _described([table.columns[n] for n in dropped], [row.cells[n] for n in dropped])
+    for row, cells in zip(table.rows, body, strict=True):
+        lines += _wrap(cells[0], width) if has_name_line else []
+        lines.append(join(cells))
+        further = _described([table.columns[n] for n in dropped], [cells[n] for n in dropped])
         lines += _wrap("; ".join(filter(None, [row.detail, further])), width, _INDENT, _INDENT)
     return "\n".join(lines) + "\n"
 
@@ -330,4 +336,4 @@ def wrapped(value: str, *, width: int, indent: str = "") -> str:
 def _wrap(value: str, width: int, first: str = "", others: str = "") -> list[str]:
     # Commands, flags and names of sources stay in one piece, so that they can be copied.
     indents = {"initial_indent": first, "subsequent_indent": others}
-    return textwrap.wrap(value, width, break_on_hyphens=False, **indents)
+    return textwrap.wrap(printable(value), width, break_on_hyphens=False, **indents)

@@ -89,6 +89,15 @@ def test_the_terminal_shows_one_screen_answer_first(card):
     assert len(lines) <= 40 and max(map(len, lines)) <= 100
 
 
+def test_no_name_steers_the_terminal(card):
+    fields = json.loads(card.to_json())
+    fields["model"]["name"] = "\x1b[31mEVIL\x1b]0;x\x07"
+    found = page.page_of(Card.from_json(json.dumps(fields)))
+    for is_whole in (False, True):
+        text = page.terminal(found, is_whole=is_whole)
+        assert "EVIL" in text and text.replace("\n", "").isprintable()
+
+
 def test_html_is_one_file_that_escapes_names(card):
     fields = json.loads(card.to_json())
     fields["model"]["name"] = "<script>alert(1)</script>"

@@ -8,6 +8,7 @@ import sys
 import forked
 import pytest
 
+from experiments import _terminal
 from ft_tf import architectures
 
 BAD = ["--noise_multiplier=-1"]
@@ -58,6 +59,11 @@ def test_the_environment_can_refuse_colour(change):
     text = on_a_terminal(BAD, **change)
     assert "\x1b" not in text
     assert "error: noise_multiplier=-1" in text
+
+
+def test_names_in_shown_lines_do_not_steer_the_terminal(capsys):
+    _terminal.show("a layer\x1b]0;x\x07\n  its faults")
+    assert capsys.readouterr().out == "a layer ]0;x \n  its faults\n"
 
 
 def test_text_is_broken_at_the_terminals_width():

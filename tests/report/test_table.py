@@ -1,5 +1,6 @@
 """Tables as text, Markdown, CSV and LaTeX: nothing too wide, nothing lost, nothing unescaped."""
 
+import dataclasses
 import io
 
 import pandas as pd
@@ -111,6 +112,23 @@ def test_markdown_shows_what_records_hold_and_interprets_none_of_it(run):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
     assert len(rows) == 2 + 6
+
+
+@pytest.mark.parametrize("width", [40, 100, 200])
+def test_no_text_steers_the_terminal(width):
+    """Escape sequences of a record's texts set the title of the window, say."""
+    hostile = "\x1b[31mEVIL\x1b]0;x\x07\u202e"
+    made = example(title=hostile, notes=[hostile])
+    columns = tuple(dataclasses.replace(c, header=hostile, group=hostile) for c in made.columns)
+    rows = tuple(
+        dataclasses.replace(row, cells=(hostile,) * len(row.cells), detail=hostile)
+        for row in made.rows
+    )
+    made = table.Table(hostile, columns, rows, (hostile,))
+    texts = [table.terminal(made, width=width), table.wrapped(hostile, width=width)]
+    texts += [table.markdown(made), rendering.latex(made, command="c")]
+    for text in texts:
+        assert "EVIL" in text and text.replace("\n", "").isprintable()
 
 
 def test_latex_is_a_booktabs_table_with_its_command_and_escapes():
