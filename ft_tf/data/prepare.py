@@ -38,7 +38,7 @@ def prepare(
 
     Args:
         name: "fashion_mnist" (IDX files, .gz or plain) or "cifar10" (binary batches, or the
-            Python version through a restricted unpickler).
+            Python version, which is not unpickled).
         source_dir: The directory that holds the files.
         data_dir: The TFDS data directory to write to; TFDS's own default when None.
         spec: What the files must be; by default the official data set.
