@@ -13,7 +13,6 @@ from typing import Any
 from ft_tf import checks
 from ft_tf._compat import fresh_layer_names, keras, tf
 from ft_tf.errors import ArgumentError
-from ft_tf.records.rules import directory_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -268,16 +267,10 @@ def register(
         classes: as in `Architecture`.
         cost: as in `Architecture`.
 
-    Raises:
-        ArgumentError: the name cannot be a part of a directory's, or a value cannot be used.
-
     >>> tiny = register("tiny", lambda make: make.flatten() + make.logits(), classes=3)
     >>> build("tiny", input_shape=(4, 4, 1)).output_shape
     (None, 3)
     """
-    checks.check_type(str, name=name)
-    if problem := directory_name(name):
-        raise ArgumentError(f"name={name!r} {problem}, as those of runs have it in them")
     checks.check_positive_integer(classes=classes)
     checks.check_positive(cost=cost)
     _ARCHITECTURES[name] = Architecture(name, builder, input_shape, classes, cost)

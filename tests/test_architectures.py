@@ -205,9 +205,3 @@ def test_layers_without_a_name_are_named_alike_in_each_build():
     names = [[layer.name for layer in model.layers] for model in built]
     assert names[0] == names[1] == names[2]
     assert keras.layers.Dense(1).name != first  # the count outside goes on
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", 3])
-def test_a_name_that_no_directory_can_have_is_refused(name):
-    with pytest.raises(ArgumentError, match="name="):
-        architectures.register(name, lambda make: make.logits())

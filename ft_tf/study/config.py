@@ -10,7 +10,7 @@ from ft_tf import architectures, attacks, checks
 from ft_tf.errors import ArgumentError
 from ft_tf.faults import catalogue
 from ft_tf.faults.storage_formats import format_of
-from ft_tf.records.rules import row_id
+from ft_tf.records.rules import directory_name, row_id
 from ft_tf.study import algorithms, datasets
 from ft_tf.study.algorithms import ADDED, Algorithm, Natural
 
@@ -181,6 +181,8 @@ class RunConfig:
                 f"architecture={self.architecture!r} does not take the images of "
                 f"dataset={self.dataset!r}"
             )
+        if problem := directory_name(self.architecture):  # its record could not be written
+            raise ArgumentError(f"architecture={self.architecture!r} {problem}")
         if self.dropout == 1:
             raise ArgumentError(f"dropout={self.dropout} must be below 1: nothing would be left")
         if self.fault_aware_storage:

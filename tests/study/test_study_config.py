@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_tf import records
+from ft_tf import architectures, records
 from ft_tf.errors import ArgumentError
 from ft_tf.study import algorithms
 from ft_tf.study import config as c
@@ -153,3 +153,10 @@ def test_committed_configurations_are_what_they_were_and_have_their_names():
         config = c.from_dict(record.config)
         assert c.to_dict(config) == record.config
         assert config.name(is_sample=False) == record.name
+
+
+def test_an_architecture_names_a_part_of_directories_and_records(monkeypatch):
+    made = architectures.get("fmnist_dnn")
+    monkeypatch.setitem(architectures._ARCHITECTURES, "a/b", dataclasses.replace(made, name="a/b"))
+    with pytest.raises(ArgumentError, match="architecture='a/b' must be usable as the name of"):
+        c.RunConfig("fashion_mnist", "a/b")
