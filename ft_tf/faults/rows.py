@@ -19,6 +19,7 @@ from ft_tf.checks import (
     check_positive_integer,
     check_probability,
     check_range,
+    check_type,
     shown,
 )
 from ft_tf.errors import ArgumentError
@@ -196,6 +197,7 @@ def interval_settings(frame: pd.DataFrame, **given: Any) -> dict[str, Any]:
 
     As its stop rule says, or `given` where that is not None; without either by Student at 95%.
     """
+    check_type(pd.DataFrame, frame=frame)
     rule = frame.attrs.get("stop_rule") or {}
     given = {name: value for name, value in given.items() if value is not None}
     settings = {name: {**rule, **given}.get(name, default) for name, default in _NO_RULE.items()}
