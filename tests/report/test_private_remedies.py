@@ -116,11 +116,11 @@ def test_the_finding_names_the_most_accurate_remedy_that_gives_enough_back():
     walk, rows = effects.noise_walk([]), agreement.agreement([])
     sentence = claims.sentences([], walk, rows, [(line, plain)])[0]
     assert "from 21.0 points to 7.1, test accuracy from 81.0% to 80.0% (lambda 0.004;" in sentence
-    assert "3 seeds" in sentence and "clipping lowers what DP-SGD loses" in sentence
+    assert "3 seeds" in sentence and "clipping takes what DP-SGD loses" in sentence
     assert "has not run counts in Holm's test" in sentence
     line["missing"], line["p_holm"] = 0, 0.06
     sentence = claims.sentences([], walk, rows, [(line, plain)])[0]
-    assert "clipping may lower what" in sentence and "p 0.06 by Holm)" in sentence
+    assert "clipping may take what" in sentence and "p 0.06 by Holm)" in sentence
 
 
 def walk_of(**config):

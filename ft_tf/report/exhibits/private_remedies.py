@@ -192,15 +192,14 @@ def _gives_back(line: Mapping[str, Any]) -> bool:
 def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     """Returns (cell, plain) of each network and epsilon: the most accurate that gives enough back.
 
-    Only weight decay, whose walk before averaging is known before training, is considered: first
-    what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`. Of an
-    averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
+    First what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`.
+    Of an averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
     """
     frame, found = compared(records), []
     for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
         is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
-        decays = block[block["cell"].str.startswith("decay_")]
-        enough = [line for _, line in decays.iterrows() if _gives_back(line)]
+        others = block[block["cell"].ne(PLAIN)]
+        enough = [line for _, line in others.iterrows() if _gives_back(line)]
         enough = [line for line in enough if line["cost"] > -MOST_COST]
         if enough:
             best = max(enough, key=lambda line: (line["outcome"] == RECOMMENDED, line["test"]))
