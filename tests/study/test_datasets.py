@@ -135,7 +135,7 @@ REFUSED = {
     "negative": ({"y_train": np.arange(8) % 3 - 1}, r"y_train\[0\]=-1 must be a label"),
     "gap": ({"y_train": np.array([0, 2] * 4)}, "y_train has no label 1"),
     "one_class": ({"y_train": np.zeros(8, int), "y_test": np.zeros(3, int)}, "two classes"),
-    "strings": ({"y_train": np.array(["a"] * 8)}, "must be an integer type"),
+    "strings": ({"y_train": np.array(["a"] * 8)}, "values of type <U1 and no numbers"),
     "fractions": ({"y_train": np.arange(8) % 3 / 2}, "must be an integer type"),
     "pickle": ({"y_train": np.array([Evil()] * 8)}, "holds Python objects and no numbers"),
     "empty": ({"y_train": np.zeros(0, int), "x_train": np.zeros((0, 5, 4))}, "at least 1"),
