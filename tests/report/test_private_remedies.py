@@ -123,6 +123,25 @@ def test_the_finding_names_the_most_accurate_remedy_that_gives_enough_back():
     assert "clipping may take what" in sentence and "p 0.06 by Holm)" in sentence
 
 
+def test_a_finding_on_another_remedy_than_decay_has_its_value_from_the_records():
+    study = [
+        private_run(cell, seed, test=test, lost=lost + seed / 100, learning_rate=rate)
+        for seed in range(3)
+        for cell, test, lost, rate in [
+            ("plain", 0.81, 0.20, 0.15), ("decay_0.012", 0.79, 0.05, 0.15),
+            ("small_rate", 0.84, 0.06, 0.04),
+        ]
+    ]  # fmt: skip
+    study[4]["faults"]["weights"] = campaign("weights", 0.79, 0.0601)  # not all differences equal
+    study[5]["faults"]["weights"] = campaign("weights", 0.84, 0.0715)
+    ((line, plain),) = remedies.promising(map(factory.typed, study))
+    assert line["cell"] == "small_rate"
+    found = claims.sentences([], effects.noise_walk([]), agreement.agreement([]), [(line, plain)])
+    (sentence,) = [text for text in found if "DP-SGD loses" in text]
+    assert sentence.startswith("A learning rate of 0.04, not 0.15, ")
+    assert "test accuracy from 81.0% to 84.0%" in sentence and "lambda" not in sentence
+
+
 def walk_of(**config):
     run = private_run("plain", 0, test=0.8, lost=0.1, **config)
     run["config"]["algorithm"] |= {"noise_multiplier": 5.0, "l2_norm_clip": 0.5}

@@ -37,6 +37,9 @@ CONFIG = c.RunConfig(
     ),
 )
 BARE = c.Evaluation(fault_targets=())
+STOPPING = dataclasses.replace(
+    CONFIG, epochs=50, train_limit=50, holdout=20, batch_size=15, evaluation=BARE
+)
 
 
 @pytest.fixture(scope="module")
@@ -208,12 +211,8 @@ def test_reference_models_that_never_saw_the_run_s_images_show_what_it_memorised
 def test_reference_models_are_trained_as_the_run_was(stripes, tmp_path, monkeypatch):
     """A run that stopped after a few steps had references of all epochs, and without its noise."""
     config = dataclasses.replace(
-        CONFIG,
-        epochs=50,
-        train_limit=50,
-        holdout=20,
+        STOPPING,
         stop_at_holdout_accuracy=0.8,
-        batch_size=15,
         weight_noise=0.5,
         evaluation=dataclasses.replace(BARE, membership=True, reference_models=1),
     )
@@ -235,15 +234,7 @@ def test_reference_models_are_trained_as_the_run_was(stripes, tmp_path, monkeypa
 
 
 def test_a_training_stops_at_a_held_out_accuracy_and_says_how_far_it_came(stripes, tmp_path):
-    config = dataclasses.replace(
-        CONFIG,
-        epochs=50,
-        train_limit=50,
-        holdout=20,
-        stop_at_holdout_accuracy=0.5,
-        batch_size=15,
-        evaluation=BARE,
-    )
+    config = dataclasses.replace(STOPPING, stop_at_holdout_accuracy=0.5)
     record = run(config, stripes, tmp_path)
     directory = directory_of(config, stripes, tmp_path)
     assert record.status == "finished"

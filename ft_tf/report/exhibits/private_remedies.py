@@ -26,6 +26,7 @@ from ft_tf.report.tidy import Study
 
 LABEL = re.compile(r"remedies-(?P<level>[\d.]+)-(?P<cell>[^-]+)")
 PLAIN, RECOMMENDED = "plain", "recommended"
+SETTINGS = ("seed", "learning_rate", "batch_size")
 LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
 PLANNED = 17
@@ -38,7 +39,7 @@ def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
         if record.accuracy is None:
             continue
         cells = {"architecture": record.config["architecture"], **label}
-        cells |= {"seed": record.config["seed"], "record": record.name}
+        cells |= {"record": record.name, **{name: record.config[name] for name in SETTINGS}}
         cells |= {"epsilon": record.privacy.epsilon_claimed, "walk": None}
         yield cells | measures(record) | {"averaged": False, "walk": Trained(record).walk}
         if kept := record.averaged:
@@ -164,7 +165,7 @@ def _line(cell: str, averaged: bool, runs: pd.DataFrame, plain: pd.DataFrame) ->
         "averaged": averaged,
         **{
             name: mean_of(runs[name].dropna())
-            for name in ("test", *FAULTS, "deviation", "walk", "epsilon")
+            for name in ("test", *FAULTS, "deviation", "walk", "epsilon", *SETTINGS[1:])
         },
         "difference": mean_of(lost),
         "cost": mean_of(pairs["test"]),
