@@ -147,7 +147,7 @@ def network_mean(settings: Sequence[Mapping[Hashable, float]]) -> NetworkMean:
 
     >>> found = network_mean([{0: 1.0, 1: 3.0}, {0: 2.0, 1: 6.0}])  # seed means 1.5 and 4.5
     >>> found.value, round(found.variance, 4), found.freedom  # 9 / 2 / 2
-    (3.0, 2.25, 1)
+    (3.0, 2.25, 1.0)
     """
     check_types(Mapping, settings=settings)
     if not settings or not all(settings):
