@@ -9,8 +9,8 @@ import importlib
 from types import ModuleType
 
 PLANS = (
-    "remedies", "dp_adam", "dp_adam_rows", "dp_adam_cnn", "normalized_trades", "tutorial_cnn",
-    "cifar10_recipe", "cifar10_jpeg", "zoo", "walk", "proxy",
+    "remedies", "remedies_cnn", "dp_adam", "dp_adam_rows", "dp_adam_cnn", "normalized_trades",
+    "tutorial_cnn", "cifar10_recipe", "cifar10_jpeg", "zoo", "walk", "proxy",
 )  # fmt: skip
 
 
