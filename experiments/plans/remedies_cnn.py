@@ -17,8 +17,11 @@ one seed then; they cannot enter: with that seed they lose 1.7 points less to 3.
 
 Seeds. 0, 1, 2; CNN 1 before CNN 2 within a seed.
 
-Primary measure, test. Those of the plan "remedies", Holm over the five comparisons of one network:
-two trainings, last and averaged, and plain training averaged.
+Primary measure. Points of accuracy lost at 10% stuck-at-0 weights, cell minus plain, paired by
+seed, as in the plan "remedies".
+
+Test. That of the plan "remedies", Holm over the five comparisons of one network: two trainings,
+last and averaged, and plain training averaged.
 """
 
 import dataclasses

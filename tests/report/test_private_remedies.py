@@ -73,6 +73,19 @@ def test_differences_are_paired_by_seed():
     assert (line["low"], line["high"]) == pytest.approx(tuple(found.confidence_interval()))
 
 
+def test_holm_counts_what_the_plan_of_the_network_compares():
+    study = [
+        private_run(cell, seed, test=0.8, lost=lost)
+        for cell, losses in {"plain": PLAIN_LOST, "dropout": (0.05, 0.04, 0.06)}.items()
+        for seed, lost in enumerate(losses)
+    ]
+    for record in study:
+        record["config"] |= {"label": record["config"]["label"].replace("remedies", "remedies_cnn")}
+    frame = remedies.PrivateRemedies().frame(factory.study_of(*study)).set_index("cell")
+    line = frame.loc["dropout"]
+    assert line["p_holm"] == pytest.approx(5 * line["p"]) and line["missing"] == 4
+
+
 def test_averages_of_iterates_are_cells_of_their_own():
     frame = frame_of([0.05, 0.04, 0.06], averaged=(0.82, 0.15))
     line = frame.loc[("plain", True)]
