@@ -6,6 +6,7 @@ Import this module before anything of ft_tf, so that --verbose reaches TensorFlo
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,6 +74,16 @@ def _complain(line: str) -> None:
 def warn(message: str) -> None:
     """Prints a warning among a binary's results."""
     print(_terminal.wrapped(f"{_terminal.styled('warning:', 'warning')} {message}"))
+
+
+def is_chosen(name: str, only: Sequence[str]) -> bool:
+    """Whether one of `only` is in a name, or there is none; a number at its end is a whole one.
+
+    >>> is_chosen("cnn-seed_10", ["seed_1"]), is_chosen("cnn-seed_1", ["dnn", "seed_1"])
+    (False, True)
+    """
+    ends = {part: r"(?!\d)" if part[-1:].isdigit() else "" for part in only}
+    return not only or any(re.search(re.escape(part) + end, name) for part, end in ends.items())
 
 
 def save_flags(path: Path, **also: str) -> None:

@@ -73,7 +73,7 @@ _BENCHMARKS = {
     "formats": ("networks",),
     "campaigns": ("networks", "data_dir"),
     "protections": ("architecture", "batch_size", "data_dir"),
-    "executors": ("architecture", "batch_size", "threads"),
+    "executors": ("architecture", "batch_size", "threads", "data_dir", "download"),
     "attacks": (
         "run", "peer_python", "images", "epsilon", "distance", "threads", "data_dir", "download",
     ),
@@ -82,7 +82,7 @@ _BENCHMARKS = {
     "gpu": ("data_dir",),
 }  # fmt: skip
 """Options of experiments.benchmarks.NAME.run besides rounds: flags, or networks of one name."""
-_SHARED = ("data_dir", "download", "threads")
+_SHARED = ("threads",)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ python -m experiments.compute_epsilon --plot=tradeoff.png                what me
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from absl import flags
 
 from experiments import _app, _terminal
 from ft_tf import privacy, records
-from ft_tf.checks import check_positive, check_positive_integer, check_probability, check_range
+from ft_tf.checks import check_delta, check_positive, check_positive_integer, check_range
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, check_noise_multiplier
 from ft_tf.privacy.tradeoff import ATTACK_FIGURES, claimed_curve
@@ -113,7 +114,7 @@ def _schedule() -> tuple[float, int, int | None]:
     n, batch_size, epochs, steps = FLAGS.n, FLAGS.batch_size, FLAGS.epochs, FLAGS.steps
     check_range(1, MOST_EXAMPLES, n=n, batch_size=batch_size)
     check_positive_integer(n=n, batch_size=batch_size)
-    check_probability(delta=FLAGS.delta)
+    check_delta(delta=FLAGS.delta)
     if batch_size > n:
         raise ArgumentError(
             f"batch_size={batch_size} must not exceed n={n}: a sampling probability is at most 1"
@@ -126,7 +127,8 @@ def _schedule() -> tuple[float, int, int | None]:
     epochs = _PAPER_EPOCHS if epochs is None else epochs
     check_positive(epochs=epochs)
     check_range(0, MOST_STEPS, epochs=epochs)
-    steps = math.ceil(epochs * privacy.steps_per_pass(n, batch_size, sampling=_sampling()))
+    per_pass = privacy.steps_per_pass(n, batch_size, sampling=_sampling())
+    steps = math.ceil(Fraction(repr(epochs)) * per_pass)  # in floats 0.07 * 100 is above 7
     return batch_size / n, steps, math.ceil(epochs) if _sampling() == "shuffle" else None
 
 

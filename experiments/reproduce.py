@@ -138,7 +138,7 @@ def _trainings(
 
 
 def _is_chosen(name: str) -> bool:
-    return not FLAGS.only or any(part in name for part in FLAGS.only)
+    return _app.is_chosen(name, FLAGS.only)
 
 
 def _chosen(listed: list[schedule.Job]) -> list[schedule.Job]:

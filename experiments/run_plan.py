@@ -39,13 +39,14 @@ def _name(config: RunConfig) -> str:
 
 
 def _chosen(configs: list[RunConfig]) -> list[RunConfig]:
-    wanted = FLAGS.only
-    return [run for run in configs if not wanted or any(part in _name(run) for part in wanted)]
+    return [run for run in configs if _app.is_chosen(_name(run), FLAGS.only)]
 
 
 def main(argv: list[str]) -> None:
     """Runs the binary."""
     del argv
+    if FLAGS.plan is None:
+        raise ArgumentError(f"--plan is needed: one of {', '.join(plans.PLANS)}")
     checks.check_choice(plans.PLANS, plan=FLAGS.plan)
     checks.check_positive_integer(seeds=FLAGS.seeds)
     executor = _workers.chosen()
@@ -79,7 +80,10 @@ def main(argv: list[str]) -> None:
         return schedule.execute(jobs, executor=executor, output_dir=output_dir)
 
     run(_chosen(presets.stopped_runs(run(chosen))))
-    _terminal.show(f"records below {output_dir}; tables: python -m experiments.report")
+    _terminal.show(
+        f"records below {output_dir}; tables: python -m experiments.report "
+        f"--output_dir={output_dir}"
+    )
     _terminal.show(f"the same again: python -m experiments.run_plan --flagfile={flagfile}")
 
 

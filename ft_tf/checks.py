@@ -12,6 +12,7 @@ import functools
 import math
 import numbers
 import os
+import sys
 import types
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -110,6 +111,15 @@ def check_range(low: float, high: float, **values: Any) -> None:
 def check_probability(**values: Any) -> None:
     """Raises ArgumentError unless every value lies strictly between 0 and 1: delta, a level."""
     _check(values, lambda v: _is_finite(v) and 0 < v < 1, "in (0, 1), both ends excluded")
+
+
+def check_delta(**values: Any) -> None:
+    """Raises ArgumentError unless every value is the delta of an epsilon: in (0, 1), no subnormal.
+
+    Of smaller ones logarithms and quantiles lose their digits.
+    """
+    least = sys.float_info.min
+    _check(values, lambda v: _is_finite(v) and least <= v < 1, f"in (0, 1), at least {least:.3g}")
 
 
 def check_positive_integer(**values: Any) -> None:

@@ -14,6 +14,7 @@ from ft_tf.errors import ArgumentError, FtTfError
         (checks.check_positive, [1e-300, 3], [0, -1, math.inf, math.nan, None]),
         (checks.check_non_negative, [0, 0.0, 2], [-1e-300, math.inf, math.nan, "0"]),
         (checks.check_fraction, [0, 1, 0.5], [-1e-9, 1 + 1e-9, math.nan]),
+        (checks.check_delta, [1e-5, 1e-300], [0, 1, 1e-320, math.nan]),
         (checks.check_probability, [1e-5, 0.95], [0, 1, -0.1, math.nan]),
         (checks.check_positive_integer, [1, np.int64(5)], [0, -1, 1.0, True, None]),
         (checks.check_non_negative_integer, [0, 7], [-1, 0.0, False]),

@@ -11,6 +11,7 @@ from scipy import stats
 from ft_tf import architectures, data, intervals
 from ft_tf._compat import keras
 from ft_tf.checks import check_positive_integer
+from ft_tf.errors import ArgumentError
 from ft_tf.faults import BitErrors, failure_rate
 from ft_tf.faults.single_faults import prepared
 
@@ -87,7 +88,7 @@ def run(
 
     Args:
         rounds: campaigns of ours for each row, with a seed each; the row has their median.
-        networks: some of `architectures.NAMES` with image input.
+        networks: some of `architectures.NAMES`, for Fashion-MNIST.
         storages: storage formats.
         data_dir: TFDS directory with fashion_mnist; the embedded sample by default.
         images: test images of a trial.
@@ -101,6 +102,9 @@ def run(
         ratio_plain. The last row has the medians of the ratios.
     """
     check_positive_integer(rounds=rounds, images=images, epochs=epochs)
+    for name in networks:
+        if architectures.input_shape(name) != architectures.FMNIST_SHAPE:
+            raise ArgumentError(f"architecture={name} must be one for Fashion-MNIST")
     rows = []
     for name in networks:
         model, x, y, accuracy = _trained(name, data_dir, images, epochs)

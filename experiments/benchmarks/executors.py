@@ -28,6 +28,8 @@ def run(
     rounds: int = 3,
     threads: int = 2,
     runs: int = RUNS,
+    data_dir: str | None = None,
+    download: bool = False,
 ) -> list[dict[str, Any]]:
     """Times a study of as many natural as DP-SGD trainings, with their evaluation.
 
@@ -38,6 +40,8 @@ def run(
         threads: of the machine: one worker with all of them, one with a single thread, and as many
             workers as there are threads, with one thread each.
         runs: trainings.
+        data_dir: TFDS directory; else what `data.load` finds.
+        download: whether to download what is missing.
 
     Returns:
         A row for each case: workers, threads, runs, seconds (median over the rounds, the start of
@@ -46,14 +50,17 @@ def run(
         of one worker with as many threads).
     """
     check_positive_integer(batch_size=batch_size, rounds=rounds, threads=threads, runs=runs)
-    dataset, configs = _study(architecture, batch_size, runs)
+    dataset, configs = _study(architecture, batch_size, runs, data_dir, download)
     cases = list(dict.fromkeys([(1, threads), (1, 1), (threads, 1)]))
     starts: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
     found: dict[tuple[int, int], list[dict[str, Any]]] = {case: [] for case in cases}
 
     def measure(case: tuple[int, int]) -> float:
         with tempfile.TemporaryDirectory() as place:
-            study = [schedule.training_job(config, dataset, Path(place)) for config in configs]
+            study = [
+                schedule.training_job(config, dataset, Path(place), data_dir=data_dir)
+                for config in configs
+            ]
             seconds, start, found[case] = _timed(study, *case, Path(place))
         starts[case].append(start)
         return seconds
@@ -74,9 +81,13 @@ def run(
     ]
 
 
-def _study(architecture: str, batch_size: int, runs: int) -> tuple[data.Dataset, list[c.RunConfig]]:
+def _study(
+    architecture: str, batch_size: int, runs: int, data_dir: str | None, download: bool
+) -> tuple[data.Dataset, list[c.RunConfig]]:
     is_cifar = architectures.input_shape(architecture) == architectures.CIFAR10_SHAPE
-    dataset = data.load("cifar10" if is_cifar else "fashion_mnist")
+    dataset = data.load(
+        "cifar10" if is_cifar else "fashion_mnist", data_dir=data_dir, download=download
+    )
     base = c.RunConfig(
         dataset=dataset.name,
         architecture=architecture,

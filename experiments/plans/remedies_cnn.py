@@ -26,7 +26,7 @@ Test. That of the plan "remedies", Holm over the four comparisons of one network
 last and averaged.
 
 The first version of this plan trained plain DP-SGD again. It was stopped in its eighth epoch, since
-it takes half of the time; no run of the plan had ended.
+it takes a third of the time; no run of the plan had ended.
 """
 
 import dataclasses

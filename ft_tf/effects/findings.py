@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ft_tf.effects.runs import Trained, label, trained
+from ft_tf.effects.runs import Trained, is_of_tables, label, trained
 from ft_tf.intervals import Estimate
 from ft_tf.records import Record
 
@@ -36,14 +36,14 @@ _REMEDIES = ("dropout", "fault_aware_rate", "weight_decay")
 _OF_REMEDIES = (*_REMEDIES, "fault_aware_target")
 
 
-def models(runs: Iterable[Trained], *, private: bool = True) -> pd.DataFrame:
+def models(runs: Iterable[Trained], *, private: bool = True, of_plans: bool = True) -> pd.DataFrame:
     """A line per distinct trained model with at least twice the accuracy of guessing.
 
     Stopped trainings of one seed that end at the same step are one model. `private` is whether
-    models trained by DP-SGD are among them.
+    models trained by DP-SGD are among them, `of_plans` whether those of plans beyond the tables.
     """
     found: dict[str, tuple[Any, ...]] = {}
-    for run in runs:
+    for run in runs if of_plans else filter(is_of_tables, runs):
         lost, name = run.lost(), run.algorithm["name"]
         if lost is None or run.test < 2 * (run.chance or 0.0) or (name == "dpsgd" and not private):
             continue

@@ -207,6 +207,12 @@ def _of_premise(runs: Sequence[Trained]) -> tuple[Claim, list[Estimate]]:
             f"without DP-SGD {apart.tau:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}], by network "
             f"{by_network[0]:+.2f} to {by_network[-1]:+.2f}"
         )
+    tables = correlation(models(runs, of_plans=False))
+    if tables.networks and tables.models < found.models:
+        ends = f"[{tables.low:+.2f}, {tables.high:+.2f}]"
+        note.append(
+            f"over the {tables.models} models of Tables 4 to 8 alone {tables.tau:+.2f} {ends}"
+        )
     claim = dataclasses.replace(
         _PREMISE,
         estimate=found.tau,

@@ -244,6 +244,11 @@ def is_smoke(record: Record) -> bool:
     return "smoke" in (record.config.get("label") or "").split("-")
 
 
+def is_of_tables(run: "Trained") -> bool:
+    """Whether a run is of the presets of the paper's tables, as its label says, and of no plan."""
+    return str(run.record.config.get("label") or "table_").startswith("table_")
+
+
 def _counted(records: Iterable[Record]) -> list[Record]:
     """Finished records but those of `PLANS_ASIDE` and of the scale smoke, by name."""
     finished = (record for record in records if record.status == "finished")

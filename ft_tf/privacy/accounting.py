@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from ft_tf.checks import check_choice, check_positive_integer, check_probability, check_range
+from ft_tf.checks import check_choice, check_delta, check_positive_integer, check_range
 from ft_tf.privacy import rdp
 from ft_tf.privacy.gaussian import gaussian_epsilon
 from ft_tf.privacy.phases import MOST_EXAMPLES, MOST_STEPS, Phase, merged
@@ -126,7 +126,7 @@ def privacy_cost_of_phases(
     Raises:
         ArgumentError: a phase, delta, passes or examples is out of range.
     """
-    check_probability(delta=delta)
+    check_delta(delta=delta)
     phases = merged(phases)
     if passes is not None:
         check_positive_integer(passes=passes)
@@ -165,7 +165,7 @@ def epsilon_of(phases: Sequence[Phase], *, delta: float, accountant: str) -> flo
         ft_tf.privacy.pld.GridError: the privacy loss distribution cannot be computed.
     """
     check_choice(ACCOUNTANTS, accountant=accountant)
-    check_probability(delta=delta)
+    check_delta(delta=delta)
     phases = merged(phases)
     if any(phase.noise_multiplier == 0 for phase in phases):
         return math.inf

@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 from scipy import optimize, special
 
-from ft_tf.checks import check_choice, check_positive, check_positive_integer, check_probability
+from ft_tf.checks import (
+    check_choice,
+    check_delta,
+    check_positive,
+    check_positive_integer,
+    check_probability,
+)
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import rdp
 from ft_tf.privacy.accounting import ACCOUNTANTS, epsilon_of
@@ -53,7 +59,7 @@ def noise_multiplier_for(
     1.1
     """
     check_positive(target_epsilon=target_epsilon)
-    check_probability(delta=delta)
+    check_delta(delta=delta)
     check_positive_integer(steps=steps)
     check_choice(ACCOUNTANTS, accountant=accountant)
     if accountant == "pld" and delta < LEAST_DELTA and sampling_probability < 1:

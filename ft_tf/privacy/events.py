@@ -11,10 +11,10 @@ from ft_tf.checks import (
     Count,
     Positive,
     check_choice,
+    check_delta,
     check_fields,
     check_non_negative_integer,
     check_positive,
-    check_probability,
     check_types,
 )
 from ft_tf.errors import ArgumentError
@@ -202,7 +202,7 @@ def account_for(
     >>> account.cost.steps, round(account.epsilon, 2)
     (14400, 2.35)
     """
-    check_probability(delta=delta)
+    check_delta(delta=delta)
     if target_epsilon is not None:
         check_positive(target_epsilon=target_epsilon)
     check_non_negative_integer(steps_before=steps_before)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from scipy import special
 
-from ft_tf.checks import check_non_negative, check_probability
+from ft_tf.checks import check_delta, check_non_negative
 
 
 def bisect(
@@ -61,7 +61,7 @@ def gaussian_epsilon(mu: float, *, delta: float) -> float:
     4.3772
     """
     check_non_negative(mu=mu)
-    check_probability(delta=delta)
+    check_delta(delta=delta)
     if gaussian_delta(mu, epsilon=0.0) <= delta:
         return 0.0
     # At this epsilon the first term alone is at most delta, by the Chernoff bound of Phi.

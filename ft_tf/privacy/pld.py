@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import special
 
-from ft_tf.checks import check_choice, check_probability
+from ft_tf.checks import check_choice, check_delta
 from ft_tf.errors import ArgumentError
 from ft_tf.privacy import _dp_accounting
 from ft_tf.privacy.gaussian import gaussian_epsilon, gaussian_total_variation
@@ -85,7 +85,7 @@ class PrivacyLoss:
         Raises:
             GridError: delta has no finite epsilon on the grid.
         """
-        check_probability(delta=delta)
+        check_delta(delta=delta)
         if self.mu is not None:
             return gaussian_epsilon(self.mu, delta=delta)
         if delta < LEAST_DELTA:

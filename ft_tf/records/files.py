@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ft_tf.errors import RunError
 from ft_tf.records.parsing import parse, to_dict
@@ -63,11 +63,9 @@ def write_text(path: Path, text: str | bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _delete_orphans(path)
-        descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
+        temporary, opened = _locked_part(path)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                # Held until the file has its name, however this process ends: see _delete_orphans.
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with opened as file:
                 file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -81,6 +79,17 @@ def write_text(path: Path, text: str | bytes) -> None:
 
 
 _PART = ".part"
+
+
+def _locked_part(path: Path) -> tuple[str, BinaryIO]:
+    """A new temporary file of `path`; locked until it is closed: see _delete_orphans."""
+    while True:
+        descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
+        file = os.fdopen(descriptor, "wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, file
+        file.close()  # before it was locked another process took it for an orphan
 
 
 def _delete_orphans(path: Path) -> None:

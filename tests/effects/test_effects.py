@@ -200,6 +200,14 @@ def test_tau_of_the_premise_recomputed(table, claims):
     claim = claims["premise"]
     assert claim.estimate == pytest.approx(np.mean(taus))
     assert f"given test accuracy {np.mean(partials):+.2f}" in claim.note
+    of_tables = distinct[distinct.config.map(lambda c: (c["label"] or "table_")[:6] == "table_")]
+    enough = settings.groupby(distinct.network).agg(
+        lambda s: s[s.index.isin(of_tables.index)].nunique()
+    )
+    of_tables = of_tables[of_tables.network.isin(enough[enough >= 5].index)]
+    alone = [stats.kendalltau(n.gap, n.lost).statistic for _, n in of_tables.groupby("network")]
+    alone = f"over the {len(of_tables)} models of Tables 4 to 8 alone {np.mean(alone):+.2f} ["
+    assert alone in claim.note
     assert (claim.trainings, claim.networks) == (len(distinct), len(taus))
     assert sorted(row.estimate for row in claim.rows) == pytest.approx(sorted(taus))
     assert -1 <= claim.low_networks <= claim.high_networks <= 1

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from experiments.benchmarks import (
+    campaigns,
     dpsgd,
     executors,
     faults,
@@ -249,6 +250,8 @@ def test_both_contenders_pay_for_their_pilots_and_only_for_what_they_need():
         (lambda: trades.run(architecture="fmnist_dnn", seconds=0.0), "seconds=0.0"),
         (lambda: faults.run(rounds=0), "rounds=0"),
         (peers.run, "peer_python=None"),
+        (lambda: campaigns.run(networks=("cifar10_cnn",)), "architecture=cifar10_cnn must be one"),
+        (lambda: executors.run(data_dir="/nowhere"), "/nowhere"),
         (lambda: scaling.run(output="figure.txt"), "output='figure.txt' must end in .png"),
     ],
 )

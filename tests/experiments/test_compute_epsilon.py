@@ -82,6 +82,12 @@ def test_epochs_have_the_steps_that_training_takes():
     assert row["steps"] == 6  # round(1000 / 300) Poisson batches, twice: DPSGDModel.fit's
 
 
+def test_steps_of_a_share_of_an_epoch_are_not_rounded_up_by_floats():
+    run = ("--n=1000", "--batch_size=10", "--noise_multiplier=1")  # 0.07 * 100 > 7 in floats
+    assert answer(*run, "--epochs=0.07")["steps"] == 7
+    assert answer(*run, "--epochs=0.0701")["steps"] == 8
+
+
 def test_shuffled_passes_follow_from_the_steps_that_are_planned():
     """Batches of 60 of 100 examples: two Poisson steps an epoch, one full batch a pass."""
     run = ("--n=100", "--batch_size=60", "--noise_multiplier=5", "--delta=1e-3")
@@ -175,6 +181,7 @@ BAD = {
     "--batch_size=0": "batch_size=0",
     "--delta=0": "delta=0.0",
     "--delta=1": "delta=1.0",
+    "--delta=1e-320": "at least 2.23e-308",
     "--steps=0": "steps=0",
     "--epochs=0": "epochs=0.0",
     "--epochs=1 --steps=5": "epochs=1 and steps=5 exclude each other",

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import tempfile
 
 import numpy as np
 import pytest
@@ -139,6 +140,22 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
         records.write_text(path, "new \ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_part_that_was_taken_for_an_orphan_is_made_again(tmp_path, monkeypatch):
+    """Another process of the same file may delete it between its making and its lock."""
+    make, made = tempfile.mkstemp, []
+
+    def make_and_lose(*arguments):
+        made.append(make(*arguments))
+        if len(made) == 1:
+            os.unlink(made[0][1])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_lose)
+    records.write_text(tmp_path / "file.txt", "one")
+    assert len(made) == 2 and (tmp_path / "file.txt").read_text() == "one"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_write_text_names_a_place_that_cannot_be_written(tmp_path):

@@ -66,3 +66,21 @@ def test_a_row_that_is_missed_has_its_known_cause(run):
     assert missed["word"] == "not replicated" and met["word"] == "replicated"
     assert missed["cause"].startswith("the paper gives neither optimizer nor epochs")
     assert met["cause"] == ""
+
+
+def test_agreement_says_what_the_presets_alone_replicate_and_which_setting_is_shown(run):
+    row = "table_5/fmnist_dnn/natural"  # the paper: 98.83 and 90.23
+    records = [
+        run(row=row, train=0.90, test=0.88, label="table_5-paper"),
+        run(row=row, train=0.985, test=0.90, label="a_plan-cell"),
+    ]
+    records[1]["config"]["batch_size"] = 99
+    exhibit = exhibits.EXHIBITS["agreement"]
+    frame = exhibit.frame(study_of(*records))
+    line = frame.set_index("row").loc[row]
+    assert (line["word"], line["presets_word"]) == ("replicated", "not replicated")
+    assert line["setting"].endswith("a_plan-cell") and line["variants"] == 2
+    (note,) = exhibit.notes(frame)
+    assert "none of later plans, 0 of 31 rows are replicated" in note
+    alone = exhibit.frame(study_of(records[1])).set_index("row").loc[row]
+    assert alone["presets_word"] == "not attempted"

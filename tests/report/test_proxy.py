@@ -39,6 +39,8 @@ def test_granulated_tau_is_that_of_the_definition():
     pairs = proxy.pair_weights(frame)
     found = proxy.granulated_tau(frame["x"].to_numpy(), frame["y"].to_numpy(), pairs)
     assert found == pytest.approx(brute_force(frame, "x", "y"))
+    tied = np.full(len(frame), 0.1) + np.resize([0.2, 0.2 + 1e-16, 0.2 - 1e-16], len(frame))
+    assert len({*tied}) > 1 and proxy.granulated_tau(tied, frame["y"].to_numpy(), pairs) == 0
     twice = np.full((4, len(frame)), 2)
     repeated = proxy.granulated_tau(frame["x"].to_numpy(), frame["y"].to_numpy(), pairs, twice)
     assert repeated == pytest.approx([found] * 4)
@@ -71,17 +73,22 @@ def study(reading="end", **settings):
 def test_there_is_no_answer_before_all_configurations_have_run(monkeypatch):
     assert proxy.gap_at_end(proxy.compared(study().aside)) is None
     (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
-    assert "over 32 networks. Not all of the 108" in note and "by the plan" not in note
+    assert "over 32 networks." in note and "Not all of the 108" in note
+    assert "by the plan" not in note
     monkeypatch.setattr(proxy, "CONFIGURATIONS", len(GRID))
     found = proxy.gap_at_end(proxy.compared(study().aside))
     assert found["predictor"] == "gap" and found["replicates"] == len(GRID)
     # The one predictor here that orders the networks as their losses do.
     assert (found["best"]["name"], found["predictors"]) == ("margin", 6)
-    premise = effects.Claim("premise", "s", "m", 1, 0.1, -0.3, -0.4, -0.2, word="contradicted")
     tables = effects.noise_walk([]), agreement.agreement([])
-    (sentence,) = claims.sentences([premise], *tables, proxy=found)
-    best = "predictors that need no faults margin is the best (-1.00 [-1.00, -1.00] by Bonferroni)"
-    assert f"of 6 {best}" in sentence
+    sentence, _ = claims.sentences([], *tables, proxy=found)
+    assert sentence.startswith("Within one network the gap is no useful proxy")
+    best = "margin predicts best: the higher, the less is lost (-1.00 [-1.00, -1.00] by Bonferroni)"
+    assert f"Of 6 numbers that need no faults {best}" in sentence
+    assert "Flat minima are no guide: sharpness has +0.00 [+0.00, +0.00]." in sentence
+    settled = found | {"low": 0.6, "high": 0.7}
+    sentence, _ = claims.sentences([], *tables, proxy=settled)
+    assert sentence.startswith("Within one network the gap is a proxy for fault")
     one_failed = proxy.compared(study().aside[1:])
     assert proxy.gap_at_end(one_failed) is None
 
@@ -98,6 +105,9 @@ def test_a_predictor_that_orders_the_networks_beats_the_gap(monkeypatch):
     assert gap.low_of_all < gap.low < gap.tau < gap.high < gap.high_of_all
     (note,) = proxy.Proxy().notes(proxy.Proxy().frame(study()))
     assert "over 32 networks, no proxy by the plan" in note
+    lost = 100 * np.random.default_rng(5).uniform(0.05, 0.3, len(GRID))  # as in `study`
+    least, most = lost.min(), lost.max()
+    assert f"10% weights {least:.1f} to {most:.1f}, margin -1.00 [-1.00, -1.00]; 1% weights" in note
     cells = [cell for row in proxy.Proxy().table(study()).rows for cell in row.cells]
     assert "[-1.00, -1.00]" in cells  # the margin's: the interval of a tau is no percentage
     (plot,) = proxy.Proxy().plots(study())

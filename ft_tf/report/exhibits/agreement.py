@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ft_tf import intervals
-from ft_tf.effects.runs import circles, trained
+from ft_tf.effects.runs import circles, is_of_tables, trained
 from ft_tf.records import Record
-from ft_tf.report import display_names, paper
+from ft_tf.report import display_names, paper, rendering
 from ft_tf.report.exhibits import Column, Exhibit, count, register, text
 from ft_tf.report.table import NOTHING, is_missing, two_decimals
 from ft_tf.report.tidy import Study
@@ -24,9 +24,9 @@ LEAST = 3
 """Trainings that a prediction interval takes."""
 _PRINTED = {"train": "train", "test": "test", "gap": "generalization_error"}
 _NAMES = tuple(TOLERANCES)
-_Variant = tuple[dict[str, Sequence[float]], list[str]]
+_Variant = tuple[dict[str, Sequence[float]], list[str], bool]
 COLUMNS = (
-    "row", "exhibit", "dataset", "word",
+    "row", "exhibit", "dataset", "word", "presets_word",
     *(f"{name}{part}" for name in _NAMES for part in ("_paper", "", "_difference", "_allowed")),
     "trainings", "variants", "records",
 )  # fmt: skip
@@ -37,18 +37,18 @@ def agreement(records: Iterable[Record]) -> pd.DataFrame:
 
     All three of training accuracy, test accuracy and gap must lie within `*_allowed` of the
     paper's: the half-width of our prediction interval for one more training, or the tolerance,
-    whichever is larger. Of several variants of a row the nearest is shown.
+    whichever is larger. Of several variants of a row the nearest is shown; `presets_word` is the
+    word without the variants that later plans added.
     """
     variants = _variants(list(records))
     lines = []
     for row in (row for table in paper.TABLES for row in paper.rows(table)):
         printed = {name: 100 * getattr(row, field) for name, field in _PRINTED.items()}
-        found = [_compared(printed, *variant) for variant in variants[row.id]]
+        found = [_compared(printed, *variant[:2]) for variant in variants[row.id]]
+        of_presets = [cells for cells, v in zip(found, variants[row.id], strict=True) if v[2]]
         nearest = min(found, key=_farthest, default={"trainings": 0, "records": ""})
-        word = NOT_ATTEMPTED
-        if found:
-            word = REPLICATED if _farthest(nearest) <= 1 else NOT_REPLICATED
-        line = {"row": row.id, "exhibit": row.exhibit, "dataset": row.dataset, "word": word}
+        line = {"row": row.id, "exhibit": row.exhibit, "dataset": row.dataset}
+        line |= {"word": _word(found), "presets_word": _word(of_presets)}
         line |= {f"{name}_paper": value for name, value in printed.items()}
         lines.append({**line, **nearest, "variants": len(found)})
     return pd.DataFrame(lines, columns=list(COLUMNS))
@@ -68,6 +68,12 @@ def _compared(
     return cells
 
 
+def _word(variants: Sequence[dict[str, Any]]) -> str:
+    if not variants:
+        return NOT_ATTEMPTED
+    return REPLICATED if min(map(_farthest, variants)) <= 1 else NOT_REPLICATED
+
+
 def by_word(rows: pd.DataFrame) -> pd.DataFrame:
     """Numbers of the rows of `agreement` by data set and word."""
     found = rows.groupby(["dataset", "word"], sort=False).size().unstack(fill_value=0)
@@ -80,7 +86,7 @@ def _farthest(cells: dict[str, Any]) -> float:
 
 
 def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
-    """Settings that were run for each row: values in points, and names of records."""
+    """Settings that were run for each row: values in points, records, whether of the presets."""
     settings = defaultdict(list)
     for run in trained(records):
         for row in run.record.rows if run.counts else ():
@@ -88,13 +94,13 @@ def _variants(records: Sequence[Record]) -> dict[str, list[_Variant]]:
     found = defaultdict(list)
     for (row, *_), runs in sorted(settings.items(), key=lambda item: item[0]):
         values = {name: [getattr(run, name) for run in runs] for name in TOLERANCES}
-        found[row].append((values, [run.record.name for run in runs]))
+        found[row].append((values, [run.record.name for run in runs], any(map(is_of_tables, runs))))
     for record in circles(records):
         if record.form == "fixed_data":
             for row, result in record.results.items():
                 train, test = 100 * np.array(result.train), 100 * np.array(result.test)
                 values = {"train": train, "test": test, "gap": train - test}
-                found[row].append((values, [record.name]))
+                found[row].append((values, [record.name], True))
     return found
 
 
@@ -121,16 +127,25 @@ class Agreement(Exhibit):
         Column("variants", "variants", "", count, 3),
         Column("word", "", format=text, is_word=True),
     )  # fmt: skip
-    details = (Column("cause", "possible cause", format=text),)
+    details = (
+        Column("setting", "ours", format=text),
+        Column("cause", "possible cause", format=text),
+    )
 
     def frame(self, study: Study) -> pd.DataFrame:
         frame = study.computed(agreement)
+        settings = {name: group.run for group in study.trained for name in group.names.split()}
         rows = [paper.row(row) for row in frame["row"]]
         causes = pd.Series([known_cause(row) for row in rows], dtype=object)
         return frame.assign(
+            setting=[settings.get(names.split(" ")[0], "") for names in frame["records"]],
             label=[f"{paper.EXHIBITS[row.exhibit].title}: {row.label}" for row in rows],
             cause=causes.where(frame["word"] == NOT_REPLICATED, ""),
         )
+
+    def notes(self, frame: pd.DataFrame) -> list[str]:
+        of_presets = int(frame["presets_word"].eq(REPLICATED).sum())
+        return rendering.notes(self.name, frame=frame, of_presets=of_presets)
 
 
 def known_cause(row: paper.PaperRow) -> str:

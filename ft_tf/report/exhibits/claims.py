@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from ft_tf import effects
-from ft_tf.effects import Claim
+from ft_tf.effects import Claim, Row
 from ft_tf.errors import RunError
 from ft_tf.report import display_names, effects_figure, plot_styles, rendering
 from ft_tf.report.exhibits import (
@@ -211,6 +211,8 @@ def sentences(
         if min(mine["walk"].nunique(), mine["lost"].nunique()) > 2
     ]
     known = {claim.id: claim for claim in claims if not math.isnan(claim.low)}
+    counted = [row for row in _rows(known, "dp_tolerance") if row.role == "counted"]
+    adam = [row for row in counted if row.label.endswith(", adam")]
     return rendering.notes(
         "findings",
         claims=known,
@@ -227,15 +229,25 @@ def sentences(
         proxy=proxy,
         by_axis=by_axis,
         areas=_areas(measures),
-        robust_networks=", ".join(
-            display_names.network(row.network).removesuffix(", F-MNIST")
-            for row in (known["robust_tolerance"].rows if "robust_tolerance" in known else ())
-            if row.role == "network"
+        robust_networks=_networks(
+            row for row in _rows(known, "robust_tolerance") if row.role == "network"
         ),
         reversed=_reversed(orderings),
+        adam=adam,
+        adam_networks=_networks(adam),
         tau=sum(taus) / len(taus) if taus else None,
+        of_presets=int(rows["presets_word"].eq(agreement.REPLICATED).sum()),
         words=agreement.by_word(rows).rename(index=display_names.DATASETS),
     )
+
+
+def _rows(claims: Mapping[str, Claim], name: str) -> Sequence[Row]:
+    return claims[name].rows if name in claims else ()
+
+
+def _networks(rows: Iterable[Row]) -> str:
+    names = dict.fromkeys(display_names.network(row.network) for row in rows)
+    return ", ".join(name.removesuffix(", F-MNIST") for name in names)
 
 
 def _areas(measures: pd.DataFrame | None) -> dict[str, pd.Series]:

@@ -25,17 +25,27 @@ from ft_tf.report.table import epsilon as shown_epsilon
 from ft_tf.report.tidy import Study
 
 LABEL = re.compile(r"(?P<plan>remedies(_cnn)?)-(?P<level>[\d.]+)-(?P<cell>[^-]+)")
+TABLE_7, TABLE_7_ROW = re.compile("table_7-paper"), "table_7/fmnist_cnn/dpsgd/"
+PARTNER = re.compile(r"table_[78]-paper-as_(?P<level>[\d.]+)")
 PLAIN, RECOMMENDED = "plain", "recommended"
 SETTINGS = ("seed", "learning_rate", "batch_size")
 LEAST_EFFECT, MOST_COST, LEVEL = 0.05, 0.03, 0.05
 """A remedy: fewer points lost, test accuracy paid, and level of the test over cells (Holm)."""
-PLANNED = {"remedies": 17, "remedies_cnn": 5}
-"""Comparisons of one epsilon: nine trainings (CNNs: three), last and averaged, but plain DP-SGD."""
+PLANNED = {"remedies": 17, "remedies_cnn": 4}
+"""Comparisons of one epsilon: last and averaged of eight trainings (CNNs: two), plain averaged."""
 
 
-def _runs(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    """A line per run of the plan, and one for the average of its iterates."""
-    for record, label in of_plan(records, LABEL):
+def _runs(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    """A line per run of the plans, and one for the average of its iterates."""
+    found = list(of_plan(records, LABEL))
+    # Plain DP-SGD of the CNNs is that of Table 7.
+    cnns = {run.config["architecture"]: label for run, label in found if "_" in label["plan"]}
+    for run, _ in of_plan(records, TABLE_7):
+        levels = [row.removeprefix(TABLE_7_ROW) for row in run.rows]
+        label = cnns.get(run.config["architecture"])
+        if label and label["level"] in levels:
+            found.append((run, {**label, "cell": PLAIN}))
+    for record, label in found:
         if record.accuracy is None:
             continue
         cells = {"architecture": record.config["architecture"], **label}
@@ -57,7 +67,7 @@ def compared(records: Iterable[Record]) -> pd.DataFrame:
 
     Columns are those of `PrivateRemedies`; differences and costs are fractions.
     """
-    runs = pd.DataFrame(_runs(records))
+    runs = pd.DataFrame(_runs(list(records)))
     if not len(runs):
         return pd.DataFrame()
     lines = []
@@ -91,6 +101,7 @@ class PrivateRemedies(Exhibit):
         Column("epsilon", "epsilon", format=shown_epsilon),
         Column(("cell", "averaged"), "training", "", _cell, is_text=True),
         Column("test", "test"),
+        Column("cost", "minus plain", "test", points),
         Column("weights_10", "10% weights", "points lost"),
         Column("difference", "minus plain", "points lost", points),
         Column(("low", "high"), "95%", "points lost", interval),
@@ -99,25 +110,47 @@ class PrivateRemedies(Exhibit):
         Column("weights_1", "1% weights", "points lost", priority=3),
         Column("deviation", "of weights", "deviation", number_3, 1),
         Column("walk", "of noise", "deviation", number_3, 2),
+        Column("p_holm", "p (Holm)", format=number),
         Column("replicates", "n", format=count),
         Column("outcome", "", format=text),
     )
-    details = (
-        Column("cost", "test accuracy minus plain", format=points),
-        Column("p", "p (paired t)", format=number),
-        Column("p_holm", "Holm's over all that the plan compares", format=number),
-    )
+    details = (Column("p", "p alone (paired t)", format=number),)
 
     def frame(self, study: Study) -> pd.DataFrame:
-        return study.computed(compared)
+        frame = study.computed(compared)
+        frame.attrs["natural"] = natural_partners(study.records, frame) if len(frame) else []
+        return frame
 
     def notes(self, frame: pd.DataFrame) -> list[str]:
         if not len(frame):
             return []
-        return rendering.notes(self.name, frame=frame, errors=deviation_errors(frame))
+        natural, errors = frame.attrs["natural"], deviation_errors(frame)
+        return rendering.notes(self.name, frame=frame, errors=errors, natural=natural)
 
     def plots(self, study: Study) -> Sequence[Plot]:
         return [Plot(self.name, self.title, lambda: draw_remedies(self.frame(study)))]
+
+
+def natural_partners(records: Iterable[Record], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each network and noise multiplier: natural training stopped at plain DP-SGD's accuracy.
+
+    They are the partners of the rows of Tables 7 and 8, which train as the plain cells do.
+    """
+    found = []
+    partners = [run for run, _ in of_plan(records, PARTNER)]
+    for (network, level), block in frame.groupby(["architecture", "level"], sort=False):
+        mine = [
+            measures(run)
+            for run in partners
+            if run.config["architecture"] == network and run.config["label"].endswith(f"_{level}")
+        ]
+        lines = [line for line in mine if line["weights_10"] is not None]
+        if lines:
+            means = {name: mean_of([line[name] for line in lines]) for name in ("test", *FAULTS)}
+            names = {"network": network, "level": level, "epsilon": block["epsilon"].iloc[0]}
+            names["name"] = display_names.architecture(network)
+            found.append({**names, **means, "replicates": len(lines)})
+    return found
 
 
 def deviation_errors(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,9 +162,7 @@ def deviation_errors(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["architecture", "level"]
     plain = frame[frame["cell"].eq(PLAIN) & ~frame["averaged"]]
     plain = plain.assign(clip=plain["deviation"] ** 2 - plain["walk"] ** 2)[[*keys, "clip"]]
-    decays = frame[frame["cell"].str.startswith("decay_") & ~frame["averaged"]].merge(
-        plain, on=keys
-    )
+    decays = frame[frame["cell"].map(_is_decay) & ~frame["averaged"]].merge(plain, on=keys)
     planned = np.sqrt(decays["clip"] + decays["walk"].astype(float) ** 2)
     return pd.DataFrame(
         {
@@ -139,6 +170,10 @@ def deviation_errors(frame: pd.DataFrame) -> pd.DataFrame:
             "noise": decays["deviation"] / decays["walk"].astype(float) - 1,
         }
     )
+
+
+def _is_decay(cell: str) -> bool:
+    return cell.startswith("decay_")
 
 
 def _order(cells: pd.Series) -> list[str]:
@@ -197,9 +232,14 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
 
     First what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`.
     Of an averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
+    `natural_lost` is that of `natural_partners`, or None; `least` is what loses least of what
+    passes, or None where it is the cell.
     """
+    records = list(records)
     frame, found = compared(records), []
-    for _, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
+    partners = natural_partners(records, frame) if len(frame) else []
+    natural = {(line["network"], line["level"]): line["weights_10"] for line in partners}
+    for key, block in frame.groupby(["architecture", "level"], sort=False) if len(frame) else ():
         is_plain = block["cell"].eq(PLAIN) & ~block["averaged"]
         others = block[block["cell"].ne(PLAIN)]
         enough = [line for _, line in others.iterrows() if _gives_back(line)]
@@ -208,26 +248,34 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
             best = max(enough, key=lambda line: (line["outcome"] == RECOMMENDED, line["test"]))
             last = block[block["cell"].eq(best["cell"]) & ~block["averaged"]].iloc[0]
             names = {"weights_10": "lost", "test": "test", "p_holm": "p_holm"}
-            unaveraged = pd.Series({f"last_{new}": last[old] for old, new in names.items()})
-            found.append((pd.concat([best, unaveraged]), block[is_plain].iloc[0]))
+            more: dict[str, Any] = {f"last_{new}": last[old] for old, new in names.items()}
+            passed = [line for line in enough if line["outcome"] == best["outcome"]]
+            least = min(passed, key=lambda line: line["weights_10"])
+            more |= {"natural_lost": natural.get(key), "least": None if least is best else least}
+            found.append((pd.concat([best, pd.Series(more)]), block[is_plain].iloc[0]))
     return found
 
 
 def draw_remedies(frame: pd.DataFrame) -> Figure:
     """A panel per network and epsilon: test accuracy against points lost at 10% stuck weights.
 
-    Hollow marks are averages of iterates; the line joins what nothing else beats in both.
+    Hollow marks are averages of iterates; the dotted line joins what nothing else beats in both,
+    the dashed one is natural training stopped at the accuracy of plain DP-SGD.
     """
     if not len(frame):
         raise RunError("no figure of remedies: no run of the plan is on record")
     blocks = list(frame.groupby(["architecture", "level"], sort=False))
-    cells = _order(frame["cell"])
-    families = ("dpsgd", "other", "trades", "tikhonov")
-    shades = itertools.cycle(shade for family in families for shade in FAMILIES[family])
-    colors = dict(zip(cells, itertools.chain(FAMILIES["natural"][:1], shades), strict=False))
+    others = [cell for cell in _order(frame["cell"]) if not _is_decay(cell)][1:]
+    shades = itertools.cycle(s for name in ("other", "trades", "tikhonov") for s in FAMILIES[name])
+    of_others = dict(zip(others, shades, strict=False)) | {PLAIN: FAMILIES["natural"][0]}
+    natural = {(line["network"], line["level"]): line for line in frame.attrs.get("natural", ())}
     figure, (panels,) = plot_styles.panels(1, len(blocks), title="Remedies for DP-SGD")
-    for panel, ((network, _), block) in zip(panels, blocks, strict=True):
+    for panel, ((network, level), block) in zip(panels, blocks, strict=True):
         labels = []
+        decays = filter(_is_decay, _order(block["cell"]))  # the stronger, the later the shade
+        colors = of_others | dict(zip(decays, itertools.cycle(FAMILIES["dpsgd"]), strict=False))
+        if line := natural.get((network, level)):
+            panel.axhline(100 * line["weights_10"], color=plot_styles.GRAY, lw=0.8, ls="--")
         for line in block.itertuples():
             color = colors[line.cell]
             x, y = 100 * line.test, 100 * line.weights_10

@@ -103,7 +103,8 @@ def granulated_tau(
     i, j, weight = pairs
     if counts is not None:
         weight = weight * counts[..., i] * counts[..., j]
-    agree = np.sign(predictor[i] - predictor[j]) * np.sign(outcome[i] - outcome[j])
+    signs = (np.sign(np.round(values[i] - values[j], 12)) for values in (predictor, outcome))
+    agree = np.prod(list(signs), axis=0)  # rounded: a tie of accuracies is one, not 1e-16
     with np.errstate(invalid="ignore"):
         return weight @ agree / weight.sum(axis=-1)
 
@@ -180,7 +181,23 @@ def gap_at_end(compared: pd.DataFrame) -> dict[str, Any] | None:
     best = better.loc[better["tau"].abs().idxmax()].to_dict() if len(better) else None
     if best:
         best["name"] = PREDICTORS[best["predictor"]]
-    return gap.iloc[0].to_dict() | {"best": best, "predictors": len(lines)}
+    flat = compared[compared["predictor"].eq("sharpness") & compared["reading"].eq("end")]
+    sharpness = flat.set_index("outcome").dropna(subset="tau").to_dict("index")
+    found = {"best": best, "predictors": len(lines), "sharpness": sharpness}
+    return gap.iloc[0].to_dict() | found
+
+
+def by_outcome(compared: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each outcome at the end: least and most points lost, and the line of largest |tau|."""
+    found = []
+    for outcome, name in OUTCOMES.items():
+        lines = compared[compared["outcome"].eq(outcome) & compared["reading"].eq("end")]
+        lost = runs.loc[runs["reading"].eq("end"), outcome].astype(float)
+        if lines["tau"].notna().any():
+            best = lines.loc[lines["tau"].abs().idxmax()].to_dict()
+            best |= {"name": name, "best": PREDICTORS[best["predictor"]]}
+            found.append(best | {"least": lost.min(), "most": lost.max()})
+    return found
 
 
 def _ends(low: float, high: float) -> str:
@@ -215,6 +232,7 @@ class Proxy(Exhibit):
         wide = primary.sort_values("reading", kind="stable").merge(others, on=keys)
         runs = study.computed(runs_of, aside=True)
         wide.attrs |= {**runs.attrs, "by_axis": gap_by_axis(runs)}
+        wide.attrs["by_outcome"] = by_outcome(frame, runs)
         return wide
 
     def figure(self, study: Study, axes: Axes) -> None:

@@ -49,7 +49,7 @@ class Settings:
         if self.target_epsilon is not None:
             checks.check_positive(target_epsilon=self.target_epsilon)
         if self.delta is not None:
-            checks.check_probability(delta=self.delta)
+            checks.check_delta(delta=self.delta)
         checks.check_choice(("poisson", "shuffle"), sampling=self.sampling)
         check_engine(self.engine)
         if self.physical_batch_size is None:
