@@ -106,7 +106,7 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
     (sentence,) = [text for text in sentences(study) if "paper's premise" in text]
     assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentence
-    assert len(sentences(study)) == 6
+    assert len(sentences(study)) == 7
     assert all(f"{row.estimate:+.2f}" in sentence for row in claim.rows)
     lines = pd.read_csv(RESULTS / "tables" / "orderings.csv").query("form == 'redrawn_data'")
     drawn = (lines["verdict"] == "reversed").sum(), len(lines)
@@ -124,7 +124,8 @@ def test_the_finding_on_trades_has_the_areas_of_the_other_measures(study):
 
 
 def test_the_terminal_shows_the_first_sentence_of_each_finding(study):
-    shown = " ".join(report.render_answer(study.records, 100).split())
+    records = [*study.records, *study.aside]
+    shown = " ".join(report.render_answer(records, 100).split())
     for finding in sentences(study):
         first, *rest = re.split(r"(?<=\.) (?=[A-Z])", finding)
         assert f"* {first}" in shown
@@ -215,7 +216,7 @@ def test_every_exhibit_of_the_answer_prints_as_latex(study):
 def test_the_committed_pages_are_short(study, tmp_path):
     text = (RESULTS / "report.md").read_text()
     assert len(text.splitlines()) <= 400
-    answer = report.render_answer(study.records, 100)
+    answer = report.render_answer([*study.records, *study.aside], 100)
     assert len(answer.splitlines()) <= 37  # the binary adds two lines and a blank one
     assert max(map(len, answer.splitlines())) <= 100
     rows = report.render_answer(study.records, 100, has_rows=True)
