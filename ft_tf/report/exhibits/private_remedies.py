@@ -233,7 +233,7 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     First what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`.
     Of an averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
     `natural_lost` is that of `natural_partners`, or None; `least` is what loses least of what
-    passes, or None where it is the cell.
+    passes, or None where it is the cell; `elsewhere` has the lines of the cell on other networks.
     """
     records = list(records)
     frame, found = compared(records), []
@@ -252,8 +252,20 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
             passed = [line for line in enough if line["outcome"] == best["outcome"]]
             least = min(passed, key=lambda line: line["weights_10"])
             more |= {"natural_lost": natural.get(key), "least": None if least is best else least}
+            more["elsewhere"] = _elsewhere(frame, best)
             found.append((pd.concat([best, pd.Series(more)]), block[is_plain].iloc[0]))
     return found
+
+
+def _elsewhere(frame: pd.DataFrame, best: pd.Series) -> list[dict[str, Any]]:
+    """The lines of a cell on other networks, whatever their seeds, with plain DP-SGD's loss."""
+    same = [frame[name].eq(best[name]) for name in ("cell", "averaged", "level")]
+    lines = frame[np.all([*same, frame["architecture"].ne(best["architecture"])], axis=0)]
+    return [
+        {**line, "plain": line["weights_10"] - line["difference"], "name": name}
+        for _, line in lines.iterrows()
+        for name in [display_names.architecture(line["architecture"])]
+    ]
 
 
 def draw_remedies(frame: pd.DataFrame) -> Figure:
