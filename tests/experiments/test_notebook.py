@@ -1,4 +1,5 @@
 import doctest
+import json
 import subprocess
 import sys
 import types
@@ -10,6 +11,24 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from experiments import notebook
+
+
+SETTINGS = ("results_dir", "data_dir", "source", "my_model")
+
+
+@pytest.mark.parametrize("on_drive", [None, *SETTINGS])
+def test_drive_is_mounted_for_whatever_lies_on_it(on_drive, monkeypatch):
+    cells = json.loads((forked.ROOT / "experiments" / "colab.ipynb").read_text())["cells"]
+    (source,) = ["".join(c["source"]) for c in cells if "drive.mount" in "".join(c["source"])]
+    mounted, drive = [], types.ModuleType("google.colab.drive")
+    drive.mount = mounted.append
+    colab = types.SimpleNamespace(drive=drive)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    names = dict.fromkeys(SETTINGS, "")
+    if on_drive:
+        names[on_drive] = "/content/drive/MyDrive/mine"
+    exec(source[: source.index("target =")], names)
+    assert mounted == (["/content/drive"] if on_drive else [])
 
 
 def test_docstrings_hold():
