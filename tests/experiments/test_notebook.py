@@ -12,7 +12,6 @@ from traitlets.config import Config
 
 from experiments import notebook
 
-
 SETTINGS = ("results_dir", "data_dir", "source", "my_model")
 
 
