@@ -193,7 +193,10 @@ def test_a_finding_on_another_remedy_than_decay_has_its_value_from_the_records()
         run |= {"rows": rows, "name": label}
     ((line, plain),) = remedies.promising(map(factory.typed, [*study, *cnn]))
     found = claims.sentences([], effects.noise_walk([]), agreement.agreement([]), [(line, plain)])
-    on_cnn = "On CNN 1 the same takes 50.0 points to 31.0, at +2.0 of test accuracy (1 seed)."
+    on_cnn = (
+        "On CNN 1 less is given back: of 50.0 points are left 31.0 with small rate (test accuracy "
+        "+2.0, 1 seed)."
+    )
     assert any(on_cnn in sentence for sentence in found)
     assert "test accuracy from 81.0% to 84.0%" in sentence and "lambda" not in sentence
 

@@ -233,7 +233,7 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
     First what passes the plan's whole rule, then without its Holm's test, for which see `p_holm`.
     Of an averaged cell `last_lost`, `last_test` and `last_p_holm` are those of the last iterates.
     `natural_lost` is that of `natural_partners`, or None; `least` is what loses least of what
-    passes, or None where it is the cell; `elsewhere` has the lines of the cell on other networks.
+    passes, or None where it is the cell; `elsewhere` has their lines on other networks.
     """
     records = list(records)
     frame, found = compared(records), []
@@ -252,20 +252,28 @@ def promising(records: Iterable[Record]) -> list[tuple[pd.Series, pd.Series]]:
             passed = [line for line in enough if line["outcome"] == best["outcome"]]
             least = min(passed, key=lambda line: line["weights_10"])
             more |= {"natural_lost": natural.get(key), "least": None if least is best else least}
-            more["elsewhere"] = _elsewhere(frame, best)
+            more["elsewhere"] = _elsewhere(frame, [best] if least is best else [best, least])
             found.append((pd.concat([best, pd.Series(more)]), block[is_plain].iloc[0]))
     return found
 
 
-def _elsewhere(frame: pd.DataFrame, best: pd.Series) -> list[dict[str, Any]]:
-    """The lines of a cell on other networks, whatever their seeds, with plain DP-SGD's loss."""
-    same = [frame[name].eq(best[name]) for name in ("cell", "averaged", "level")]
-    lines = frame[np.all([*same, frame["architecture"].ne(best["architecture"])], axis=0)]
-    return [
-        {**line, "plain": line["weights_10"] - line["difference"], "name": name}
-        for _, line in lines.iterrows()
-        for name in [display_names.architecture(line["architecture"])]
-    ]
+def _elsewhere(frame: pd.DataFrame, cells: Sequence[pd.Series]) -> list[dict[str, Any]]:
+    """For each other network with one of the cells: its name, what plain DP-SGD loses, the lines.
+
+    Plain DP-SGD with the seeds of the first line.
+    """
+    found = []
+    others = frame[frame["level"].eq(cells[0]["level"])]
+    others = others[others["architecture"].ne(cells[0]["architecture"])]
+    for network, block in others.groupby("architecture", sort=False):
+        at = block.set_index(["cell", "averaged"])
+        lines = [at.loc[key] for c in cells if (key := (c["cell"], c["averaged"])) in at.index]
+        if lines:
+            named = [{**line, "training": _cell(*line.name)} for line in lines]
+            plain = lines[0]["weights_10"] - lines[0]["difference"]
+            name = display_names.architecture(network)
+            found.append({"name": name, "plain": plain, "lines": named})
+    return found
 
 
 def draw_remedies(frame: pd.DataFrame) -> Figure:
