@@ -77,11 +77,7 @@ def warn(message: str) -> None:
 
 
 def is_chosen(name: str, only: Sequence[str]) -> bool:
-    """Whether one of `only` is in a name, or there is none; a number at its end is a whole one.
-
-    >>> is_chosen("cnn-seed_10", ["seed_1"]), is_chosen("cnn-seed_1", ["dnn", "seed_1"])
-    (False, True)
-    """
+    """Whether one of `only` is in a name, or there is none; a number at its end is a whole one."""
     ends = {part: r"(?!\d)" if part[-1:].isdigit() else "" for part in only}
     return not only or any(re.search(re.escape(part) + end, name) for part, end in ends.items())
 

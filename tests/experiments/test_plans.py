@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import plans
+from experiments import _app, plans
 from experiments.plans import cifar10_jpeg
 from ft_tf import records
 from ft_tf.report import paper
@@ -29,6 +29,18 @@ def test_a_plan_states_itself_and_its_runs_differ_by_name(name):
     assert cells and len({*names}) == len(names)
     assert {cell.seed for cell in cells} == {0}
     assert {row for cell in cells for row in cell.rows} <= ROWS
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        ([], True), (["seed_1"], True), (["rate_0.0"], False), (["rate_0.05"], True),
+        (["other", "cnn_1"], True), (["cnn"], True), (["seed_"], True), (["dnn"], False),
+    ],
+)  # fmt: skip
+def test_only_takes_parts_of_names_and_whole_numbers(only, found):
+    assert _app.is_chosen("cnn_1-rate_0.05-seed_1", only) is found
+    assert not _app.is_chosen("cnn_1-seed_10", ["seed_1"])
 
 
 def test_dp_adam_s_setting_is_that_of_the_least_sum_over_the_paper_s_rows():

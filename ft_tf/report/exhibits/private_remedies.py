@@ -137,12 +137,12 @@ def natural_partners(records: Iterable[Record], frame: pd.DataFrame) -> list[dic
     They are the partners of the rows of Tables 7 and 8, which train as the plain cells do.
     """
     found = []
-    partners = [run for run, _ in of_plan(records, PARTNER)]
+    partners = list(of_plan(records, PARTNER))
     for (network, level), block in frame.groupby(["architecture", "level"], sort=False):
         mine = [
             measures(run)
-            for run in partners
-            if run.config["architecture"] == network and run.config["label"].endswith(f"_{level}")
+            for run, label in partners
+            if (run.config["architecture"], label["level"]) == (network, level)
         ]
         lines = [line for line in mine if line["weights_10"] is not None]
         if lines:
