@@ -25,7 +25,7 @@ CASES = {
         [TRAIN, "--batch_size=6001", "--output_dir=written"],
         "batch_size=6001 must be at most the 6000",
     ),
-    "data_dir": ([TRAIN, "--data_dir=/no/such/place"], "/no/such/place"),
+    "data_dir": ([TRAIN, "--data_dir=/proc/nowhere"], "/proc/nowhere"),
     "unwritable": ([TRAIN, "--output_dir=/proc/nowhere"], "output_dir='/proc/nowhere"),
     "threads": ([TRAIN, "--threads=0"], "threads=0"),
     "circles": ([TRAIN, "--dataset=circles"], "dataset='circles' is trained with all replicates"),

@@ -164,8 +164,8 @@ def test_a_pair_without_a_peer_has_the_ratio_of_its_two_sides():
 
 def test_a_python_that_is_not_there_is_named():
     pair = peers.Pair("dpsgd", "plain", "fmnist_dnn", 250, floor=1.0)
-    with pytest.raises(RunError, match="peer_python=/nowhere cannot be started: .*No such"):
-        peers.run(peer_python="/nowhere", pairs=(pair,))
+    with pytest.raises(RunError, match="peer_python=/proc/nowhere cannot be started: .*No such"):
+        peers.run(peer_python="/proc/nowhere", pairs=(pair,))
     with pytest.raises(RunError, match=f"peer_python={sys.executable} ended early: .*torch"):
         peers.run(peer_python=sys.executable, pairs=(pair,))
 
@@ -260,5 +260,5 @@ def test_bad_arguments_are_named(call, message):
 
 
 def test_workers_train_on_the_data_that_is_named():
-    with pytest.raises(DataError, match="data_dir='/nowhere' is not a directory"):
-        executors.run(data_dir="/nowhere")
+    with pytest.raises(DataError, match="data_dir='/proc/nowhere' is not a directory"):
+        executors.run(data_dir="/proc/nowhere")

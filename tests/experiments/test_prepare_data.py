@@ -47,7 +47,7 @@ def test_from_idx_files_to_a_directory(tmp_path):
     [
         (("--dataset=mnist", "--from=d"), "--dataset=mnist"),
         (("--dataset=cifar10",), "--from is needed"),
-        (("--dataset=cifar10", "--from=/nonexistent"), "from='/nonexistent' is not a directory"),
+        (("--dataset=cifar10", "--from=/proc/nowhere"), "from='/proc/nowhere' is not a directory"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, flags, message):
