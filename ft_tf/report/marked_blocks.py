@@ -12,7 +12,7 @@ import dataclasses
 import re
 
 from ft_tf.errors import ArgumentError
-from ft_tf.report import exhibits, rendering, table
+from ft_tf.report import exhibits, rendering
 from ft_tf.report.tidy import Study
 
 _START = re.compile(r"^<!-- table:(\S+) -->$", re.MULTILINE)
@@ -45,8 +45,8 @@ def block(name: str, study: Study, *, base: str) -> str:
     """
     found = {exhibit.name: exhibit for exhibit in exhibits.of_study(study)}
     if name == FINDINGS:
-        texts = found[FINDINGS].frame(study)["finding"]
-        return "\n".join(f"- {table.escape_markdown(text)}" for text in texts)
+        template = rendering.environment().get_template("findings.md.j2")
+        return template.render(findings=found[FINDINGS].frame(study)["finding"]).rstrip()
     exhibit = found.get(name)
     whole = exhibit.table(study) if exhibit else None
     if whole is None:

@@ -1,5 +1,6 @@
 """Templates of the report: pages, and the sentences below tables."""
 
+import re
 from typing import Any
 
 import jinja2
@@ -10,9 +11,22 @@ from ft_tf.report.replicates import LEAST
 from ft_tf.report.table import Table
 
 LOADER = jinja2.PackageLoader("ft_tf.report")
+
+
+def headline(finding: str) -> tuple[str, str]:
+    """Returns what a finding says up to its first colon or full stop, and the rest.
+
+    >>> headline("Noise costs 2.5 points: more than clipping. It adds up.")
+    ('Noise costs 2.5 points:', 'more than clipping. It adds up.')
+    """
+    first, *rest = re.split(r"(?<=:) |(?<=\.) (?=[A-Z])", finding, maxsplit=1)
+    return first, "".join(rest)
+
+
 FILTERS = {
     "epsilon": table.epsilon,
     "escaped": table.escape_markdown,
+    "headline": headline,
     "latex": table.escape_latex,
     "markdown": table.markdown,
     "spans": table.group_spans,

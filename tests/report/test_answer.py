@@ -108,6 +108,9 @@ def test_findings_hold_the_counts_and_tau_of_effects(study):
     claim = next(claim for claim in study.computed(effects.claims) if claim.id == "premise")
     (sentence,) = [text for text in sentences(study) if "paper's premise" in text]
     assert f"lost is {claim.estimate:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]" in sentence
+    # An interval without 0 that Holm's correction takes back is not left unexplained.
+    is_taken_back = claim.word == "inconclusive" and claim.low * claim.high > 0
+    assert (f"] (p {claim.p_holm:.2f} by Holm over the claims)." in sentence) == is_taken_back
     assert len(sentences(study)) == 7
     assert all(f"{row.estimate:+.2f}" in sentence for row in claim.rows)
     lines = pd.read_csv(RESULTS / "tables" / "orderings.csv").query("form == 'redrawn_data'")
@@ -224,8 +227,11 @@ def test_the_committed_pages_are_short(study, tmp_path):
     rows = report.render_answer(study.records, 100, has_rows=True)
     # `reproduce` at quick scale adds a line for each of 25 runs, three before and four after.
     assert len(rows.splitlines()) <= 80 - 25 - 3 - 4
+    readme = (RESULTS.parents[1] / "README.md").read_text()
     for finding in sentences(study):
-        assert finding in text
+        headline, rest = re.split(r"(?<=:) |(?<=\.) (?=[A-Z])", finding, maxsplit=1)
+        for page in (text, readme):
+            assert f"\n- **{headline}** {rest}\n" in page
 
 
 @pytest.mark.slow
