@@ -118,7 +118,9 @@ def test_the_noise_walk_explains_the_deviation(study):
     clip_only = next(r for r in study if "cnn_1-dpsgd-sigma_0-clip_1-" in r.name)
     assert line.clip_deviation == clip_only.parameters.standard_deviation
     settings = frame[frame.noise_multiplier > 0].groupby(["network", "label"]).relative_error
-    assert (settings.mean().abs() < 0.003).sum() == 14 and len(settings) == 15
+    errors = settings.mean().abs()
+    # The tutorial's net has 4 of the 19: one run of the least noise stands for its clipping alone.
+    assert (errors < 0.003).sum() == 14 and (errors < 0.012).sum() == 18 and len(errors) == 19
 
 
 def test_runs_that_the_formula_does_not_hold_for_are_left_out(study):
