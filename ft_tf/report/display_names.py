@@ -44,7 +44,7 @@ DATASETS = {source.name: source.label for source in _PUBLISHED} | {"circles": "c
 _PREFIXES = {"fmnist": "fashion_mnist", "cifar10": "cifar10", "circles": "circles"}
 FORMS = {
     "fixed_data": "the paper's 100 points, new initial weights",
-    "redrawn_data": "points drawn anew",
+    "redrawn_data": "newly drawn points",
 }
 """How the replicates of Table 3 were made."""
 

@@ -93,7 +93,7 @@ def test_forms_of_the_circles_study_stay_apart(circles, circles_results):
     assert groups[0].samples.generalization_error == pytest.approx((0.25, 0.23, 0.27))
     assert display_names.variants(groups) == [
         "the paper's 100 points, new initial weights",
-        "points drawn anew",
+        "newly drawn points",
     ]
 
 

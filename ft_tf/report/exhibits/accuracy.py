@@ -39,7 +39,7 @@ def accuracy_frame(study: Study, exhibit: str) -> pd.DataFrame:
     Accuracies, errors and differences (ours minus the paper's) are fractions.
     `generalization_error` is the mean over replicates, the column ending in _sd their sample
     standard deviation, and the prediction that of one further replicate, at 95%: what a single
-    published run is to be compared with; on circles drawn anew it is tested on as few points as the
+    published run is to be compared with; newly drawn circles are tested on as few points as the
     paper's. Where the replicates allow none it is missing, for the reason in `unjudged`; runs of
     the scale "smoke" are not compared with the paper. `epsilon` is always the run's.
     """
@@ -142,7 +142,7 @@ def _results(row: paper.PaperRow | None, group: Group) -> dict[str, Any]:
 
 
 def _of_fewer_test_points(group: Group) -> float:
-    """Variance of the paper's test accuracy on circles that ours, on points drawn anew, lacks.
+    """Variance of the paper's test accuracy on circles that ours, on newly drawn points, lacks.
 
     Its accuracy p on n points is binomial, p (1 - p) / n; ours are measured on far more points. On
     the paper's own points both are tested on the same ones.
